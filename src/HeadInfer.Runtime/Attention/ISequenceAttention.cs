@@ -1,0 +1,30 @@
+using HeadInfer.Runtime.Planning;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Attention;
+
+/// <summary>Causal attention of one sequence's new tokens to itself and to all before them, and the memory of those.</summary>
+internal interface ISequenceAttention : IDisposable
+{
+    /// <summary>Tokens that the sequence has.</summary>
+    int Length { get; }
+
+    /// <summary>Makes room for so many more tokens.</summary>
+    /// <exception cref="MemoryBudgetException">There is none; nothing has changed.</exception>
+    void Reserve(int tokens);
+
+    /// <summary>Attends one layer's new tokens, which stand at <see cref="Length"/> and on, and keeps their keys and values.</summary>
+    /// <param name="layer">the layer</param>
+    /// <param name="queries">[tokens, heads, dim]</param>
+    /// <param name="keys">[tokens, kv_heads, dim]</param>
+    /// <param name="values">[tokens, kv_heads, dim]</param>
+    /// <param name="output">[tokens, heads, dim], written; may be <paramref name="queries"/> itself</param>
+    /// <param name="work">told of the work done; may cancel</param>
+    void Attend(int layer, Tensor queries, Tensor keys, Tensor values, Tensor output, WorkMeter work);
+
+    /// <summary>Counts tokens that every layer has attended.</summary>
+    void Advance(int tokens);
+
+    /// <summary>Forgets the tokens from <paramref name="length"/> on.</summary>
+    void Truncate(int length);
+}

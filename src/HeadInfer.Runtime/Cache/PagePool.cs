@@ -1,0 +1,127 @@
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Cache;
+
+/// <summary>The extent of a page: one layer's keys and values of a run of tokens, <c>[kv_heads][2][tokens][dim]</c>.</summary>
+/// <param name="KvHeads">KV heads of a layer.</param>
+/// <param name="Tokens">Tokens of a page.</param>
+/// <param name="HeadDim">Dimensions of a head.</param>
+/// <param name="Type">Element type.</param>
+internal readonly record struct PageShape(int KvHeads, int Tokens, int HeadDim, ScalarType Type)
+{
+    public long Elements => 2L * KvHeads * Tokens * HeadDim;
+
+    public ByteSize Size => new(Elements * Checkpoints.DataTypes.Size(Type));
+}
+
+/// <summary>A page of a slab. Neighbours in head order are one contiguous piece of memory.</summary>
+internal readonly record struct Page(PageSlab Slab, int Index);
+
+/// <summary>One allocation of host memory that holds many pages.</summary>
+internal sealed class PageSlab
+{
+    private readonly bool[] _used;
+
+    public PageSlab(PageShape shape, int pages)
+    {
+        Memory = empty([pages, shape.KvHeads, 2, shape.Tokens, shape.HeadDim], shape.Type).DetachFromDisposeScope();
+        _used = new bool[pages];
+        Free = pages;
+    }
+
+    /// <summary>[pages, kv_heads, 2, tokens, dim]; owned by the slab.</summary>
+    public Tensor Memory { get; }
+
+    public int Pages => _used.Length;
+
+    public int Free { get; private set; }
+
+    /// <summary>The first run of free pages, at most <paramref name="wanted"/> of them.</summary>
+    public Range FindFree(int wanted)
+    {
+        var start = Array.IndexOf(_used, false);
+        var end = start;
+        while (end < _used.Length && !_used[end] && end - start < wanted)
+        {
+            end++;
+        }
+
+        return start..end;
+    }
+
+    public void Take(int index)
+    {
+        _used[index] = true;
+        Free--;
+    }
+
+    public void Return(int index)
+    {
+        _used[index] = false;
+        Free++;
+    }
+}
+
+/// <summary>Hands out pages of host memory, grown by slabs; a slab without pages in use is freed.</summary>
+/// <remarks>Belongs to the engine thread. Memory that no page has touched yet is not resident.</remarks>
+internal sealed class PagePool(PageShape shape, ByteSize slabSize, ByteSize budget) : IDisposable
+{
+    private readonly List<PageSlab> _slabs = [];
+    private readonly int _pagesPerSlab = (int)Math.Clamp(slabSize.Bytes / shape.Size.Bytes, 1, 1 << 20);
+    private int _pagesInUse;
+
+    public PageShape Shape => shape;
+
+    public ByteSize InUse => shape.Size * _pagesInUse;
+
+    /// <summary>Takes pages, in runs of neighbours as long as the pool has them.</summary>
+    /// <exception cref="MemoryBudgetException">They would not fit the budget; none is taken.</exception>
+    public List<Page> Rent(int count)
+    {
+        if (InUse + (shape.Size * count) > budget)
+        {
+            throw new MemoryBudgetException(
+                $"The KV cache needs {shape.Size * count} more host memory; {InUse} of its {budget} are in use. Raise HeadInferOptions.HostMemory, shorten the context or dispose other sessions.");
+        }
+
+        var pages = new List<Page>(count);
+        while (pages.Count < count)
+        {
+            var slab = _slabs.Find(s => s.Free > 0) ?? Grow();
+            var run = slab.FindFree(count - pages.Count);
+            for (var i = run.Start.Value; i < run.End.Value; i++)
+            {
+                slab.Take(i);
+                pages.Add(new Page(slab, i));
+            }
+        }
+
+        _pagesInUse += count;
+        return pages;
+    }
+
+    public void Return(Page page)
+    {
+        page.Slab.Return(page.Index);
+        _pagesInUse--;
+        if (page.Slab.Free == page.Slab.Pages)
+        {
+            _slabs.Remove(page.Slab);
+            page.Slab.Memory.Dispose();
+        }
+    }
+
+    public void Dispose()
+    {
+        _slabs.ForEach(s => s.Memory.Dispose());
+        _slabs.Clear();
+    }
+
+    private PageSlab Grow()
+    {
+        var slab = new PageSlab(shape, _pagesPerSlab);
+        _slabs.Add(slab);
+        return slab;
+    }
+}

@@ -1,0 +1,26 @@
+namespace HeadInfer.Runtime.Cache;
+
+/// <summary>The tokens from <paramref name="Start"/> up to, not including, <paramref name="End"/>.</summary>
+internal readonly record struct TokenRange(int Start, int End)
+{
+    public int Count => End - Start;
+
+    public bool IsEmpty => End <= Start;
+
+    public TokenRange Intersect(TokenRange other) => new(Math.Max(Start, other.Start), Math.Min(End, other.End));
+
+    /// <summary>The range in pieces of at most <paramref name="size"/> tokens.</summary>
+    public IEnumerable<TokenRange> Split(int size)
+    {
+        for (var start = Start; start < End; start += size)
+        {
+            yield return new TokenRange(start, Math.Min(start + size, End));
+        }
+    }
+}
+
+/// <summary>Neighbouring KV heads of a layer that move and attend together.</summary>
+/// <param name="First">First KV head.</param>
+/// <param name="Count">How many.</param>
+/// <param name="Placement">Where they are attended.</param>
+internal readonly record struct HeadGroup(int First, int Count, HeadPlacement Placement);

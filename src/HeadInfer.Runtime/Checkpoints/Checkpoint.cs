@@ -1,0 +1,137 @@
+using System.Text.Json;
+using HeadInfer.Runtime.Native;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>The weights of a model folder: one safetensors file, or shards with an index.</summary>
+internal sealed class Checkpoint : IDisposable
+{
+    private const string SingleFile = "model.safetensors";
+    private const string IndexFile = "model.safetensors.index.json";
+
+    private readonly List<SafetensorsFile> _files = [];
+    private readonly Dictionary<string, (SafetensorsFile File, SafetensorsEntry Entry)> _tensors = new(StringComparer.Ordinal);
+
+    private Checkpoint(string folder) => Folder = folder;
+
+    public string Folder { get; }
+
+    public IReadOnlyCollection<string> Names => _tensors.Keys;
+
+    /// <summary>Bytes of all tensors as stored.</summary>
+    public ByteSize StoredSize => new(_tensors.Values.Sum(t => t.Entry.Length));
+
+    /// <summary>The type that most of the weights have.</summary>
+    public ScalarType Type => _tensors.Values.GroupBy(t => t.Entry.Type).MaxBy(g => g.Sum(t => t.Entry.Length))?.Key ?? ScalarType.Float32;
+
+    /// <summary>Maps the files of a folder and checks their headers; reads no weight.</summary>
+    /// <exception cref="CheckpointException">There are no weights, or the files are damaged or contradict the index.</exception>
+    public static Checkpoint Open(string folder)
+    {
+        var checkpoint = new Checkpoint(folder);
+        try
+        {
+            var single = Path.Combine(folder, SingleFile);
+            var index = Path.Combine(folder, IndexFile);
+            if (File.Exists(single))
+            {
+                checkpoint.Add(SafetensorsFile.Open(single));
+            }
+            else if (File.Exists(index))
+            {
+                checkpoint.AddShards(index);
+            }
+            else
+            {
+                throw new CheckpointException($"'{folder}' has no weights: expected {SingleFile}, or shards with {IndexFile}.");
+            }
+
+            return checkpoint;
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Checks that a tensor is there with the shape and a type that weights may have.</summary>
+    /// <exception cref="CheckpointException">It is not.</exception>
+    public void Require(string name, ReadOnlySpan<long> shape)
+    {
+        if (!_tensors.TryGetValue(name, out var tensor))
+        {
+            throw new CheckpointException($"'{Folder}' lacks the tensor '{name}'.");
+        }
+
+        if (!shape.SequenceEqual(tensor.Entry.Shape))
+        {
+            throw new CheckpointException($"'{tensor.File.Path}': tensor '{name}' has shape [{string.Join(", ", tensor.Entry.Shape)}]; the configuration makes it [{string.Join(", ", shape.ToArray())}].");
+        }
+
+        if (!DataTypes.IsWeightType(tensor.Entry.Type))
+        {
+            throw new CheckpointException($"'{tensor.File.Path}': tensor '{name}' has the type {tensor.Entry.Type}; weights are float32, float16 or bfloat16.");
+        }
+    }
+
+    /// <summary>Copies a tensor into <paramref name="destination"/> (any strides, type and device), converting as it goes.</summary>
+    public unsafe void Read(string name, Tensor destination)
+    {
+        Require(name, destination.shape);
+        var (file, entry) = _tensors[name];
+        using var staging = empty(entry.Shape, entry.Type);
+        TensorMemory.Write(staging, file.Address(entry), entry.Length);
+        destination.copy_(staging);
+    }
+
+    public void Dispose()
+    {
+        _files.ForEach(f => f.Dispose());
+        _files.Clear();
+        _tensors.Clear();
+    }
+
+    private void Add(SafetensorsFile file)
+    {
+        _files.Add(file);
+        foreach (var entry in file.Entries.Values)
+        {
+            if (!_tensors.TryAdd(entry.Name, (file, entry)))
+            {
+                throw new CheckpointException($"'{Folder}': tensor '{entry.Name}' is in two shards.");
+            }
+        }
+    }
+
+    private void AddShards(string index)
+    {
+        Dictionary<string, string> map;
+        try
+        {
+            using var json = JsonDocument.Parse(File.ReadAllBytes(index));
+            map = json.RootElement.GetProperty("weight_map").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetString() ?? "", StringComparer.Ordinal);
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException)
+        {
+            throw new CheckpointException($"'{index}' is not an index of shards: {e.Message}", e);
+        }
+
+        foreach (var shard in map.Values.Distinct(StringComparer.Ordinal))
+        {
+            var path = Path.Combine(Folder, shard);
+            if (shard.Length == 0 || Path.GetFileName(shard) != shard || !File.Exists(path))
+            {
+                throw new CheckpointException($"'{index}' names the shard '{shard}', which is not in the folder.");
+            }
+
+            Add(SafetensorsFile.Open(path));
+        }
+
+        if (map.Keys.FirstOrDefault(name => !_tensors.ContainsKey(name)) is { } missing)
+        {
+            throw new CheckpointException($"'{index}' names the tensor '{missing}', which no shard has.");
+        }
+    }
+}

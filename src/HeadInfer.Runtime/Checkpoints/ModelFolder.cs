@@ -1,0 +1,52 @@
+using System.Text.Json;
+
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>The small files of a model folder.</summary>
+/// <param name="Path">The folder.</param>
+/// <param name="Config">Its <c>config.json</c>.</param>
+/// <param name="Tokenizer">Its <c>tokenizer.json</c>, or null if there is none.</param>
+/// <param name="Defaults">Generation defaults.</param>
+/// <param name="EndTokens">Tokens that end a generation.</param>
+internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? Tokenizer, GenerationOptions Defaults, IReadOnlyList<int> EndTokens)
+{
+    /// <summary>Reads and checks them; reads no weight.</summary>
+    public static ModelFolder Open(string path)
+    {
+        var config = ModelConfig.Load(path);
+        var tokenizer = File.Exists(System.IO.Path.Combine(path, "tokenizer.json")) ? Runtime.Tokenizer.Load(path) : null;
+        if (tokenizer is not null && tokenizer.VocabularySize > config.VocabularySize)
+        {
+            throw new CheckpointException($"'{path}': the tokenizer has {tokenizer.VocabularySize} tokens and the model {config.VocabularySize}; they do not belong together.");
+        }
+
+        var (defaults, end) = ReadDefaults(System.IO.Path.Combine(path, "generation_config.json"));
+        return new ModelFolder(path, config, tokenizer, defaults, end.Length > 0 ? end : config.EndTokens);
+    }
+
+    private static (GenerationOptions Defaults, int[] EndTokens) ReadDefaults(string file)
+    {
+        if (!File.Exists(file))
+        {
+            return (new GenerationOptions(), []);
+        }
+
+        try
+        {
+            using var document = JsonDocument.Parse(File.ReadAllBytes(file));
+            var json = new ConfigReader(document.RootElement, file);
+            var sampling = !json.Bool("do_sample", false) ? new SamplingOptions() : new SamplingOptions
+            {
+                Temperature = json.Positive("temperature", 1),
+                TopK = json.Has("top_k") && json.Int("top_k", least: 0) is > 0 and var k ? k : null,
+                TopP = json.Positive("top_p", 1),
+                MinP = json.Has("min_p") ? json.Number("min_p") : 0,
+            };
+            return (new GenerationOptions { Sampling = sampling with { RepetitionPenalty = json.Positive("repetition_penalty", 1) } }, json.Ints("eos_token_id"));
+        }
+        catch (Exception e) when (e is JsonException or IOException or InvalidOperationException)
+        {
+            throw new CheckpointException($"'{file}' cannot be read: {e.Message}", e);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>How rotary position embeddings are scaled.</summary>
+public enum RopeKind
+{
+    /// <summary>Not scaled.</summary>
+    Default,
+
+    /// <summary>Positions divided by a factor.</summary>
+    Linear,
+
+    /// <summary>Low frequencies divided by a factor, high ones kept, a ramp between (Llama 3.1).</summary>
+    Llama3,
+
+    /// <summary>YaRN (arXiv 2309.00071).</summary>
+    Yarn,
+}
+
+/// <summary>Rotary position embeddings of a model.</summary>
+public sealed record RopeConfig
+{
+    /// <summary>How frequencies are scaled.</summary>
+    public RopeKind Kind { get; init; }
+
+    /// <summary>Base of the frequencies.</summary>
+    public double Theta { get; init; } = 10_000;
+
+    /// <summary>Context extension factor; 1 for <see cref="RopeKind.Default"/>.</summary>
+    public double Factor { get; init; } = 1;
+
+    /// <summary>Length the model was trained on before extension, in tokens.</summary>
+    public int OriginalMaxPositions { get; init; }
+
+    /// <summary>Llama 3: wavelengths longer than the original length divided by this are divided by the factor.</summary>
+    public double LowFrequencyFactor { get; init; } = 1;
+
+    /// <summary>Llama 3: wavelengths shorter than the original length divided by this are kept.</summary>
+    public double HighFrequencyFactor { get; init; } = 4;
+
+    /// <summary>YaRN: rotations above which a dimension is kept.</summary>
+    public double BetaFast { get; init; } = 32;
+
+    /// <summary>YaRN: rotations below which a dimension is divided by the factor.</summary>
+    public double BetaSlow { get; init; } = 1;
+
+    /// <summary>YaRN: whether the ramp's ends are rounded to whole dimensions.</summary>
+    public bool Truncate { get; init; } = true;
+
+    /// <summary>Factor of cosines and sines; 1 except for YaRN.</summary>
+    public double AttentionFactor { get; init; } = 1;
+
+    /// <summary>Dimensions of a head that are rotated.</summary>
+    public int RotaryDim { get; init; }
+}

@@ -1,0 +1,105 @@
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Native;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Decoder;
+
+/// <summary>The part of a layer that looks at each token alone.</summary>
+internal abstract class FeedForward
+{
+    /// <param name="x">[tokens, hidden]</param>
+    /// <returns>[tokens, hidden]</returns>
+    public abstract Tensor Forward(Tensor x);
+
+    public static FeedForward Read(ModelConfig config, IWeightSource source, int layer) =>
+        config.ExpertLayers.Contains(layer)
+            ? new MixtureOfExperts(
+                config,
+                source.Matrix([TensorNames.Layer(layer, TensorNames.Router)], [config.Experts], config.HiddenSize),
+                [.. Enumerable.Range(0, config.Experts).Select(e => GatedMlp.Read(config, source, config.ExpertIntermediateSize, n => TensorNames.Layer(layer, TensorNames.Expert(e, n))))])
+            : GatedMlp.Read(config, source, config.IntermediateSize, n => TensorNames.Layer(layer, TensorNames.Mlp(n)));
+}
+
+/// <summary><c>down(activation(gate(x)) * up(x))</c>.</summary>
+internal sealed class GatedMlp : FeedForward
+{
+    private readonly Tensor _gateUp;     // [2 * intermediate, hidden]
+    private readonly Tensor? _gateUpBias;
+    private readonly Tensor _down;       // [hidden, intermediate]
+    private readonly Tensor? _downBias;
+    private readonly string _activation;
+    private readonly int _width;
+
+    private GatedMlp(Tensor gateUp, Tensor? gateUpBias, Tensor down, Tensor? downBias, string activation, int width) =>
+        (_gateUp, _gateUpBias, _down, _downBias, _activation, _width) = (gateUp, gateUpBias, down, downBias, activation, width);
+
+    public static GatedMlp Read(ModelConfig config, IWeightSource source, int width, Func<string, string> name)
+    {
+        string[] parts = config.Family.FusedProjections ? [TensorNames.GateUpFused] : [TensorNames.Gate, TensorNames.Up];
+        long[] rows = config.Family.FusedProjections ? [2L * width] : [width, width];
+        return new GatedMlp(
+            source.Matrix([.. parts.Select(p => name(p + ".weight"))], rows, config.HiddenSize),
+            config.MlpBias ? source.Vector([.. parts.Select(p => name(p + ".bias"))], rows) : null,
+            source.Matrix([name(TensorNames.Down + ".weight")], [config.HiddenSize], width),
+            config.MlpBias ? source.Vector([name(TensorNames.Down + ".bias")], [config.HiddenSize]) : null,
+            config.Activation,
+            width);
+    }
+
+    public override Tensor Forward(Tensor x)
+    {
+        using var both = nn.functional.linear(x, _gateUp, _gateUpBias); // [tokens, 2 * intermediate]
+        using var gate = both.narrow(1, 0, _width);
+        using var up = both.narrow(1, _width, _width);
+        using var active = _activation switch
+        {
+            "silu" => gate.silu_().alias(),
+            "gelu" => gate.gelu(),
+            _ => gate.gelu(TorchSharp.Modules.GELU.Approximate.tanh),
+        };
+        active.mul_(up);
+        return nn.functional.linear(active, _down, _downBias);
+    }
+}
+
+/// <summary>A router sends each token to a few experts and weighs their outputs.</summary>
+internal sealed class MixtureOfExperts(ModelConfig config, Tensor router, IReadOnlyList<GatedMlp> experts) : FeedForward
+{
+    public override Tensor Forward(Tensor x)
+    {
+        using var logits = nn.functional.linear(x, router); // [tokens, experts]
+        using var shares = logits.softmax(-1, ScalarType.Float32);
+        var (weights, chosen) = shares.topk(config.ExpertsPerToken); // [tokens, per token]
+        using var scale = config.NormalizeExpertWeights ? weights / weights.sum(-1, keepdim: true) : weights.alias();
+        using var choice = chosen.cpu();
+        var output = zeros_like(x);
+        foreach (var (expert, places) in PlacesByExpert(choice.data<long>().ToArray()))
+        {
+            using var scope = NewDisposeScope();
+            var slots = TensorMemory.Indices(places.ToArray()).to(x.device);
+            var rows = slots.div(config.ExpertsPerToken, RoundingMode.floor);
+            var weight = scale.flatten().index_select(0, slots).unsqueeze(1).to(x.dtype);
+            output.index_add_(0, rows, experts[expert].Forward(x.index_select(0, rows)).mul_(weight), 1);
+        }
+
+        return output;
+    }
+
+    // Expert -> flat places in [tokens, per token] that chose it, experts in order so that sums always form alike.
+    private static SortedDictionary<int, List<int>> PlacesByExpert(long[] chosen)
+    {
+        var places = new SortedDictionary<int, List<int>>();
+        for (var i = 0; i < chosen.Length; i++)
+        {
+            if (!places.TryGetValue((int)chosen[i], out var list))
+            {
+                places[(int)chosen[i]] = list = [];
+            }
+
+            list.Add(i);
+        }
+
+        return places;
+    }
+}

@@ -1,0 +1,95 @@
+using HeadInfer.Runtime.Checkpoints;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Decoder;
+
+/// <summary>Rotary position embeddings, the half-split ("rotate half") form of all supported families.</summary>
+/// <remarks>
+/// Angles are formed in double precision: at a million positions a float32 product of position and frequency is off by
+/// 0.06 rad, at four million by 0.24.
+/// </remarks>
+internal sealed class Rope
+{
+    private readonly double[] _frequencies; // [rotary / 2], radians a position
+    private readonly double _magnitude;
+
+    public Rope(RopeConfig config)
+    {
+        RotaryDim = config.RotaryDim;
+        _magnitude = config.AttentionFactor;
+        _frequencies = Frequencies(config);
+    }
+
+    public int RotaryDim { get; }
+
+    /// <summary>Cosines and sines of positions <paramref name="start"/> and on.</summary>
+    /// <returns>two tensors [count, 1, rotary]: cosines twice side by side; sines with the first half negated</returns>
+    public (Tensor Cos, Tensor Sin) Angles(int start, int count, ScalarType type, Device device)
+    {
+        using var positions = arange(start, start + count, ScalarType.Float64, device);
+        using var frequencies = tensor(_frequencies, dtype: ScalarType.Float64, device: device);
+        using var angles = outer(positions, frequencies); // [count, rotary / 2]
+        using var cosines = angles.cos().mul_(_magnitude);
+        using var sines = angles.sin().mul_(_magnitude);
+        using var negated = sines.neg();
+        return (cat([cosines, cosines], -1).unsqueeze(1).to(type), cat([negated, sines], -1).unsqueeze(1).to(type));
+    }
+
+    /// <summary>Rotates heads in place.</summary>
+    /// <param name="heads">[tokens, heads, dim], changed</param>
+    /// <param name="cos">[tokens, 1, rotary]</param>
+    /// <param name="sin">[tokens, 1, rotary], first half negated</param>
+    public void Apply(Tensor heads, Tensor cos, Tensor sin)
+    {
+        var half = RotaryDim / 2;
+        var rotary = RotaryDim == heads.shape[2] ? heads : heads.narrow(2, 0, RotaryDim);
+        using var swapped = cat([rotary.narrow(2, half, half), rotary.narrow(2, 0, half)], 2);
+        rotary.mul_(cos).addcmul_(swapped, sin, 1);
+    }
+
+    private static double[] Frequencies(RopeConfig config)
+    {
+        var count = config.RotaryDim / 2;
+        var plain = new double[count];
+        for (var i = 0; i < count; i++)
+        {
+            plain[i] = Math.Pow(config.Theta, -2.0 * i / config.RotaryDim);
+        }
+
+        return config.Kind switch
+        {
+            RopeKind.Default => plain,
+            RopeKind.Linear => Array.ConvertAll(plain, f => f / config.Factor),
+            RopeKind.Llama3 => Array.ConvertAll(plain, f => Llama3(f, config)),
+            RopeKind.Yarn => Yarn(plain, config),
+            _ => throw new ArgumentOutOfRangeException(nameof(config), config.Kind, null),
+        };
+    }
+
+    private static double Llama3(double frequency, RopeConfig config)
+    {
+        var turns = config.OriginalMaxPositions * frequency / (2 * Math.PI); // over the original length
+        var kept = Math.Clamp((turns - config.LowFrequencyFactor) / (config.HighFrequencyFactor - config.LowFrequencyFactor), 0, 1);
+        return ((1 - kept) * frequency / config.Factor) + (kept * frequency);
+    }
+
+    private static double[] Yarn(double[] plain, RopeConfig config)
+    {
+        double DimensionOf(double turns) =>
+            config.RotaryDim * Math.Log(config.OriginalMaxPositions / (turns * 2 * Math.PI)) / (2 * Math.Log(config.Theta));
+
+        var (low, high) = (DimensionOf(config.BetaFast), DimensionOf(config.BetaSlow));
+        if (config.Truncate)
+        {
+            (low, high) = (Math.Floor(low), Math.Ceiling(high));
+        }
+
+        (low, high) = (Math.Max(low, 0), Math.Min(high, config.RotaryDim - 1));
+        var width = high == low ? 0.001 : high - low;
+        return [.. plain.Select((f, i) =>
+        {
+            var divided = Math.Clamp((i - low) / width, 0, 1);
+            return (f / config.Factor * divided) + (f * (1 - divided));
+        })];
+    }
+}

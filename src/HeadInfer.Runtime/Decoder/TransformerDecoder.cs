@@ -1,0 +1,113 @@
+using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Planning;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Decoder;
+
+/// <summary>The one decoder of all families: what sets them apart is data.</summary>
+/// <param name="config">The model.</param>
+/// <param name="weights">Its weights; not owned.</param>
+/// <param name="chunkTokens">Tokens that go through the linear layers at once.</param>
+/// <remarks>Holds no state of a sequence: that is the attention's.</remarks>
+internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weights, int chunkTokens)
+{
+    private readonly Rope _rope = new(config.Rope);
+    private readonly int _queryWidth = config.Heads * config.HeadDim;
+    private readonly double _embeddingScale = config.Family.ScaledEmbedding ? Math.Sqrt(config.HiddenSize) : 1;
+
+    /// <summary>Runs new tokens, one segment, through all layers. The caller advances the attention afterwards.</summary>
+    /// <param name="tokens">the new tokens, which stand at <c>attention.Length</c> and on</param>
+    /// <param name="attention">the sequence; has room for them</param>
+    /// <param name="work">told of the work done; may cancel</param>
+    /// <returns>the residual stream after the last layer, [tokens, hidden]</returns>
+    public Tensor Forward(ReadOnlySpan<int> tokens, ISequenceAttention attention, WorkMeter work)
+    {
+        using var scope = NewDisposeScope();
+        var (device, type, count) = (weights.Embedding.device, weights.Embedding.dtype, tokens.Length);
+        var hidden = weights.Embedding.index_select(0, TensorMemory.Indices(tokens).to(device)); // [tokens, hidden]
+        if (_embeddingScale != 1)
+        {
+            hidden.mul_(tensor(_embeddingScale, dtype: type, device: device));
+        }
+
+        var (cos, sin) = _rope.Angles(attention.Length, count, type, device);
+        var heads = new SegmentHeads(
+            empty([count, config.Heads, config.HeadDim], type, device),
+            empty([count, config.KvHeads, config.HeadDim], type, device),
+            empty([count, config.KvHeads, config.HeadDim], type, device));
+        for (var layer = 0; layer < weights.Layers.Count; layer++)
+        {
+            var layerWeights = weights.Layers[layer];
+            for (var start = 0; start < count; start += chunkTokens)
+            {
+                var chunk = Math.Min(chunkTokens, count - start);
+                using var chunkScope = NewDisposeScope();
+                Project(layerWeights, hidden.narrow(0, start, chunk), cos.narrow(0, start, chunk), sin.narrow(0, start, chunk), heads.Narrow(start, chunk));
+                work.Add(Cost.Projections(config) * chunk);
+            }
+
+            attention.Attend(layer, heads.Queries, heads.Keys, heads.Values, output: heads.Queries, work);
+            for (var start = 0; start < count; start += chunkTokens)
+            {
+                var chunk = Math.Min(chunkTokens, count - start);
+                using var chunkScope = NewDisposeScope();
+                Mix(layerWeights, hidden.narrow(0, start, chunk), heads.Queries.narrow(0, start, chunk).view(chunk, _queryWidth));
+                work.Add(Cost.OutputAndMlp(config, layer) * chunk);
+            }
+        }
+
+        return hidden.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Logits of some rows of what <see cref="Forward"/> returned.</summary>
+    /// <param name="hidden">[rows, hidden]</param>
+    /// <returns>[rows, vocabulary], float32, on the CPU</returns>
+    public Tensor Logits(Tensor hidden)
+    {
+        using var scope = NewDisposeScope();
+        var logits = nn.functional.linear(Aten.RmsNorm(hidden, weights.FinalNorm, config.NormEpsilon), weights.Output).to(ScalarType.Float32);
+        if (config.LogitSoftCap is { } cap)
+        {
+            logits.div_(cap).tanh_().mul_(cap);
+        }
+
+        return logits.cpu().MoveToOuterDisposeScope();
+    }
+
+    // Norm, query-key-value product, head norms and rope of a chunk, into its rows of the segment's heads.
+    private void Project(LayerWeights layer, Tensor hidden, Tensor cos, Tensor sin, SegmentHeads rows)
+    {
+        var normed = Aten.RmsNorm(hidden, layer.AttentionNorm, config.NormEpsilon);
+        var all = nn.functional.linear(normed, layer.Qkv, layer.QkvBias).view(hidden.shape[0], config.Heads + (2 * config.KvHeads), config.HeadDim);
+        if (layer.QueryNorm is not null && layer.KeyNorm is not null)
+        {
+            var (q, k) = (all.narrow(1, 0, config.Heads), all.narrow(1, config.Heads, config.KvHeads));
+            q.copy_(Aten.RmsNorm(q, layer.QueryNorm, config.NormEpsilon));
+            k.copy_(Aten.RmsNorm(k, layer.KeyNorm, config.NormEpsilon));
+        }
+
+        _rope.Apply(all.narrow(1, 0, config.Heads + config.KvHeads), cos, sin);
+        rows.Queries.copy_(all.narrow(1, 0, config.Heads));
+        rows.Keys.copy_(all.narrow(1, config.Heads, config.KvHeads));
+        rows.Values.copy_(all.narrow(1, config.Heads + config.KvHeads, config.KvHeads));
+    }
+
+    // Output projection and MLP of a chunk, added to the residual stream in place.
+    private void Mix(LayerWeights layer, Tensor hidden, Tensor attended)
+    {
+        var output = nn.functional.linear(attended, layer.Output, layer.OutputBias);
+        hidden.add_(layer.PostAttentionNorm is { } after ? Aten.RmsNorm(output, after, config.NormEpsilon) : output);
+        var fed = layer.FeedForward.Forward(Aten.RmsNorm(hidden, layer.MlpNorm, config.NormEpsilon));
+        hidden.add_(layer.PostMlpNorm is { } last ? Aten.RmsNorm(fed, last, config.NormEpsilon) : fed);
+    }
+
+    /// <summary>Queries, keys and values of a segment's tokens in one layer, reused by the next.</summary>
+    private readonly record struct SegmentHeads(Tensor Queries, Tensor Keys, Tensor Values)
+    {
+        public SegmentHeads Narrow(int start, int count) =>
+            new(Queries.narrow(0, start, count), Keys.narrow(0, start, count), Values.narrow(0, start, count));
+    }
+}

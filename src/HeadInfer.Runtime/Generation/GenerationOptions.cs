@@ -1,0 +1,48 @@
+namespace HeadInfer.Runtime;
+
+/// <summary>What to generate and when to stop.</summary>
+public sealed record GenerationOptions
+{
+    /// <summary>Tokens to generate at most. Default: 512.</summary>
+    public int MaxTokens { get; init; } = 512;
+
+    /// <summary>How tokens are chosen. Default: greedy.</summary>
+    public SamplingOptions Sampling { get; init; } = new();
+
+    /// <summary>Texts that end the generation; they are not part of it.</summary>
+    public IReadOnlyList<string> StopSequences { get; init; } = [];
+
+    /// <summary>Tokens that end the generation. Default: those of the model's configuration.</summary>
+    public IReadOnlyList<int>? StopTokens { get; init; }
+
+    /// <exception cref="ArgumentException">A property is out of range; the message names it.</exception>
+    internal void Validate()
+    {
+        Sampling.Validate();
+        if (MaxTokens < 1)
+        {
+            throw new ArgumentOutOfRangeException(nameof(MaxTokens), MaxTokens, "GenerationOptions.MaxTokens must be at least 1.");
+        }
+
+        if (StopSequences.Any(string.IsNullOrEmpty))
+        {
+            throw new ArgumentException("GenerationOptions.StopSequences has an empty text, which would stop at once.", nameof(StopSequences));
+        }
+    }
+}
+
+/// <summary>Why a generation ended.</summary>
+public enum FinishReason
+{
+    /// <summary>A stop token or a stop sequence came.</summary>
+    Stop,
+
+    /// <summary><see cref="GenerationOptions.MaxTokens"/> were generated, or the context is full.</summary>
+    Length,
+}
+
+/// <summary>One step of a generation.</summary>
+/// <param name="TokenId">The token; the last step's is not part of the session.</param>
+/// <param name="Text">Text that became complete with it; may be empty.</param>
+/// <param name="FinishReason">Why the generation ended, on the last step.</param>
+public readonly record struct GenerationStep(int TokenId, string Text, FinishReason? FinishReason = null);

@@ -1,0 +1,43 @@
+namespace HeadInfer.Runtime.Generation;
+
+/// <summary>Turns logits into steps: samples, decodes, and knows when to stop.</summary>
+/// <param name="options">What to generate.</param>
+/// <param name="tokenizer">Decodes; null where only tokens are wanted.</param>
+/// <param name="stopTokens">Tokens that end the generation.</param>
+/// <param name="maxTokens">Tokens at most, the context's end counted in.</param>
+internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer, IReadOnlyCollection<int> stopTokens, int maxTokens)
+{
+    private readonly Sampler _sampler = new(options.Sampling);
+    private readonly StopMatcher _stops = new(options.StopSequences);
+    private readonly TokenStream? _text = tokenizer is null ? null : new TokenStream(tokenizer);
+    private int _generated;
+
+    /// <summary>The next step; one with a reason is the last.</summary>
+    /// <param name="logits">[vocabulary] after the last token of the context, changed</param>
+    /// <param name="context">all tokens of the session so far</param>
+    public GenerationStep Next(Span<float> logits, IReadOnlyList<int> context)
+    {
+        var token = _sampler.Next(logits, context);
+        if (stopTokens.Contains(token))
+        {
+            return new GenerationStep(token, End(""), FinishReason.Stop);
+        }
+
+        var (text, stopped) = _stops.Append(_text?.Append(token) ?? "");
+        if (stopped)
+        {
+            return new GenerationStep(token, text, FinishReason.Stop);
+        }
+
+        return ++_generated >= maxTokens
+            ? new GenerationStep(token, End(text), FinishReason.Length)
+            : new GenerationStep(token, text);
+    }
+
+    // What is still held back: bytes of an unfinished character, and text that began like a stop sequence.
+    private string End(string text)
+    {
+        var (last, stopped) = _stops.Append(_text?.Flush() ?? "");
+        return text + last + (stopped ? "" : _stops.Flush());
+    }
+}

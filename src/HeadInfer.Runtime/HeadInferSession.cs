@@ -1,0 +1,218 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Generation;
+using HeadInfer.Runtime.Planning;
+using HeadInfer.Runtime.Sessions;
+
+namespace HeadInfer.Runtime;
+
+/// <summary>How far a prefill is.</summary>
+/// <param name="Tokens">Tokens of the prefill in all.</param>
+/// <param name="Fraction">Share of the work that is done, 0 to 1. Work grows with the square of the length, so this is not a share of the tokens.</param>
+/// <param name="Elapsed">Time since it began.</param>
+public readonly record struct PrefillProgress(int Tokens, double Fraction, TimeSpan Elapsed)
+{
+    /// <summary>Tokens a second so far, had all tokens the same share of the work.</summary>
+    public double TokensPerSecond => Elapsed > TimeSpan.Zero ? Tokens * Fraction / Elapsed.TotalSeconds : 0;
+
+    /// <summary>An estimate of the time left; null until there is something to estimate from.</summary>
+    public TimeSpan? Remaining => Fraction > 0 ? Elapsed * ((1 - Fraction) / Fraction) : null;
+}
+
+/// <summary>The memory of a session's KV cache, by place.</summary>
+/// <param name="Host">Pages in host memory.</param>
+/// <param name="Resident">Full copies of resident heads on the device.</param>
+public readonly record struct CacheSize(ByteSize Host, ByteSize Resident);
+
+/// <summary>A sequence of tokens that a model has read, and its KV cache. One operation at a time.</summary>
+/// <remarks>
+/// An operation that is cancelled or fails leaves the session as it was. What it had computed is kept aside, so that the
+/// same tokens given again are not computed again.
+/// </remarks>
+public sealed class HeadInferSession : IDisposable
+{
+    private readonly HeadInferModel _model;
+    private readonly SequenceState _state;
+    private int _busy;
+    private bool _disposed;
+
+    internal HeadInferSession(HeadInferModel model, SequenceState state) => (_model, _state) = (model, state);
+
+    /// <summary>Tokens read and generated so far.</summary>
+    public int Length => _state.Tokens.Count;
+
+    /// <summary>The tokens themselves; changes with the session.</summary>
+    public IReadOnlyList<int> Tokens => _state.Tokens;
+
+    /// <summary>Memory of the KV cache.</summary>
+    public CacheSize CacheSize => _state.Attention is TiledAttention tiled ? new CacheSize(tiled.HostSize, tiled.ResidentSize) : default;
+
+    /// <summary>Reads tokens after those the session has.</summary>
+    /// <param name="tokens">the tokens; none is fine</param>
+    /// <param name="progress">told of the progress some times a second</param>
+    /// <param name="cancellationToken">cancels; the session's length is then unchanged</param>
+    /// <exception cref="ContextLengthException">They are more than the model may hold.</exception>
+    /// <exception cref="MemoryBudgetException">They are more than the memory holds.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A token id is not in the vocabulary.</exception>
+    public async Task PrefillAsync(IReadOnlyList<int> tokens, IProgress<PrefillProgress>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(tokens);
+        using var turn = Enter();
+        Check(tokens, room: 0);
+        if (tokens.Count > 0)
+        {
+            await PrefillAsync([.. tokens], new float[_model.Config.VocabularySize], progress, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Reads a prompt after what the session has, then generates.</summary>
+    /// <param name="prompt">the tokens to read first; one at least</param>
+    /// <param name="options">what to generate; null for the model's defaults</param>
+    /// <param name="progress">told of the prefill's progress some times a second</param>
+    /// <param name="cancellationToken">cancels; the session then has what was generated before</param>
+    /// <returns>the steps as they come, the last one with the reason</returns>
+    /// <exception cref="ContextLengthException">The prompt is longer than the model may hold.</exception>
+    /// <exception cref="MemoryBudgetException">The prompt is longer than the memory holds.</exception>
+    /// <exception cref="ArgumentException">The prompt is empty, has unknown token ids, or an option is out of range.</exception>
+    public IAsyncEnumerable<GenerationStep> GenerateAsync(
+        IReadOnlyList<int> prompt, GenerationOptions? options = null, IProgress<PrefillProgress>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        options ??= _model.Defaults;
+        options.Validate();
+        if (prompt.Count == 0)
+        {
+            throw new ArgumentException("The prompt is empty; there is nothing to continue.", nameof(prompt));
+        }
+
+        Check(prompt, room: 1);
+        return StepsAsync([.. prompt], options, progress, cancellationToken);
+    }
+
+    /// <summary>Keeps the longest beginning that the session shares with a prompt, and forgets the rest.</summary>
+    /// <param name="prompt">the whole prompt that comes next</param>
+    /// <returns>how many of its tokens need not be read again; at least one always remains to be read</returns>
+    public int Reuse(IReadOnlyList<int> prompt)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        var shared = 0;
+        while (shared < Math.Min(Length, prompt.Count - 1) && prompt[shared] == Tokens[shared])
+        {
+            shared++;
+        }
+
+        Truncate(shared);
+        return shared;
+    }
+
+    /// <summary>Forgets the tokens from <paramref name="length"/> on.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The session has fewer tokens.</exception>
+    public void Truncate(int length)
+    {
+        using var turn = Enter();
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length);
+        _model.Engine.Run(() => _state.Truncate(length));
+    }
+
+    /// <summary>Frees the KV cache, at the latest when the operation under way has ended.</summary>
+    public void Dispose()
+    {
+        if (!_disposed)
+        {
+            _disposed = true;
+            _model.Release(this, _state);
+        }
+    }
+
+    /// <summary>Reads tokens and gives the logits after each of those that were computed.</summary>
+    internal async Task<List<float[]>> LogitsAsync(IReadOnlyList<int> tokens, CancellationToken cancellationToken = default)
+    {
+        using var turn = Enter();
+        Check(tokens, room: 0);
+        int[] copy = [.. tokens];
+        return await _model.Engine.RunAsync(() =>
+        {
+            var rows = new List<float[]>();
+            _state.Append(copy, WorkMeter.None, hidden =>
+            {
+                for (var row = 0; row < hidden.shape[0]; row++)
+                {
+                    using var logits = _model.Decoder.Logits(hidden.narrow(0, row, 1));
+                    rows.Add(new float[_model.Config.VocabularySize]);
+                    Native.TensorMemory.Read(logits, rows[^1]);
+                }
+            });
+            return rows;
+        }, cancellationToken).ConfigureAwait(false);
+    }
+
+    private async IAsyncEnumerable<GenerationStep> StepsAsync(
+        int[] prompt, GenerationOptions options, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        using var turn = Enter();
+        var logits = new float[_model.Config.VocabularySize];
+        await PrefillAsync(prompt, logits, progress, cancellationToken).ConfigureAwait(false);
+        var generator = new Generator(options, _model.TokenizerOrNull, options.StopTokens ?? _model.EndTokens, Math.Min(options.MaxTokens, _model.Plan.LongestContext - Length));
+        while (true)
+        {
+            var step = generator.Next(logits, Tokens);
+            if (step.FinishReason is not null)
+            {
+                yield return step;
+                yield break;
+            }
+
+            // The next step is computed while the caller looks at this one.
+            int[] token = [step.TokenId];
+            var next = _model.Engine.RunAsync(() => _state.Append(token, WorkMeter.None, logits), cancellationToken);
+            try
+            {
+                yield return step;
+            }
+            finally
+            {
+                await ((Task)next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+
+            await next.ConfigureAwait(false);
+        }
+    }
+
+    private Task PrefillAsync(int[] tokens, float[] logits, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
+        _model.Engine.RunAsync(() =>
+        {
+            var clock = Stopwatch.StartNew();
+            void Report(double fraction) => progress?.Report(new PrefillProgress(tokens.Length, fraction, clock.Elapsed));
+            var total = Cost.Prefill(_model.Config, Length + _state.CountRetained(tokens), Length + tokens.Length);
+            _state.Append(tokens, new WorkMeter(total, progress is null ? null : Report, cancellationToken), logits);
+            Report(1);
+        }, cancellationToken);
+
+    private void Check(IReadOnlyList<int> tokens, int room)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        _model.Plan.EnsureFits((long)Length + tokens.Count + room);
+        for (var i = 0; i < tokens.Count; i++)
+        {
+            if ((uint)tokens[i] >= (uint)_model.Config.VocabularySize)
+            {
+                throw new ArgumentOutOfRangeException(nameof(tokens), tokens[i], $"Token {i} of the prompt is {tokens[i]}; token ids of this model are from 0 to {_model.Config.VocabularySize - 1}.");
+            }
+        }
+    }
+
+    private Turn Enter()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return Interlocked.Exchange(ref _busy, 1) == 0
+            ? new Turn(this)
+            : throw new InvalidOperationException("The session is busy with another operation. Wait for it to end, or create a session for each caller.");
+    }
+
+    private readonly struct Turn(HeadInferSession session) : IDisposable
+    {
+        public void Dispose() => Volatile.Write(ref session._busy, 0);
+    }
+}

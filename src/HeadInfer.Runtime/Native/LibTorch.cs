@@ -1,0 +1,102 @@
+using System.Runtime.InteropServices;
+using TorchSharp;
+
+namespace HeadInfer.Runtime.Native;
+
+/// <summary>Finds libtorch and TorchSharp's native library and loads them, once a process, before TorchSharp's first use.</summary>
+/// <remarks>
+/// libtorch is taken from the folder that <c>HEADINFER_LIBTORCH</c> names (such as a Python install's <c>torch/lib</c>),
+/// else from the application's own native folders. On Linux, TorchSharp's library asks for a version of libstdc++ newer
+/// than Debian 12 and Ubuntu 22.04 have, for one symbol that nothing calls: where the plain load fails for that reason,
+/// a private copy with that single requirement marked weak is loaded instead.
+/// </remarks>
+internal static class LibTorch
+{
+    public const string FolderVariable = "HEADINFER_LIBTORCH";
+    private const string WeakVersion = "GLIBCXX_3.4.32";
+
+    private static readonly Lazy<string> Loaded = new(Load, LazyThreadSafetyMode.ExecutionAndPublication);
+
+    /// <summary>Loads the libraries if they are not loaded yet.</summary>
+    /// <returns>One line that says what was loaded, and how.</returns>
+    /// <exception cref="NativeLibraryException">They are missing or do not load.</exception>
+    public static string EnsureLoaded() => Loaded.Value;
+
+    private static string Load()
+    {
+        try
+        {
+            var how = OperatingSystem.IsLinux() ? LoadOnLinux() : "libtorch loaded by TorchSharp";
+            torch.InitializeDeviceType(DeviceType.CPU);
+            return how;
+        }
+        catch (Exception e) when (e is not HeadInferException)
+        {
+            throw new NativeLibraryException(
+                $"libtorch does not load ({e.Message.Split('\n')[0].Trim()}). Reference libtorch-cpu-linux-x64 or TorchSharp-cuda-linux from the application, or set {FolderVariable} to a folder with libtorch_cpu.so.", e);
+        }
+    }
+
+    private static string LoadOnLinux()
+    {
+        var libtorch = Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } named
+            ? Path.GetFullPath(named)
+            : FolderOf("libtorch_cpu.so") ?? throw new NativeLibraryException(
+                $"libtorch_cpu.so is not beside the application. Reference libtorch-cpu-linux-x64 or TorchSharp-cuda-linux from it, or set {FolderVariable} to a folder with libtorch (such as a Python install's torch/lib).");
+        var wrapper = Path.Combine(
+            FolderOf("libLibTorchSharp.so") ?? throw new NativeLibraryException("libLibTorchSharp.so, part of the TorchSharp package, is not beside the application."),
+            "libLibTorchSharp.so");
+
+        // By full path and in this order, so that TorchSharp later finds them all by soname.
+        foreach (var name in (string[])["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"])
+        {
+            var path = Path.Combine(libtorch, name);
+            if (File.Exists(path))
+            {
+                NativeLibrary.Load(path);
+            }
+            else if (!name.Contains("cuda", StringComparison.Ordinal))
+            {
+                throw new NativeLibraryException($"{name} is not in '{libtorch}'. Set {FolderVariable} to a folder with a whole libtorch.");
+            }
+        }
+
+        try
+        {
+            NativeLibrary.Load(wrapper);
+            return $"libtorch loaded from {libtorch}";
+        }
+        catch (DllNotFoundException e) when (e.Message.Contains(WeakVersion, StringComparison.Ordinal))
+        {
+            LoadWeakened(wrapper);
+            return $"libtorch loaded from {libtorch}; this system's libstdc++ lacks {WeakVersion}, so a private copy of libLibTorchSharp.so without that requirement is in use";
+        }
+    }
+
+    private static void LoadWeakened(string wrapper)
+    {
+        var image = File.ReadAllBytes(wrapper);
+        ElfVersionNeeds.MarkWeak(image, WeakVersion);
+
+        // A fresh folder that only this user can write; the mapping outlives the file, so nothing is left behind.
+        var folder = Directory.CreateTempSubdirectory("headinfer-");
+        try
+        {
+            var copy = Path.Combine(folder.FullName, "libLibTorchSharp.so");
+            File.WriteAllBytes(copy, image);
+            NativeLibrary.Load(copy);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    private static string? FolderOf(string file)
+    {
+        var search = AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "";
+        string[] own = [AppContext.BaseDirectory, Path.Combine(AppContext.BaseDirectory, "runtimes", $"linux-{(RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? "arm64" : "x64")}", "native")];
+        return own.Concat(search.Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries))
+            .FirstOrDefault(folder => File.Exists(Path.Combine(folder, file)));
+    }
+}

@@ -1,0 +1,37 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Native;
+
+/// <summary>Raw memory of contiguous CPU tensors.</summary>
+internal static unsafe class TensorMemory
+{
+    /// <summary>The address of a contiguous CPU tensor's first element; valid as long as the tensor is.</summary>
+    public static byte* Address(Tensor tensor)
+    {
+        // Of one element: a span over all of a tensor would end at 2 GiB, and storage<byte>() converts instead of casting.
+        using var first = tensor.view(-1).narrow(0, 0, 1);
+        return (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(first.bytes));
+    }
+
+    /// <summary>Copies bytes into a contiguous CPU tensor of exactly that size.</summary>
+    public static void Write(Tensor tensor, byte* source, long bytes) =>
+        Buffer.MemoryCopy(source, Address(tensor), tensor.NumberOfElements * tensor.ElementSize, bytes);
+
+    /// <summary>A one-dimensional int64 tensor of token ids or row numbers, on the CPU.</summary>
+    public static Tensor Indices(ReadOnlySpan<int> values)
+    {
+        var wide = new long[values.Length];
+        for (var i = 0; i < wide.Length; i++)
+        {
+            wide[i] = values[i];
+        }
+
+        return tensor(wide, dtype: ScalarType.Int64);
+    }
+
+    /// <summary>Copies a contiguous float32 CPU tensor out.</summary>
+    public static void Read(Tensor source, Span<float> destination) =>
+        new ReadOnlySpan<float>(Address(source), checked((int)source.NumberOfElements)).CopyTo(destination);
+}

@@ -1,0 +1,93 @@
+using System.Runtime.InteropServices;
+using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Decoder;
+using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Planning;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Sessions;
+
+/// <summary>A sequence: its tokens and the attention that remembers them. Belongs to the engine thread.</summary>
+/// <remarks>
+/// Appending is atomic: it happens whole or, when cancelled or failed, not at all. Rows of tokens that are no longer part
+/// of the sequence (a cancelled prefill's finished segments, a truncated tail) stay in their pages until others overwrite
+/// them; when the same tokens are appended again, they are taken from there instead of being computed.
+/// </remarks>
+internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttention attention, int segmentTokens) : IDisposable
+{
+    private readonly List<int> _tokens = [];
+    private List<int> _retained = []; // what the rows from Length on were computed from
+
+    public IReadOnlyList<int> Tokens => _tokens;
+
+    public ISequenceAttention Attention => attention;
+
+    /// <summary>How many of these tokens need no computing; the last one always does, for its logits.</summary>
+    public int CountRetained(ReadOnlySpan<int> tokens) =>
+        tokens.IsEmpty ? 0 : tokens[..^1].CommonPrefixLength(CollectionsMarshal.AsSpan(_retained));
+
+    /// <summary>Appends tokens.</summary>
+    /// <param name="tokens">one at least</param>
+    /// <param name="work">told of the work done; may cancel</param>
+    /// <param name="computed">given the residual stream [tokens, hidden] of each segment that was computed; the last row is the last token's</param>
+    public void Append(ReadOnlySpan<int> tokens, WorkMeter work, Action<Tensor> computed)
+    {
+        var start = attention.Length;
+        attention.Reserve(tokens.Length);
+        try
+        {
+            var done = CountRetained(tokens);
+            attention.Advance(done);
+            while (done < tokens.Length)
+            {
+                var segment = tokens.Slice(done, Math.Min(segmentTokens, tokens.Length - done));
+                _retained = _retained.GetRange(0, Math.Min(_retained.Count, done)); // the rest is about to be overwritten
+                using var hidden = decoder.Forward(segment, attention, work);
+                attention.Advance(segment.Length);
+                done += segment.Length;
+                computed(hidden);
+            }
+        }
+        catch
+        {
+            _retained = tokens[..(attention.Length - start)].ToArray().ToList();
+            attention.Truncate(start);
+            throw;
+        }
+
+        _tokens.AddRange(tokens);
+        _retained = [];
+    }
+
+    /// <summary>Appends tokens and gives the logits after the last one.</summary>
+    public void Append(ReadOnlySpan<int> tokens, WorkMeter work, Span<float> logits)
+    {
+        Tensor? last = null;
+        try
+        {
+            Append(tokens, work, hidden =>
+            {
+                last?.Dispose();
+                last = decoder.Logits(hidden.narrow(0, hidden.shape[0] - 1, 1));
+            });
+            TensorMemory.Read(last!, logits);
+        }
+        finally
+        {
+            last?.Dispose();
+        }
+    }
+
+    /// <summary>Forgets the tokens from <paramref name="length"/> on.</summary>
+    public void Truncate(int length)
+    {
+        if (length < _tokens.Count)
+        {
+            _retained = [.. _tokens.GetRange(length, _tokens.Count - length), .. _retained];
+            _tokens.RemoveRange(length, _tokens.Count - length);
+            attention.Truncate(length);
+        }
+    }
+
+    public void Dispose() => attention.Dispose();
+}

@@ -1,0 +1,32 @@
+using System.Text;
+
+namespace HeadInfer.Runtime;
+
+/// <summary>Decodes tokens as they come and never splits a character: bytes wait until it is whole.</summary>
+/// <param name="tokenizer">The tokenizer.</param>
+/// <param name="skipSpecial">Whether special tokens are left out.</param>
+public sealed class TokenStream(Tokenizer tokenizer, bool skipSpecial = true)
+{
+    private readonly System.Text.Decoder _decoder = Encoding.UTF8.GetDecoder();
+
+    /// <summary>Takes a token.</summary>
+    /// <returns>the text that is complete with it; may be empty</returns>
+    /// <exception cref="ArgumentOutOfRangeException">The id is not in the vocabulary.</exception>
+    public string Append(int id)
+    {
+        var bytes = tokenizer.Bytes(id).Span;
+        return skipSpecial && tokenizer.IsSpecial(id) ? "" : Convert(bytes, flush: false);
+    }
+
+    /// <summary>Ends the text.</summary>
+    /// <returns>U+FFFD for a character that was never completed, else nothing</returns>
+    public string Flush() => Convert([], flush: true);
+
+    private string Convert(ReadOnlySpan<byte> bytes, bool flush)
+    {
+        Span<char> small = stackalloc char[64];
+        var most = _decoder.GetCharCount(bytes, flush);
+        var chars = most <= small.Length ? small : new char[most];
+        return new string(chars[.._decoder.GetChars(bytes, chars, flush)]);
+    }
+}

@@ -1,0 +1,85 @@
+using System.Text;
+using HeadInfer.Runtime.Text;
+
+namespace HeadInfer.Runtime;
+
+/// <summary>Text to token ids and back, as the <c>tokenizer.json</c> of a model folder says. Safe for concurrent use.</summary>
+public sealed class Tokenizer
+{
+    private readonly TokenizerModel _model;
+
+    internal Tokenizer(TokenizerModel model) => _model = model;
+
+    /// <summary>One more than the largest token id.</summary>
+    public int VocabularySize => _model.TokenBytes.Length;
+
+    /// <summary>Reads the <c>tokenizer.json</c> of a model folder.</summary>
+    /// <exception cref="TokenizerException">It is missing or is not a tokenizer.</exception>
+    /// <exception cref="UnsupportedModelException">It uses a part that is not supported; the message names it.</exception>
+    public static Tokenizer Load(string folder) => new(TokenizerFile.Read(Path.Combine(folder, "tokenizer.json")));
+
+    /// <summary>Encodes text.</summary>
+    /// <param name="text">the text</param>
+    /// <param name="parseSpecial">whether special tokens written in the text (<c>&lt;|im_end|&gt;</c>) become those tokens; leave it off for text from users and documents, which must not be able to forge them</param>
+    /// <param name="addSpecial">whether the tokens that the model expects around a text (such as one for its beginning) are added</param>
+    /// <exception cref="TokenizerException">The text needs Unicode normalization that this system cannot do.</exception>
+    public IReadOnlyList<int> Encode(string text, bool parseSpecial = false, bool addSpecial = false)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        return Encode(parseSpecial ? TemplateText.Trusted(text) : TemplateText.Data(text), addSpecial);
+    }
+
+    /// <summary>Encodes text of which some parts may stand for special tokens and the others may not.</summary>
+    internal List<int> Encode(TemplateText text, bool addSpecial = false)
+    {
+        var ids = new List<int>((text.Text.Length / 4) + 4);
+        if (addSpecial)
+        {
+            ids.AddRange(_model.Prefix);
+        }
+
+        var at = 0;
+        foreach (var (start, token) in _model.AddedTokens.FindIn(text))
+        {
+            _model.EncodePlain(text.Text.AsSpan(at, start - at), ids);
+            ids.Add(token.Id);
+            at = start + token.Content.Length;
+        }
+
+        _model.EncodePlain(text.Text.AsSpan(at), ids);
+        if (addSpecial)
+        {
+            ids.AddRange(_model.Suffix);
+        }
+
+        return ids;
+    }
+
+    /// <summary>Decodes token ids; bytes that are no UTF-8 become U+FFFD.</summary>
+    /// <param name="ids">the tokens</param>
+    /// <param name="skipSpecial">whether special tokens are left out</param>
+    /// <exception cref="ArgumentOutOfRangeException">An id is not in the vocabulary.</exception>
+    public string Decode(IEnumerable<int> ids, bool skipSpecial = true)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        var stream = new TokenStream(this, skipSpecial);
+        var text = new StringBuilder();
+        foreach (var id in ids)
+        {
+            text.Append(stream.Append(id));
+        }
+
+        return text.Append(stream.Flush()).ToString();
+    }
+
+    /// <summary>The UTF-8 bytes that a token stands for; not always whole characters.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The id is not in the vocabulary.</exception>
+    public ReadOnlyMemory<byte> Bytes(int id) =>
+        (uint)id < (uint)VocabularySize ? _model.TokenBytes[id] : throw new ArgumentOutOfRangeException(nameof(id), id, $"Token ids are from 0 to {VocabularySize - 1}.");
+
+    /// <summary>Whether a token is special: one that steers the model and is not text.</summary>
+    public bool IsSpecial(int id) => _model.SpecialIds.Contains(id);
+
+    /// <summary>The id of an added token, such as <c>&lt;|im_end|&gt;</c>, or null if there is none of that name.</summary>
+    public int? AddedToken(string content) => _model.AddedTokens.IdOf(content);
+}

@@ -1,0 +1,86 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using HeadInfer.Runtime;
+using HeadInfer.Runtime.Checkpoints;
+
+namespace HeadInfer.Reference;
+
+/// <summary>A way to cut the same work into pieces.</summary>
+public sealed record PieceLayout(string Name, HeadInferOptions Options);
+
+/// <summary>Compares a model with what transformers computed in float32.</summary>
+public static class ModelReference
+{
+    /// <summary>Largest difference of a logit.</summary>
+    public const double Tolerance = 2e-3;
+
+    private const int PromptLength = 40;
+
+    public static IReadOnlyList<PieceLayout> Layouts { get; } =
+    [
+        new("one-piece", new HeadInferOptions { PageTokens = 128, TileTokens = 128 }),
+        new("odd-streamed", Odd(HeadPlacement.Streamed, page: 5, tile: 11, group: 1, segment: 17, chunk: 7)),
+        new("odd-host", Odd(HeadPlacement.Host, page: 3, tile: 7, group: 2, segment: 13, chunk: 13)),
+        new("odd-resident", Odd(HeadPlacement.Resident, page: 16, tile: 1, group: 3, segment: 31, chunk: 10)),
+        new("odd-mixed", Odd(HeadPlacement.Host, page: 7, tile: 9, group: 1, segment: 23, chunk: 5) with { Placement = k => (HeadPlacement)((k.Layer + k.Head) % 3) }),
+        new("token-by-token", Odd(HeadPlacement.Host, page: 8, tile: 8, group: 1, segment: 1, chunk: 1)),
+    ];
+
+    /// <summary>Compares logits at every position, and what greedy decoding adds.</summary>
+    /// <remarks>
+    /// transformers' default attention (SDPA) leaves Gemma 2's cap of attention scores out and its eager attention keeps
+    /// it; a reference may be either. The case says so when it is the former.
+    /// </remarks>
+    public static async Task<(bool Ok, string Figure)> CheckAsync(string folder, HeadInferOptions options)
+    {
+        var result = await CompareAsync(folder, options).ConfigureAwait(false);
+        if (!result.Ok && ModelConfig.Load(folder).AttentionSoftCap is not null)
+        {
+            var uncapped = await CompareAsync(folder, options with { IgnoreAttentionSoftCap = true }).ConfigureAwait(false);
+            return uncapped.Ok ? (true, $"{uncapped.Figure} (reference formed without the attention soft cap)") : result;
+        }
+
+        return result;
+    }
+
+    private static async Task<(bool Ok, string Figure)> CompareAsync(string folder, HeadInferOptions options)
+    {
+        var (input, expected, greedy) = Read(Path.Combine(folder, "reference.safetensors"));
+        await using var model = await HeadInferModel.LoadAsync(folder, options).ConfigureAwait(false);
+        using var session = model.CreateSession();
+        var logits = await session.LogitsAsync(input).ConfigureAwait(false);
+        var worst = logits.SelectMany(row => row).Zip(expected, (got, want) => double.IsNaN(got) ? double.PositiveInfinity : Math.Abs(got - want)).Max();
+
+        session.Truncate(0);
+        var generated = new List<int>();
+        var generation = new GenerationOptions { MaxTokens = greedy.Length - PromptLength, StopTokens = [] };
+        await foreach (var step in session.GenerateAsync(greedy[..PromptLength], generation).ConfigureAwait(false))
+        {
+            generated.Add(step.TokenId);
+        }
+
+        var same = generated.SequenceEqual(greedy[PromptLength..]);
+        var figure = string.Create(CultureInfo.InvariantCulture, $"{worst:0.0e+00} over {logits.Count} positions, greedy {(same ? "same" : "differs")}");
+        return (logits.Count == input.Length && worst <= Tolerance && same, figure);
+    }
+
+    private static HeadInferOptions Odd(HeadPlacement placement, int page, int tile, int group, int segment, int chunk) => new()
+    {
+        Placement = _ => placement,
+        PageTokens = page,
+        TileTokens = tile,
+        HeadGroupSize = group,
+        SegmentTokens = segment,
+        ChunkTokens = chunk,
+    };
+
+    private static unsafe (int[] Input, float[] Logits, int[] Greedy) Read(string path)
+    {
+        using var file = SafetensorsFile.Open(path);
+        ReadOnlySpan<byte> Bytes(string name) => new(file.Address(file.Entries[name]), (int)file.Entries[name].Length);
+        return (
+            MemoryMarshal.Cast<byte, int>(Bytes("input_ids")).ToArray(),
+            MemoryMarshal.Cast<byte, float>(Bytes("logits")).ToArray(),
+            MemoryMarshal.Cast<byte, int>(Bytes("greedy_ids")).ToArray());
+    }
+}

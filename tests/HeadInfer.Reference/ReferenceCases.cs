@@ -1,0 +1,70 @@
+using System.Globalization;
+using HeadInfer.Runtime;
+
+namespace HeadInfer.Reference;
+
+public enum Outcome
+{
+    Ok,
+    Fail,
+    Unsupported,
+}
+
+/// <summary>What came of one case.</summary>
+public sealed record CaseResult(string Name, Outcome Outcome, string Figure)
+{
+    public override string ToString() => Outcome switch
+    {
+        Outcome.Ok => $"ok {Name} {Figure}",
+        Outcome.Fail => $"FAIL {Name} {Figure}",
+        _ => $"unsupported {Name}: {Figure}",
+    };
+}
+
+/// <summary>All cases of a folder of fixtures.</summary>
+public static class ReferenceCases
+{
+    public static async IAsyncEnumerable<CaseResult> RunAsync(string folder)
+    {
+        var (models, tokenizers) = (Folders(folder, "models", "reference.safetensors"), Folders(folder, "tokenizers", "golden.json"));
+        if (models.Count + tokenizers.Count == 0)
+        {
+            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors and no tokenizers/NAME/golden.json");
+        }
+
+        foreach (var model in models)
+        {
+            foreach (var layout in ModelReference.Layouts)
+            {
+                yield return await Guard($"{Path.GetFileName(model)}/{layout.Name}", () => ModelReference.CheckAsync(model, layout.Options)).ConfigureAwait(false);
+            }
+        }
+
+        foreach (var tokenizer in tokenizers)
+        {
+            yield return await Guard(Path.GetFileName(tokenizer), () => Task.FromResult(TokenizerReference.Check(tokenizer))).ConfigureAwait(false);
+        }
+    }
+
+    private static List<string> Folders(string folder, string kind, string mark) =>
+        Directory.Exists(Path.Combine(folder, kind))
+            ? [.. Directory.GetDirectories(Path.Combine(folder, kind)).Where(d => File.Exists(Path.Combine(d, mark))).Order(StringComparer.Ordinal)]
+            : [];
+
+    private static async Task<CaseResult> Guard(string name, Func<Task<(bool Ok, string Figure)>> check)
+    {
+        try
+        {
+            var (ok, figure) = await check().ConfigureAwait(false);
+            return new CaseResult(name, ok ? Outcome.Ok : Outcome.Fail, figure);
+        }
+        catch (UnsupportedModelException e)
+        {
+            return new CaseResult(name, Outcome.Unsupported, e.Message);
+        }
+        catch (Exception e)
+        {
+            return new CaseResult(name, Outcome.Fail, string.Create(CultureInfo.InvariantCulture, $"{e.GetType().Name}: {e.Message.Split('\n')[0]}"));
+        }
+    }
+}
