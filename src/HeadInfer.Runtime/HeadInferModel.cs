@@ -25,6 +25,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     private readonly ModelFolder _folder;
     private readonly AttentionLayout _layout;
     private readonly AttentionKernel _kernel;
+    private readonly HostAttention _host;
     private readonly DecoderWeights _weights;
     private readonly PagePool _pool;
     private readonly TileRing _ring;
@@ -34,7 +35,9 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     {
         (_folder, Plan, Engine, _weights) = (folder, plan, engine, weights);
         _layout = MemoryPlanner.Layout(Config, options, plan);
-        _kernel = new AttentionKernel(Config.AttentionScale, options.IgnoreAttentionSoftCap ? null : Config.AttentionSoftCap);
+        var softCap = options.IgnoreAttentionSoftCap ? null : Config.AttentionSoftCap;
+        _kernel = new AttentionKernel(Config.AttentionScale, softCap);
+        _host = new HostAttention(Config.AttentionScale, softCap);
         _pool = new PagePool(new PageShape(Config.KvHeads, plan.PageTokens, Config.HeadDim, type), SlabSize, plan.KvBudget);
         _ring = new TileRing(MemoryPlanner.TileSlots, plan.HeadGroupSize, plan.TileTokens, Config.HeadDim, type, CPU);
         Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens);
@@ -87,7 +90,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            var attention = new TiledAttention(_layout, _kernel, _pool, _ring, CPU);
+            var attention = new TiledAttention(_layout, _kernel, _host, _pool, _ring, CPU);
             var session = new HeadInferSession(this, new SequenceState(Decoder, attention, Plan.SegmentTokens));
             _sessions.Add(session);
             return session;

@@ -32,7 +32,7 @@ internal sealed class AttentionKernel(double scale, double? softCap)
     {
         if (softCap is not null)
         {
-            return Grouped(queries, keys, values, null);
+            return Explicit(queries, keys, values, null);
         }
 
         if (queries.shape[2] != 1)
@@ -45,19 +45,6 @@ internal sealed class AttentionKernel(double scale, double? softCap)
         return (output.transpose(1, 2), lse.transpose(1, 2));
     }
 
-    /// <summary>Attends one row to several pages, each a part of its own; the row sees every key.</summary>
-    /// <param name="queries">[heads, group, dim]</param>
-    /// <param name="keys">[pages, heads, keys, dim]</param>
-    /// <param name="values">like <paramref name="keys"/></param>
-    /// <returns>[pages, heads, group, dim] and [pages, heads, group]</returns>
-    public (Tensor Output, Tensor LogSumExp) Pages(Tensor queries, Tensor keys, Tensor values)
-    {
-        var perPage = queries.unsqueeze(0).expand(keys.shape[0], -1, -1, -1);
-        return softCap is null
-            ? Aten.FlashCpu(perPage, keys, values, causal: false, scale)
-            : Explicit(perPage, keys, values);
-    }
-
     /// <summary>Attends where the keys are those of the rows themselves, each seeing itself and those before it.</summary>
     public (Tensor Output, Tensor LogSumExp) Causal(Tensor queries, Tensor keys, Tensor values)
     {
@@ -68,31 +55,25 @@ internal sealed class AttentionKernel(double scale, double? softCap)
 
         var rows = new TokenRange(0, (int)queries.shape[2]);
         using var mask = new Visibility(null).Mask(rows, rows, queries.device);
-        return Grouped(queries, keys, values, mask);
+        return Explicit(queries, keys, values, mask);
     }
 
     /// <summary>Attends under an additive mask [rows, keys].</summary>
     public (Tensor Output, Tensor LogSumExp) Masked(Tensor queries, Tensor keys, Tensor values, Tensor mask) =>
         softCap is null
             ? Aten.FlashCpu(queries, Shared(keys, queries), Shared(values, queries), mask, scale)
-            : Grouped(queries, keys, values, mask);
+            : Explicit(queries, keys, values, mask);
 
     // [batch, keys, dim] -> [batch, group, keys, dim] without a copy.
     private static Tensor Shared(Tensor keys, Tensor queries) => keys.unsqueeze(1).expand(-1, queries.shape[1], -1, -1);
 
-    // The group's heads become rows, so that keys are not copied once a head.
-    private (Tensor Output, Tensor LogSumExp) Grouped(Tensor queries, Tensor keys, Tensor values, Tensor? mask)
+    private (Tensor Output, Tensor LogSumExp) Explicit(Tensor queries, Tensor keys, Tensor values, Tensor? mask)
     {
+        // The group's heads become rows, so that keys are not copied once a head.
         var shape = queries.shape; // [batch, group, rows, dim]
-        var folded = queries.reshape(shape[0], shape[1] * shape[2], shape[3]);
-        var (output, lse) = Explicit(folded, keys, values, mask?.repeat(shape[1], 1));
-        return (output.view(shape), lse.view(shape[..3]));
-    }
-
-    // [..., rows, dim] against [..., keys, dim]
-    private (Tensor Output, Tensor LogSumExp) Explicit(Tensor queries, Tensor keys, Tensor values, Tensor? mask = null)
-    {
-        using var scores = matmul(queries, keys.transpose(-1, -2)).to(ScalarType.Float32).mul_(scale);
+        using var folded = queries.reshape(shape[0], shape[1] * shape[2], shape[3]);
+        using var products = matmul(folded, keys.transpose(-1, -2));
+        using var scores = products.view(shape[0], shape[1], shape[2], -1).to(ScalarType.Float32).mul_(scale); // [batch, group, rows, keys]
         if (softCap is { } cap)
         {
             scores.div_(cap).tanh_().mul_(cap);
@@ -104,7 +85,7 @@ internal sealed class AttentionKernel(double scale, double? softCap)
         }
 
         var lse = scores.logsumexp(-1);
-        using var weights = scores.sub_(lse.unsqueeze(-1)).exp_();
-        return (matmul(weights.to(values.dtype), values), lse);
+        using var weights = scores.sub_(lse.unsqueeze(-1)).exp_().to(values.dtype);
+        return (matmul(weights.view(shape[0], shape[1] * shape[2], -1), values).view(shape), lse);
     }
 }

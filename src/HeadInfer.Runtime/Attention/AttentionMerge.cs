@@ -47,14 +47,4 @@ internal sealed class AttentionMerge : IDisposable
         _output?.Dispose();
         _lse?.Dispose();
     }
-
-    /// <summary>Joins parts of the same rows.</summary>
-    /// <param name="outputs">[parts, ..., dim]</param>
-    /// <param name="lse">[parts, ...]</param>
-    /// <returns>[..., dim], float32</returns>
-    public static Tensor Stacked(Tensor outputs, Tensor lse)
-    {
-        using var weights = lse.softmax(0).unsqueeze(-1);
-        return (outputs.to(ScalarType.Float32) * weights).sum([0L]);
-    }
 }

@@ -13,18 +13,20 @@ internal sealed class TiledAttention : ISequenceAttention
 {
     private readonly AttentionLayout _layout;
     private readonly AttentionKernel _kernel;
+    private readonly HostAttention _host;
     private readonly TileRing _ring;
     private readonly SequenceCache _cache;
     private readonly ResidentHeads _resident;
 
     /// <param name="layout">heads, windows and groups of every layer</param>
-    /// <param name="kernel">computes one part</param>
+    /// <param name="kernel">computes one part on the device</param>
+    /// <param name="host">attends heads where they lie in host memory</param>
     /// <param name="pool">where the pages come from; not owned</param>
     /// <param name="ring">tile buffers, shared by the sessions of a model; not owned</param>
     /// <param name="device">where resident copies are kept</param>
-    public TiledAttention(AttentionLayout layout, AttentionKernel kernel, PagePool pool, TileRing ring, Device device)
+    public TiledAttention(AttentionLayout layout, AttentionKernel kernel, HostAttention host, PagePool pool, TileRing ring, Device device)
     {
-        (_layout, _kernel, _ring) = (layout, kernel, ring);
+        (_layout, _kernel, _host, _ring) = (layout, kernel, host, ring);
         _cache = new SequenceCache(pool, layout.Groups.Count);
         _resident = new ResidentHeads(layout.HeadDim, pool.Shape.Type, device);
     }
@@ -58,7 +60,10 @@ internal sealed class TiledAttention : ISequenceAttention
             var part = new GroupQueries(layer, group, Heads(queries, group), rows, new Visibility(_layout.Windows[layer]), work);
             if (rows.Count == 1 && group.Placement == HeadPlacement.Host)
             {
-                Heads(output, group).copy_(AttendInPlace(part));
+                // The new token's row is in its page already: everything it sees lies in pages.
+                var seen = new TokenRange(part.View.FirstKey(rows.Start), rows.End);
+                _host.Attend(_cache.Runs(layer, seen), group, part.Queries.squeeze(2), Heads(output, group).squeeze(2));
+                work.Add(_layout.Operations(group, seen.Count));
                 continue;
             }
 
@@ -73,24 +78,6 @@ internal sealed class TiledAttention : ISequenceAttention
     {
         _cache.Dispose();
         _resident.Dispose();
-    }
-
-    // One new token, whose row is in its page already: pages that lie alike are one call, and one merge joins all.
-    private Tensor AttendInPlace(GroupQueries part)
-    {
-        var outputs = new List<Tensor>();
-        var sums = new List<Tensor>();
-        var seen = new TokenRange(part.View.FirstKey(part.Rows.Start), part.Rows.End);
-        foreach (var run in _cache.Runs(part.Layer, seen))
-        {
-            var heads = run.Memory.narrow(1, part.Group.First, part.Group.Count); // [pages, heads, 2, tokens, dim]
-            var (output, lse) = _kernel.Pages(part.Queries.select(2, 0), heads.select(2, 0), heads.select(2, 1));
-            outputs.Add(output);
-            sums.Add(lse);
-        }
-
-        part.Work.Add(_layout.Operations(part.Group, seen.Count));
-        return AttentionMerge.Stacked(cat(outputs), cat(sums)).unsqueeze(2);
     }
 
     private void AddHistory(AttentionMerge merge, GroupQueries part)

@@ -49,7 +49,7 @@ internal sealed class GatedMlp : FeedForward
 
     public override Tensor Forward(Tensor x)
     {
-        using var both = nn.functional.linear(x, _gateUp, _gateUpBias); // [tokens, 2 * intermediate]
+        using var both = Aten.Linear(x, _gateUp, _gateUpBias); // [tokens, 2 * intermediate]
         using var gate = both.narrow(1, 0, _width);
         using var up = both.narrow(1, _width, _width);
         using var active = _activation switch
@@ -59,7 +59,7 @@ internal sealed class GatedMlp : FeedForward
             _ => gate.gelu(TorchSharp.Modules.GELU.Approximate.tanh),
         };
         active.mul_(up);
-        return nn.functional.linear(active, _down, _downBias);
+        return Aten.Linear(active, _down, _downBias);
     }
 }
 
@@ -68,7 +68,7 @@ internal sealed class MixtureOfExperts(ModelConfig config, Tensor router, IReadO
 {
     public override Tensor Forward(Tensor x)
     {
-        using var logits = nn.functional.linear(x, router); // [tokens, experts]
+        using var logits = Aten.Linear(x, router); // [tokens, experts]
         using var shares = logits.softmax(-1, ScalarType.Float32);
         var (weights, chosen) = shares.topk(config.ExpertsPerToken); // [tokens, per token]
         using var scale = config.NormalizeExpertWeights ? weights / weights.sum(-1, keepdim: true) : weights.alias();

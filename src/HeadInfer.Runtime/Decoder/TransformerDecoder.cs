@@ -68,7 +68,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     public Tensor Logits(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        var logits = nn.functional.linear(Aten.RmsNorm(hidden, weights.FinalNorm, config.NormEpsilon), weights.Output).to(ScalarType.Float32);
+        var logits = Aten.Linear(Aten.RmsNorm(hidden, weights.FinalNorm, config.NormEpsilon), weights.Output).to(ScalarType.Float32);
         if (config.LogitSoftCap is { } cap)
         {
             logits.div_(cap).tanh_().mul_(cap);
@@ -81,7 +81,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     private void Project(LayerWeights layer, Tensor hidden, Tensor cos, Tensor sin, SegmentHeads rows)
     {
         var normed = Aten.RmsNorm(hidden, layer.AttentionNorm, config.NormEpsilon);
-        var all = nn.functional.linear(normed, layer.Qkv, layer.QkvBias).view(hidden.shape[0], config.Heads + (2 * config.KvHeads), config.HeadDim);
+        var all = Aten.Linear(normed, layer.Qkv, layer.QkvBias).view(hidden.shape[0], config.Heads + (2 * config.KvHeads), config.HeadDim);
         if (layer.QueryNorm is not null && layer.KeyNorm is not null)
         {
             var (q, k) = (all.narrow(1, 0, config.Heads), all.narrow(1, config.Heads, config.KvHeads));
@@ -98,7 +98,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     // Output projection and MLP of a chunk, added to the residual stream in place.
     private void Mix(LayerWeights layer, Tensor hidden, Tensor attended)
     {
-        var output = nn.functional.linear(attended, layer.Output, layer.OutputBias);
+        var output = Aten.Linear(attended, layer.Output, layer.OutputBias);
         hidden.add_(layer.PostAttentionNorm is { } after ? Aten.RmsNorm(output, after, config.NormEpsilon) : output);
         var fed = layer.FeedForward.Forward(Aten.RmsNorm(hidden, layer.MlpNorm, config.NormEpsilon));
         hidden.add_(layer.PostMlpNorm is { } last ? Aten.RmsNorm(fed, last, config.NormEpsilon) : fed);

@@ -25,7 +25,14 @@ internal static class Aten
 
     /// <summary>Root-mean-square norm over the last dimension; the mean is formed in float32 at least.</summary>
     public static Tensor RmsNorm(Tensor x, Tensor weight, double epsilon) =>
-        (Tensor)Unit.Value.invoke("rms_norm", x, weight, epsilon);
+        HostMath.Takes(x) ? HostMath.RmsNorm(x.contiguous(), weight, epsilon) : (Tensor)Unit.Value.invoke("rms_norm", x, weight, epsilon);
+
+    /// <summary><c>x * weight^T + bias</c>.</summary>
+    /// <param name="x">[rows, columns of the weight]</param>
+    /// <param name="weight">[outputs, columns]</param>
+    /// <param name="bias">[outputs] or null</param>
+    public static Tensor Linear(Tensor x, Tensor weight, Tensor? bias = null) =>
+        x.shape[0] == 1 && HostMath.Takes(x) ? HostMath.MatrixRow(x.contiguous(), weight, bias) : nn.functional.linear(x, weight, bias);
 
     /// <summary>Fused attention of the CPU.</summary>
     /// <param name="q">[batch, heads, queries, dim]</param>

@@ -10,9 +10,14 @@ internal static unsafe class TensorMemory
     /// <summary>The address of a contiguous CPU tensor's first element; valid as long as the tensor is.</summary>
     public static byte* Address(Tensor tensor)
     {
-        // Of one element: a span over all of a tensor would end at 2 GiB, and storage<byte>() converts instead of casting.
-        using var first = tensor.view(-1).narrow(0, 0, 1);
-        return (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(first.bytes));
+        // A span over more than 2 GiB would not be: one over the first element serves. (storage<byte>() converts, not casts.)
+        if (tensor.NumberOfElements * tensor.ElementSize > int.MaxValue)
+        {
+            using var first = tensor.view(-1).narrow(0, 0, 1);
+            return (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(first.bytes));
+        }
+
+        return (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(tensor.bytes));
     }
 
     /// <summary>Copies bytes into a contiguous CPU tensor of exactly that size.</summary>

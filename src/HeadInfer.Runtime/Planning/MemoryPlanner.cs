@@ -13,7 +13,7 @@ internal static class MemoryPlanner
     public const int TileSlots = 2;
 
     private static readonly ByteSize ProcessSize = ByteSize.FromMiB(200);
-    private static readonly ByteSize WorkspaceGoal = ByteSize.FromMiB(128);
+    private static readonly ByteSize WorkspaceGoal = ByteSize.FromMiB(64);
 
     private const int MaxSegment = 8192;
     private const int MinSegment = 256;
