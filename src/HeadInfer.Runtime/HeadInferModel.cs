@@ -53,6 +53,9 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     /// <exception cref="TokenizerException">The model folder has no tokenizer.json.</exception>
     public Tokenizer Tokenizer => _folder.Tokenizer ?? throw new TokenizerException($"'{_folder.Path}' has no tokenizer.json.");
 
+    /// <summary>How a conversation is written for the model; null if the model folder has no chat template.</summary>
+    public ChatTemplate? ChatTemplate => _folder.ChatTemplate;
+
     /// <summary>Generation defaults of the model's <c>generation_config.json</c>.</summary>
     public GenerationOptions Defaults => _folder.Defaults;
 

@@ -6,9 +6,10 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <param name="Path">The folder.</param>
 /// <param name="Config">Its <c>config.json</c>.</param>
 /// <param name="Tokenizer">Its <c>tokenizer.json</c>, or null if there is none.</param>
+/// <param name="ChatTemplate">Its chat template, or null if there is none.</param>
 /// <param name="Defaults">Generation defaults.</param>
 /// <param name="EndTokens">Tokens that end a generation.</param>
-internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? Tokenizer, GenerationOptions Defaults, IReadOnlyList<int> EndTokens)
+internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? Tokenizer, ChatTemplate? ChatTemplate, GenerationOptions Defaults, IReadOnlyList<int> EndTokens)
 {
     /// <summary>Reads and checks them; reads no weight.</summary>
     public static ModelFolder Open(string path)
@@ -21,7 +22,7 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
         }
 
         var (defaults, end) = ReadDefaults(System.IO.Path.Combine(path, "generation_config.json"));
-        return new ModelFolder(path, config, tokenizer, defaults, end.Length > 0 ? end : config.EndTokens);
+        return new ModelFolder(path, config, tokenizer, Runtime.ChatTemplate.Load(path), defaults, end.Length > 0 ? end : config.EndTokens);
     }
 
     private static (GenerationOptions Defaults, int[] EndTokens) ReadDefaults(string file)

@@ -13,7 +13,7 @@ internal static class MemoryPlanner
     public const int TileSlots = 2;
 
     private static readonly ByteSize ProcessSize = ByteSize.FromMiB(200);
-    private static readonly ByteSize WorkspaceGoal = ByteSize.FromMiB(64);
+    private static readonly (ByteSize Least, ByteSize Most) WorkspaceGoal = (ByteSize.FromMiB(48), ByteSize.FromGiB(1));
 
     private const int MaxSegment = 8192;
     private const int MinSegment = 256;
@@ -30,8 +30,12 @@ internal static class MemoryPlanner
         var tile = options.TileTokens ?? 2048;
         var chunk = options.ChunkTokens ?? 512;
         var page = options.PageTokens ?? 256;
+        var weights = new ByteSize(weightElements * DataTypes.Size(type));
+
+        // Half of the weights at most, so that the workspace never dominates; a segment is a power of two.
+        var goal = Math.Clamp(weights.Bytes / 2, WorkspaceGoal.Least.Bytes, WorkspaceGoal.Most.Bytes);
         var segment = options.SegmentTokens ?? MaxSegment;
-        while (options.SegmentTokens is null && segment > MinSegment && Workspace(config, type, segment, chunk, tile, groupSize) > WorkspaceGoal)
+        while (options.SegmentTokens is null && segment > MinSegment && Workspace(config, type, segment, chunk, tile, groupSize).Bytes > goal)
         {
             segment /= 2;
         }
@@ -39,7 +43,7 @@ internal static class MemoryPlanner
         var plan = new MemoryPlan
         {
             HostBudget = budget.Host,
-            Weights = new ByteSize(weightElements * DataTypes.Size(type)),
+            Weights = weights,
             Workspace = Workspace(config, type, segment, chunk, tile, groupSize),
             Process = ProcessSize,
             KvPerToken = new ByteSize(config.KvElementsPerToken * DataTypes.Size(type)),

@@ -1,0 +1,349 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
+
+namespace HeadInfer.Runtime.Text.Jinja;
+
+/// <summary>Reads expressions, by falling precedence: conditional, or, and, not, comparison, ~, sums, products, powers, postfix.</summary>
+internal readonly struct ExpressionParser(TokenReader reader)
+{
+    private static readonly string[] Comparisons = ["==", "!=", "<", "<=", ">", ">="];
+
+    public Expression Parse()
+    {
+        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
+        {
+            throw reader.Current.At.Error("the expression is nested too deep.");
+        }
+
+        var value = ParseOr();
+        while (reader.Current.IsName("if"))
+        {
+            var at = reader.Take().At;
+            var condition = ParseOr();
+            value = new Conditional(value, condition, reader.AcceptName("else") ? Parse() : null, at);
+        }
+
+        return value;
+    }
+
+    /// <summary>An expression in which <c>if</c> is not part: the source of a loop.</summary>
+    public Expression ParseWithoutCondition() => ParseOr();
+
+    /// <summary>An expression, or several with commas between.</summary>
+    public Expression ParseTuple()
+    {
+        var first = Parse();
+        if (!reader.Current.IsOperator(","))
+        {
+            return first;
+        }
+
+        var items = new List<Expression> { first };
+        while (reader.Accept(",") && reader.Current.Kind is not (TokenKind.PrintEnd or TokenKind.StatementEnd) && !reader.Current.IsOperator(")"))
+        {
+            items.Add(Parse());
+        }
+
+        return new ListDisplay(items, first.At);
+    }
+
+    /// <summary>The arguments of a call whose bracket is open.</summary>
+    public Arguments ParseArguments()
+    {
+        var (positional, named) = (new List<Expression>(), new List<(string, Expression)>());
+        while (!reader.Accept(")"))
+        {
+            if (reader.Current.Kind == TokenKind.Name && reader.Next.IsOperator("="))
+            {
+                var name = reader.Take().Text;
+                reader.Take();
+                named.Add((name, Parse()));
+            }
+            else
+            {
+                var at = reader.Current.At;
+                positional.Add(reader.Accept("*") ? new Spread(Parse(), at) : Parse());
+            }
+
+            if (!reader.Current.IsOperator(")"))
+            {
+                reader.ExpectOperator(",");
+            }
+        }
+
+        return new Arguments(positional, named);
+    }
+
+    private Expression ParseOr()
+    {
+        var left = ParseAnd();
+        while (reader.Current.IsName("or"))
+        {
+            left = new Binary("or", left, TakeThen(p => p.ParseAnd()), left.At);
+        }
+
+        return left;
+    }
+
+    private Expression ParseAnd()
+    {
+        var left = ParseNot();
+        while (reader.Current.IsName("and"))
+        {
+            left = new Binary("and", left, TakeThen(p => p.ParseNot()), left.At);
+        }
+
+        return left;
+    }
+
+    private Expression ParseNot()
+    {
+        var at = reader.Current.At;
+        return reader.AcceptName("not") ? new Unary("not", ParseNot(), at) : ParseComparison();
+    }
+
+    private Expression ParseComparison()
+    {
+        var first = ParseSum();
+        var rest = new List<(string, Expression)>();
+        while (true)
+        {
+            if (reader.Current.Kind == TokenKind.Operator && Comparisons.Contains(reader.Current.Text))
+            {
+                rest.Add((reader.Take().Text, ParseSum()));
+            }
+            else if (reader.AcceptName("in"))
+            {
+                rest.Add(("in", ParseSum()));
+            }
+            else if (reader.Current.IsName("not") && reader.Next.IsName("in"))
+            {
+                reader.Take();
+                reader.Take();
+                rest.Add(("not in", ParseSum()));
+            }
+            else
+            {
+                return rest.Count == 0 ? first : new Comparison(first, rest, first.At);
+            }
+        }
+    }
+
+    private Expression ParseSum()
+    {
+        var left = ParseConcatenation();
+        while (reader.Current.IsOperator("+") || reader.Current.IsOperator("-"))
+        {
+            var sign = reader.Take();
+            left = new Binary(sign.Text, left, ParseConcatenation(), sign.At);
+        }
+
+        return left;
+    }
+
+    private Expression ParseConcatenation()
+    {
+        var left = ParseProduct();
+        while (reader.Current.IsOperator("~"))
+        {
+            var sign = reader.Take();
+            left = new Binary("~", left, ParseProduct(), sign.At);
+        }
+
+        return left;
+    }
+
+    private Expression ParseProduct()
+    {
+        var left = ParseUnary();
+        while (reader.Current.Kind == TokenKind.Operator && (reader.Current.Text is "*" or "/" or "//" or "%"))
+        {
+            var sign = reader.Take();
+            left = new Binary(sign.Text, left, ParseUnary(), sign.At);
+        }
+
+        return left;
+    }
+
+    private Expression ParseUnary()
+    {
+        var at = reader.Current.At;
+        if (reader.Accept("-"))
+        {
+            return new Unary("-", ParseUnary(), at);
+        }
+
+        if (reader.Accept("+"))
+        {
+            return new Unary("+", ParseUnary(), at);
+        }
+
+        var value = ParseFiltered(ParsePostfix(ParsePrimary()));
+        return reader.Accept("**") ? new Binary("**", value, ParseUnary(), at) : value;
+    }
+
+    private Expression ParsePostfix(Expression value)
+    {
+        while (true)
+        {
+            var at = reader.Current.At;
+            if (reader.Accept("."))
+            {
+                value = reader.Current.Kind == TokenKind.Integer
+                    ? new Subscript(value, new Literal(long.Parse(reader.Take().Text, CultureInfo.InvariantCulture), at), at)
+                    : new Member(value, reader.Expect(TokenKind.Name, "an attribute").Text, at);
+            }
+            else if (reader.Accept("["))
+            {
+                value = ParseSubscript(value, at);
+            }
+            else if (reader.Accept("("))
+            {
+                value = new Call(value, ParseArguments(), at);
+            }
+            else
+            {
+                return value;
+            }
+        }
+    }
+
+    // Filters and tests bind tighter than operators and looser than calls, and may be followed by either again.
+    private Expression ParseFiltered(Expression value)
+    {
+        while (true)
+        {
+            var at = reader.Current.At;
+            if (reader.Accept("|"))
+            {
+                var name = reader.Expect(TokenKind.Name, "a filter").Text;
+                value = ParsePostfix(new Filter(value, name, reader.Accept("(") ? ParseArguments() : Arguments.None, at));
+            }
+            else if (reader.AcceptName("is"))
+            {
+                var negated = reader.AcceptName("not");
+                var name = reader.Expect(TokenKind.Name, "a test").Text;
+                value = new Test(value, name, ParseTestArguments(), negated, at);
+            }
+            else
+            {
+                return value;
+            }
+        }
+    }
+
+    private Arguments ParseTestArguments()
+    {
+        if (reader.Accept("("))
+        {
+            return ParseArguments();
+        }
+
+        var takesOperand = reader.Current.Kind is TokenKind.String or TokenKind.Integer or TokenKind.Float
+            || (reader.Current.Kind == TokenKind.Name && reader.Current.Text is not ("and" or "or" or "not" or "if" or "else" or "is" or "in" or "recursive"));
+        return takesOperand ? new Arguments([ParsePostfix(ParsePrimary())], []) : Arguments.None;
+    }
+
+    private Expression ParseSubscript(Expression target, Position at)
+    {
+        Expression? start = null, stop = null, step = null;
+        if (!reader.Current.IsOperator(":"))
+        {
+            start = Parse();
+            if (reader.Accept("]"))
+            {
+                return new Subscript(target, start, at);
+            }
+        }
+
+        reader.ExpectOperator(":");
+        if (!reader.Current.IsOperator("]") && !reader.Current.IsOperator(":"))
+        {
+            stop = Parse();
+        }
+
+        if (reader.Accept(":") && !reader.Current.IsOperator("]"))
+        {
+            step = Parse();
+        }
+
+        reader.ExpectOperator("]");
+        return new Slice(target, start, stop, step, at);
+    }
+
+    private Expression ParsePrimary()
+    {
+        var token = reader.Take();
+        switch (token.Kind)
+        {
+            case TokenKind.String:
+                var text = token.Text;
+                while (reader.Current.Kind == TokenKind.String)
+                {
+                    text += reader.Take().Text; // neighbours are one string
+                }
+
+                return new Literal(TemplateText.Trusted(text), token.At);
+            case TokenKind.Integer:
+                return new Literal(long.TryParse(token.Text, CultureInfo.InvariantCulture, out var number) ? number : throw token.At.Error($"{token.Text} is too large."), token.At);
+            case TokenKind.Float:
+                return new Literal(double.Parse(token.Text, CultureInfo.InvariantCulture), token.At);
+            case TokenKind.Name:
+                return token.Text switch
+                {
+                    "true" or "True" => new Literal(true, token.At),
+                    "false" or "False" => new Literal(false, token.At),
+                    "none" or "None" => new Literal(null, token.At),
+                    _ => new Variable(token.Text, token.At),
+                };
+            case TokenKind.Operator when token.Text == "(":
+                if (reader.Accept(")"))
+                {
+                    return new ListDisplay([], token.At);
+                }
+
+                var inner = ParseTuple();
+                reader.ExpectOperator(")");
+                return inner;
+            case TokenKind.Operator when token.Text == "[":
+                var items = new List<Expression>();
+                while (!reader.Accept("]"))
+                {
+                    items.Add(Parse());
+                    if (!reader.Current.IsOperator("]"))
+                    {
+                        reader.ExpectOperator(",");
+                    }
+                }
+
+                return new ListDisplay(items, token.At);
+            case TokenKind.Operator when token.Text == "{":
+                return ParseDict(token.At);
+            default:
+                throw token.At.Error($"expected a value, found '{token.Text}'.");
+        }
+    }
+
+    private DictDisplay ParseDict(Position at)
+    {
+        var items = new List<(Expression, Expression)>();
+        while (!reader.Accept("}"))
+        {
+            var key = Parse();
+            reader.ExpectOperator(":");
+            items.Add((key, Parse()));
+            if (!reader.Current.IsOperator("}"))
+            {
+                reader.ExpectOperator(",");
+            }
+        }
+
+        return new DictDisplay(items, at);
+    }
+
+    private Expression TakeThen(Func<ExpressionParser, Expression> parse)
+    {
+        reader.Take();
+        return parse(this);
+    }
+}

@@ -1,0 +1,266 @@
+using System.Globalization;
+using System.Text;
+
+namespace HeadInfer.Runtime.Text.Jinja;
+
+internal enum TokenKind
+{
+    Text,
+    PrintBegin,
+    PrintEnd,
+    StatementBegin,
+    StatementEnd,
+    Name,
+    String,
+    Integer,
+    Float,
+    Operator,
+    End,
+}
+
+/// <summary>Where something stands in a template, from 1.</summary>
+internal readonly record struct Position(int Line, int Column)
+{
+    public ChatTemplateException Error(string message) => new($"Chat template, line {Line}, column {Column}: {message}");
+}
+
+/// <summary>A piece of a template; the value of a string or a number is already read.</summary>
+internal readonly record struct Token(TokenKind Kind, string Text, Position At)
+{
+    public bool Is(TokenKind kind, string text) => Kind == kind && Text == text;
+
+    public bool IsOperator(string text) => Is(TokenKind.Operator, text);
+
+    public bool IsName(string text) => Is(TokenKind.Name, text);
+}
+
+/// <summary>Cuts a template into tokens, with <c>trim_blocks</c> and <c>lstrip_blocks</c> as chat templates expect.</summary>
+internal sealed class Lexer
+{
+    private static readonly string[] Operators = ["**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "=", "(", ")", "[", "]", "{", "}", ",", ".", ":", "|", ";"];
+
+    private readonly string _source;
+    private readonly List<Token> _tokens = [];
+    private readonly int[] _lineStarts;
+    private int _at;
+
+    private Lexer(string source)
+    {
+        _source = source;
+        _lineStarts = [0, .. Enumerable.Range(0, source.Length).Where(i => source[i] == '\n').Select(i => i + 1)];
+    }
+
+    public static List<Token> Read(string source)
+    {
+        var lexer = new Lexer(source.Replace("\r\n", "\n", StringComparison.Ordinal));
+        lexer.ReadAll();
+        return lexer._tokens;
+    }
+
+    private void ReadAll()
+    {
+        var trim = Trimming.None; // what the tag before asks of the text that follows
+        while (_at < _source.Length)
+        {
+            var open = NextTag();
+            var text = _source[_at..open];
+            var leftDash = open + 2 < _source.Length && _source[open + 2] == '-';
+            var keeps = open + 2 < _source.Length && _source[open + 2] == '+';
+            text = trim switch
+            {
+                Trimming.All => text.TrimStart(),
+                Trimming.NewLine when text.StartsWith('\n') => text[1..],
+                _ => text,
+            };
+            if (open < _source.Length)
+            {
+                text = leftDash ? text.TrimEnd() : _source[open + 1] != '{' && !keeps ? WithoutIndent(text, open) : text;
+            }
+
+            if (text.Length > 0)
+            {
+                Add(TokenKind.Text, text, _at);
+            }
+
+            _at = open;
+            trim = open < _source.Length ? ReadTag(leftDash || keeps ? 3 : 2) : Trimming.None;
+        }
+
+        if (_source.EndsWith('\n') && _tokens.Count > 0 && _tokens[^1] is { Kind: TokenKind.Text } last)
+        {
+            _tokens[^1] = last with { Text = last.Text[..^1] }; // keep_trailing_newline is off
+        }
+
+        Add(TokenKind.End, "", _source.Length);
+    }
+
+    private int NextTag()
+    {
+        for (var i = _at; i + 1 < _source.Length; i++)
+        {
+            if (_source[i] == '{' && (_source[i + 1] is '{' or '%' or '#'))
+            {
+                return i;
+            }
+        }
+
+        return _source.Length;
+    }
+
+    // lstrip_blocks: blanks between the beginning of a line and a block are dropped.
+    private string WithoutIndent(string text, int open)
+    {
+        var start = text.Length;
+        while (start > 0 && (text[start - 1] is ' ' or '\t'))
+        {
+            start--;
+        }
+
+        var atLineStart = start > 0 ? text[start - 1] == '\n' : open - text.Length == 0 || _source[open - text.Length - 1] == '\n';
+        return atLineStart ? text[..start] : text;
+    }
+
+    private Trimming ReadTag(int openLength)
+    {
+        var (start, kind) = (_at, _source[_at + 1]);
+        if (kind == '#')
+        {
+            var close = _source.IndexOf("#}", _at, StringComparison.Ordinal);
+            if (close < 0)
+            {
+                throw PositionOf(start).Error("the comment has no end.");
+            }
+
+            _at = close + 2;
+            return _source[close - 1] == '-' ? Trimming.All : Trimming.NewLine;
+        }
+
+        var (begin, end, closing) = kind == '{' ? (TokenKind.PrintBegin, TokenKind.PrintEnd, "}}") : (TokenKind.StatementBegin, TokenKind.StatementEnd, "%}");
+        Add(begin, "", start);
+        _at += openLength;
+        var depth = 0;
+        while (true)
+        {
+            while (_at < _source.Length && char.IsWhiteSpace(_source[_at]))
+            {
+                _at++;
+            }
+
+            if (_at >= _source.Length)
+            {
+                throw PositionOf(start).Error($"the tag has no '{closing}'.");
+            }
+
+            if (depth == 0 && (Follows(closing) || ((_source[_at] is '-' or '+') && string.CompareOrdinal(_source, _at + 1, closing, 0, 2) == 0)))
+            {
+                var mark = _source[_at];
+                Add(end, "", _at);
+                _at += mark is '-' or '+' ? 3 : 2;
+                return mark == '-' ? Trimming.All : kind == '%' && mark != '+' ? Trimming.NewLine : Trimming.None;
+            }
+
+            depth += ReadToken();
+        }
+    }
+
+    // Returns how the depth of brackets changes.
+    private int ReadToken()
+    {
+        var (start, c) = (_at, _source[_at]);
+        if (char.IsLetter(c) || c == '_')
+        {
+            while (_at < _source.Length && (char.IsLetterOrDigit(_source[_at]) || _source[_at] == '_'))
+            {
+                _at++;
+            }
+
+            Add(TokenKind.Name, _source[start.._at], start);
+        }
+        else if (char.IsAsciiDigit(c))
+        {
+            ReadNumber();
+        }
+        else if (c is '"' or '\'')
+        {
+            ReadString(c);
+        }
+        else
+        {
+            var found = Operators.FirstOrDefault(Follows) ?? throw PositionOf(start).Error($"'{c}' is not understood.");
+            _at += found.Length;
+            Add(TokenKind.Operator, found, start);
+            return found is "(" or "[" or "{" ? 1 : found is ")" or "]" or "}" ? -1 : 0;
+        }
+
+        return 0;
+    }
+
+    private void ReadNumber()
+    {
+        var start = _at;
+        while (_at < _source.Length && (char.IsAsciiDigit(_source[_at]) || _source[_at] == '_'))
+        {
+            _at++;
+        }
+
+        var isFloat = _at + 1 < _source.Length && _source[_at] == '.' && char.IsAsciiDigit(_source[_at + 1]);
+        if (isFloat)
+        {
+            _at++;
+            while (_at < _source.Length && char.IsAsciiDigit(_source[_at]))
+            {
+                _at++;
+            }
+        }
+
+        Add(isFloat ? TokenKind.Float : TokenKind.Integer, _source[start.._at].Replace("_", "", StringComparison.Ordinal), start);
+    }
+
+    private void ReadString(char quote)
+    {
+        var start = _at++;
+        var text = new StringBuilder();
+        for (; _at < _source.Length && _source[_at] != quote; _at++)
+        {
+            text.Append(_source[_at] == '\\' && _at + 1 < _source.Length ? Escape() : _source[_at].ToString());
+        }
+
+        if (_at++ >= _source.Length)
+        {
+            throw PositionOf(start).Error("the string has no end.");
+        }
+
+        Add(TokenKind.String, text.ToString(), start);
+    }
+
+    private string Escape()
+    {
+        var c = _source[++_at];
+        var digits = c switch { 'x' => 2, 'u' => 4, 'U' => 8, _ => 0 };
+        if (digits > 0 && _at + digits < _source.Length && int.TryParse(_source.AsSpan(_at + 1, digits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var code) && Rune.IsValid(code))
+        {
+            _at += digits;
+            return char.ConvertFromUtf32(code);
+        }
+
+        return c switch { 'n' => "\n", 't' => "\t", 'r' => "\r", '0' => "\0", '\\' or '\'' or '"' => c.ToString(), '\n' => "", _ => "\\" + c };
+    }
+
+    private bool Follows(string text) => string.CompareOrdinal(_source, _at, text, 0, text.Length) == 0;
+
+    private void Add(TokenKind kind, string text, int at) => _tokens.Add(new Token(kind, text, PositionOf(at)));
+
+    private Position PositionOf(int at)
+    {
+        var line = Array.BinarySearch(_lineStarts, at);
+        line = line < 0 ? ~line - 1 : line;
+        return new Position(line + 1, at - _lineStarts[line] + 1);
+    }
+
+    private enum Trimming
+    {
+        None,
+        NewLine,
+        All,
+    }
+}
