@@ -62,6 +62,9 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     /// <summary>Tokens that end a generation unless the caller names others.</summary>
     public IReadOnlyList<int> EndTokens => _folder.EndTokens;
 
+    /// <summary>One line that says which libtorch is in use, and how it was loaded.</summary>
+    public static string NativeLibraries => LibTorch.EnsureLoaded();
+
     internal Tokenizer? TokenizerOrNull => _folder.Tokenizer;
 
     internal EngineThread Engine { get; }

@@ -1,4 +1,3 @@
-using HeadInfer.Runtime.Planning;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;

@@ -1,5 +1,4 @@
 using HeadInfer.Runtime.Cache;
-using HeadInfer.Runtime.Planning;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;

@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Native;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -12,7 +13,7 @@ internal readonly record struct PageShape(int KvHeads, int Tokens, int HeadDim, 
 {
     public long Elements => 2L * KvHeads * Tokens * HeadDim;
 
-    public ByteSize Size => new(Elements * Checkpoints.DataTypes.Size(Type));
+    public ByteSize Size => new(Elements * DataTypes.Size(Type));
 }
 
 /// <summary>A page of a slab. Neighbours in head order are one contiguous piece of memory.</summary>

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.IO.MemoryMappedFiles;
 using System.Text.Json;
+using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Checkpoints;

@@ -58,6 +58,7 @@ internal sealed class HostTeam
                 }
             }
 
+            Exception? failure;
             try
             {
                 task(0);
@@ -65,15 +66,16 @@ internal sealed class HostTeam
             finally
             {
                 var spin = new SpinWait();
-                while (Volatile.Read(ref _running) > 0 && Size > 1)
+                while (Volatile.Read(ref _running) > 0)
                 {
                     spin.SpinOnce(sleep1Threshold: -1);
                 }
+
+                (failure, _failure) = (_failure, null);
             }
 
-            if (_failure is { } failure)
+            if (failure is not null)
             {
-                _failure = null;
                 throw new InvalidOperationException("A part of a kernel failed.", failure);
             }
         }

@@ -2,6 +2,7 @@ using System.Globalization;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Cache;
 using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Planning;

@@ -2,7 +2,6 @@ using System.Runtime.InteropServices;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Decoder;
 using HeadInfer.Runtime.Native;
-using HeadInfer.Runtime.Planning;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Sessions;

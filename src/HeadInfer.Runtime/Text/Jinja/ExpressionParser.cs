@@ -155,31 +155,37 @@ internal readonly struct ExpressionParser(TokenReader reader)
 
     private Expression ParseProduct()
     {
-        var left = ParseUnary();
+        var left = ParsePower();
         while (reader.Current.Kind == TokenKind.Operator && (reader.Current.Text is "*" or "/" or "//" or "%"))
         {
             var sign = reader.Take();
-            left = new Binary(sign.Text, left, ParseUnary(), sign.At);
+            left = new Binary(sign.Text, left, ParsePower(), sign.At);
         }
 
         return left;
     }
 
-    private Expression ParseUnary()
+    private Expression ParsePower()
+    {
+        var left = ParseUnary();
+        while (reader.Current.IsOperator("**"))
+        {
+            var sign = reader.Take();
+            left = new Binary("**", left, ParseUnary(), sign.At);
+        }
+
+        return left;
+    }
+
+    // A sign binds tighter than filters: "-3 | abs" is 3.
+    private Expression ParseUnary(bool filtered = true)
     {
         var at = reader.Current.At;
-        if (reader.Accept("-"))
-        {
-            return new Unary("-", ParseUnary(), at);
-        }
-
-        if (reader.Accept("+"))
-        {
-            return new Unary("+", ParseUnary(), at);
-        }
-
-        var value = ParseFiltered(ParsePostfix(ParsePrimary()));
-        return reader.Accept("**") ? new Binary("**", value, ParseUnary(), at) : value;
+        var value = reader.Current.IsOperator("-") || reader.Current.IsOperator("+")
+            ? new Unary(reader.Take().Text, ParseUnary(filtered: false), at)
+            : ParsePrimary();
+        value = ParsePostfix(value);
+        return filtered ? ParseFiltered(value) : value;
     }
 
     private Expression ParsePostfix(Expression value)

@@ -198,22 +198,33 @@ internal sealed class Lexer
     private void ReadNumber()
     {
         var start = _at;
-        while (_at < _source.Length && (char.IsAsciiDigit(_source[_at]) || _source[_at] == '_'))
-        {
-            _at++;
-        }
-
+        SkipDigits();
         var isFloat = _at + 1 < _source.Length && _source[_at] == '.' && char.IsAsciiDigit(_source[_at + 1]);
         if (isFloat)
         {
             _at++;
-            while (_at < _source.Length && char.IsAsciiDigit(_source[_at]))
+            SkipDigits();
+        }
+
+        if (_at < _source.Length && (_source[_at] is 'e' or 'E'))
+        {
+            var digits = _at + 1 < _source.Length && (_source[_at + 1] is '+' or '-') ? _at + 2 : _at + 1;
+            if (digits < _source.Length && char.IsAsciiDigit(_source[digits]))
             {
-                _at++;
+                (isFloat, _at) = (true, digits);
+                SkipDigits();
             }
         }
 
         Add(isFloat ? TokenKind.Float : TokenKind.Integer, _source[start.._at].Replace("_", "", StringComparison.Ordinal), start);
+    }
+
+    private void SkipDigits()
+    {
+        while (_at < _source.Length && (char.IsAsciiDigit(_source[_at]) || _source[_at] == '_'))
+        {
+            _at++;
+        }
     }
 
     private void ReadString(char quote)

@@ -174,7 +174,7 @@ internal static class Values
     private static object? FromJson(JsonElement json) => json.ValueKind switch
     {
         JsonValueKind.String => TemplateText.Data(json.GetString()!),
-        JsonValueKind.Number => json.TryGetInt64(out var whole) ? whole : json.GetDouble(),
+        JsonValueKind.Number => json.TryGetInt64(out var whole) ? (object)whole : json.GetDouble(),
         JsonValueKind.True => true,
         JsonValueKind.False => false,
         JsonValueKind.Array => json.EnumerateArray().Select(FromJson).ToList(),

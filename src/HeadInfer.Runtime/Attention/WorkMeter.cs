@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace HeadInfer.Runtime.Planning;
+namespace HeadInfer.Runtime.Attention;
 
 /// <summary>Counts the floating-point operations of a prefill as they are done, reports them and carries the cancellation.</summary>
 /// <remarks>Operations, not tokens: attention grows with the square of the length, so tokens would mislead about the time left.</remarks>

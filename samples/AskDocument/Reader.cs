@@ -1,0 +1,64 @@
+using System.Diagnostics;
+using System.Globalization;
+using HeadInfer.Runtime;
+
+namespace AskDocument;
+
+/// <summary>A document in a session: read once, asked often.</summary>
+internal sealed class Reader(HeadInferModel model, string document, int maxTokens, Screen screen) : IDisposable
+{
+    private readonly HeadInferSession _session = model.CreateSession();
+    private (int Tokens, TimeSpan Time) _read, _answered;
+
+    /// <summary>Reads what all questions about the document begin with.</summary>
+    public async Task ReadAsync(CancellationToken cancellationToken)
+    {
+        // Two questions show where the document ends and a question begins, in tokens.
+        var (one, other) = (Prompt("What is it?"), Prompt("Quote it."));
+        var common = one.Zip(other).TakeWhile(p => p.First == p.Second).Count();
+        model.Plan.EnsureFits(common + (long)maxTokens);
+        var clock = Stopwatch.StartNew();
+        await screen.ProgressAsync(common, progress => _session.PrefillAsync([.. one.Take(common)], progress, cancellationToken)).ConfigureAwait(false);
+        _read = (common, clock.Elapsed);
+    }
+
+    /// <summary>Answers a question to standard output, as it comes.</summary>
+    public async Task AnswerAsync(string question, CancellationToken cancellationToken)
+    {
+        var prompt = Prompt(question);
+        model.Plan.EnsureFits(prompt.Count + (long)maxTokens);
+        var known = _session.Reuse(prompt);
+        var (clock, tokens) = (Stopwatch.StartNew(), 0);
+        await foreach (var step in _session.GenerateAsync([.. prompt.Skip(known)], model.Defaults with { MaxTokens = maxTokens }, cancellationToken: cancellationToken).ConfigureAwait(false))
+        {
+            Console.Out.Write(step.Text);
+            Console.Out.Flush();
+            tokens++;
+            if (step.FinishReason == FinishReason.Length)
+            {
+                screen.Note($"\n(cut off after {tokens} tokens; raise --max-tokens for more)");
+            }
+        }
+
+        Console.Out.WriteLine();
+        _answered = (_answered.Tokens + tokens, _answered.Time + clock.Elapsed);
+    }
+
+    /// <summary>One line: what was read and answered, how fast, and where the KV cache lies.</summary>
+    public string Figures()
+    {
+        var cache = _session.CacheSize;
+        return string.Create(CultureInfo.InvariantCulture,
+            $"read {_read.Tokens:N0} tokens in {_read.Time.TotalSeconds:F1} s ({_read.Tokens / _read.Time.TotalSeconds:N0} tok/s); answered {_answered.Tokens:N0} tokens in {_answered.Time.TotalSeconds:F1} s ({_answered.Tokens / Math.Max(_answered.Time.TotalSeconds, 1e-3):N0} tok/s); KV cache {cache.Host} in host memory, {cache.Resident} on the device");
+    }
+
+    public void Dispose() => _session.Dispose();
+
+    private IReadOnlyList<int> Prompt(string question)
+    {
+        var turn = new ChatTurn("user", $"{document}\n\n{question}");
+        return model.ChatTemplate is { } template
+            ? template.Encode([turn], model.Tokenizer)
+            : throw new ChatTemplateException("The model folder has no chat template, so it is not known how to ask it. Choose an instruct model.");
+    }
+}

@@ -1,0 +1,82 @@
+using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Tests.Support;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Tests.Attention;
+
+public sealed class HostMathTests : NativeTest
+{
+    [Theory]
+    [InlineData(1, 1)]
+    [InlineData(3, 17)]
+    [InlineData(64, 31)]
+    [InlineData(1001, 384)]
+    public void A_matrix_times_a_row_is_the_product(int rows, int columns)
+    {
+        Tensor x = randn(1, columns), w = randn(rows, columns), b = randn(rows);
+        Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64), b.to(ScalarType.Float64)), HostMath.MatrixRow(x, w, b), 1e-4);
+        Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64)), HostMath.MatrixRow(x, w, null), 1e-4);
+    }
+
+    [Theory]
+    [InlineData(1, 5)]
+    [InlineData(40, 64)]
+    [InlineData(7, 100)]
+    public void Norm_divides_by_the_root_mean_square(int rows, int size)
+    {
+        Tensor x = randn(rows, size) * 5, w = randn(size);
+        var wide = x.to(ScalarType.Float64);
+        var expected = wide / (wide.square().mean([-1L], keepdim: true) + 1e-5).sqrt() * w.to(ScalarType.Float64);
+        Close(expected, HostMath.RmsNorm(x, w, 1e-5), 1e-5);
+    }
+
+    [Fact]
+    public void Both_widths_sum_alike()
+    {
+        Tensor rows = randn(4, 45), x = randn(45), y = randn(45);
+        float[] wide = new float[8], plain = new float[8];
+        Dots<WideLane>(rows, x, y, wide);
+        Dots<PlainLane>(rows, x, y, plain);
+        var expected = cat([mv(rows, x), mv(rows, y)]).data<float>().ToArray();
+        for (var i = 0; i < 8; i++)
+        {
+            Assert.Equal(expected[i], wide[i], 1e-4f);
+            Assert.Equal(expected[i], plain[i], 1e-4f);
+        }
+    }
+
+    [Fact]
+    public void A_team_runs_every_member_and_passes_failures_on()
+    {
+        var team = HostTeam.Shared;
+        for (var round = 0; round < 2000; round++)
+        {
+            var ran = new int[team.Size];
+            team.Run(member => ran[member]++);
+            Assert.All(ran, count => Assert.Equal(1, count));
+        }
+
+        Thread.Sleep(20); // members sleep now, and must wake
+        var woken = 0;
+        team.Run(_ => Interlocked.Increment(ref woken));
+        Assert.Equal(team.Size, woken);
+        Assert.ThrowsAny<InvalidOperationException>(() => team.Run(member => throw new InvalidOperationException("no")));
+        team.Run(_ => Interlocked.Increment(ref woken));
+        Assert.Equal(2 * team.Size, woken);
+    }
+
+    private static unsafe void Dots<TLane>(Tensor rows, Tensor x, Tensor y, float[] result)
+        where TLane : struct, ILane<TLane>
+    {
+        fixed (float* to = result)
+        {
+            HostMath.Dot4x2<TLane>(HostMath.Address(rows), HostMath.Address(x), HostMath.Address(y), 45, to, to + 4);
+            var again = stackalloc float[4];
+            HostMath.Dot4<TLane>(HostMath.Address(rows), HostMath.Address(x), 45, again);
+            Assert.Equal(to[1], again[1], 1e-4f);
+        }
+    }
+
+    private static void Close(Tensor expected, Tensor got, double tolerance) =>
+        Assert.True((expected - got.to(ScalarType.Float64)).abs().max().item<double>() < tolerance);
+}

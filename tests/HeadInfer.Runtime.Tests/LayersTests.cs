@@ -1,0 +1,52 @@
+using System.Runtime.CompilerServices;
+using System.Text.RegularExpressions;
+
+namespace HeadInfer.Runtime.Tests;
+
+/// <summary>Who may use whom among the folders of the runtime.</summary>
+public sealed partial class LayersTests
+{
+    private static readonly Dictionary<string, string[]> Allowed = new(StringComparer.Ordinal)
+    {
+        ["Native"] = [],
+        ["Text"] = ["Text"],
+        ["Checkpoints"] = ["Native"],
+        ["Cache"] = ["Native"],
+        ["Attention"] = ["Cache", "Native"],
+        ["Planning"] = ["Attention", "Cache", "Checkpoints", "Native"],
+        ["Decoder"] = ["Attention", "Checkpoints", "Native", "Planning"],
+        ["Generation"] = ["Text"],
+        ["Sessions"] = ["Attention", "Decoder", "Generation", "Native", "Planning"],
+    };
+
+    [Fact]
+    public void Folders_use_only_those_below_them()
+    {
+        var source = Path.GetFullPath(Path.Combine(ThisFolder(), "../../src/HeadInfer.Runtime"));
+        Assert.SkipUnless(Directory.Exists(source), "the sources are not here: the tests run from a bundle");
+        var wrong = new List<string>();
+        foreach (var file in Directory.GetFiles(source, "*.cs", SearchOption.AllDirectories))
+        {
+            var folder = Path.GetRelativePath(source, file).Split(Path.DirectorySeparatorChar)[0];
+            if (folder is "bin" or "obj" || folder.EndsWith(".cs", StringComparison.Ordinal))
+            {
+                continue; // the root may use all
+            }
+
+            foreach (Match used in Uses().Matches(File.ReadAllText(file)))
+            {
+                if (!Allowed[folder].Contains(used.Groups[1].Value))
+                {
+                    wrong.Add($"{Path.GetRelativePath(source, file)} uses {used.Groups[1].Value}");
+                }
+            }
+        }
+
+        Assert.Empty(wrong);
+    }
+
+    private static string ThisFolder([CallerFilePath] string path = "") => Path.GetDirectoryName(path)!;
+
+    [GeneratedRegex(@"^using HeadInfer\.Runtime\.(\w+)", RegexOptions.Multiline)]
+    private static partial Regex Uses();
+}

@@ -1,0 +1,61 @@
+using HeadInfer.Reference;
+using HeadInfer.Runtime.Tests.Support;
+
+namespace HeadInfer.Runtime.Tests;
+
+/// <summary>Every family against transformers' logits and greedy tokens, in one piece and in odd ones.</summary>
+public sealed class ReferenceTests : NativeTest
+{
+    public static TheoryData<string, string> ModelCases()
+    {
+        var cases = new TheoryData<string, string>();
+        foreach (var folder in Directory.GetDirectories(Path.Combine(Fixtures.Root, "models")).Order(StringComparer.Ordinal))
+        {
+            foreach (var layout in ModelReference.Layouts)
+            {
+                cases.Add(Path.GetFileName(folder), layout.Name);
+            }
+        }
+
+        return cases;
+    }
+
+    [Theory]
+    [MemberData(nameof(ModelCases))]
+    public async Task Logits_and_greedy_tokens_are_the_reference(string model, string layout)
+    {
+        var (ok, figure) = await ModelReference.CheckAsync(Fixtures.Model(model), ModelReference.Layouts.Single(l => l.Name == layout).Options);
+        Assert.True(ok, figure);
+    }
+
+    [Theory]
+    [InlineData("qwen2-style")]
+    [InlineData("tekken-style")]
+    public void Tokenizer_gives_the_golden_ids(string name)
+    {
+        var (ok, figure) = TokenizerReference.Check(Path.Combine(Fixtures.Root, "tokenizers", name));
+        Assert.True(ok, figure);
+    }
+
+    [Fact]
+    public async Task A_wrong_reference_fails()
+    {
+        using var folder = new ScratchFolder(Fixtures.Model("llama3"));
+        folder.Edit("config.json", "\"rope_theta\": 500000.0", "\"rope_theta\": 400000.0");
+        var (ok, _) = await ModelReference.CheckAsync(folder.Path, new HeadInferOptions());
+        Assert.False(ok);
+    }
+
+    [Fact]
+    public async Task Old_and_new_form_of_rope_give_the_same_model()
+    {
+        using var folder = new ScratchFolder(Fixtures.Model("llama3"));
+        var config = File.ReadAllText(folder.File("config.json"));
+        var start = config.IndexOf("\"rope_parameters\"", StringComparison.Ordinal);
+        var end = config.IndexOf('}', start);
+        var old = "\"rope_theta\": 500000.0, \"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 64";
+        File.WriteAllText(folder.File("config.json"), config[..start] + old + config[end..]);
+        var (ok, figure) = await ModelReference.CheckAsync(folder.Path, new HeadInferOptions());
+        Assert.True(ok, figure);
+    }
+}

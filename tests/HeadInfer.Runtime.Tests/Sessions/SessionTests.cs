@@ -1,0 +1,205 @@
+using HeadInfer.Runtime.Tests.Support;
+
+namespace HeadInfer.Runtime.Tests.Sessions;
+
+public sealed class SessionTests : NativeTest
+{
+    private static readonly int[] Prompt = [.. Enumerable.Range(0, 60).Select(i => (i * 37) % 320)];
+
+    private static readonly HeadInferOptions Odd = new() { PageTokens = 7, TileTokens = 11, SegmentTokens = 16, ChunkTokens = 5, HeadGroupSize = 1 };
+
+    [Fact]
+    public async Task Whole_and_in_pieces_give_the_same_tokens()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("qwen3"), Odd);
+        using var session = model.CreateSession();
+        var whole = await Generate(session, Prompt);
+        session.Truncate(0);
+        await session.PrefillAsync(Prompt[..13]);
+        await session.PrefillAsync([]);
+        await session.PrefillAsync(Prompt[13..40]);
+        Assert.Equal(40, session.Length);
+        Assert.Equal(whole, await Generate(session, Prompt[40..]));
+        Assert.Equal(Prompt, session.Tokens.Take(60));
+        Assert.Equal(whole[..^1], session.Tokens.Skip(60)); // the last token was not read
+    }
+
+    [Fact]
+    public async Task A_cancelled_prefill_changes_nothing_and_what_it_computed_is_not_lost()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("qwen3"), Odd);
+        using var session = model.CreateSession();
+        await session.PrefillAsync(Prompt[..10]);
+        using var cancel = new CancellationTokenSource();
+        var progress = new Direct<PrefillProgress>(p =>
+        {
+            if (p.Fraction > 0.5)
+            {
+                cancel.Cancel();
+            }
+        });
+        var reported = 0;
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => session.PrefillAsync(Prompt[10..], new Slow(progress), cancel.Token));
+        Assert.Equal(10, session.Length);
+        Assert.Equal(10, session.Tokens.Count);
+
+        await session.PrefillAsync(Prompt[10..], new Direct<PrefillProgress>(p => reported++));
+        Assert.True(reported > 0);
+        var continued = await Generate(session, [5]);
+        using var fresh = model.CreateSession();
+        Assert.Equal(continued, await Generate(fresh, [.. Prompt, 5]));
+    }
+
+    [Fact]
+    public async Task A_prefill_cancelled_before_it_begins_does_nothing()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("qwen3"), Odd);
+        using var session = model.CreateSession();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => session.PrefillAsync(Prompt, cancellationToken: new CancellationToken(canceled: true)));
+        Assert.Equal(0, session.Length);
+        Assert.NotEmpty(await Generate(session, Prompt));
+    }
+
+    [Fact]
+    public async Task Reuse_keeps_the_common_beginning_and_gives_the_same_answer()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), Odd);
+        using var session = model.CreateSession();
+        await Generate(session, [.. Prompt, 1, 2, 3]);
+        int[] other = [.. Prompt, 4, 5];
+        Assert.Equal(60, session.Reuse(other));
+        var reused = await Generate(session, other[60..]);
+        using var fresh = model.CreateSession();
+        Assert.Equal(0, fresh.Reuse(other));
+        Assert.Equal(await Generate(fresh, other), reused);
+        Assert.Equal(other.Length - 1, session.Reuse(other)); // one token is always left to read
+        Assert.Equal(reused, await Generate(session, other[^1..]));
+    }
+
+    [Fact]
+    public async Task Sessions_do_not_see_each_other()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("mistral-window"), Odd);
+        int[][] prompts = [.. Enumerable.Range(1, 4).Select(n => Prompt.Select(t => (t * n) % 320).ToArray())];
+        var alone = new List<int[]>();
+        foreach (var prompt in prompts)
+        {
+            using var session = model.CreateSession();
+            alone.Add(await Generate(session, prompt));
+        }
+
+        var sessions = prompts.Select(_ => model.CreateSession()).ToArray();
+        var together = await Task.WhenAll(prompts.Select((p, i) => Generate(sessions[i], p)));
+        Assert.Equal(alone, together);
+        Array.ForEach(sessions, s => s.Dispose());
+    }
+
+    [Fact]
+    public async Task Too_long_is_refused_before_any_work_with_numbers_and_the_knob()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"));
+        using var session = model.CreateSession();
+        var error = await Assert.ThrowsAsync<ContextLengthException>(() => session.PrefillAsync(new int[257]));
+        Assert.Contains("257", error.Message, StringComparison.Ordinal);
+        Assert.Contains("256", error.Message, StringComparison.Ordinal);
+        Assert.Contains("MaxContextTokens", error.Message, StringComparison.Ordinal);
+        Assert.Throws<ContextLengthException>(() => session.GenerateAsync(new int[256]));
+        Assert.Equal(0, session.Length);
+
+        var plan = model.Plan;
+        var tight = new HeadInferOptions { PageTokens = 8, HostMemory = plan.Weights + plan.Workspace + plan.Process + (plan.KvPerToken * 100) };
+        await using var small = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), tight);
+        Assert.InRange(small.Plan.LongestContext, 8, 256);
+        using var limited = small.CreateSession();
+        var memory = await Assert.ThrowsAsync<MemoryBudgetException>(() => limited.PrefillAsync(new int[small.Plan.LongestContext + 1]));
+        Assert.Contains("HostMemory", memory.Message, StringComparison.Ordinal);
+        await limited.PrefillAsync(new int[small.Plan.LongestContext]);
+        using var second = small.CreateSession();
+        await Assert.ThrowsAsync<MemoryBudgetException>(() => second.PrefillAsync(new int[small.Plan.LongestContext]));
+        Assert.Equal(0, second.Length);
+        limited.Dispose();
+        await second.PrefillAsync(new int[small.Plan.LongestContext]);
+    }
+
+    [Fact]
+    public async Task Generation_ends_at_the_end_of_the_context()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), new HeadInferOptions { MaxContextTokens = 64 });
+        using var session = model.CreateSession();
+        var steps = new List<GenerationStep>();
+        await foreach (var step in session.GenerateAsync(Prompt, new GenerationOptions { MaxTokens = 50, StopTokens = [] }))
+        {
+            steps.Add(step);
+        }
+
+        Assert.Equal(4, steps.Count);
+        Assert.Equal(FinishReason.Length, steps[^1].FinishReason);
+    }
+
+    [Fact]
+    public async Task Unknown_tokens_empty_prompts_and_wrong_options_are_refused()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"));
+        using var session = model.CreateSession();
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => session.PrefillAsync([1, 320]));
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => session.PrefillAsync([-1]));
+        Assert.Throws<ArgumentException>(() => session.GenerateAsync([]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => session.GenerateAsync([1], new GenerationOptions { MaxTokens = 0 }));
+        Assert.Throws<ArgumentException>(() => session.GenerateAsync([1], new GenerationOptions { StopSequences = [""] }));
+        Assert.Throws<ArgumentOutOfRangeException>(() => session.Truncate(1));
+        Assert.Throws<TokenizerException>(() => model.Tokenizer);
+    }
+
+    [Fact]
+    public async Task A_session_does_one_thing_at_a_time_and_survives_a_caller_that_stops_listening()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"));
+        using var session = model.CreateSession();
+        await foreach (var step in session.GenerateAsync(Prompt, new GenerationOptions { StopTokens = [] }))
+        {
+            await Assert.ThrowsAsync<InvalidOperationException>(() => session.PrefillAsync([1]));
+            break;
+        }
+
+        Assert.Equal(61, session.Length);
+        await session.PrefillAsync([1]);
+        Assert.Equal(62, session.Length);
+    }
+
+    [Fact]
+    public async Task Disposing_in_any_order_is_fine()
+    {
+        var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"));
+        var (first, second) = (model.CreateSession(), model.CreateSession());
+        await second.PrefillAsync(Prompt);
+        first.Dispose();
+        first.Dispose();
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => first.PrefillAsync(Prompt));
+        model.Dispose();
+        model.Dispose();
+        second.Dispose();
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => second.PrefillAsync(Prompt));
+        Assert.Throws<ObjectDisposedException>(() => model.CreateSession());
+    }
+
+    private static async Task<int[]> Generate(HeadInferSession session, int[] prompt)
+    {
+        var tokens = new List<int>();
+        await foreach (var step in session.GenerateAsync(prompt, new GenerationOptions { MaxTokens = 12, StopTokens = [] }))
+        {
+            tokens.Add(step.TokenId);
+        }
+
+        return [.. tokens];
+    }
+
+    /// <summary>Gives every report time, so that none is left out for coming too soon after another.</summary>
+    private sealed class Slow(IProgress<PrefillProgress> inner) : IProgress<PrefillProgress>
+    {
+        public void Report(PrefillProgress value)
+        {
+            Thread.Sleep(60);
+            inner.Report(value);
+        }
+    }
+}

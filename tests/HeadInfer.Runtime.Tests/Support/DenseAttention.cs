@@ -1,0 +1,34 @@
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Tests.Support;
+
+/// <summary>Attention as its definition says, all at once, in float64: the oracle of every way to cut it.</summary>
+internal static class DenseAttention
+{
+    /// <param name="queries">[tokens, heads, dim], the last of the sequence</param>
+    /// <param name="keys">[all tokens, kv_heads, dim]</param>
+    /// <param name="values">like <paramref name="keys"/></param>
+    /// <returns>[tokens, heads, dim], float64</returns>
+    public static Tensor Attend(Tensor queries, Tensor keys, Tensor values, double scale, int? window, double? softCap)
+    {
+        var (tokens, all) = (queries.shape[0], keys.shape[0]);
+        var group = queries.shape[1] / keys.shape[1];
+        var q = queries.to(ScalarType.Float64).transpose(0, 1); // [heads, tokens, dim]
+        var k = keys.to(ScalarType.Float64).transpose(0, 1).repeat_interleave(group, 0);
+        var v = values.to(ScalarType.Float64).transpose(0, 1).repeat_interleave(group, 0);
+        var scores = matmul(q, k.transpose(1, 2)) * scale;
+        if (softCap is { } cap)
+        {
+            scores = (scores / cap).tanh() * cap;
+        }
+
+        var distance = arange(all - tokens, all).unsqueeze(1) - arange(all);
+        var hidden = distance.lt(0);
+        if (window is { } w)
+        {
+            hidden = hidden.logical_or(distance.ge(w));
+        }
+
+        return matmul(scores.masked_fill(hidden, double.NegativeInfinity).softmax(-1), v).transpose(0, 1);
+    }
+}
