@@ -25,7 +25,7 @@ internal static class Filters
         "selectattr" or "rejectattr" => Values.Items(input, call.At).Where(i => Passes(Attribute(i, call.Text(0, "attribute"), call.At), call.Rest()) == (name == "selectattr")).ToList(),
         "int" => ToInt(input, call),
         "float" => Values.Number(input) ?? (input is TemplateText number && double.TryParse(number.Text, System.Globalization.CultureInfo.InvariantCulture, out var value) ? value : call.Get(0, "default", 0.0)),
-        "abs" => input switch { long whole => Math.Abs(whole), double number => Math.Abs(number), _ => throw call.At.Error($"'abs' needs a number, not {Values.Kind(input)}.") },
+        "abs" => input switch { long whole => (object)Math.Abs(whole), double number => Math.Abs(number), _ => throw call.At.Error($"'abs' needs a number, not {Values.Kind(input)}.") },
         "round" => Math.Round(Values.Number(input) ?? throw call.At.Error("'round' needs a number."), (int)call.Int(0, "precision", 0), MidpointRounding.ToEven),
         "min" or "max" => Extreme(Values.Items(input, call.At), name == "max", call.At),
         "sum" => Values.Items(input, call.At).Aggregate((object)0L, (sum, item) => Operators.Binary("+", sum, item, call.At)),

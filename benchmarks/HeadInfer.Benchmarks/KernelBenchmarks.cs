@@ -1,0 +1,106 @@
+using BenchmarkDotNet.Attributes;
+using BenchmarkDotNet.Toolchains.InProcess.Emit;
+using BenchmarkDotNet.Configs;
+using BenchmarkDotNet.Jobs;
+using HeadInfer.Runtime;
+using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Generation;
+using HeadInfer.Runtime.Native;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Benchmarks;
+
+/// <summary>In this process: libtorch is half a gigabyte, and every benchmark would build and load it again.</summary>
+public sealed class InProcess : ManualConfig
+{
+    public InProcess() => AddJob(Job.ShortRun.WithToolchain(InProcessEmitToolchain.Instance));
+}
+
+/// <summary>The kernels of the CPU path, in the demo model's shape: 3 KV heads of 64 with 2 query heads each.</summary>
+[Config(typeof(InProcess))]
+public class KernelBenchmarks
+{
+    private const int KvHeads = 3, Shared = 2, Dim = 64, Context = 8192, Rows = 1024;
+
+    private static readonly HeadGroup Group = new(0, KvHeads, HeadPlacement.Host);
+
+    private readonly AttentionKernel _kernel = new(0.125, null);
+    private readonly HostAttention _host = new(0.125, null);
+    private DisposeScope _scope = null!;
+    private IDisposable _inference = null!;
+    private PagePool _pool = null!;
+    private SequenceCache _cache = null!;
+    private TileRing _ring = null!;
+    private Tensor _row = null!, _rowOutput = null!, _block = null!, _keys = null!, _values = null!, _output = null!, _lse = null!, _x = null!, _weight = null!;
+    private float[] _logits = null!;
+
+    [GlobalSetup]
+    public void Setup()
+    {
+        LibTorch.EnsureLoaded();
+        _inference = inference_mode();
+        _scope = NewDisposeScope();
+        _pool = new PagePool(new PageShape(KvHeads, 256, Dim, ScalarType.Float32), ByteSize.FromMiB(64), ByteSize.FromGiB(1));
+        _cache = new SequenceCache(_pool, 1);
+        _cache.Reserve(Context);
+        _cache.Write(0, 0, randn(Context, KvHeads, Dim), randn(Context, KvHeads, Dim));
+        _cache.Advance(Context);
+        _ring = new TileRing(2, KvHeads, 2048, Dim, ScalarType.Float32, CPU);
+        (_row, _rowOutput) = (randn(KvHeads, Shared, Dim), empty(KvHeads, Shared, Dim));
+        _block = randn(KvHeads, Shared, Rows, Dim);
+        (_keys, _values) = (randn(KvHeads, 2048, Dim), randn(KvHeads, 2048, Dim));
+        (_output, _lse) = (randn(KvHeads, Shared, Rows, Dim), randn(KvHeads, Shared, Rows));
+        (_x, _weight) = (randn(1, 384), randn(2048, 384));
+        _logits = Enumerable.Range(0, 150_000).Select(i => MathF.Sin(i)).ToArray();
+    }
+
+    [GlobalCleanup]
+    public void Cleanup()
+    {
+        _ring.Dispose();
+        _cache.Dispose();
+        _pool.Dispose();
+        _scope.Dispose();
+        _inference.Dispose();
+    }
+
+    /// <summary>One token to 8,192, where they lie: 12.6 MB.</summary>
+    [Benchmark]
+    public void HostAttention8K() => _host.Attend(_cache.Runs(0, new TokenRange(0, Context)), Group, _row, _rowOutput);
+
+    /// <summary>1,024 tokens to a tile of 2,048: 3.2 GFLOP.</summary>
+    [Benchmark]
+    public void TileAttention()
+    {
+        using var scope = NewDisposeScope();
+        _kernel.Whole(_block, _keys, _values);
+    }
+
+    /// <summary>2,048 tokens from pages to a tile: 3.1 MB.</summary>
+    [Benchmark]
+    public void TileCopy()
+    {
+        using var scope = NewDisposeScope();
+        _ring.Load(_cache, 0, Group, new TokenRange(0, 2048));
+    }
+
+    /// <summary>Two parts of 1,024 rows into one.</summary>
+    [Benchmark]
+    public void Merge()
+    {
+        using var scope = NewDisposeScope();
+        using var merge = new AttentionMerge(_output.shape);
+        merge.Add(0, _output.clone(), _lse.clone());
+        merge.Add(0, _output, _lse);
+    }
+
+    /// <summary>2,048 x 384 by one row: 3.1 MB.</summary>
+    [Benchmark]
+    public void MatrixRow() => HostMath.MatrixRow(_x, _weight, null).Dispose();
+
+    /// <summary>Top-k, top-p and a draw of 150,000 logits.</summary>
+    [Benchmark]
+    public int Sample() => new Sampler(new SamplingOptions { Temperature = 0.8, TopK = 50, TopP = 0.95, Seed = 1 }).Next(_logits, []);
+}
