@@ -68,7 +68,12 @@ public class KernelBenchmarks
 
     /// <summary>One token to 8,192, where they lie: 12.6 MB.</summary>
     [Benchmark]
-    public void HostAttention8K() => _host.Attend(_cache.Runs(0, new TokenRange(0, Context)), Group, _row, _rowOutput);
+    public void HostAttention8K()
+    {
+        var rows = new List<PageRows>();
+        _cache.AddRows(0, new TokenRange(0, Context), rows);
+        _host.Attend(rows, _pool.Shape, Group, _row, _rowOutput);
+    }
 
     /// <summary>1,024 tokens to a tile of 2,048: 3.2 GFLOP.</summary>
     [Benchmark]

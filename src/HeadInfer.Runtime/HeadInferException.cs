@@ -19,7 +19,7 @@ public sealed class ChatTemplateException(string message, Exception? innerExcept
 public sealed class ContextLengthException(string message) : HeadInferException(message);
 
 /// <summary>A context does not fit the memory that the plan may use.</summary>
-public sealed class MemoryBudgetException(string message) : HeadInferException(message);
+public sealed class MemoryBudgetException(string message, Exception? innerException = null) : HeadInferException(message, innerException);
 
 /// <summary>libtorch cannot be found or loaded on this machine.</summary>
 public sealed class NativeLibraryException(string message, Exception? innerException = null) : HeadInferException(message, innerException);

@@ -34,16 +34,17 @@ public sealed class HeadInferSession : IDisposable
 {
     private readonly HeadInferModel _model;
     private readonly SequenceState _state;
+    private readonly List<int> _tokens = []; // what the state has, as the caller of the last finished operation sees it
     private int _busy;
     private bool _disposed;
 
     internal HeadInferSession(HeadInferModel model, SequenceState state) => (_model, _state) = (model, state);
 
     /// <summary>Tokens read and generated so far.</summary>
-    public int Length => _state.Tokens.Count;
+    public int Length => _tokens.Count;
 
-    /// <summary>The tokens themselves; changes with the session.</summary>
-    public IReadOnlyList<int> Tokens => _state.Tokens;
+    /// <summary>The tokens themselves; changes when an operation ends or a step is given.</summary>
+    public IReadOnlyList<int> Tokens => _tokens;
 
     /// <summary>Memory of the KV cache.</summary>
     public CacheSize CacheSize => _state.Attention is TiledAttention tiled ? new CacheSize(tiled.HostSize, tiled.ResidentSize) : default;
@@ -81,6 +82,11 @@ public sealed class HeadInferSession : IDisposable
         ArgumentNullException.ThrowIfNull(prompt);
         options ??= _model.Defaults;
         options.Validate();
+        if (options.StopSequences.Count > 0 && _model.TokenizerOrNull is null)
+        {
+            throw new ArgumentException("GenerationOptions.StopSequences needs text, and the model folder has no tokenizer.json.", nameof(options));
+        }
+
         if (prompt.Count == 0)
         {
             throw new ArgumentException("The prompt is empty; there is nothing to continue.", nameof(prompt));
@@ -114,6 +120,7 @@ public sealed class HeadInferSession : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(length);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length);
         _model.Engine.Run(() => _state.Truncate(length));
+        _tokens.RemoveRange(length, _tokens.Count - length);
     }
 
     /// <summary>Frees the KV cache, at the latest when the operation under way has ended.</summary>
@@ -139,11 +146,13 @@ public sealed class HeadInferSession : IDisposable
             {
                 for (var row = 0; row < hidden.shape[0]; row++)
                 {
-                    using var logits = _model.Decoder.Logits(hidden.narrow(0, row, 1));
+                    using var one = hidden.narrow(0, row, 1);
+                    using var logits = _model.Decoder.Logits(one);
                     rows.Add(new float[_model.Config.VocabularySize]);
                     Native.TensorMemory.Read(logits, rows[^1]);
                 }
             });
+            _tokens.AddRange(copy);
             return rows;
         }, cancellationToken).ConfigureAwait(false);
     }
@@ -152,9 +161,10 @@ public sealed class HeadInferSession : IDisposable
         int[] prompt, GenerationOptions options, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         using var turn = Enter();
+        Check(prompt, room: 1); // again: the session may have grown since the call
         var logits = new float[_model.Config.VocabularySize];
         await PrefillAsync(prompt, logits, progress, cancellationToken).ConfigureAwait(false);
-        var generator = new Generator(options, _model.TokenizerOrNull, options.StopTokens ?? _model.EndTokens, Math.Min(options.MaxTokens, _model.Plan.LongestContext - Length));
+        var generator = new Generator(options, _model.TokenizerOrNull, StopTokens(options), Math.Min(options.MaxTokens, _model.Plan.LongestContext - Length));
         while (true)
         {
             var step = generator.Next(logits, Tokens);
@@ -173,22 +183,37 @@ public sealed class HeadInferSession : IDisposable
             }
             finally
             {
-                await ((Task)next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                await next.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                if (next.IsCompletedSuccessfully)
+                {
+                    _tokens.Add(step.TokenId);
+                }
             }
 
             await next.ConfigureAwait(false);
         }
     }
 
-    private Task PrefillAsync(int[] tokens, float[] logits, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
-        _model.Engine.RunAsync(() =>
+    private async Task PrefillAsync(int[] tokens, float[] logits, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken)
+    {
+        var clock = Stopwatch.StartNew();
+        void Report(double fraction) => progress?.Report(new PrefillProgress(tokens.Length, fraction, clock.Elapsed));
+        await _model.Engine.RunAsync(() =>
         {
-            var clock = Stopwatch.StartNew();
-            void Report(double fraction) => progress?.Report(new PrefillProgress(tokens.Length, fraction, clock.Elapsed));
+            clock.Restart(); // others' work may have come first
             var total = Cost.Prefill(_model.Config, Length + _state.CountRetained(tokens), Length + tokens.Length);
             _state.Append(tokens, new WorkMeter(total, progress is null ? null : Report, cancellationToken), logits);
-            Report(1);
-        }, cancellationToken);
+        }, cancellationToken).ConfigureAwait(false);
+        _tokens.AddRange(tokens);
+        Report(1);
+    }
+
+    // A stop sequence that is a special token never shows as text, so it stops as a token.
+    private HashSet<int> StopTokens(GenerationOptions options) =>
+    [
+        .. options.StopTokens ?? _model.EndTokens,
+        .. options.StopSequences.Select(s => _model.TokenizerOrNull?.AddedToken(s)).OfType<int>(),
+    ];
 
     private void Check(IReadOnlyList<int> tokens, int room)
     {

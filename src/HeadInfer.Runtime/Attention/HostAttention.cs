@@ -20,27 +20,26 @@ internal sealed unsafe class HostAttention(double scale, double? softCap)
     private const int PrefetchAhead = 1024;
 
     /// <summary>Attends a group's heads.</summary>
-    /// <param name="runs">the pages that hold the rows seen, the new token's among them</param>
+    /// <param name="pages">the rows seen, the new token's among them</param>
+    /// <param name="shape">the extent of a page</param>
     /// <param name="group">the heads</param>
     /// <param name="queries">[kv_heads of the group, queries of each, dim], contiguous</param>
     /// <param name="output">like <paramref name="queries"/>, written; may be the same tensor</param>
-    public void Attend(IEnumerable<PageRun> runs, HeadGroup group, Tensor queries, Tensor output)
+    public void Attend(IReadOnlyList<PageRows> pages, PageShape shape, HeadGroup group, Tensor queries, Tensor output)
     {
-        var shape = queries.shape;
-        var (heads, shared, dim) = ((int)shape[0], (int)shape[1], (int)shape[2]);
-        var pages = runs.SelectMany(PagesOf).ToArray();
+        var (heads, shared, dim) = (group.Count, (int)queries.shape[1], shape.HeadDim);
         var team = HostTeam.Shared;
         var rows = heads * shared;
         var partials = new Partial[team.Size * rows];
         var sums = new float[team.Size * rows * dim]; // [member, head, query, dim]
-        var scores = new float[team.Size * shared * (pages.Max(p => p.Tokens) + Vector<float>.Count)];
+        var scores = new float[checked(team.Size * shared * pages.Max(p => p.Count))];
         float* q = HostMath.Address(queries), result = HostMath.Address(output);
         fixed (float* allSums = sums, allScores = scores)
         {
             var (sum, score, width) = ((nint)allSums, (nint)allScores, scores.Length / team.Size);
             team.Run(member =>
             {
-                var (start, end) = team.Share(member, pages.Length * heads);
+                var (start, end) = team.Share(member, pages.Count * heads);
                 for (var part = start; part < end; part++)
                 {
                     var (page, head) = (pages[part / heads], part % heads); // in the order of memory, so that asking ahead pays
@@ -48,11 +47,11 @@ internal sealed unsafe class HostAttention(double scale, double? softCap)
                     float* own = (float*)score + ((long)member * width), queriesOfHead = q + ((long)head * shared * dim), into = (float*)sum + ((long)first * dim);
                     if (Vector512.IsHardwareAccelerated)
                     {
-                        AddPage<WideLane>(page, group.First + head, shared, dim, queriesOfHead, own, partials.AsSpan(first, shared), into);
+                        AddPage<WideLane>(page, shape, group.First + head, shared, dim, queriesOfHead, own, partials.AsSpan(first, shared), into);
                     }
                     else
                     {
-                        AddPage<PlainLane>(page, group.First + head, shared, dim, queriesOfHead, own, partials.AsSpan(first, shared), into);
+                        AddPage<PlainLane>(page, shape, group.First + head, shared, dim, queriesOfHead, own, partials.AsSpan(first, shared), into);
                     }
                 }
             });
@@ -62,12 +61,12 @@ internal sealed unsafe class HostAttention(double scale, double? softCap)
 
     // One head's rows of one page, for all queries that share the head, a few tokens at a time so that keys and values
     // stay in the nearest cache while the queries take their turns.
-    private void AddPage<TLane>(PageAddress page, int head, int shared, int dim, float* queries, float* scores, Span<Partial> partials, float* sums)
+    private void AddPage<TLane>(PageRows page, PageShape shape, int head, int shared, int dim, float* queries, float* scores, Span<Partial> partials, float* sums)
         where TLane : struct, ILane<TLane>
     {
-        var keys = page.Start + (head * page.HeadStride);
-        var values = keys + page.ValueOffset;
-        var width = page.Tokens;
+        var keys = (float*)page.Page + (((2L * head * shape.Tokens) + page.First) * dim);
+        var values = keys + ((long)shape.Tokens * dim);
+        var width = page.Count;
         Score<TLane>(keys, width, queries, shared, dim, scores);
         for (var query = 0; query < shared; query++)
         {
@@ -257,27 +256,6 @@ internal sealed unsafe class HostAttention(double scale, double? softCap)
                 result[((long)row * dim) + i] /= total;
             }
         }
-    }
-
-    private static IEnumerable<PageAddress> PagesOf(PageRun run)
-    {
-        var (first, strides) = (Start(run), run.Memory.stride());
-        for (var page = 0; page < run.Pages; page++)
-        {
-            yield return new PageAddress(first + (nint)(page * strides[0] * sizeof(float)), strides[1], strides[2], run.PageTokens);
-        }
-    }
-
-    private static nint Start(PageRun run) => (nint)HostMath.Address(run.Memory.select(0, 0).select(0, 0).select(0, 0));
-
-    /// <summary>Where a page's rows of the tokens seen lie.</summary>
-    /// <param name="Address">Key row of the first head and token.</param>
-    /// <param name="HeadStride">Floats from head to head.</param>
-    /// <param name="ValueOffset">Floats from a head's keys to its values.</param>
-    /// <param name="Tokens">Tokens seen.</param>
-    private readonly record struct PageAddress(nint Address, long HeadStride, long ValueOffset, int Tokens)
-    {
-        public float* Start => (float*)Address;
     }
 
     /// <summary>What a thread has summed for one query so far.</summary>

@@ -16,6 +16,8 @@ internal sealed class TiledAttention : ISequenceAttention
     private readonly TileRing _ring;
     private readonly SequenceCache _cache;
     private readonly ResidentHeads _resident;
+    private readonly PageShape _pageShape;
+    private readonly List<PageRows> _rows = [];
 
     /// <param name="layout">heads, windows and groups of every layer</param>
     /// <param name="kernel">computes one part on the device</param>
@@ -26,6 +28,7 @@ internal sealed class TiledAttention : ISequenceAttention
     public TiledAttention(AttentionLayout layout, AttentionKernel kernel, HostAttention host, PagePool pool, TileRing ring, Device device)
     {
         (_layout, _kernel, _host, _ring) = (layout, kernel, host, ring);
+        _pageShape = pool.Shape;
         _cache = new SequenceCache(pool, layout.Groups.Count);
         _resident = new ResidentHeads(layout.HeadDim, pool.Shape.Type, device);
     }
@@ -61,7 +64,9 @@ internal sealed class TiledAttention : ISequenceAttention
             {
                 // The new token's row is in its page already: everything it sees lies in pages.
                 var seen = new TokenRange(part.View.FirstKey(rows.Start), rows.End);
-                _host.Attend(_cache.Runs(layer, seen), group, part.Queries.squeeze(2), Heads(output, group).squeeze(2));
+                _rows.Clear();
+                _cache.AddRows(layer, seen, _rows);
+                _host.Attend(_rows, _pageShape, group, part.Queries.squeeze(2), Heads(output, group).squeeze(2));
                 work.Add(_layout.Operations(group, seen.Count));
                 continue;
             }

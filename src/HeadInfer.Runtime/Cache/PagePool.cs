@@ -1,4 +1,5 @@
 using HeadInfer.Runtime.Native;
+using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -20,19 +21,23 @@ internal readonly record struct PageShape(int KvHeads, int Tokens, int HeadDim, 
 internal readonly record struct Page(PageSlab Slab, int Index);
 
 /// <summary>One allocation of host memory that holds many pages.</summary>
-internal sealed class PageSlab
+internal sealed unsafe class PageSlab
 {
     private readonly bool[] _used;
 
     public PageSlab(PageShape shape, int pages)
     {
         Memory = empty([pages, shape.KvHeads, 2, shape.Tokens, shape.HeadDim], shape.Type).DetachFromDisposeScope();
+        Address = (nint)TensorMemory.Address(Memory);
         _used = new bool[pages];
         Free = pages;
     }
 
     /// <summary>[pages, kv_heads, 2, tokens, dim]; owned by the slab.</summary>
     public Tensor Memory { get; }
+
+    /// <summary>Where the first page begins.</summary>
+    public nint Address { get; }
 
     public int Pages => _used.Length;
 
@@ -87,19 +92,27 @@ internal sealed class PagePool(PageShape shape, ByteSize slabSize, ByteSize budg
         }
 
         var pages = new List<Page>(count);
-        while (pages.Count < count)
+        try
         {
-            var slab = _slabs.Find(s => s.Free > 0) ?? Grow();
-            var run = slab.FindFree(count - pages.Count);
-            for (var i = run.Start.Value; i < run.End.Value; i++)
+            while (pages.Count < count)
             {
-                slab.Take(i);
-                pages.Add(new Page(slab, i));
+                var slab = _slabs.Find(s => s.Free > 0) ?? Grow();
+                var run = slab.FindFree(count - pages.Count);
+                for (var i = run.Start.Value; i < run.End.Value; i++)
+                {
+                    slab.Take(i);
+                    pages.Add(new Page(slab, i));
+                    _pagesInUse++;
+                }
             }
-        }
 
-        _pagesInUse += count;
-        return pages;
+            return pages;
+        }
+        catch (ExternalException e)
+        {
+            pages.ForEach(Return);
+            throw new MemoryBudgetException($"The system refuses {shape.Size * _pagesPerSlab} of memory for the KV cache, although its budget is {budget} and {InUse} are in use. Lower HeadInferOptions.HostMemory to what the system gives, or shorten the context.", e);
+        }
     }
 
     public void Return(Page page)

@@ -7,9 +7,11 @@ internal sealed class ResidentHeads(int headDim, ScalarType type, Device device)
 {
     private const int FirstCapacity = 256;
 
+    private long _bytes;
     private readonly Dictionary<(int Layer, int FirstHead), Tensor> _copies = []; // each [heads, 2, capacity, dim]
 
-    public ByteSize Size => new(_copies.Values.Sum(c => c.NumberOfElements * c.ElementSize));
+    /// <summary>Memory of all copies; may be read from any thread.</summary>
+    public ByteSize Size => new(Interlocked.Read(ref _bytes));
 
     /// <summary>Writes rows of a group from token <paramref name="start"/> on.</summary>
     /// <param name="layer">the layer</param>
@@ -40,6 +42,7 @@ internal sealed class ResidentHeads(int headDim, ScalarType type, Device device)
         }
 
         _copies.Clear();
+        Interlocked.Exchange(ref _bytes, 0);
     }
 
     private Tensor Ensure(int layer, HeadGroup group, int kept, int needed)
@@ -55,9 +58,11 @@ internal sealed class ResidentHeads(int headDim, ScalarType type, Device device)
         if (copy is not null)
         {
             larger.narrow(2, 0, kept).copy_(copy.narrow(2, 0, kept));
+            Interlocked.Add(ref _bytes, -copy.NumberOfElements * copy.ElementSize);
             copy.Dispose();
         }
 
+        Interlocked.Add(ref _bytes, larger.NumberOfElements * larger.ElementSize);
         _copies[key] = larger;
         return larger;
     }

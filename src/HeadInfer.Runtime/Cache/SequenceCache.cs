@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Cache;
@@ -11,6 +12,12 @@ internal readonly record struct PageRun(Tensor Memory, TokenRange Tokens)
 
     public int PageTokens => (int)Memory.shape[3];
 }
+
+/// <summary>Rows of one page, for kernels that read host memory.</summary>
+/// <param name="Page">address of the page, <c>[kv_heads][2][page tokens][dim]</c></param>
+/// <param name="First">first token within the page</param>
+/// <param name="Count">tokens</param>
+internal readonly record struct PageRows(nint Page, int First, int Count);
 
 /// <summary>The keys and values of one sequence in host pages. It knows heads, tokens and bytes, never the model.</summary>
 /// <remarks>
@@ -59,6 +66,12 @@ internal sealed class SequenceCache : IDisposable
     public void Write(int layer, int start, Tensor keys, Tensor values)
     {
         var shape = _pool.Shape;
+        if (keys.shape[0] == 1 && HostMath.Takes(keys))
+        {
+            WriteRow(layer, start, keys, values);
+            return;
+        }
+
         foreach (var run in Runs(layer, new TokenRange(start, start + (int)keys.shape[0])))
         {
             for (var part = 0; part < 2; part++)
@@ -66,6 +79,18 @@ internal sealed class SequenceCache : IDisposable
                 var rows = (part == 0 ? keys : values).narrow(0, run.Tokens.Start - start, run.Tokens.Count);
                 run.Memory.select(2, part).copy_(rows.view(run.Pages, run.PageTokens, shape.KvHeads, shape.HeadDim).transpose(1, 2));
             }
+        }
+    }
+
+    /// <summary>The same range page by page, by address.</summary>
+    public void AddRows(int layer, TokenRange range, List<PageRows> rows)
+    {
+        var (pages, size) = (_pages[layer], _pool.Shape.Tokens);
+        for (var at = range.Start; at < range.End;)
+        {
+            var count = Math.Min(range.End - at, size - (at % size));
+            rows.Add(new PageRows(AddressOf(pages[at / size]), at % size, count));
+            at += count;
         }
     }
 
@@ -105,6 +130,22 @@ internal sealed class SequenceCache : IDisposable
 
     /// <summary>Forgets the tokens from <paramref name="length"/> on; their rows stay until they are overwritten.</summary>
     public void Truncate(int length) => Length = Math.Min(Length, length);
+
+    private nint AddressOf(Page page) => page.Slab.Address + (nint)(page.Index * _pool.Shape.Size.Bytes);
+
+    // One token, as decoding writes it: two short copies a head, without a tensor in between.
+    private unsafe void WriteRow(int layer, int token, Tensor keys, Tensor values)
+    {
+        var (heads, tokens, dim) = (_pool.Shape.KvHeads, _pool.Shape.Tokens, _pool.Shape.HeadDim);
+        var page = (float*)AddressOf(_pages[layer][token / tokens]) + ((long)(token % tokens) * dim);
+        float* k = HostMath.Address(keys), v = HostMath.Address(values);
+        for (var head = 0; head < heads; head++)
+        {
+            var row = page + (2L * head * tokens * dim);
+            new ReadOnlySpan<float>(k + ((long)head * dim), dim).CopyTo(new Span<float>(row, dim));
+            new ReadOnlySpan<float>(v + ((long)head * dim), dim).CopyTo(new Span<float>(row + ((long)tokens * dim), dim));
+        }
+    }
 
     public void Dispose()
     {

@@ -113,7 +113,7 @@ internal sealed class Checkpoint : IDisposable
             using var json = JsonDocument.Parse(File.ReadAllBytes(index));
             map = json.RootElement.GetProperty("weight_map").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetString() ?? "", StringComparer.Ordinal);
         }
-        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException)
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException or ArgumentException or UnauthorizedAccessException)
         {
             throw new CheckpointException($"'{index}' is not an index of shards: {e.Message}", e);
         }

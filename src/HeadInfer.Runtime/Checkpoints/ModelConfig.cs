@@ -129,6 +129,11 @@ public sealed record ModelConfig
         }
 
         var headDim = json.Int("head_dim", hidden / heads, least: 2, most: 4096);
+        if (json.Has("use_bidirectional_attention") && json.Bool("use_bidirectional_attention", false))
+        {
+            throw new UnsupportedModelException($"'{json.Path}': use_bidirectional_attention is not supported.");
+        }
+
         var bias = json.Bool("attention_bias", false);
         var positions = json.Int("max_position_embeddings");
         var rope = RopeConfigReader.Read(json, headDim, positions);
@@ -149,8 +154,8 @@ public sealed record ModelConfig
             AttentionScale = 1 / Math.Sqrt(family.SoftCaps ? json.Positive("query_pre_attn_scalar", 256) : headDim),
             Activation = ReadActivation(json, family),
             TiedEmbeddings = json.Bool("tie_word_embeddings", family.TiedByDefault),
-            AttentionSoftCap = family.SoftCaps ? json.OptionalPositive("attn_logit_softcapping") : null,
-            LogitSoftCap = family.SoftCaps ? json.OptionalPositive("final_logit_softcapping") : null,
+            AttentionSoftCap = family.SoftCaps ? SoftCap(json, "attn_logit_softcapping", 50) : null,
+            LogitSoftCap = family.SoftCaps ? SoftCap(json, "final_logit_softcapping", 30) : null,
             QkvBias = family.QkvBias || bias,
             OutputBias = bias && !family.QkvBias,
             MlpBias = json.Bool("mlp_bias", false),
@@ -158,6 +163,10 @@ public sealed record ModelConfig
         };
         return family.Experts ? WithExperts(config, json) : config;
     }
+
+    // Only an explicit null means that there is none.
+    private static double? SoftCap(ConfigReader json, string name, double fallback) =>
+        json.Mentions(name) ? json.OptionalPositive(name) : fallback;
 
     private static ModelConfig WithExperts(ModelConfig config, ConfigReader json)
     {
@@ -197,7 +206,7 @@ public sealed record ModelConfig
             throw new CheckpointException($"'{json.Path}': layer_types names {types.Length} layers and num_hidden_layers is {layers}.");
         }
 
-        var first = family.Windows == WindowRule.UpperLayers ? json.Int("max_window_layers", 28, least: 0) : 0;
+        var first = family.Windows == WindowRule.UpperLayers ? json.Int("max_window_layers", family.Experts ? 0 : 28, least: 0) : 0;
         for (var layer = 0; layer < layers; layer++)
         {
             var windowed = types.Length > 0

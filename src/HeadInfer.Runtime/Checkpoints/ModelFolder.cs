@@ -43,9 +43,11 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
                 TopP = json.Positive("top_p", 1),
                 MinP = json.Has("min_p") ? json.Number("min_p") : 0,
             };
-            return (new GenerationOptions { Sampling = sampling with { RepetitionPenalty = json.Positive("repetition_penalty", 1) } }, json.Ints("eos_token_id"));
+            var defaults = new GenerationOptions { Sampling = sampling with { RepetitionPenalty = json.Positive("repetition_penalty", 1) } };
+            defaults.Validate();
+            return (defaults, json.Ints("eos_token_id"));
         }
-        catch (Exception e) when (e is JsonException or IOException or InvalidOperationException)
+        catch (Exception e) when (e is JsonException or IOException or InvalidOperationException or UnauthorizedAccessException or ArgumentException)
         {
             throw new CheckpointException($"'{file}' cannot be read: {e.Message}", e);
         }

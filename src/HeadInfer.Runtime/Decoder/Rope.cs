@@ -1,4 +1,5 @@
 using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Decoder;
@@ -35,12 +36,20 @@ internal sealed class Rope
         return (cat([cosines, cosines], -1).unsqueeze(1).to(type), cat([negated, sines], -1).unsqueeze(1).to(type));
     }
 
-    /// <summary>Rotates heads in place.</summary>
-    /// <param name="heads">[tokens, heads, dim], changed</param>
+    /// <summary>Rotates the first heads of each token in place.</summary>
+    /// <param name="all">[tokens, heads, dim], contiguous, changed</param>
+    /// <param name="count">how many of the heads</param>
     /// <param name="cos">[tokens, 1, rotary]</param>
     /// <param name="sin">[tokens, 1, rotary], first half negated</param>
-    public void Apply(Tensor heads, Tensor cos, Tensor sin)
+    public void Apply(Tensor all, int count, Tensor cos, Tensor sin)
     {
+        if (HostMath.Takes(all))
+        {
+            HostMath.Rotate(all, count, cos, sin);
+            return;
+        }
+
+        var heads = all.narrow(1, 0, count);
         var half = RotaryDim / 2;
         var rotary = RotaryDim == heads.shape[2] ? heads : heads.narrow(2, 0, RotaryDim);
         using var swapped = cat([rotary.narrow(2, half, half), rotary.narrow(2, 0, half)], 2);

@@ -34,27 +34,32 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         }
 
         var (cos, sin) = _rope.Angles(attention.Length, count, type, device);
-        var heads = new SegmentHeads(
-            empty([count, config.Heads, config.HeadDim], type, device),
-            empty([count, config.KvHeads, config.HeadDim], type, device),
-            empty([count, config.KvHeads, config.HeadDim], type, device));
+        var buffers = count > chunkTokens ? empty([count, config.Heads + (2 * config.KvHeads), config.HeadDim], type, device) : null;
         for (var layer = 0; layer < weights.Layers.Count; layer++)
         {
+            using var layerScope = NewDisposeScope();
             var layerWeights = weights.Layers[layer];
-            for (var start = 0; start < count; start += chunkTokens)
+            var heads = buffers ?? Project(layerWeights, hidden, cos, sin); // [tokens, heads + 2 kv_heads, dim]
+            for (var start = 0; buffers is not null && start < count; start += chunkTokens)
             {
-                var chunk = Math.Min(chunkTokens, count - start);
                 using var chunkScope = NewDisposeScope();
-                Project(layerWeights, hidden.narrow(0, start, chunk), cos.narrow(0, start, chunk), sin.narrow(0, start, chunk), heads.Narrow(start, chunk));
+                var chunk = Math.Min(chunkTokens, count - start);
+                buffers.narrow(0, start, chunk).copy_(Project(layerWeights, hidden.narrow(0, start, chunk), cos.narrow(0, start, chunk), sin.narrow(0, start, chunk)));
                 work.Add(Cost.Projections(config) * chunk);
             }
 
-            attention.Attend(layer, heads.Queries, heads.Keys, heads.Values, output: heads.Queries, work);
+            if (buffers is null)
+            {
+                work.Add(Cost.Projections(config) * count);
+            }
+
+            var (queries, keys, values) = (heads.narrow(1, 0, config.Heads), heads.narrow(1, config.Heads, config.KvHeads), heads.narrow(1, config.Heads + config.KvHeads, config.KvHeads));
+            attention.Attend(layer, queries, keys, values, output: queries, work);
             for (var start = 0; start < count; start += chunkTokens)
             {
-                var chunk = Math.Min(chunkTokens, count - start);
                 using var chunkScope = NewDisposeScope();
-                Mix(layerWeights, hidden.narrow(0, start, chunk), heads.Queries.narrow(0, start, chunk).view(chunk, _queryWidth));
+                var chunk = Math.Min(chunkTokens, count - start);
+                Mix(layerWeights, hidden.narrow(0, start, chunk), queries.narrow(0, start, chunk).view(chunk, _queryWidth));
                 work.Add(Cost.OutputAndMlp(config, layer) * chunk);
             }
         }
@@ -77,22 +82,19 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         return logits.cpu().MoveToOuterDisposeScope();
     }
 
-    // Norm, query-key-value product, head norms and rope of a chunk, into its rows of the segment's heads.
-    private void Project(LayerWeights layer, Tensor hidden, Tensor cos, Tensor sin, SegmentHeads rows)
+    // Norm, query-key-value product, head norms and rope of a chunk: [tokens, heads + 2 kv_heads, dim].
+    private Tensor Project(LayerWeights layer, Tensor hidden, Tensor cos, Tensor sin)
     {
         var normed = Aten.RmsNorm(hidden, layer.AttentionNorm, config.NormEpsilon);
         var all = Aten.Linear(normed, layer.Qkv, layer.QkvBias).view(hidden.shape[0], config.Heads + (2 * config.KvHeads), config.HeadDim);
         if (layer.QueryNorm is not null && layer.KeyNorm is not null)
         {
-            var (q, k) = (all.narrow(1, 0, config.Heads), all.narrow(1, config.Heads, config.KvHeads));
-            q.copy_(Aten.RmsNorm(q, layer.QueryNorm, config.NormEpsilon));
-            k.copy_(Aten.RmsNorm(k, layer.KeyNorm, config.NormEpsilon));
+            Aten.NormHeads(all, 0, config.Heads, layer.QueryNorm, config.NormEpsilon);
+            Aten.NormHeads(all, config.Heads, config.KvHeads, layer.KeyNorm, config.NormEpsilon);
         }
 
-        _rope.Apply(all.narrow(1, 0, config.Heads + config.KvHeads), cos, sin);
-        rows.Queries.copy_(all.narrow(1, 0, config.Heads));
-        rows.Keys.copy_(all.narrow(1, config.Heads, config.KvHeads));
-        rows.Values.copy_(all.narrow(1, config.Heads + config.KvHeads, config.KvHeads));
+        _rope.Apply(all, config.Heads + config.KvHeads, cos, sin);
+        return all;
     }
 
     // Output projection and MLP of a chunk, added to the residual stream in place.
@@ -102,12 +104,5 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         hidden.add_(layer.PostAttentionNorm is { } after ? Aten.RmsNorm(output, after, config.NormEpsilon) : output);
         var fed = layer.FeedForward.Forward(Aten.RmsNorm(hidden, layer.MlpNorm, config.NormEpsilon));
         hidden.add_(layer.PostMlpNorm is { } last ? Aten.RmsNorm(fed, last, config.NormEpsilon) : fed);
-    }
-
-    /// <summary>Queries, keys and values of a segment's tokens in one layer, reused by the next.</summary>
-    private readonly record struct SegmentHeads(Tensor Queries, Tensor Keys, Tensor Values)
-    {
-        public SegmentHeads Narrow(int start, int count) =>
-            new(Queries.narrow(0, start, count), Keys.narrow(0, start, count), Values.narrow(0, start, count));
     }
 }

@@ -23,7 +23,8 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
             return new GenerationStep(token, End(""), FinishReason.Stop);
         }
 
-        var (text, stopped) = _stops.Append(_text?.Append(token) ?? "");
+        // Models pad their vocabulary beyond the tokenizer's; such a token stands for no text.
+        var (text, stopped) = _stops.Append(token < tokenizer?.VocabularySize ? _text!.Append(token) : "");
         if (stopped)
         {
             return new GenerationStep(token, text, FinishReason.Stop);

@@ -16,6 +16,11 @@ internal sealed class Sampler(SamplingOptions options)
     public int Next(Span<float> logits, IReadOnlyList<int> context)
     {
         Penalize(logits, context);
+        if (!float.IsFinite(logits[Largest(logits)]))
+        {
+            throw new HeadInferException("The model's logits are not finite numbers: its weights are damaged, or its configuration is not theirs.");
+        }
+
         var token = options.Temperature == 0 ? Largest(logits) : Draw(logits);
         _generated[token] = _generated.GetValueOrDefault(token) + 1;
         return token;
@@ -54,23 +59,24 @@ internal sealed class Sampler(SamplingOptions options)
 
     private int Draw(ReadOnlySpan<float> logits)
     {
-        var candidates = MostLikely(logits, Math.Min(options.TopK ?? logits.Length, logits.Length));
-        var top = logits[candidates[0]];
-        var weights = Array.ConvertAll(candidates, id => 0.0);
+        var candidates = options.TopK is { } k && k < logits.Length ? MostLikely(logits, k) : [.. Enumerable.Range(0, logits.Length)];
+        var top = logits[Largest(logits)];
+        var weights = new double[candidates.Length]; // relative to the most likely token's, which is 1
         var (kept, total) = (0, 0.0);
-        for (; kept < candidates.Length; kept++)
+        foreach (var id in candidates)
         {
-            var weight = Math.Exp((logits[candidates[kept]] - top) / options.Temperature);
-            if (weight < options.MinP)
+            var weight = Math.Exp((logits[id] - top) / options.Temperature);
+            if (weight >= options.MinP)
             {
-                break; // weights are relative to the most likely token's, which is 1
+                (candidates[kept], weights[kept]) = (id, weight);
+                total += weight;
+                kept++;
             }
-
-            total += weights[kept] = weight;
         }
 
         if (options.TopP < 1)
         {
+            SortByWeight(weights.AsSpan(0, kept), candidates.AsSpan(0, kept));
             var (limit, sum, n) = (options.TopP * total, 0.0, 0);
             while (n < kept && sum < limit)
             {
@@ -93,28 +99,39 @@ internal sealed class Sampler(SamplingOptions options)
         return candidates[kept - 1];
     }
 
-    // Ids by falling logit, ties by rising id.
+    // The ids of the largest logits, in the order of ids; of equal ones at the edge those with the smallest ids.
     private static int[] MostLikely(ReadOnlySpan<float> logits, int count)
     {
-        var keys = new float[logits.Length];
-        var ids = new int[logits.Length];
-        for (var i = 0; i < ids.Length; i++)
+        // The least likely of those kept comes out first: the smallest logit, and of equals the largest id.
+        var kept = new PriorityQueue<int, (float Logit, int FallingId)>(count);
+        for (var id = 0; id < logits.Length; id++)
         {
-            (keys[i], ids[i]) = (-logits[i], i);
+            if (kept.Count < count)
+            {
+                kept.Enqueue(id, (logits[id], -id));
+            }
+            else if (kept.TryPeek(out _, out var least) && logits[id] > least.Logit)
+            {
+                kept.DequeueEnqueue(id, (logits[id], -id));
+            }
         }
 
-        if (count < ids.Length)
+        return [.. kept.UnorderedItems.Select(i => i.Element).Order()];
+    }
+
+    // Falling weights; of equal ones the smaller id first, so that a seed gives the same tokens everywhere.
+    private static void SortByWeight(Span<double> weights, Span<int> ids)
+    {
+        var pairs = new (double NegativeWeight, int Id)[ids.Length];
+        for (var i = 0; i < pairs.Length; i++)
         {
-            // Everything above the count-th largest logit, and of those equal to it the smallest ids.
-            var sorted = keys.ToArray();
-            Array.Sort(sorted);
-            var limit = sorted[count - 1];
-            ids = [.. ids.Where(id => keys[id] < limit), .. ids.Where(id => keys[id] == limit)];
-            ids = ids[..count];
+            pairs[i] = (-weights[i], ids[i]);
         }
 
-        var falling = Array.ConvertAll(ids, id => (Key: keys[id], Id: id));
-        Array.Sort(falling);
-        return Array.ConvertAll(falling, f => f.Id);
+        Array.Sort(pairs);
+        for (var i = 0; i < pairs.Length; i++)
+        {
+            (weights[i], ids[i]) = (-pairs[i].NegativeWeight, pairs[i].Id);
+        }
     }
 }

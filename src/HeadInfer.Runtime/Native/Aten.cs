@@ -27,6 +27,24 @@ internal static class Aten
     public static Tensor RmsNorm(Tensor x, Tensor weight, double epsilon) =>
         HostMath.Takes(x) ? HostMath.RmsNorm(x.contiguous(), weight, epsilon) : (Tensor)Unit.Value.invoke("rms_norm", x, weight, epsilon);
 
+    /// <summary>The norm of some heads of each token, in place.</summary>
+    /// <param name="heads">[tokens, heads, dim], contiguous, changed</param>
+    /// <param name="first">first of the heads</param>
+    /// <param name="count">how many</param>
+    /// <param name="weight">[dim]</param>
+    /// <param name="epsilon">added to the mean square</param>
+    public static void NormHeads(Tensor heads, int first, int count, Tensor weight, double epsilon)
+    {
+        if (HostMath.Takes(heads))
+        {
+            HostMath.NormHeads(heads, first, count, weight, epsilon);
+            return;
+        }
+
+        using var some = heads.narrow(1, first, count);
+        some.copy_(RmsNorm(some, weight, epsilon));
+    }
+
     /// <summary><c>x * weight^T + bias</c>.</summary>
     /// <param name="x">[rows, columns of the weight]</param>
     /// <param name="weight">[outputs, columns]</param>

@@ -31,8 +31,13 @@ internal sealed class EngineThread : IDisposable
                 try
                 {
                     cancellationToken.ThrowIfCancellationRequested();
-                    using var scope = torch.NewDisposeScope();
-                    done.SetResult(work());
+                    T result;
+                    using (torch.NewDisposeScope())
+                    {
+                        result = work();
+                    }
+
+                    done.SetResult(result); // only now: whoever waits finds the work's tensors gone
                 }
                 catch (OperationCanceledException e)
                 {

@@ -53,9 +53,45 @@ internal static unsafe class HostMath
         var size = (int)weight.shape[0];
         var rows = (int)(x.NumberOfElements / size);
         var result = empty_like(x);
-        float* input = Address(x), output = Address(result), w = Address(weight);
-        NormRows<PlainLane>(input, output, w, size, rows, epsilon);
+        NormRows<PlainLane>(Address(x), Address(result), Address(weight), size, rows, epsilon);
         return result;
+    }
+
+    /// <summary>The same norm of some heads of each token, in place.</summary>
+    /// <param name="heads">[tokens, heads, dim], contiguous</param>
+    /// <param name="first">first of the heads</param>
+    /// <param name="count">how many</param>
+    /// <param name="weight">[dim]</param>
+    /// <param name="epsilon">added to the mean square</param>
+    public static void NormHeads(Tensor heads, int first, int count, Tensor weight, double epsilon)
+    {
+        var shape = heads.shape;
+        var dim = (int)shape[2];
+        float* start = Address(heads) + ((long)first * dim), w = Address(weight);
+        for (var token = 0L; token < shape[0]; token++)
+        {
+            var rows = start + (token * shape[1] * dim);
+            NormRows<PlainLane>(rows, rows, w, dim, count, epsilon);
+        }
+    }
+
+    /// <summary>Rotates the first heads of each token by its position, in place.</summary>
+    /// <param name="heads">[tokens, heads, dim], contiguous</param>
+    /// <param name="count">how many of the heads</param>
+    /// <param name="cos">[tokens, 1, rotary], contiguous</param>
+    /// <param name="sin">[tokens, 1, rotary], contiguous, the first half negated</param>
+    public static void Rotate(Tensor heads, int count, Tensor cos, Tensor sin)
+    {
+        var shape = heads.shape;
+        var (dim, half) = ((int)shape[2], (int)cos.shape[2] / 2);
+        float* start = Address(heads), c = Address(cos), s = Address(sin);
+        for (var token = 0L; token < shape[0]; token++, c += 2 * half, s += 2 * half)
+        {
+            for (var head = 0; head < count; head++)
+            {
+                RotateRow<PlainLane>(start + (((token * shape[1]) + head) * dim), c, s, half);
+            }
+        }
     }
 
     /// <summary>The inner product of two vectors.</summary>
@@ -170,6 +206,25 @@ internal static unsafe class HostMath
         for (row = start; bias is not null && row < end; row++)
         {
             output[row] += bias[row];
+        }
+    }
+
+    private static void RotateRow<TLane>(float* row, float* cos, float* sin, int half)
+        where TLane : struct, ILane<TLane>
+    {
+        var i = 0;
+        for (; i <= half - TLane.Count; i += TLane.Count)
+        {
+            TLane a = TLane.Load(row + i), b = TLane.Load(row + half + i);
+            TLane.MultiplyAdd(a, TLane.Load(cos + i), TLane.Multiply(b, TLane.Load(sin + i))).Store(row + i);
+            TLane.MultiplyAdd(b, TLane.Load(cos + half + i), TLane.Multiply(a, TLane.Load(sin + half + i))).Store(row + half + i);
+        }
+
+        for (; i < half; i++)
+        {
+            var (a, b) = (row[i], row[half + i]);
+            row[i] = (a * cos[i]) + (b * sin[i]);
+            row[half + i] = (b * cos[half + i]) + (a * sin[half + i]);
         }
     }
 

@@ -11,13 +11,15 @@ internal sealed class HostTeam
 {
     private const int SpinsBeforeSleep = 2_000; // some 50 microseconds
 
-    private static readonly Lazy<HostTeam> SharedTeam = new(() => new HostTeam(get_num_threads()));
+    private static readonly Lock SharedGate = new();
+    private static HostTeam? _shared;
 
     private readonly Lock _gate = new();
     private readonly SemaphoreSlim[] _wake;
     private readonly bool[] _asleep;
     private volatile Action<int>? _task;
     private volatile int _round;
+    private volatile bool _retired;
     private volatile Exception? _failure;
     private int _running;
 
@@ -33,8 +35,16 @@ internal sealed class HostTeam
         }
     }
 
-    /// <summary>The team of the process, as large as libtorch's.</summary>
-    public static HostTeam Shared => SharedTeam.Value;
+    /// <summary>The team of the process, as large as libtorch's is now.</summary>
+    public static HostTeam Shared
+    {
+        get
+        {
+            var size = get_num_threads();
+            var team = Volatile.Read(ref _shared);
+            return team?.Size == size ? team : Replace(size);
+        }
+    }
 
     /// <summary>How many members there are, the caller among them.</summary>
     public int Size { get; }
@@ -44,6 +54,16 @@ internal sealed class HostTeam
     {
         lock (_gate)
         {
+            if (_retired)
+            {
+                for (var member = 0; member < Size; member++)
+                {
+                    task(member);
+                }
+
+                return;
+            }
+
             if (Size > 1)
             {
                 _task = task;
@@ -85,9 +105,26 @@ internal sealed class HostTeam
     public (int Start, int End) Share(int member, int items) =>
         ((int)((long)items * member / Size), (int)((long)items * (member + 1) / Size));
 
+    private static HostTeam Replace(int size)
+    {
+        lock (SharedGate)
+        {
+            if (_shared?.Size != size)
+            {
+                _shared?.Retire();
+                Volatile.Write(ref _shared, new HostTeam(size));
+            }
+
+            return _shared!;
+        }
+    }
+
+    // Its members end; a task that still comes is done by its caller alone.
+    private void Retire() => Run(_ => _retired = true);
+
     private void Work(int member)
     {
-        for (var seen = 0; ;)
+        for (var seen = 0; !_retired;)
         {
             WaitForRound(member, seen);
             seen++;

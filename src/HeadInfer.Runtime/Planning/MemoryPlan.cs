@@ -21,6 +21,9 @@ public sealed record MemoryPlan
     /// <summary>Host memory of the KV cache for one token.</summary>
     public required ByteSize KvPerToken { get; init; }
 
+    /// <summary>Memory of the resident heads' copies for one token, growing room counted in; on the CPU it is host memory.</summary>
+    public required ByteSize ResidentPerToken { get; init; }
+
     /// <summary>KV heads, over all layers, by where they are attended.</summary>
     public required IReadOnlyDictionary<HeadPlacement, int> Heads { get; init; }
 
@@ -52,7 +55,7 @@ public sealed record MemoryPlan
     public ByteSize KvBudget => HostBudget - Weights - Workspace - Process;
 
     /// <summary>Host memory of a context of so many tokens.</summary>
-    public ByteSize KvFor(int tokens) => KvPerToken * ((tokens + PageTokens - 1L) / PageTokens * PageTokens);
+    public ByteSize KvFor(int tokens) => (KvPerToken + ResidentPerToken) * ((tokens + PageTokens - 1L) / PageTokens * PageTokens);
 
     /// <summary>Refuses a context that is longer than the model or the memory allows.</summary>
     /// <param name="tokens">prompt and answer together</param>

@@ -41,14 +41,20 @@ internal static class MemoryPlanner
             segment /= 2;
         }
 
+        var kv = new ByteSize(config.KvElementsPerToken * DataTypes.Size(type));
+        var heads = Placements(config, options);
+
+        // A resident copy grows by doubling, the old one kept until the new one is filled.
+        var resident = kv.Bytes * 3 * heads.GetValueOrDefault(HeadPlacement.Resident) / ((long)config.Layers * config.KvHeads);
         var plan = new MemoryPlan
         {
             HostBudget = budget.Host,
             Weights = weights,
             Workspace = Workspace(config, type, segment, chunk, tile, groupSize),
             Process = ProcessSize,
-            KvPerToken = new ByteSize(config.KvElementsPerToken * DataTypes.Size(type)),
-            Heads = Placements(config, options),
+            KvPerToken = kv,
+            ResidentPerToken = new ByteSize(resident),
+            Heads = heads,
             MaxContextTokens = options.MaxContextTokens ?? config.MaxPositions,
             LongestContext = 0,
             PageTokens = page,
@@ -58,7 +64,7 @@ internal static class MemoryPlanner
             ChunkTokens = chunk,
             ElementType = type.ToString(),
         };
-        var pages = plan.KvBudget.Bytes / (plan.KvPerToken.Bytes * page);
+        var pages = plan.KvBudget.Bytes / ((kv.Bytes + resident) * page);
         return pages >= 1
             ? plan with { LongestContext = (int)Math.Min(pages * page, plan.MaxContextTokens) }
             : throw new MemoryBudgetException(string.Create(CultureInfo.InvariantCulture,

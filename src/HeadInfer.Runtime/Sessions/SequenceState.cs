@@ -15,9 +15,8 @@ namespace HeadInfer.Runtime.Sessions;
 internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttention attention, int segmentTokens) : IDisposable
 {
     private readonly List<int> _tokens = [];
+    private bool _disposed;
     private List<int> _retained = []; // what the rows from Length on were computed from
-
-    public IReadOnlyList<int> Tokens => _tokens;
 
     public ISequenceAttention Attention => attention;
 
@@ -31,6 +30,7 @@ internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttenti
     /// <param name="computed">given the residual stream [tokens, hidden] of each segment that was computed; the last row is the last token's</param>
     public void Append(ReadOnlySpan<int> tokens, WorkMeter work, Action<Tensor> computed)
     {
+        ObjectDisposedException.ThrowIf(_disposed, typeof(HeadInferSession)); // the caller may have, while this waited
         var start = attention.Length;
         attention.Reserve(tokens.Length);
         try
@@ -67,7 +67,8 @@ internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttenti
             Append(tokens, work, hidden =>
             {
                 last?.Dispose();
-                last = decoder.Logits(hidden.narrow(0, hidden.shape[0] - 1, 1));
+                using var row = hidden.narrow(0, hidden.shape[0] - 1, 1); // a view left alive would keep all of the segment
+                last = decoder.Logits(row);
             });
             TensorMemory.Read(last!, logits);
         }
@@ -80,6 +81,7 @@ internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttenti
     /// <summary>Forgets the tokens from <paramref name="length"/> on.</summary>
     public void Truncate(int length)
     {
+        ObjectDisposedException.ThrowIf(_disposed, typeof(HeadInferSession));
         if (length < _tokens.Count)
         {
             _retained = [.. _tokens.GetRange(length, _tokens.Count - length), .. _retained];
@@ -88,5 +90,9 @@ internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttenti
         }
     }
 
-    public void Dispose() => attention.Dispose();
+    public void Dispose()
+    {
+        _disposed = true;
+        attention.Dispose();
+    }
 }

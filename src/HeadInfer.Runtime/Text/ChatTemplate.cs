@@ -63,7 +63,7 @@ public sealed class ChatTemplate
                     }
                 }
             }
-            catch (Exception e) when (e is JsonException or InvalidOperationException)
+            catch (Exception e) when (e is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
             {
                 throw new ChatTemplateException($"'{config}' is not a tokenizer configuration: {e.Message}", e);
             }

@@ -34,7 +34,7 @@ internal static class TokenizerFile
         RequireSupported(model, path);
         var vocabulary = model.GetProperty("vocab").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetInt32(), StringComparer.Ordinal);
         var added = Items(json, "added_tokens").Select(t => ReadAdded(t, path)).ToList();
-        var merges = Items(model, "merges").Select(m => m.ValueKind == JsonValueKind.Array ? $"{m[0].GetString()} {m[1].GetString()}" : m.GetString() ?? "");
+        var merges = Items(model, "merges").Select(m => m.ValueKind == JsonValueKind.Array && m.GetArrayLength() == 2 ? $"{m[0].GetString()} {m[1].GetString()}" : m.GetString() ?? "");
         var (prefix, suffix) = ReadPostProcessor(json, path);
         return new TokenizerModel
         {
@@ -79,7 +79,7 @@ internal static class TokenizerFile
             }
         }
 
-        return new AddedToken(token.GetProperty("id").GetInt32(), Text(token, "content") ?? throw new FormatException("an added token has no content"), token.GetProperty("special").GetBoolean());
+        return new AddedToken(token.GetProperty("id").GetInt32(), Text(token, "content") is { Length: > 0 } content ? content : throw new FormatException("an added token has no content"), token.GetProperty("special").GetBoolean());
     }
 
     private static bool ReadNormalizer(JsonElement json, string path) => Part(json, "normalizer") switch
