@@ -15,13 +15,13 @@ internal static class DocumentReader
         var text = new StringBuilder();
         foreach (var (path, name) in paths.SelectMany(p => Files(p, note)))
         {
-            if (IsBinary(path))
+            if (ReadText(path) is not { } bytes)
             {
                 note($"left out {name}: a binary file");
             }
             else
             {
-                var content = Decode(File.ReadAllBytes(path), name, note);
+                var content = Decode(bytes, name, note);
                 text.Append("=== ").Append(name).Append(" ===\n").Append(content.TrimEnd()).Append("\n\n");
             }
         }
@@ -60,6 +60,10 @@ internal static class DocumentReader
             {
                 Walk(inner, name + "/", files, note);
             }
+            else if (entry is FileInfo { Length: 0 })
+            {
+                note($"left out {name}: empty, or not a file"); // a pipe would wait for ever
+            }
             else
             {
                 files.Add((entry.FullName, name));
@@ -67,11 +71,21 @@ internal static class DocumentReader
         }
     }
 
-    private static bool IsBinary(string path)
+    // The bytes of a file, or null if it is binary. It is opened once: a pipe gives its bytes once.
+    private static byte[]? ReadText(string path)
     {
         using var file = File.OpenRead(path);
         var start = new byte[Probe];
-        return start.AsSpan(0, file.ReadAtLeast(start, Probe, throwOnEndOfStream: false)).Contains((byte)0);
+        var length = file.ReadAtLeast(start, Probe, throwOnEndOfStream: false);
+        if (start.AsSpan(0, length).Contains((byte)0))
+        {
+            return null;
+        }
+
+        using var all = new MemoryStream();
+        all.Write(start, 0, length);
+        file.CopyTo(all);
+        return all.ToArray();
     }
 
     private static string Decode(byte[] bytes, string name, Action<string> note)

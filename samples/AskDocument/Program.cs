@@ -3,9 +3,10 @@ using HeadInfer.Runtime;
 
 // Reads documents once and answers questions about them. Answers go to standard output, everything else to standard error.
 using var cancel = new CancellationTokenSource();
+var screen = new Screen();
 Console.CancelKeyPress += (_, e) =>
 {
-    e.Cancel = true;
+    e.Cancel = !screen.IsAsking && !cancel.IsCancellationRequested; // a second interrupt ends the program at once
     cancel.Cancel();
 };
 
@@ -17,7 +18,6 @@ try
         return 0;
     }
 
-    var screen = new Screen();
     var document = DocumentReader.Read(arguments.Documents, screen.Note);
     await using var model = await HeadInferModel.LoadAsync(arguments.Model, cancellationToken: cancel.Token);
     if (arguments.Verbose)

@@ -27,15 +27,21 @@ internal sealed class Screen
 
     public void Question(string question) => Note($"> {question}");
 
+    /// <summary>Whether a question is awaited: an interrupt then ends the program.</summary>
+    public bool IsAsking { get; private set; }
+
     /// <summary>The next question, or null at the end of the input.</summary>
     public string? Ask()
     {
+        IsAsking = true;
         if (!Console.IsInputRedirected)
         {
             _console?.Write("> ");
         }
 
-        return Console.In.ReadLine();
+        var question = Console.In.ReadLine();
+        IsAsking = false;
+        return question;
     }
 
     /// <summary>Runs a prefill and shows how far it is: percent, tokens a second, time left.</summary>
@@ -60,7 +66,7 @@ internal sealed class Screen
     }
 
     private static string Describe(int tokens, PrefillProgress? progress) => progress is { Remaining: { } left } p
-        ? string.Create(CultureInfo.InvariantCulture, $"reading {tokens:N0} tokens, {p.TokensPerSecond:N0} tok/s, {left:m\\:ss} left")
+        ? string.Create(CultureInfo.InvariantCulture, $"reading {tokens:N0} tokens, {p.TokensPerSecond:N0} tok/s, {(left.TotalHours >= 1 ? left.ToString(@"h\:mm\:ss", CultureInfo.InvariantCulture) : left.ToString(@"m\:ss", CultureInfo.InvariantCulture))} left")
         : string.Create(CultureInfo.InvariantCulture, $"reading {tokens:N0} tokens");
 
     /// <summary>Reports on the thread that does the work, in order.</summary>

@@ -28,7 +28,7 @@ public sealed class ChatTemplate
     {
         ArgumentNullException.ThrowIfNull(turns);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        return tokenizer.Encode(Render(Messages(turns)));
+        return tokenizer.Encode(RenderData(Messages(turns)));
     }
 
     /// <summary>The conversation's text, ready for the model to answer.</summary>
@@ -36,10 +36,10 @@ public sealed class ChatTemplate
     public string Render(IEnumerable<ChatTurn> turns)
     {
         ArgumentNullException.ThrowIfNull(turns);
-        return Render(Messages(turns)).Text;
+        return RenderData(Messages(turns)).Text;
     }
 
-    internal TemplateText Render(IEnumerable<KeyValuePair<string, object?>> data) =>
+    internal TemplateText RenderData(IEnumerable<KeyValuePair<string, object?>> data) =>
         Interpreter.Render(_template, _specialTokens.Concat(data), _clock);
 
     /// <summary>Reads the template of a model folder: <c>chat_template.jinja</c>, else <c>tokenizer_config.json</c>; null if it has none.</summary>
@@ -75,10 +75,13 @@ public sealed class ChatTemplate
 
     private static Dictionary<string, object?> Messages(IEnumerable<ChatTurn> turns) => new(StringComparer.Ordinal)
     {
-        // Roles are the caller's words, not the user's, and templates write them between special tokens.
-        ["messages"] = turns.Select(t => (object?)Values.Dict([("role", TemplateText.Data(t.Role)), ("content", TemplateText.Data(t.Content))])).ToList(),
+        ["messages"] = turns.Select(t => (object?)Values.Dict([("role", Role(t.Role)), ("content", TemplateText.Data(t.Content))])).ToList(),
         ["add_generation_prompt"] = true,
     };
+
+    // Templates build special tokens of roles, such as "<|" + role + "|>". A word cannot forge one by itself.
+    private static TemplateText Role(string role) =>
+        role.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-') ? TemplateText.Trusted(role) : TemplateText.Data(role);
 
     private static string? Content(JsonElement token) => token.ValueKind switch
     {

@@ -40,6 +40,7 @@ internal static class ComposedForm
     // More than those that do change: marks, conjoining Hangul, and the blocks with singleton decompositions.
     private static bool MayChange(Rune rune) =>
         Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark
-        || rune.Value is (>= 0x1100 and <= 0x11ff) or 0x0374 or 0x037e or 0x0387 or (>= 0x1f71 and <= 0x1fff)
+        || rune.Value is (>= 0x0958 and <= 0x095f) or (>= 0x09dc and <= 0x09df) or (>= 0x0a33 and <= 0x0a5e) or 0x0b5c or 0x0b5d
+            or (>= 0x0f43 and <= 0x0f69) or (>= 0xfb1d and <= 0xfb4e) or (>= 0x1100 and <= 0x11ff) or 0x0374 or 0x037e or 0x0387 or (>= 0x1f71 and <= 0x1fff)
             or 0x2000 or 0x2001 or 0x2126 or 0x212a or 0x212b or 0x2329 or 0x232a or (>= 0xf900 and <= 0xfaff) or 0x2adc or (>= 0x1d15e and <= 0x1d1c0) or (>= 0x2f800 and <= 0x2fa1f);
 }

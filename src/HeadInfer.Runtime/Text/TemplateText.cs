@@ -64,6 +64,8 @@ internal sealed record TemplateText(string Text, IReadOnlyList<(int Start, int L
 /// <summary>Gathers <see cref="TemplateText"/> in order, in time that grows with its length.</summary>
 internal sealed class TemplateTextBuilder
 {
+    private const int MaxLength = 1 << 26;
+
     private readonly StringBuilder _text = new();
     private readonly List<(int Start, int Length)> _trusted = [];
 
@@ -82,6 +84,11 @@ internal sealed class TemplateTextBuilder
             {
                 _trusted.Add((at, length));
             }
+        }
+
+        if (_text.Length + (long)text.Length > MaxLength)
+        {
+            throw new ChatTemplateException($"A chat template makes a text of more than {MaxLength:N0} characters.");
         }
 
         _text.Append(text.Text);

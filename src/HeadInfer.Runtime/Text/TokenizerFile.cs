@@ -33,7 +33,7 @@ internal static class TokenizerFile
         var model = json.GetProperty("model");
         RequireSupported(model, path);
         var vocabulary = model.GetProperty("vocab").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetInt32(), StringComparer.Ordinal);
-        var added = Items(json, "added_tokens").Select(t => ReadAdded(t, path)).ToList();
+        var added = Items(json, "added_tokens").Where(t => Text(t, "content") is not "").Select(t => ReadAdded(t, path)).ToList();
         var merges = Items(model, "merges").Select(m => m.ValueKind == JsonValueKind.Array && m.GetArrayLength() == 2 ? $"{m[0].GetString()} {m[1].GetString()}" : m.GetString() ?? "");
         var (prefix, suffix) = ReadPostProcessor(json, path);
         return new TokenizerModel
@@ -42,7 +42,7 @@ internal static class TokenizerFile
             {
                 Merges = merges,
                 ByteLevel = true,
-                PreTokenizer = new RegexPreTokenizer(ReadWordPattern(json, path), null),
+                PreTokenizer = new WordSplitter(ReadWordPattern(json, path)),
             }),
             AddedTokens = new AddedTokens(added),
             SpecialIds = added.Where(t => t.Special).Select(t => t.Id).ToHashSet(),
@@ -58,6 +58,14 @@ internal static class TokenizerFile
         if (Text(model, "type") is { } type && type != "BPE")
         {
             throw Unsupported(path, "model.type", type);
+        }
+
+        foreach (var affix in (string[])["dropout", "continuing_subword_prefix", "end_of_word_suffix"])
+        {
+            if (model.TryGetProperty(affix, out var value) && value.ValueKind != JsonValueKind.Null && value.ToString().Length > 0)
+            {
+                throw Unsupported(path, $"model.{affix}", value.ToString());
+            }
         }
 
         foreach (var flag in (string[])["byte_fallback", "ignore_merges"])
@@ -96,7 +104,7 @@ internal static class TokenizerFile
             ? Text(part, "type") == "Sequence" ? Items(part, "pretokenizers") : [part]
             : [];
         if (steps is not [var split, var bytes] || Text(split, "type") != "Split" || Text(split, "behavior") != "Isolated" || Text(bytes, "type") != "ByteLevel"
-            || bytes.GetProperty("use_regex").GetBoolean() || bytes.GetProperty("add_prefix_space").GetBoolean())
+            || (split.TryGetProperty("invert", out var invert) && invert.ValueKind == JsonValueKind.True) || bytes.GetProperty("use_regex").GetBoolean() || bytes.GetProperty("add_prefix_space").GetBoolean())
         {
             throw Unsupported(path, "pre_tokenizer", string.Join(", ", steps.Select(s => Text(s, "type"))));
         }
@@ -136,7 +144,7 @@ internal static class TokenizerFile
 
     private static ReadOnlyMemory<byte>[] Bytes(Dictionary<string, int> vocabulary, List<AddedToken> added)
     {
-        var size = vocabulary.Values.Concat(added.Select(t => t.Id)).DefaultIfEmpty(-1).Max() + 1;
+        var size = vocabulary.Values.Concat(added.Select(t => t.Id)).DefaultIfEmpty(-1).Max() + 1L;
         if (size is 0 or > 1 << 24 || vocabulary.Values.Concat(added.Select(t => t.Id)).Min() < 0)
         {
             throw new FormatException("token ids are out of range");

@@ -63,6 +63,13 @@ public sealed class JinjaTests
     [InlineData("{{ name is string }} {{ list is sequence }} {{ dict is mapping }} {{ n is number }} {{ nothing is none }} {{ missing is not defined }} {{ 4 is divisibleby 2 }} {{ list is iterable }} {{ yes is true }} {{ n is eq 3 }}", "True True True True True True True True True True")]
     [InlineData("{{ name.upper() }} {{ text.strip().split(',') }} {{ 'a b  c'.split() }} {{ 'a-b-c'.rsplit('-', 1) }} {{ name.startswith('A') }} {{ name.endswith(('x', 'a')) }} {{ 'aXbX'.replace('X', '-', 1) }} {{ 'abc'.find('c') }}", "ADA ['a', 'b ', 'c'] ['a', 'b', 'c'] ['a-b', 'c'] True True a-bX 2")]
     [InlineData("{% set l = [] %}{% set _ = l.append(1) %}{{ l }} {{ dict.get('zz', 'd') }} {{ dict.keys() | list }} {{ ' a '.lstrip() }}|{{ 'a\nb'.splitlines() }}", "[1] d ['b', 'a'] a |['a', 'b']")]
+    [InlineData("{% set d = {'items': [1], 'x': 2} %}{% for k, v in d.items() %}{{ k }}{{ v }} {% endfor %}{{ d['items'] }}", "items[1] x2 [1]")]
+    [InlineData("{{ n is in [1, 3] }} {{ n is not in [3] }} {{ missing | trim }}|{{ missing | items | list }}", "True False |[]")]
+    [InlineData("{{ 'a b c '.split(none, 1) }} {{ [5 | round, 2.75 | round(1), 2.7 | round(0, 'floor')] }} {{ 'a' | indent(-1) }} {{ [[1, 2]] | map(attribute=0) | list }}", "['a', 'b c '] [5, 2.8, 2.0] a [1]")]
+    [InlineData("{{ dict.a | tojson(separators=(',', ':')) }} {{ {'b': 1, 'a': 'é'} | tojson(sort_keys=true, ensure_ascii=true) }}", "{\"c\":[1,\"two\"]} {\"a\": \"\\u00e9\", \"b\": 1}")]
+    [InlineData("{{ {'b': 1, 'a': 2} | dictsort(by='value') | first }} {{ people | sum(attribute='age') }} {{ 'abc'[1::99999999999] }}", "['b', 1] 16 b")]
+    [InlineData("Hello{#- end -#}\n", "Hello")]
+    [InlineData("{{ name }}|\n{# c #}\n", "Ada|\n")]
     [InlineData("{{ strftime_now('%d %b %Y, %H:%M') }}", "10 Jul 2025, 12:00")]
     public void Templates_render_as_Jinja_does(string template, string expected) => Assert.Equal(expected, Render(template).Text);
 
@@ -80,6 +87,13 @@ public sealed class JinjaTests
     [InlineData("{{ raise_exception('no such role') }}", "no such role")]
     [InlineData("{{ 'a' * 999999999 }}", "too often")]
     [InlineData("{{ range(99999999) }}", "range")]
+    [InlineData("{{ n | tojson(nonsense=1) }}", "nonsense")]
+    [InlineData("{% set ns = namespace() %}{% set ns.a = ns %}{% set ns.b = ns %}{{ ns | tojson }}", "too deep")]
+    [InlineData("{% set ns = namespace(s='ab') %}{% for i in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "characters")]
+    [InlineData("{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = ns.l + ns.l %}{% endfor %}", "items")]
+    [InlineData("{% for i in range(100000) %}{% set x = range(1000000) | list %}{% endfor %}", "too much")]
+    [InlineData("{{ x.99999999999999999999 }}", "too large")]
+    [InlineData("{{ loop.cycle() }}", "undefined")]
     [InlineData("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "without end")]
     [InlineData("{% for a in range(9999) %}{% for b in range(9999) %}{{ '' }}{% endfor %}{% endfor %}", "too much")]
     public void What_cannot_be_rendered_is_said(string template, string says)
@@ -94,6 +108,10 @@ public sealed class JinjaTests
         var deep = new string('(', 100_000);
         Assert.Throws<ChatTemplateException>(() => Render("{{ " + deep + " }}"));
         Assert.Throws<ChatTemplateException>(() => Render(string.Concat(Enumerable.Repeat("{% if 1 %}", 10_000))));
+        Assert.Throws<ChatTemplateException>(() => Render("{{ " + string.Concat(Enumerable.Repeat("not ", 1_000_000)) + "1 }}"));
+        Assert.Throws<ChatTemplateException>(() => Render("{{ 1 + " + new string('-', 1_000_000) + "1 }}"));
+        Assert.Equal("True", Render("{% set a = namespace() %}{% set a.a = a %}{{ a == a }}").Text);
+        Assert.Throws<ChatTemplateException>(() => Render("{% set a = namespace() %}{% set a.x = a %}{% set b = namespace() %}{% set b.x = b %}{{ a == b }}"));
     }
 
     [Fact]
@@ -108,6 +126,8 @@ public sealed class JinjaTests
     [InlineData("{{ name[1:] }}!{{ name.replace('d', '<s>') }}", "..!.<s>.")]
     [InlineData("{% set x %}<{{ name }}>{% endset %}{{ x }}{{ ['<s>', name] | join('|') }}", "<...><s>|...")]
     [InlineData("{{ (name ~ '<s>').split('d') | join('-') }}", ".-.<s>")]
+    [InlineData("{{ 'a\nb' | indent(name) }}", "......")]
+    [InlineData("{{ strftime_now(name) }}", "...")]
     public void What_came_from_data_is_remembered(string template, string trusted)
     {
         var text = Render(template);

@@ -1,5 +1,3 @@
-using System.Runtime.CompilerServices;
-
 namespace HeadInfer.Runtime.Text.Jinja;
 
 /// <summary>Evaluates expressions in the interpreter's current scope.</summary>
@@ -12,11 +10,7 @@ internal sealed class Evaluator(Interpreter interpreter)
 
     public object? Evaluate(Expression expression)
     {
-        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
-        {
-            throw expression.At.Error("the template calls itself without end.");
-        }
-
+        interpreter.Charge(1, expression.At);
         return expression switch
         {
             Literal literal => literal.Value,
@@ -44,11 +38,18 @@ internal sealed class Evaluator(Interpreter interpreter)
     {
         var target = Evaluate(call.Target);
         var function = target as JinjaFunction ?? (target is JinjaDict dict && dict.TryGet(CallKey, out var own) ? own as JinjaFunction : null);
-        return function is null ? throw call.At.Error($"{Values.Kind(target)} cannot be called.") : function(Collect(call.Arguments, call.At, caller));
+        return function is null ? throw call.At.Error($"{Values.Kind(target)} cannot be called.") : Charged(function(Collect(call.Arguments, call.At, caller)), call.At);
     }
 
     public object? ApplyFilter(string name, object? input, Arguments arguments, Position at) =>
-        Filters.Apply(name, input, Collect(arguments, at), this);
+        Charged(Filters.Apply(name, Charged(input, at), Collect(arguments, at), this), at);
+
+    // Lists cost as many steps as they have items, text one for every so many characters.
+    private object? Charged(object? value, Position at)
+    {
+        interpreter.Charge(value switch { List<object?> list => list.Count, TemplateText text => text.Length >> 10, _ => 0 }, at);
+        return value;
+    }
 
     /// <summary>An attribute: a key of a dictionary, else a method; undefined where there is neither.</summary>
     public static object? GetMember(object? target, string name, Position at)
@@ -58,8 +59,9 @@ internal sealed class Evaluator(Interpreter interpreter)
             throw at.Error($"'{undefined.Name}' is undefined and has no '{name}'.");
         }
 
-        return target is JinjaDict dict && dict.TryGet(name, out var value) ? value
-            : (object?)Methods.Of(target, name) ?? new Undefined(name);
+        // As in Python, a method hides a key of the same name; x['items'] reaches the key.
+        var method = target is JinjaDict { IsNamespace: true } ? null : Methods.Of(target, name);
+        return method ?? (target is JinjaDict dict && dict.TryGet(name, out var value) ? value : new Undefined(name));
     }
 
     public static object? GetItem(object? target, object? index, Position at) => (target, index) switch
@@ -111,6 +113,7 @@ internal sealed class Evaluator(Interpreter interpreter)
         }
 
         var places = new List<int>();
+        step = Math.Clamp(step, -length - 1, length + 1);
         for (var i = start; step > 0 ? i < stop : i > stop; i += step)
         {
             places.Add((int)i);

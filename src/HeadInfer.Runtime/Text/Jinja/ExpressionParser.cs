@@ -10,11 +10,7 @@ internal readonly struct ExpressionParser(TokenReader reader)
 
     public Expression Parse()
     {
-        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
-        {
-            throw reader.Current.At.Error("the expression is nested too deep.");
-        }
-
+        GuardDepth();
         var value = ParseOr();
         while (reader.Current.IsName("if"))
         {
@@ -98,6 +94,7 @@ internal readonly struct ExpressionParser(TokenReader reader)
 
     private Expression ParseNot()
     {
+        GuardDepth();
         var at = reader.Current.At;
         return reader.AcceptName("not") ? new Unary("not", ParseNot(), at) : ParseComparison();
     }
@@ -180,6 +177,7 @@ internal readonly struct ExpressionParser(TokenReader reader)
     // A sign binds tighter than filters: "-3 | abs" is 3.
     private Expression ParseUnary(bool filtered = true)
     {
+        GuardDepth();
         var at = reader.Current.At;
         var value = reader.Current.IsOperator("-") || reader.Current.IsOperator("+")
             ? new Unary(reader.Take().Text, ParseUnary(filtered: false), at)
@@ -196,7 +194,7 @@ internal readonly struct ExpressionParser(TokenReader reader)
             if (reader.Accept("."))
             {
                 value = reader.Current.Kind == TokenKind.Integer
-                    ? new Subscript(value, new Literal(long.Parse(reader.Take().Text, CultureInfo.InvariantCulture), at), at)
+                    ? new Subscript(value, new Literal(Integer(reader.Take()), at), at)
                     : new Member(value, reader.Expect(TokenKind.Name, "an attribute").Text, at);
             }
             else if (reader.Accept("["))
@@ -245,7 +243,7 @@ internal readonly struct ExpressionParser(TokenReader reader)
             return ParseArguments();
         }
 
-        var takesOperand = reader.Current.Kind is TokenKind.String or TokenKind.Integer or TokenKind.Float
+        var takesOperand = reader.Current.IsOperator("[") || reader.Current.IsOperator("{") || reader.Current.Kind is TokenKind.String or TokenKind.Integer or TokenKind.Float
             || (reader.Current.Kind == TokenKind.Name && reader.Current.Text is not ("and" or "or" or "not" or "if" or "else" or "is" or "in" or "recursive"));
         return takesOperand ? new Arguments([ParsePostfix(ParsePrimary())], []) : Arguments.None;
     }
@@ -291,7 +289,7 @@ internal readonly struct ExpressionParser(TokenReader reader)
 
                 return new Literal(TemplateText.Trusted(text), token.At);
             case TokenKind.Integer:
-                return new Literal(long.TryParse(token.Text, CultureInfo.InvariantCulture, out var number) ? number : throw token.At.Error($"{token.Text} is too large."), token.At);
+                return new Literal(Integer(token), token.At);
             case TokenKind.Float:
                 return new Literal(double.Parse(token.Text, CultureInfo.InvariantCulture), token.At);
             case TokenKind.Name:
@@ -330,6 +328,9 @@ internal readonly struct ExpressionParser(TokenReader reader)
         }
     }
 
+    private static long Integer(Token token) =>
+        long.TryParse(token.Text, CultureInfo.InvariantCulture, out var number) ? number : throw token.At.Error($"{token.Text} is too large.");
+
     private DictDisplay ParseDict(Position at)
     {
         var items = new List<(Expression, Expression)>();
@@ -345,6 +346,14 @@ internal readonly struct ExpressionParser(TokenReader reader)
         }
 
         return new DictDisplay(items, at);
+    }
+
+    private void GuardDepth()
+    {
+        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
+        {
+            throw reader.Current.At.Error("the expression is nested too deep.");
+        }
     }
 
     private Expression TakeThen(Func<ExpressionParser, Expression> parse)

@@ -14,7 +14,7 @@ internal static class Functions
         ("namespace", call => Fill(new JinjaDict { IsNamespace = true }, call)),
         ("dict", call => Fill(new JinjaDict(), call)),
         ("raise_exception", call => throw new ChatTemplateException(call.Get(0, "message") is TemplateText text ? text.Text : Values.Represent(call.Get(0, "message")))),
-        ("strftime_now", call => TemplateText.Trusted(FormatTime(clock.GetLocalNow(), call.Text(0, "format"), call.At))),
+        ("strftime_now", call => Values.Print(call.Get(0, "format")).With(FormatTime(clock.GetLocalNow(), call.Text(0, "format"), call.At))),
     ];
 
     private static List<object?> Range(CallArguments call)

@@ -7,8 +7,6 @@ namespace HeadInfer.Runtime.Text.Jinja;
 internal sealed class Interpreter
 {
     private const int MaxSteps = 10_000_000;
-    private const int MaxOutput = 1 << 29;
-
     private readonly Evaluator _evaluator;
     private TemplateTextBuilder _output = new();
     private int _steps;
@@ -37,9 +35,16 @@ internal sealed class Interpreter
     /// <exception cref="ChatTemplateException">The template raised an error, or does something that is not supported.</exception>
     public static TemplateText Render(Block template, IEnumerable<KeyValuePair<string, object?>> globals, TimeProvider clock)
     {
-        var interpreter = new Interpreter(globals, clock);
-        interpreter.Execute(template);
-        return interpreter._output.Build();
+        try
+        {
+            var interpreter = new Interpreter(globals, clock);
+            interpreter.Execute(template);
+            return interpreter._output.Build();
+        }
+        catch (Exception e) when (e is ArgumentException or InvalidCastException or ArithmeticException or IndexOutOfRangeException or OutOfMemoryException or FormatException)
+        {
+            throw new ChatTemplateException($"The chat template does something impossible: {e.Message}", e);
+        }
     }
 
     /// <summary>Runs a macro's body in a scope of its own and returns what it wrote.</summary>
@@ -58,14 +63,19 @@ internal sealed class Interpreter
         }
     }
 
+    /// <summary>Counts work: a step, or the items of a list that is gone through.</summary>
+    public void Charge(int steps, Position at)
+    {
+        if ((_steps += steps) > MaxSteps || !RuntimeHelpers.TryEnsureSufficientExecutionStack())
+        {
+            throw at.Error("the template does too much: it loops or calls itself without end.");
+        }
+    }
+
     // Returns what a loop must do next.
     private Flow Execute(Statement statement)
     {
-        if (++_steps > MaxSteps || !RuntimeHelpers.TryEnsureSufficientExecutionStack())
-        {
-            throw statement.At.Error("the template does too much: it loops or calls itself without end.");
-        }
-
+        Charge(1, statement.At);
         switch (statement)
         {
             case Block block:
@@ -79,7 +89,7 @@ internal sealed class Interpreter
 
                 return Flow.Next;
             case Output output:
-                Write(Values.Print(_evaluator.Evaluate(output.Value)), output.At);
+                Write(Values.Print(_evaluator.Evaluate(output.Value)));
                 return Flow.Next;
             case If choice:
                 return Values.IsTrue(_evaluator.Evaluate(choice.Condition)) ? Execute(choice.Then) : choice.Otherwise is { } otherwise ? Execute(otherwise) : Flow.Next;
@@ -98,10 +108,10 @@ internal sealed class Interpreter
             case CallBlock call:
                 var caller = new Scope(Scope);
                 caller.Set("caller", MacroFunction(call.Parameters, call.Body, Scope, call.At));
-                Write(Values.Print(_evaluator.EvaluateCall(call.Call, caller.Get("caller"))), call.At);
+                Write(Values.Print(_evaluator.EvaluateCall(call.Call, caller.Get("caller"))));
                 return Flow.Next;
             case FilterBlock filter:
-                Write(Values.Print(Filtered(Capture(new Scope(Scope), filter.Body), filter.Filters, filter.At)), filter.At);
+                Write(Values.Print(Filtered(Capture(new Scope(Scope), filter.Body), filter.Filters, filter.At)));
                 return Flow.Next;
             case Break:
                 return Flow.Break;
@@ -112,13 +122,9 @@ internal sealed class Interpreter
         }
     }
 
-    private void Write(TemplateText text, Position at)
+    private void Write(TemplateText text)
     {
         _output.Append(text);
-        if (_output.Length > MaxOutput)
-        {
-            throw at.Error("the template writes more than a prompt can be.");
-        }
     }
 
     private void Loop(For loop, object? source, int depth)
@@ -184,7 +190,7 @@ internal sealed class Interpreter
     private JinjaDict LoopVariable(For loop, IReadOnlyList<object?> items, int index, int depth)
     {
         object? At(int i) => i >= 0 && i < items.Count ? items[i] : new Undefined("loop item");
-        JinjaFunction cycle = call => call.Positional[index % Math.Max(call.Count, 1)];
+        JinjaFunction cycle = call => call.Count > 0 ? call.Positional[index % call.Count] : throw call.At.Error("'cycle' needs something to choose from.");
         JinjaFunction recurse = call => RecursiveLoop(loop, call, depth + 1);
         var variable = Values.Dict([
             ("index", index + 1L), ("index0", (long)index), ("revindex", (long)(items.Count - index)), ("revindex0", items.Count - index - 1L),

@@ -3,26 +3,49 @@ using System.Text;
 
 namespace HeadInfer.Runtime.Text.Jinja;
 
+/// <summary>How JSON is written: the arguments of <c>tojson</c>, in the order that transformers gives them.</summary>
+/// <param name="Ascii">Characters beyond ASCII are escaped.</param>
+/// <param name="Indent">Blanks a level, each item on its line; null for one line.</param>
+/// <param name="ItemSeparator">Between items.</param>
+/// <param name="KeySeparator">Between a key and its value.</param>
+/// <param name="Sorted">Keys in order.</param>
+internal sealed record JsonStyle(bool Ascii, int? Indent, string ItemSeparator, string KeySeparator, bool Sorted)
+{
+    public static JsonStyle Of(CallArguments call)
+    {
+        var indent = call.Get(1, "indent") switch
+        {
+            null => (int?)null,
+            long blanks => (int)Math.Clamp(blanks, 0, 16),
+            var other => throw call.At.Error($"'indent' must be a whole number, not {Values.Kind(other)}."),
+        };
+        var separators = call.Get(2, "separators") is List<object?> and [TemplateText item, TemplateText key] ? (item.Text, key.Text) : (indent is null ? ", " : ",", ": ");
+        return new JsonStyle(Values.IsTrue(call.Get(0, "ensure_ascii", false)), indent, separators.Item1, separators.Item2, Values.IsTrue(call.Get(3, "sort_keys", false)));
+    }
+}
+
 /// <summary>Writes JSON as Python's <c>json.dumps(ensure_ascii=False)</c> does, which is what templates are trained on.</summary>
 internal static class JsonText
 {
     private const int MaxDepth = 100;
 
+    private const int MaxLength = 1 << 26;
+
     /// <param name="value">the value</param>
-    /// <param name="indent">blanks a level, each item on its line; null for one line with ", " and ": "</param>
+    /// <param name="style">how it is written</param>
     /// <param name="at">where the template asks for it</param>
-    public static string Write(object? value, long? indent, Position at)
+    public static string Write(object? value, JsonStyle style, Position at)
     {
         var text = new StringBuilder();
-        Write(value, indent, 0, text, at);
+        Write(value, style, 0, text, at);
         return text.ToString();
     }
 
-    private static void Write(object? value, long? indent, int depth, StringBuilder text, Position at)
+    private static void Write(object? value, JsonStyle style, int depth, StringBuilder text, Position at)
     {
-        if (depth > MaxDepth)
+        if (depth > MaxDepth || text.Length > MaxLength)
         {
-            throw at.Error("the value is nested too deep for JSON.");
+            throw at.Error("the value is nested too deep or too large for JSON.");
         }
 
         switch (value)
@@ -40,51 +63,52 @@ internal static class JsonText
                 text.Append(double.IsNaN(number) ? "NaN" : double.IsInfinity(number) ? number > 0 ? "Infinity" : "-Infinity" : Values.Float(number));
                 break;
             case TemplateText inner:
-                WriteString(inner.Text, text);
+                WriteString(inner.Text, style, text);
                 break;
             case List<object?> list:
-                WriteItems('[', ']', list, item => Write(item, indent, depth + 1, text, at), indent, depth, text);
+                WriteItems('[', ']', list, item => Write(item, style, depth + 1, text, at), style, depth, text);
                 break;
             case JinjaDict dict:
-                WriteItems('{', '}', dict.Items, item =>
+                var items = style.Sorted ? dict.Items.OrderBy(i => i.Key, StringComparer.Ordinal).ToList() : dict.Items;
+                WriteItems('{', '}', items, item =>
                 {
-                    WriteString(item.Key, text);
-                    text.Append(": ");
-                    Write(item.Value, indent, depth + 1, text, at);
-                }, indent, depth, text);
+                    WriteString(item.Key, style, text);
+                    text.Append(style.KeySeparator);
+                    Write(item.Value, style, depth + 1, text, at);
+                }, style, depth, text);
                 break;
             default:
                 throw at.Error($"{Values.Kind(value)} cannot be written as JSON.");
         }
     }
 
-    private static void WriteItems<T>(char open, char close, IReadOnlyList<T> items, Action<T> write, long? indent, int depth, StringBuilder text)
+    private static void WriteItems<T>(char open, char close, IReadOnlyList<T> items, Action<T> write, JsonStyle style, int depth, StringBuilder text)
     {
         text.Append(open);
         for (var i = 0; i < items.Count; i++)
         {
-            text.Append(i > 0 ? indent is null ? ", " : "," : "");
-            NewLine(indent, depth + 1, text);
+            text.Append(i > 0 ? style.ItemSeparator : "");
+            NewLine(style, depth + 1, text);
             write(items[i]);
         }
 
         if (items.Count > 0)
         {
-            NewLine(indent, depth, text);
+            NewLine(style, depth, text);
         }
 
         text.Append(close);
     }
 
-    private static void NewLine(long? indent, int depth, StringBuilder text)
+    private static void NewLine(JsonStyle style, int depth, StringBuilder text)
     {
-        if (indent is { } width)
+        if (style.Indent is { } width)
         {
-            text.Append('\n').Append(' ', (int)Math.Clamp(width, 0, 16) * depth);
+            text.Append('\n').Append(' ', width * depth);
         }
     }
 
-    private static void WriteString(string value, StringBuilder text)
+    private static void WriteString(string value, JsonStyle style, StringBuilder text)
     {
         text.Append('"');
         foreach (var c in value)
@@ -99,6 +123,7 @@ internal static class JsonText
                 '\b' => text.Append("\\b"),
                 '\f' => text.Append("\\f"),
                 < ' ' => text.Append(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}"),
+                > '\u007f' when style.Ascii => text.Append(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}"),
                 _ => text.Append(c),
             };
         }

@@ -52,7 +52,8 @@ internal sealed class Lexer
 
     public static List<Token> Read(string source)
     {
-        var lexer = new Lexer(source.Replace("\r\n", "\n", StringComparison.Ordinal));
+        source = source.Replace("\r\n", "\n", StringComparison.Ordinal);
+        var lexer = new Lexer(source.EndsWith('\n') ? source[..^1] : source); // keep_trailing_newline is off
         lexer.ReadAll();
         return lexer._tokens;
     }
@@ -84,11 +85,6 @@ internal sealed class Lexer
 
             _at = open;
             trim = open < _source.Length ? ReadTag(leftDash || keeps ? 3 : 2) : Trimming.None;
-        }
-
-        if (_source.EndsWith('\n') && _tokens.Count > 0 && _tokens[^1] is { Kind: TokenKind.Text } last)
-        {
-            _tokens[^1] = last with { Text = last.Text[..^1] }; // keep_trailing_newline is off
         }
 
         Add(TokenKind.End, "", _source.Length);

@@ -5,8 +5,6 @@ namespace HeadInfer.Runtime.Text.Jinja;
 /// <summary>The methods of strings, lists and dictionaries that chat templates call.</summary>
 internal static class Methods
 {
-    private static readonly System.Buffers.SearchValues<char> Blanks = System.Buffers.SearchValues.Create(" \t\n\r\f\v");
-
     /// <summary>A method bound to its value, or null if it has none of that name.</summary>
     public static JinjaFunction? Of(object? target, string name) => target switch
     {
@@ -162,16 +160,29 @@ internal static class Methods
             return SplitAt(text, separator.Text, most < 0 ? int.MaxValue : (int)most);
         }
 
-        // Runs of white space; none of the parts is empty.
-        var parts = new List<object?>();
-        for (var rest = text.Trim(null); rest.Length > 0;)
+        // Runs of white space; none of the parts is empty, and the rest after the last cut keeps its end.
+        var (parts, at) = (new List<object?>(), 0);
+        while (true)
         {
-            var end = most >= 0 && parts.Count >= most ? rest.Length : rest.Text.AsSpan().IndexOfAny(Blanks) is >= 0 and var space ? space : rest.Length;
-            parts.Add(rest.Substring(0, end));
-            rest = rest.Substring(end, rest.Length - end).Trim(null);
-        }
+            while (at < text.Length && char.IsWhiteSpace(text.Text[at]))
+            {
+                at++;
+            }
 
-        return parts;
+            if (at == text.Length)
+            {
+                return parts;
+            }
+
+            var end = at;
+            while (end < text.Length && ((most >= 0 && parts.Count >= most) || !char.IsWhiteSpace(text.Text[end])))
+            {
+                end++;
+            }
+
+            parts.Add(text.Substring(at, end - at));
+            at = end;
+        }
     }
 
     private static List<object?> SplitAt(TemplateText text, string separator, int most)
@@ -193,11 +204,12 @@ internal static class Methods
         var (parts, end) = (new List<object?>(), text.Length);
         foreach (var place in Places(text.Text, separator).AsEnumerable().Reverse().Take(most < 0 ? int.MaxValue : (int)most))
         {
-            parts.Insert(0, text.Substring(place + separator.Length, end - place - separator.Length));
+            parts.Add(text.Substring(place + separator.Length, end - place - separator.Length));
             end = place;
         }
 
-        parts.Insert(0, text.Substring(0, end));
+        parts.Add(text.Substring(0, end));
+        parts.Reverse();
         return parts;
     }
 

@@ -3,6 +3,8 @@ namespace HeadInfer.Runtime.Text.Jinja;
 /// <summary>Arithmetic, joining and comparing, as Python does them.</summary>
 internal static class Operators
 {
+    private const int MaxItems = 1 << 22;
+
     public static object Unary(string @operator, object? value, Position at) => (@operator, value) switch
     {
         ("not", _) => !Values.IsTrue(value),
@@ -16,7 +18,7 @@ internal static class Operators
     {
         ("~", _, _) => Join(Values.Print(left), Values.Print(right)),
         ("+", TemplateText a, TemplateText b) => Join(a, b),
-        ("+", List<object?> a, List<object?> b) => (List<object?>)[.. a, .. b],
+        ("+", List<object?> a, List<object?> b) => a.Count + b.Count <= MaxItems ? (List<object?>)[.. a, .. b] : throw at.Error($"a list has more than {MaxItems} items."),
         ("*", TemplateText text, long times) => Repeat(text, times, at),
         ("%", TemplateText format, _) => Methods.PercentFormat(format, right as List<object?> ?? [right], at),
         _ when Values.Number(left) is { } a && Values.Number(right) is { } b => Arithmetic(@operator, left, right, a, b, at),

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
 
@@ -73,6 +74,8 @@ internal sealed record CallArguments(IReadOnlyList<object?> Positional, IReadOnl
 /// <remarks>Data only: nothing here reaches a member of a .NET object.</remarks>
 internal static class Values
 {
+    private const int MaxRepresentation = 1 << 26;
+
     public static string Kind(object? value) => value switch
     {
         null => "none",
@@ -100,13 +103,14 @@ internal static class Values
 
     public static bool AreEqual(object? a, object? b) => (a, b) switch
     {
-        (null, null) => true,
+        _ when ReferenceEquals(a, b) => true, // none equals none, and a value that holds itself equals itself
+        _ when !RuntimeHelpers.TryEnsureSufficientExecutionStack() => throw new ChatTemplateException("Values that a chat template compares are nested too deep."),
         (TemplateText x, TemplateText y) => x.Text == y.Text,
         (List<object?> x, List<object?> y) => x.Count == y.Count && x.Zip(y).All(p => AreEqual(p.First, p.Second)),
         (JinjaDict x, JinjaDict y) => x.Items.Count == y.Items.Count && x.Items.All(i => y.TryGet(i.Key, out var other) && AreEqual(i.Value, other)),
         (Undefined, Undefined) => true,
         _ when Number(a) is { } x && Number(b) is { } y => x == y,
-        _ => ReferenceEquals(a, b),
+        _ => false,
     };
 
     public static double? Number(object? value) => value switch
@@ -184,9 +188,9 @@ internal static class Values
 
     private static void Represent(object? value, StringBuilder text, int depth)
     {
-        if (depth > 100)
+        if (depth > 100 || text.Length > MaxRepresentation)
         {
-            throw new ChatTemplateException("A value that a chat template prints is nested too deep.");
+            throw new ChatTemplateException("A value that a chat template prints is nested too deep or too large.");
         }
 
         switch (value)
