@@ -21,7 +21,7 @@ public sealed record HeadInferOptions
     /// <summary>Tokens that a layer processes before the next layer starts, during prefill. Default: as many as the workspace holds.</summary>
     public int? SegmentTokens { get; init; }
 
-    /// <summary>Tokens that go through the linear layers at once. Default: 512.</summary>
+    /// <summary>Tokens that go through the linear layers at once. Default: 256.</summary>
     public int? ChunkTokens { get; init; }
 
     /// <summary>Where each head is attended. Default on the CPU: <see cref="HeadPlacement.Host"/>.</summary>

@@ -29,7 +29,7 @@ internal static class MemoryPlanner
     {
         var groupSize = Math.Min(options.HeadGroupSize ?? config.KvHeads, config.KvHeads);
         var tile = options.TileTokens ?? 2048;
-        var chunk = options.ChunkTokens ?? 512;
+        var chunk = options.ChunkTokens ?? 256;
         var page = options.PageTokens ?? 256;
         var weights = new ByteSize(weightElements * DataTypes.Size(type));
 

@@ -57,6 +57,20 @@ public sealed class SamplerTests
     }
 
     [Fact]
+    public void Logits_that_are_no_numbers_are_an_error() =>
+        Assert.Throws<HeadInferException>(() => new Sampler(new SamplingOptions { Temperature = 1 }).Next([float.NaN, float.NaN], []));
+
+    [Fact]
+    public void A_padding_token_beyond_the_tokenizer_is_no_text()
+    {
+        var tokenizer = Tokenizer.Load(Support.Fixtures.DemoModel);
+        var generator = new Generator(new GenerationOptions(), tokenizer, [], 10);
+        var logits = new float[tokenizer.VocabularySize + 8];
+        logits[^1] = 5;
+        Assert.Equal(new GenerationStep(logits.Length - 1, ""), generator.Next(logits, []));
+    }
+
+    [Fact]
     public void Options_out_of_range_are_named()
     {
         foreach (var options in (SamplingOptions[])[new() { Temperature = -1 }, new() { Temperature = double.NaN }, new() { TopP = 0 }, new() { TopP = 1.1 }, new() { TopK = 0 }, new() { MinP = 2 }, new() { RepetitionPenalty = 0 }])

@@ -182,6 +182,92 @@ public sealed class SessionTests : NativeTest
         Assert.Throws<ObjectDisposedException>(() => model.CreateSession());
     }
 
+    [Fact]
+    public async Task A_session_disposed_while_it_generates_says_so_and_gives_its_memory_back()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), Odd with { Placement = _ => HeadPlacement.Resident });
+        var session = model.CreateSession();
+        var steps = 0;
+        await Assert.ThrowsAsync<ObjectDisposedException>(async () =>
+        {
+            await foreach (var step in session.GenerateAsync(Prompt, new GenerationOptions { StopTokens = [] }))
+            {
+                if (++steps == 3)
+                {
+                    session.Dispose();
+                }
+            }
+        });
+        Assert.InRange(steps, 3, 4); // one step may have been under way
+        Assert.Equal(default, session.CacheSize);
+    }
+
+    [Fact]
+    public async Task The_context_is_checked_again_when_a_generation_begins()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), new HeadInferOptions { MaxContextTokens = 100 });
+        using var session = model.CreateSession();
+        var twice = session.GenerateAsync(Prompt, new GenerationOptions { MaxTokens = 1, StopTokens = [] });
+        await foreach (var step in twice)
+        {
+            Assert.Equal(FinishReason.Length, step.FinishReason);
+        }
+
+        await Assert.ThrowsAsync<ContextLengthException>(async () =>
+        {
+            await foreach (var step in twice)
+            {
+            }
+        });
+        Assert.Equal(60, session.Length);
+    }
+
+    [Fact]
+    public async Task A_stop_sequence_that_is_a_special_token_stops()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.DemoModel);
+        using var session = model.CreateSession();
+        var prompt = model.ChatTemplate!.Encode([new ChatTurn("user", "Hello")], model.Tokenizer);
+        var steps = new List<GenerationStep>();
+        await foreach (var step in session.GenerateAsync(prompt, new GenerationOptions { StopTokens = [], StopSequences = ["<|im_end|>"], MaxTokens = 60 }))
+        {
+            steps.Add(step);
+        }
+
+        Assert.Equal(FinishReason.Stop, steps[^1].FinishReason);
+        Assert.Equal(model.Tokenizer.AddedToken("<|im_end|>"), steps[^1].TokenId);
+        Assert.Equal("Hello! Give me a document and ask me to find or quote something in it.", string.Concat(steps.Select(s => s.Text)));
+        await using var wordless = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"));
+        using var other = wordless.CreateSession();
+        Assert.Throws<ArgumentException>(() => other.GenerateAsync(Prompt, new GenerationOptions { StopSequences = ["x"] }));
+    }
+
+    [Fact]
+    public async Task Threads_can_be_set_again()
+    {
+        var tokens = new List<int[]>();
+        foreach (var threads in (int[])[1, 2, 3, Environment.ProcessorCount])
+        {
+            await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("qwen3"), new HeadInferOptions { Threads = threads });
+            using var session = model.CreateSession();
+            tokens.Add(await Generate(session, Prompt));
+            Assert.Equal(threads, Native.HostTeam.Shared.Size);
+        }
+
+        Assert.All(tokens, t => Assert.Equal(tokens[0], t));
+    }
+
+    [Fact]
+    public async Task The_plan_prints_itself_with_every_part()
+    {
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.DemoModel, new HeadInferOptions { HostMemory = ByteSize.FromGiB(2) });
+        var text = model.Plan.ToString();
+        foreach (var part in (string[])["2 GiB", "weights", "49.1 MiB", "workspace", "KV cache", "9 KiB a token", "18 host", "longest context", "32,768"])
+        {
+            Assert.Contains(part, text, StringComparison.Ordinal);
+        }
+    }
+
     private static async Task<int[]> Generate(HeadInferSession session, int[] prompt)
     {
         var tokens = new List<int>();
