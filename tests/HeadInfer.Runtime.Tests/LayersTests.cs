@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Text.RegularExpressions;
 
 namespace HeadInfer.Runtime.Tests;
@@ -22,8 +21,8 @@ public sealed partial class LayersTests
     [Fact]
     public void Folders_use_only_those_below_them()
     {
-        var source = Path.GetFullPath(Path.Combine(ThisFolder(), "../../src/HeadInfer.Runtime"));
-        Assert.SkipUnless(Directory.Exists(source), "the sources are not here: the tests run from a bundle");
+        var source = Source();
+        Assert.SkipWhen(source is null, "the sources are not here: the tests run from a bundle");
         var wrong = new List<string>();
         foreach (var file in Directory.GetFiles(source, "*.cs", SearchOption.AllDirectories))
         {
@@ -45,7 +44,18 @@ public sealed partial class LayersTests
         Assert.Empty(wrong);
     }
 
-    private static string ThisFolder([CallerFilePath] string path = "") => Path.GetDirectoryName(path)!;
+    private static string? Source()
+    {
+        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            if (File.Exists(Path.Combine(folder.FullName, "HeadInfer.sln")))
+            {
+                return Path.Combine(folder.FullName, "src", "HeadInfer.Runtime");
+            }
+        }
+
+        return null;
+    }
 
     [GeneratedRegex(@"^using HeadInfer\.Runtime\.(\w+)", RegexOptions.Multiline)]
     private static partial Regex Uses();
