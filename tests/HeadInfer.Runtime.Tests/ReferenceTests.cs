@@ -30,6 +30,7 @@ public sealed class ReferenceTests : NativeTest
 
     [Theory]
     [InlineData("qwen2-style")]
+    [InlineData("llama3-style")]
     [InlineData("tekken-style")]
     public void Tokenizer_gives_the_golden_ids(string name)
     {

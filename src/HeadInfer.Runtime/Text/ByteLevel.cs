@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace HeadInfer.Runtime.Text;
 
 /// <summary>The alphabet of byte-level BPE: every byte has a printable character (GPT-2).</summary>
@@ -20,6 +22,19 @@ internal static class ByteLevel
         }
 
         return bytes;
+    }
+
+    /// <summary>Text in the alphabet: a character for each of its UTF-8 bytes.</summary>
+    public static string Encode(ReadOnlySpan<char> text)
+    {
+        var bytes = Encoding.UTF8.GetBytes(text.ToArray());
+        return string.Create(bytes.Length, bytes, (characters, source) =>
+        {
+            for (var i = 0; i < source.Length; i++)
+            {
+                characters[i] = Characters[source[i]];
+            }
+        });
     }
 
     // Bytes that print stand for themselves; the others, in order, for U+0100 and on.

@@ -36,14 +36,17 @@ internal static class TokenizerFile
         var added = Items(json, "added_tokens").Where(t => Text(t, "content") is not "").Select(t => ReadAdded(t, path)).ToList();
         var merges = Items(model, "merges").Select(m => m.ValueKind == JsonValueKind.Array && m.GetArrayLength() == 2 ? $"{m[0].GetString()} {m[1].GetString()}" : m.GetString() ?? "");
         var (prefix, suffix) = ReadPostProcessor(json, path);
+        var splitter = new WordSplitter(ReadWordPattern(json, path));
         return new TokenizerModel
         {
             Bpe = BpeTokenizer.Create(new BpeOptions(vocabulary)
             {
                 Merges = merges,
                 ByteLevel = true,
-                PreTokenizer = new WordSplitter(ReadWordPattern(json, path)),
+                PreTokenizer = splitter,
             }),
+            Splitter = splitter,
+            WholeWords = IsTrue(model, "ignore_merges") ? vocabulary : null,
             AddedTokens = new AddedTokens(added),
             SpecialIds = added.Where(t => t.Special).Select(t => t.Id).ToHashSet(),
             TokenBytes = Bytes(vocabulary, added),
@@ -68,12 +71,9 @@ internal static class TokenizerFile
             }
         }
 
-        foreach (var flag in (string[])["byte_fallback", "ignore_merges"])
+        if (IsTrue(model, "byte_fallback"))
         {
-            if (model.TryGetProperty(flag, out var value) && value.ValueKind == JsonValueKind.True)
-            {
-                throw Unsupported(path, $"model.{flag}", "true");
-            }
+            throw Unsupported(path, "model.byte_fallback", "true");
         }
     }
 
@@ -81,7 +81,7 @@ internal static class TokenizerFile
     {
         foreach (var flag in (string[])["lstrip", "rstrip", "single_word"])
         {
-            if (token.TryGetProperty(flag, out var value) && value.ValueKind == JsonValueKind.True)
+            if (IsTrue(token, flag))
             {
                 throw Unsupported(path, $"added_tokens.{flag}", "true");
             }
@@ -104,7 +104,7 @@ internal static class TokenizerFile
             ? Text(part, "type") == "Sequence" ? Items(part, "pretokenizers") : [part]
             : [];
         if (steps is not [var split, var bytes] || Text(split, "type") != "Split" || Text(split, "behavior") != "Isolated" || Text(bytes, "type") != "ByteLevel"
-            || (split.TryGetProperty("invert", out var invert) && invert.ValueKind == JsonValueKind.True) || bytes.GetProperty("use_regex").GetBoolean() || bytes.GetProperty("add_prefix_space").GetBoolean())
+            || IsTrue(split, "invert") || !IsFalse(bytes, "use_regex") || !IsFalse(bytes, "add_prefix_space")) // both are on where they are not mentioned
         {
             throw Unsupported(path, "pre_tokenizer", string.Join(", ", steps.Select(s => Text(s, "type"))));
         }
@@ -112,30 +112,31 @@ internal static class TokenizerFile
         return new Regex(split.GetProperty("pattern").GetProperty("Regex").GetString() ?? "", RegexOptions.Compiled | RegexOptions.CultureInvariant);
     }
 
-    // Tokens around a text: a template of special tokens with the text between.
+    // Tokens around a text: a template of special tokens with the text between. Byte-level steps only move offsets.
     private static (List<int> Prefix, List<int> Suffix) ReadPostProcessor(JsonElement json, string path)
     {
         var (prefix, suffix) = (new List<int>(), new List<int>());
-        if (Part(json, "post_processor") is not { } part || Text(part, "type") == "ByteLevel")
+        var steps = Part(json, "post_processor") is { } part
+            ? Text(part, "type") == "Sequence" ? Items(part, "processors") : [part]
+            : [];
+        foreach (var step in steps.Where(s => Text(s, "type") != "ByteLevel"))
         {
-            return (prefix, suffix);
-        }
-
-        if (Text(part, "type") != "TemplateProcessing")
-        {
-            throw Unsupported(path, "post_processor.type", Text(part, "type"));
-        }
-
-        var into = prefix;
-        foreach (var step in Items(part, "single"))
-        {
-            if (step.TryGetProperty("SpecialToken", out var special))
+            if (Text(step, "type") != "TemplateProcessing")
             {
-                into.AddRange(part.GetProperty("special_tokens").GetProperty(Text(special, "id") ?? "").GetProperty("ids").EnumerateArray().Select(i => i.GetInt32()));
+                throw Unsupported(path, "post_processor.type", Text(step, "type"));
             }
-            else
+
+            var into = prefix;
+            foreach (var piece in Items(step, "single"))
             {
-                into = suffix;
+                if (piece.TryGetProperty("SpecialToken", out var special))
+                {
+                    into.AddRange(step.GetProperty("special_tokens").GetProperty(Text(special, "id") ?? "").GetProperty("ids").EnumerateArray().Select(i => i.GetInt32()));
+                }
+                else
+                {
+                    into = suffix;
+                }
             }
         }
 
@@ -172,6 +173,10 @@ internal static class TokenizerFile
 
     private static string? Text(JsonElement json, string name) =>
         json.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+
+    private static bool IsTrue(JsonElement json, string name) => json.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.True;
+
+    private static bool IsFalse(JsonElement json, string name) => json.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.False;
 
     private static UnsupportedModelException Unsupported(string path, string field, string? value) =>
         new($"'{path}': {field} is '{value}', which is not supported.");

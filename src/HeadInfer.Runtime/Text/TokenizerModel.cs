@@ -7,6 +7,15 @@ internal sealed class TokenizerModel
 {
     public required BpeTokenizer Bpe { get; init; }
 
+    /// <summary>Cuts text into words.</summary>
+    public required WordSplitter Splitter { get; init; }
+
+    /// <summary>
+    /// Tokens by their spelling in the byte-level alphabet, where a word that is a token as it stands is that token
+    /// whatever the merges would make of it (<c>ignore_merges</c>, Llama 3); null where merges decide alone.
+    /// </summary>
+    public IReadOnlyDictionary<string, int>? WholeWords { get; init; }
+
     public required AddedTokens AddedTokens { get; init; }
 
     public required IReadOnlySet<int> SpecialIds { get; init; }
@@ -36,6 +45,23 @@ internal sealed class TokenizerModel
             text = ComposedForm.Of(text);
         }
 
-        ids.AddRange(Bpe.EncodeToIds(text, considerNormalization: false));
+        if (WholeWords is null)
+        {
+            ids.AddRange(Bpe.EncodeToIds(text, considerNormalization: false));
+            return;
+        }
+
+        foreach (var (offset, length) in Splitter.PreTokenize(text))
+        {
+            var word = text.Slice(offset, length);
+            if (WholeWords.TryGetValue(ByteLevel.Encode(word), out var id))
+            {
+                ids.Add(id);
+            }
+            else
+            {
+                ids.AddRange(Bpe.EncodeToIds(word, considerPreTokenization: false, considerNormalization: false));
+            }
+        }
     }
 }
