@@ -1,5 +1,6 @@
 using System.Globalization;
 using HeadInfer.Runtime;
+using HeadInfer.Runtime.Checkpoints;
 
 namespace HeadInfer.Reference;
 
@@ -34,6 +35,12 @@ public static class ReferenceCases
 
         foreach (var model in models)
         {
+            if (Unsupported(model) is { } message)
+            {
+                yield return new CaseResult(Path.GetFileName(model), Outcome.Unsupported, message);
+                continue;
+            }
+
             foreach (var layout in ModelReference.Layouts)
             {
                 yield return await Guard($"{Path.GetFileName(model)}/{layout.Name}", () => ModelReference.CheckAsync(model, layout.Options)).ConfigureAwait(false);
@@ -50,6 +57,24 @@ public static class ReferenceCases
         Directory.Exists(Path.Combine(folder, kind))
             ? [.. Directory.GetDirectories(Path.Combine(folder, kind)).Where(d => File.Exists(Path.Combine(d, mark))).Order(StringComparer.Ordinal)]
             : [];
+
+    // Said once for a model, not once for every way to cut it. Other errors are each case's own.
+    private static string? Unsupported(string model)
+    {
+        try
+        {
+            ModelConfig.Load(model);
+        }
+        catch (UnsupportedModelException e)
+        {
+            return e.Message;
+        }
+        catch (HeadInferException)
+        {
+        }
+
+        return null;
+    }
 
     private static async Task<CaseResult> Guard(string name, Func<Task<(bool Ok, string Figure)>> check)
     {

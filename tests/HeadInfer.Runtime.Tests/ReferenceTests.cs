@@ -48,6 +48,24 @@ public sealed class ReferenceTests : NativeTest
     }
 
     [Fact]
+    public async Task An_architecture_that_is_not_supported_is_one_line_and_no_failure()
+    {
+        using var folder = new ScratchFolder();
+        Directory.CreateDirectory(folder.File("models/odd"));
+        foreach (var file in Directory.GetFiles(Fixtures.Model("llama3")))
+        {
+            File.Copy(file, folder.File(Path.Combine("models/odd", Path.GetFileName(file))));
+        }
+
+        folder.Edit("models/odd/config.json", "LlamaForCausalLM", "MambaForCausalLM");
+        var results = await ReferenceCases.RunAsync(folder.Path).ToListAsync();
+        Assert.StartsWith("unsupported odd: ", Assert.Single(results).ToString(), StringComparison.Ordinal);
+        File.WriteAllText(folder.File("models/odd/config.json"), "{");
+        Assert.All(await ReferenceCases.RunAsync(folder.Path).ToListAsync(), r => Assert.StartsWith("FAIL odd/", r.ToString(), StringComparison.Ordinal));
+        Assert.Equal(Outcome.Fail, Assert.Single(await ReferenceCases.RunAsync(folder.File("none")).ToListAsync()).Outcome);
+    }
+
+    [Fact]
     public async Task Old_and_new_form_of_rope_give_the_same_model()
     {
         using var folder = new ScratchFolder(Fixtures.Model("llama3"));
