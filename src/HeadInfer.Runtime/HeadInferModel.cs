@@ -156,16 +156,16 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         // Half-precision products crawl on CPUs without AVX-512, so the CPU computes in float32 whatever is stored.
         const ScalarType type = ScalarType.Float32;
         var plan = MemoryPlanner.Plan(folder.Config, check.Elements, type, options, new MemoryBudget(options.HostMemory ?? MemoryBudget.Detect().Host));
-        if (options.Threads is { } threads)
-        {
-            set_num_threads(threads);
-        }
-
         var engine = new EngineThread("HeadInfer engine");
         try
         {
             return engine.RunAsync(() =>
             {
+                if (options.Threads is { } threads)
+                {
+                    set_num_threads(threads); // here: libtorch keeps the number for each thread that calls it
+                }
+
                 var source = new CheckpointWeights(checkpoint, type, CPU);
                 try
                 {

@@ -27,7 +27,7 @@ public sealed record HeadInferOptions
     /// <summary>Where each head is attended. Default on the CPU: <see cref="HeadPlacement.Host"/>.</summary>
     public Func<HeadKey, HeadPlacement>? Placement { get; init; }
 
-    /// <summary>Threads that compute. The setting is the process's, as libtorch has one pool: it holds for models loaded before as well. Default: as it is, one a core at first.</summary>
+    /// <summary>Threads that compute for this model. Default: one a core, or what another model of the process was given before.</summary>
     public int? Threads { get; init; }
 
     /// <summary>

@@ -63,6 +63,7 @@ public sealed partial class DemoModelTests : NativeTest
             }
         }
 
+        TestContext.Current.TestOutputHelper?.WriteLine($"{right} of 16 passages");
         Assert.True(right >= 12, $"{right} of 16; {string.Join(" | ", report)}");
     }
 

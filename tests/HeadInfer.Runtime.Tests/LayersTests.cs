@@ -13,7 +13,7 @@ public sealed partial class LayersTests
         ["Cache"] = ["Native"],
         ["Attention"] = ["Cache", "Native"],
         ["Planning"] = ["Attention", "Cache", "Checkpoints", "Native"],
-        ["Decoder"] = ["Attention", "Checkpoints", "Native", "Planning"],
+        ["Decoder"] = ["Attention", "Cache", "Checkpoints", "Native", "Planning"],
         ["Generation"] = ["Text"],
         ["Sessions"] = ["Attention", "Decoder", "Generation", "Native", "Planning"],
     };

@@ -122,7 +122,6 @@ internal sealed class TiledAttention : ISequenceAttention
             merge.Add(first, output, lse);
             part.Work.Add(_layout.Operations(part.Group, part.View.Pairs(block, seen)));
         }
-
     }
 
     // [tokens, heads * group or heads, dim] -> [heads of the group, group or 1, tokens, dim], a view

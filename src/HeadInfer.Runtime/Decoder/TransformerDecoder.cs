@@ -1,4 +1,5 @@
 using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Cache;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Native;
 using HeadInfer.Runtime.Planning;
@@ -34,33 +35,19 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         }
 
         var (cos, sin) = _rope.Angles(attention.Length, count, type, device);
-        var buffers = count > chunkTokens ? empty([count, config.Heads + (2 * config.KvHeads), config.HeadDim], type, device) : null;
+        var buffer = count > chunkTokens ? empty([count, config.Heads + (2 * config.KvHeads), config.HeadDim], type, device) : null;
         for (var layer = 0; layer < weights.Layers.Count; layer++)
         {
             using var layerScope = NewDisposeScope();
             var layerWeights = weights.Layers[layer];
-            var heads = buffers ?? Project(layerWeights, hidden, cos, sin); // [tokens, heads + 2 kv_heads, dim]
-            for (var start = 0; buffers is not null && start < count; start += chunkTokens)
+            var heads = ProjectSegment(layerWeights, hidden, cos, sin, buffer, work); // [tokens, heads + 2 kv_heads, dim]
+            var queries = heads.narrow(1, 0, config.Heads);
+            attention.Attend(layer, queries, heads.narrow(1, config.Heads, config.KvHeads), heads.narrow(1, config.Heads + config.KvHeads, config.KvHeads), output: queries, work);
+            foreach (var chunk in new TokenRange(0, count).Split(chunkTokens))
             {
                 using var chunkScope = NewDisposeScope();
-                var chunk = Math.Min(chunkTokens, count - start);
-                buffers.narrow(0, start, chunk).copy_(Project(layerWeights, hidden.narrow(0, start, chunk), cos.narrow(0, start, chunk), sin.narrow(0, start, chunk)));
-                work.Add(Cost.Projections(config) * chunk);
-            }
-
-            if (buffers is null)
-            {
-                work.Add(Cost.Projections(config) * count);
-            }
-
-            var (queries, keys, values) = (heads.narrow(1, 0, config.Heads), heads.narrow(1, config.Heads, config.KvHeads), heads.narrow(1, config.Heads + config.KvHeads, config.KvHeads));
-            attention.Attend(layer, queries, keys, values, output: queries, work);
-            for (var start = 0; start < count; start += chunkTokens)
-            {
-                using var chunkScope = NewDisposeScope();
-                var chunk = Math.Min(chunkTokens, count - start);
-                Mix(layerWeights, hidden.narrow(0, start, chunk), queries.narrow(0, start, chunk).view(chunk, _queryWidth));
-                work.Add(Cost.OutputAndMlp(config, layer) * chunk);
+                Mix(layerWeights, Rows(hidden, chunk), Rows(queries, chunk).view(chunk.Count, _queryWidth));
+                work.Add(Cost.OutputAndMlp(config, layer) * chunk.Count);
             }
         }
 
@@ -80,6 +67,28 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         }
 
         return logits.cpu().MoveToOuterDisposeScope();
+    }
+
+    private static Tensor Rows(Tensor tensor, TokenRange range) => tensor.narrow(0, range.Start, range.Count);
+
+    // A segment of one chunk as it comes; a longer one into the buffer, chunk by chunk.
+    private Tensor ProjectSegment(LayerWeights layer, Tensor hidden, Tensor cos, Tensor sin, Tensor? buffer, WorkMeter work)
+    {
+        var count = (int)hidden.shape[0];
+        if (buffer is null)
+        {
+            work.Add(Cost.Projections(config) * count);
+            return Project(layer, hidden, cos, sin);
+        }
+
+        foreach (var chunk in new TokenRange(0, count).Split(chunkTokens))
+        {
+            using var chunkScope = NewDisposeScope();
+            Rows(buffer, chunk).copy_(Project(layer, Rows(hidden, chunk), Rows(cos, chunk), Rows(sin, chunk)));
+            work.Add(Cost.Projections(config) * chunk.Count);
+        }
+
+        return buffer;
     }
 
     // Norm, query-key-value product, head norms and rope of a chunk: [tokens, heads + 2 kv_heads, dim].

@@ -5,21 +5,19 @@ namespace HeadInfer.Runtime.Native;
 /// <summary>A few threads that split one short task at a time: a fork and join of about a microsecond while it is warm.</summary>
 /// <remarks>
 /// For kernels that are bound by memory and take tens of microseconds: the thread pool's wake-up would cost as much as
-/// the work. Members spin for a moment after a task, then sleep. One team serves the process, as libtorch's does.
+/// the work. Members spin for a moment after a task, then sleep.
 /// </remarks>
 internal sealed class HostTeam
 {
     private const int SpinsBeforeSleep = 2_000; // some 50 microseconds
 
-    private static readonly Lock SharedGate = new();
-    private static HostTeam? _shared;
+    private static readonly Dictionary<int, HostTeam> Teams = [];
 
     private readonly Lock _gate = new();
     private readonly SemaphoreSlim[] _wake;
     private readonly bool[] _asleep;
     private volatile Action<int>? _task;
     private volatile int _round;
-    private volatile bool _retired;
     private volatile Exception? _failure;
     private int _running;
 
@@ -35,14 +33,16 @@ internal sealed class HostTeam
         }
     }
 
-    /// <summary>The team of the process, as large as libtorch's is now.</summary>
+    /// <summary>The team as large as libtorch's on the calling thread; made once for each size, and asleep when not needed.</summary>
     public static HostTeam Shared
     {
         get
         {
             var size = get_num_threads();
-            var team = Volatile.Read(ref _shared);
-            return team?.Size == size ? team : Replace(size);
+            lock (Teams)
+            {
+                return Teams.TryGetValue(size, out var team) ? team : Teams[size] = new HostTeam(size);
+            }
         }
     }
 
@@ -54,16 +54,6 @@ internal sealed class HostTeam
     {
         lock (_gate)
         {
-            if (_retired)
-            {
-                for (var member = 0; member < Size; member++)
-                {
-                    task(member);
-                }
-
-                return;
-            }
-
             if (Size > 1)
             {
                 _task = task;
@@ -105,26 +95,9 @@ internal sealed class HostTeam
     public (int Start, int End) Share(int member, int items) =>
         ((int)((long)items * member / Size), (int)((long)items * (member + 1) / Size));
 
-    private static HostTeam Replace(int size)
-    {
-        lock (SharedGate)
-        {
-            if (_shared?.Size != size)
-            {
-                _shared?.Retire();
-                Volatile.Write(ref _shared, new HostTeam(size));
-            }
-
-            return _shared!;
-        }
-    }
-
-    // Its members end; a task that still comes is done by its caller alone.
-    private void Retire() => Run(_ => _retired = true);
-
     private void Work(int member)
     {
-        for (var seen = 0; !_retired;)
+        for (var seen = 0; ;)
         {
             WaitForRound(member, seen);
             seen++;

@@ -251,7 +251,7 @@ public sealed class SessionTests : NativeTest
             await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("qwen3"), new HeadInferOptions { Threads = threads });
             using var session = model.CreateSession();
             tokens.Add(await Generate(session, Prompt));
-            Assert.Equal(threads, Native.HostTeam.Shared.Size);
+            Assert.Equal(threads, await model.Engine.RunAsync(() => Native.HostTeam.Shared.Size));
         }
 
         Assert.All(tokens, t => Assert.Equal(tokens[0], t));
