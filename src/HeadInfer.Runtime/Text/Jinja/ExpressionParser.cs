@@ -70,27 +70,9 @@ internal readonly struct ExpressionParser(TokenReader reader)
         return new Arguments(positional, named);
     }
 
-    private Expression ParseOr()
-    {
-        var left = ParseAnd();
-        while (reader.Current.IsName("or"))
-        {
-            left = new Binary("or", left, TakeThen(p => p.ParseAnd()), left.At);
-        }
+    private Expression ParseOr() => ParseLeft(["or"], p => p.ParseAnd());
 
-        return left;
-    }
-
-    private Expression ParseAnd()
-    {
-        var left = ParseNot();
-        while (reader.Current.IsName("and"))
-        {
-            left = new Binary("and", left, TakeThen(p => p.ParseNot()), left.At);
-        }
-
-        return left;
-    }
+    private Expression ParseAnd() => ParseLeft(["and"], p => p.ParseNot());
 
     private Expression ParseNot()
     {
@@ -126,49 +108,22 @@ internal readonly struct ExpressionParser(TokenReader reader)
         }
     }
 
-    private Expression ParseSum()
+    private Expression ParseSum() => ParseLeft(["+", "-"], p => p.ParseConcatenation());
+
+    private Expression ParseConcatenation() => ParseLeft(["~"], p => p.ParseProduct());
+
+    private Expression ParseProduct() => ParseLeft(["*", "/", "//", "%"], p => p.ParsePower());
+
+    private Expression ParsePower() => ParseLeft(["**"], p => p.ParseUnary());
+
+    // Operators of one precedence, from left to right.
+    private Expression ParseLeft(string[] operators, Func<ExpressionParser, Expression> operand)
     {
-        var left = ParseConcatenation();
-        while (reader.Current.IsOperator("+") || reader.Current.IsOperator("-"))
+        var left = operand(this);
+        while (reader.Current.Kind is TokenKind.Operator or TokenKind.Name && operators.Contains(reader.Current.Text))
         {
             var sign = reader.Take();
-            left = new Binary(sign.Text, left, ParseConcatenation(), sign.At);
-        }
-
-        return left;
-    }
-
-    private Expression ParseConcatenation()
-    {
-        var left = ParseProduct();
-        while (reader.Current.IsOperator("~"))
-        {
-            var sign = reader.Take();
-            left = new Binary("~", left, ParseProduct(), sign.At);
-        }
-
-        return left;
-    }
-
-    private Expression ParseProduct()
-    {
-        var left = ParsePower();
-        while (reader.Current.Kind == TokenKind.Operator && (reader.Current.Text is "*" or "/" or "//" or "%"))
-        {
-            var sign = reader.Take();
-            left = new Binary(sign.Text, left, ParsePower(), sign.At);
-        }
-
-        return left;
-    }
-
-    private Expression ParsePower()
-    {
-        var left = ParseUnary();
-        while (reader.Current.IsOperator("**"))
-        {
-            var sign = reader.Take();
-            left = new Binary("**", left, ParseUnary(), sign.At);
+            left = new Binary(sign.Text, left, operand(this), sign.At);
         }
 
         return left;
@@ -354,11 +309,5 @@ internal readonly struct ExpressionParser(TokenReader reader)
         {
             throw reader.Current.At.Error("the expression is nested too deep.");
         }
-    }
-
-    private Expression TakeThen(Func<ExpressionParser, Expression> parse)
-    {
-        reader.Take();
-        return parse(this);
     }
 }
