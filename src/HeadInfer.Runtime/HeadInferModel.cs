@@ -38,7 +38,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         var softCap = options.IgnoreAttentionSoftCap ? null : Config.AttentionSoftCap;
         _kernel = new AttentionKernel(Config.AttentionScale, softCap);
         _host = new HostAttention(Config.AttentionScale, softCap);
-        _pool = new PagePool(new PageShape(Config.KvHeads, plan.PageTokens, Config.HeadDim, type), SlabSize, new ByteSize((long)(plan.KvBudget.Bytes * ((double)plan.KvPerToken.Bytes / (plan.KvPerToken + plan.ResidentPerToken).Bytes))));
+        _pool = new PagePool(new PageShape(Config.KvHeads, plan.PageTokens, Config.HeadDim, type), SlabSize, plan.PageBudget);
         _ring = new TileRing(MemoryPlanner.TileSlots, plan.HeadGroupSize, plan.TileTokens, Config.HeadDim, type, CPU);
         Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens);
     }

@@ -1,4 +1,6 @@
 using HeadInfer.Reference;
+using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Sessions;
 using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests;
@@ -45,6 +47,28 @@ public sealed class ReferenceTests : NativeTest
         folder.Edit("config.json", "\"rope_theta\": 500000.0", "\"rope_theta\": 400000.0");
         var (ok, _) = await ModelReference.CheckAsync(folder.Path, new HeadInferOptions());
         Assert.False(ok);
+    }
+
+    [Theory]
+    [InlineData("gemma2")] // with its cap of scores, which its reference was formed without
+    [InlineData("mistral-window")]
+    [InlineData("qwen3-moe")]
+    public async Task Tiled_attention_gives_the_logits_of_dense_attention(string name)
+    {
+        int[] tokens = [.. Enumerable.Range(0, 120).Select(i => ((i * 53) + 7) % 320)];
+        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model(name), ModelReference.Layouts.Single(l => l.Name == "odd-mixed").Options);
+        using var session = model.CreateSession();
+        var tiled = await session.LogitsAsync(tokens);
+        var dense = await model.Engine.RunAsync(() =>
+        {
+            using var sequence = new SequenceState(model.Decoder, new DenseSequence(model.Config.AttentionScale, model.Config.Windows, model.Config.AttentionSoftCap), tokens.Length);
+            var logits = new List<float>();
+            sequence.Append(tokens, WorkMeter.None, hidden => logits.AddRange(model.Decoder.Logits(hidden).data<float>().ToArray()));
+            return logits;
+        });
+        var worst = tiled.SelectMany(row => row).Zip(dense, (a, b) => Math.Abs(a - b)).Max();
+        Assert.Equal(120 * model.Config.VocabularySize, dense.Count);
+        Assert.True(worst < 1e-4, $"off by {worst}");
     }
 
     [Fact]

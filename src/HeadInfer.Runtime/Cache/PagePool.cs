@@ -1,5 +1,5 @@
-using HeadInfer.Runtime.Native;
 using System.Runtime.InteropServices;
+using HeadInfer.Runtime.Native;
 using TorchSharp;
 using static TorchSharp.torch;
 

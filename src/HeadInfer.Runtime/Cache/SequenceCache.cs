@@ -82,18 +82,6 @@ internal sealed class SequenceCache : IDisposable
         }
     }
 
-    /// <summary>The same range page by page, by address.</summary>
-    public void AddRows(int layer, TokenRange range, List<PageRows> rows)
-    {
-        var (pages, size) = (_pages[layer], _pool.Shape.Tokens);
-        for (var at = range.Start; at < range.End;)
-        {
-            var count = Math.Min(range.End - at, size - (at % size));
-            rows.Add(new PageRows(AddressOf(pages[at / size]), at % size, count));
-            at += count;
-        }
-    }
-
     /// <summary>The memory of a range of tokens of one layer, in order, in as few pieces as the pages allow.</summary>
     public IEnumerable<PageRun> Runs(int layer, TokenRange range)
     {
@@ -125,11 +113,34 @@ internal sealed class SequenceCache : IDisposable
         }
     }
 
+    /// <summary>Adds the rows of a range of tokens of one layer, page by page, by address.</summary>
+    public void AddRows(int layer, TokenRange range, List<PageRows> rows)
+    {
+        var (pages, size) = (_pages[layer], _pool.Shape.Tokens);
+        for (var at = range.Start; at < range.End;)
+        {
+            var count = Math.Min(range.End - at, size - (at % size));
+            rows.Add(new PageRows(AddressOf(pages[at / size]), at % size, count));
+            at += count;
+        }
+    }
+
     /// <summary>Counts rows that every layer has written.</summary>
     public void Advance(int tokens) => Length += tokens;
 
     /// <summary>Forgets the tokens from <paramref name="length"/> on; their rows stay until they are overwritten.</summary>
     public void Truncate(int length) => Length = Math.Min(Length, length);
+
+    public void Dispose()
+    {
+        foreach (var page in _pages.SelectMany(p => p))
+        {
+            _pool.Return(page);
+        }
+
+        Array.ForEach(_pages, p => p.Clear());
+        Length = 0;
+    }
 
     private nint AddressOf(Page page) => page.Slab.Address + (nint)(page.Index * _pool.Shape.Size.Bytes);
 
@@ -145,16 +156,5 @@ internal sealed class SequenceCache : IDisposable
             new ReadOnlySpan<float>(k + ((long)head * dim), dim).CopyTo(new Span<float>(row, dim));
             new ReadOnlySpan<float>(v + ((long)head * dim), dim).CopyTo(new Span<float>(row + ((long)tokens * dim), dim));
         }
-    }
-
-    public void Dispose()
-    {
-        foreach (var page in _pages.SelectMany(p => p))
-        {
-            _pool.Return(page);
-        }
-
-        Array.ForEach(_pages, p => p.Clear());
-        Length = 0;
     }
 }

@@ -54,7 +54,10 @@ public sealed record MemoryPlan
     /// <summary>Host memory left for KV caches.</summary>
     public ByteSize KvBudget => HostBudget - Weights - Workspace - Process;
 
-    /// <summary>Host memory of a context of so many tokens.</summary>
+    /// <summary>The part of <see cref="KvBudget"/> that pages may take; resident copies take the rest.</summary>
+    internal ByteSize PageBudget => new((long)(KvBudget.Bytes * ((double)KvPerToken.Bytes / (KvPerToken + ResidentPerToken).Bytes)));
+
+    /// <summary>Host memory of a context of so many tokens, resident copies counted in.</summary>
     public ByteSize KvFor(int tokens) => (KvPerToken + ResidentPerToken) * ((tokens + PageTokens - 1L) / PageTokens * PageTokens);
 
     /// <summary>Refuses a context that is longer than the model or the memory allows.</summary>

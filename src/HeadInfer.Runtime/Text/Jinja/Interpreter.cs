@@ -7,6 +7,7 @@ namespace HeadInfer.Runtime.Text.Jinja;
 internal sealed class Interpreter
 {
     private const int MaxSteps = 10_000_000;
+
     private readonly Evaluator _evaluator;
     private TemplateTextBuilder _output = new();
     private int _steps;
@@ -122,10 +123,7 @@ internal sealed class Interpreter
         }
     }
 
-    private void Write(TemplateText text)
-    {
-        _output.Append(text);
-    }
+    private void Write(TemplateText text) => _output.Append(text);
 
     private void Loop(For loop, object? source, int depth)
     {
