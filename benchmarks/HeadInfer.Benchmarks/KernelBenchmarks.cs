@@ -26,7 +26,8 @@ public class KernelBenchmarks
 
     private static readonly HeadGroup Group = new(0, KvHeads, HeadPlacement.Host);
 
-    private readonly AttentionKernel _kernel = new(0.125, null);
+    private readonly KvLink _link = new HostLink();
+    private readonly CpuAttention _kernel = new(0.125);
     private readonly HostAttention _host = new(0.125, null);
     private DisposeScope _scope = null!;
     private IDisposable _inference = null!;
@@ -42,12 +43,12 @@ public class KernelBenchmarks
         LibTorch.EnsureLoaded();
         _inference = inference_mode();
         _scope = NewDisposeScope();
-        _pool = new PagePool(new PageShape(KvHeads, 256, Dim, ScalarType.Float32), ByteSize.FromMiB(64), ByteSize.FromGiB(1));
-        _cache = new SequenceCache(_pool, 1);
+        _pool = new PagePool(new PageShape(KvHeads, 256, Dim, ScalarType.Float32), ByteSize.FromMiB(64), ByteSize.FromGiB(1), _link);
+        _cache = new SequenceCache(_pool, 1, _link);
         _cache.Reserve(Context);
-        _cache.Write(0, 0, randn(Context, KvHeads, Dim), randn(Context, KvHeads, Dim));
+        _cache.Write(0, 0, randn(KvHeads, 2, Context, Dim));
         _cache.Advance(Context);
-        _ring = new TileRing(2, KvHeads, 2048, Dim, ScalarType.Float32, CPU);
+        _ring = new TileRing(_link, _pool.Shape, 1, KvHeads * 2048);
         (_row, _rowOutput) = (randn(KvHeads, Shared, Dim), empty(KvHeads, Shared, Dim));
         _block = randn(KvHeads, Shared, Rows, Dim);
         (_keys, _values) = (randn(KvHeads, 2048, Dim), randn(KvHeads, 2048, Dim));
@@ -80,7 +81,7 @@ public class KernelBenchmarks
     public void TileAttention()
     {
         using var scope = NewDisposeScope();
-        _kernel.Whole(_block, _keys, _values);
+        _kernel.Attend(_block, _keys, _values, new TokenRange(2048, 2048 + Rows), new TokenRange(0, 2048), new Visibility(null));
     }
 
     /// <summary>2,048 tokens from pages to a tile: 3.1 MB.</summary>
@@ -88,7 +89,10 @@ public class KernelBenchmarks
     public void TileCopy()
     {
         using var scope = NewDisposeScope();
-        _ring.Load(_cache, 0, Group, new TokenRange(0, 2048));
+        var request = new TileRequest(_cache, _cache.Version, 0, Group, new TokenRange(0, 2048));
+        _ring.Follow([request]);
+        _ring.Take(request);
+        _ring.Release();
     }
 
     /// <summary>Two parts of 1,024 rows into one.</summary>
@@ -98,7 +102,8 @@ public class KernelBenchmarks
         using var scope = NewDisposeScope();
         using var merge = new AttentionMerge(_output.shape);
         merge.Add(0, _output.clone(), _lse.clone());
-        merge.Add(0, _output, _lse);
+        merge.Add(0, _output.clone(), _lse.clone());
+        merge.WriteTo(_output);
     }
 
     /// <summary>2,048 x 384 by one row: 3.1 MB.</summary>

@@ -2,12 +2,23 @@ using BenchmarkDotNet.Running;
 using HeadInfer.Benchmarks;
 using HeadInfer.Runtime;
 
-return args switch
+try
 {
-    ["kernels", .. var rest] => Kernels(rest),
-    ["demo", .. var rest] => await DemoAsync(rest),
-    _ => Usage(),
-};
+    return args switch
+    {
+        ["kernels", .. var rest] => Kernels(rest),
+        ["demo", .. var rest] => await DemoAsync(rest),
+        ["plan", .. var rest] => ShapeBenchmark.Plan(new Options(rest, ShapeBenchmark.Known)),
+        ["prefill", .. var rest] => await ShapeBenchmark.PrefillAsync(new Options(rest, ShapeBenchmark.Known)),
+        ["decode", .. var rest] => await ShapeBenchmark.DecodeAsync(new Options(rest, ShapeBenchmark.Known)),
+        _ => Usage(),
+    };
+}
+catch (Exception e) when (e is HeadInferException or FormatException or ArgumentException)
+{
+    Console.Error.WriteLine(e.Message);
+    return 1;
+}
 
 static int Kernels(string[] args)
 {
@@ -17,32 +28,34 @@ static int Kernels(string[] args)
 
 static Task<int> DemoAsync(string[] args)
 {
-    var values = new Dictionary<string, string>(StringComparer.Ordinal);
-    for (var i = 0; i + 1 < args.Length; i += 2)
-    {
-        values[args[i]] = args[i + 1];
-    }
-
-    int? Number(string name) => values.TryGetValue(name, out var value) ? int.Parse(value, System.Globalization.CultureInfo.InvariantCulture) : null;
+    var options = new Options(args, ["--model", "--context", "--steps", "--page", "--tile", "--group", "--segment", "--chunk"]);
     return DemoBenchmark.RunAsync(
-        values.GetValueOrDefault("--model", "models/headinfer-demo"),
-        Number("--context") ?? 8192,
-        Number("--steps") ?? 64,
+        options.Text("--model", "models/headinfer-demo"),
+        options.Count("--context") ?? 8192,
+        options.Count("--steps") ?? 64,
         new HeadInferOptions
         {
-            PageTokens = Number("--page"), TileTokens = Number("--tile"), HeadGroupSize = Number("--group"),
-            SegmentTokens = Number("--segment"), ChunkTokens = Number("--chunk"),
+            Device = ComputeDevice.Cpu,
+            PageTokens = options.Count("--page"), TileTokens = options.Count("--tile"), HeadGroupSize = options.Count("--group"),
+            SegmentTokens = options.Count("--segment"), ChunkTokens = options.Count("--chunk"),
         });
 }
 
 static int Usage()
 {
     Console.Error.WriteLine(
-        """
+        $"""
         usage: HeadInfer.Benchmarks VERB
           demo [--model DIR] [--context N] [--steps K] [--page N] [--tile N] [--group N] [--segment N] [--chunk N]
                            prefill and decode of a model folder on the CPU, beside the machine's own rates
+          plan --shape S [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M]
+                           where a model of that shape goes on a GPU, and what fits; needs no GPU
+          prefill --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]
+          decode --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--steps K] [--json]
+                           a model of that shape with random weights on a GPU; --stream keeps no head resident, --resident SIZE bounds them;
+                           --segment, --chunk, --tile, --group, --page, --attention flash|cudnn overrule the plan
           kernels [ARGS]   BenchmarkDotNet: attention kernels, merging, tile copies, sampling
+        shapes: {string.Join(", ", Shapes.Names)}
         """);
     return 2;
 }

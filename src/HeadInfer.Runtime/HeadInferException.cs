@@ -23,3 +23,6 @@ public sealed class MemoryBudgetException(string message, Exception? innerExcept
 
 /// <summary>libtorch cannot be found or loaded on this machine.</summary>
 public sealed class NativeLibraryException(string message, Exception? innerException = null) : HeadInferException(message, innerException);
+
+/// <summary>The GPU is missing, cannot be used, or failed.</summary>
+public sealed class DeviceException(string message, Exception? innerException = null) : HeadInferException(message, innerException);

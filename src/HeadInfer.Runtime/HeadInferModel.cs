@@ -18,29 +18,32 @@ public readonly record struct LoadProgress(int LayersDone, int Layers);
 /// <remarks>All sessions compute on one thread of the model's, in the order they ask. Disposing the model disposes them.</remarks>
 public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 {
-    private static readonly ByteSize SlabSize = ByteSize.FromMiB(64);
+    private static readonly ByteSize SlabSize = ByteSize.FromMiB(64), PinnedSlabSize = ByteSize.FromMiB(256);
 
     private readonly Lock _gate = new();
     private readonly HashSet<HeadInferSession> _sessions = [];
     private readonly ModelFolder _folder;
-    private readonly AttentionLayout _layout;
-    private readonly AttentionKernel _kernel;
-    private readonly HostAttention _host;
     private readonly DecoderWeights _weights;
-    private readonly PagePool _pool;
-    private readonly TileRing _ring;
+    private readonly AttentionWorkspace _attention;
+    private readonly CudaDevice? _gpu;
     private bool _disposed;
 
-    private HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, ScalarType type, EngineThread engine, DecoderWeights weights)
+    private HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, ScalarType type, EngineThread engine, CudaDevice? gpu, IWeightSource source, Action<int> layerDone)
     {
-        (_folder, Plan, Engine, _weights) = (folder, plan, engine, weights);
-        _layout = MemoryPlanner.Layout(Config, options, plan);
-        var softCap = options.IgnoreAttentionSoftCap ? null : Config.AttentionSoftCap;
-        _kernel = new AttentionKernel(Config.AttentionScale, softCap);
-        _host = new HostAttention(Config.AttentionScale, softCap);
-        _pool = new PagePool(new PageShape(Config.KvHeads, plan.PageTokens, Config.HeadDim, type), SlabSize, plan.PageBudget);
-        _ring = new TileRing(MemoryPlanner.TileSlots, plan.HeadGroupSize, plan.TileTokens, Config.HeadDim, type, CPU);
-        Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens);
+        (_folder, Plan, Engine, _gpu) = (folder, plan, engine, gpu);
+        _weights = DecoderWeights.Read(Config, source, layerDone);
+        KvLink link = gpu is null ? new HostLink() : new CudaLink(gpu, options.Warning);
+        var pool = new PagePool(new PageShape(Config.KvHeads, plan.PageTokens, Config.HeadDim, type), gpu is null ? SlabSize : PinnedSlabSize, plan.PageBudget, link);
+        var host = new HostAttention(Config.AttentionScale, options.IgnoreAttentionSoftCap ? null : Config.AttentionSoftCap);
+        var kernels = gpu is null ? null : FusedKernels.TryCompile(gpu, type);
+        if (gpu is not null && kernels is null)
+        {
+            options.Warning?.Invoke("CUDA's run-time compiler (libnvrtc) is not found, so some steps take several passes over GPU memory. Put it beside libtorch, or its folder into LD_LIBRARY_PATH.");
+        }
+
+        _attention = new AttentionWorkspace(
+            MemoryPlanner.Layout(Config, options, plan), pool, link, AttentionChoice.Choose(Config, options, type, gpu), host, plan.ResidentBudget, plan.SegmentTokens, kernels);
+        Decoder = new TransformerDecoder(Config, _weights, plan.ChunkTokens, kernels);
     }
 
     /// <summary>The model's shape.</summary>
@@ -65,7 +68,12 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     /// <summary>One line that says which libtorch is in use, and how it was loaded.</summary>
     public static string NativeLibraries => LibTorch.EnsureLoaded();
 
+    /// <summary>What computes: the GPU's name, or <c>CPU</c>.</summary>
+    public string Device => _gpu?.Name ?? "CPU";
+
     internal Tokenizer? TokenizerOrNull => _folder.Tokenizer;
+
+    internal KvLink Link => _attention.Link;
 
     internal EngineThread Engine { get; }
 
@@ -80,7 +88,8 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     /// <exception cref="UnsupportedModelException">The architecture, tokenizer or template uses something that is not supported.</exception>
     /// <exception cref="MemoryBudgetException">The weights do not fit.</exception>
     /// <exception cref="NativeLibraryException">libtorch does not load.</exception>
-    /// <exception cref="ArgumentOutOfRangeException">An option is out of range.</exception>
+    /// <exception cref="DeviceException">A GPU was asked for, and there is none that can be used.</exception>
+    /// <exception cref="ArgumentException">An option is out of range, or is for a device that is not there.</exception>
     public static Task<HeadInferModel> LoadAsync(
         string path, HeadInferOptions? options = null, IProgress<LoadProgress>? progress = null, CancellationToken cancellationToken = default)
     {
@@ -96,8 +105,10 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            var attention = new TiledAttention(_layout, _kernel, _host, _pool, _ring, CPU);
-            var session = new HeadInferSession(this, new SequenceState(Decoder, attention, Plan.SegmentTokens));
+            // Fences are made where the GPU is current.
+            TiledAttention? attention = null;
+            Engine.Run(() => attention = new TiledAttention(_attention) { MaxTokens = Plan.LongestContext });
+            var session = new HeadInferSession(this, new SequenceState(Decoder, attention!, Plan.SegmentTokens));
             _sessions.Add(session);
             return session;
         }
@@ -121,9 +132,9 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         sessions.ForEach(s => s.Dispose());
         Engine.Run(() =>
         {
-            _ring.Dispose();
-            _pool.Dispose();
+            _attention.Dispose();
             _weights.Dispose();
+            _gpu?.Dispose();
         });
         Engine.Dispose();
     }
@@ -144,6 +155,15 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         Engine.Run(state.Dispose);
     }
 
+    /// <summary>Makes a model of a shape with weights from anywhere, without a folder, a tokenizer or a template.</summary>
+    internal static HeadInferModel Create(ModelConfig config, long weightElements, ScalarType type, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options)
+    {
+        options.Validate();
+        LibTorch.EnsureLoaded();
+        var folder = new ModelFolder(config.Architecture, config, null, null, new GenerationOptions(), []);
+        return Start(folder, weightElements, type, weights, options, _ => { }, CancellationToken.None);
+    }
+
     private static HeadInferModel Load(string path, HeadInferOptions options, IProgress<LoadProgress>? progress, CancellationToken cancellationToken)
     {
         var folder = ModelFolder.Open(path);
@@ -152,10 +172,23 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         using var check = new WeightCheck(checkpoint);
         DecoderWeights.Read(folder.Config, check);
         check.RefuseOthers();
+        return Start(
+            folder,
+            check.Elements,
+            checkpoint.Type,
+            (type, device) => new CheckpointWeights(checkpoint, type, device),
+            options,
+            layer =>
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                progress?.Report(new LoadProgress(layer, folder.Config.Layers));
+            },
+            cancellationToken);
+    }
 
-        // Half-precision products crawl on CPUs without AVX-512, so the CPU computes in float32 whatever is stored.
-        const ScalarType type = ScalarType.Float32;
-        var plan = MemoryPlanner.Plan(folder.Config, check.Elements, type, options, new MemoryBudget(options.HostMemory ?? MemoryBudget.Detect().Host));
+    private static HeadInferModel Start(
+        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Action<int> layerDone, CancellationToken cancellationToken)
+    {
         var engine = new EngineThread("HeadInfer engine");
         try
         {
@@ -166,20 +199,26 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
                     set_num_threads(threads); // here: libtorch keeps the number for each thread that calls it
                 }
 
-                var source = new CheckpointWeights(checkpoint, type, CPU);
+                var gpu = OpenGpu(options);
+                if (gpu is not null && options.Placement is { } placement && Places(folder.Config, placement).Contains(HeadPlacement.Host))
+                {
+                    throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, where only a model on the CPU attends them so far. With a GPU use Streamed or Resident.", nameof(options));
+                }
+
+                // Half-precision products crawl on CPUs without AVX-512, so the CPU computes in float32 whatever is stored.
+                var type = gpu is null ? ScalarType.Float32 : options.ComputeType is { } chosen ? DataTypes.Of(chosen) : stored;
+                var budget = new MemoryBudget(options.HostMemory ?? MemoryBudget.DetectHost(), gpu is null ? null : options.GpuMemory ?? MemoryBudget.OfGpu(CudaDevice.Memory().Free));
+                var plan = MemoryPlanner.Plan(folder.Config, elements, type, options, budget);
+                var source = weights(type, gpu?.Device ?? CPU);
                 try
                 {
-                    var weights = DecoderWeights.Read(folder.Config, source, layer =>
-                    {
-                        cancellationToken.ThrowIfCancellationRequested();
-                        progress?.Report(new LoadProgress(layer, folder.Config.Layers));
-                    });
-                    return new HeadInferModel(folder, options, plan, type, engine, weights);
+                    return new HeadInferModel(folder, options, plan, type, engine, gpu, source, layerDone);
                 }
-                catch
+                catch (Exception e)
                 {
                     source.Dispose();
-                    throw;
+                    gpu?.Dispose();
+                    throw DeviceMemory.Explain(e, plan) ?? e;
                 }
             }, cancellationToken).GetAwaiter().GetResult();
         }
@@ -189,4 +228,18 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             throw;
         }
     }
+
+    private static CudaDevice? OpenGpu(HeadInferOptions options)
+    {
+        if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && CudaDevice.IsAvailable(out _)))
+        {
+            return CudaDevice.Open(options.GpuIndex ?? 0);
+        }
+
+        options.ValidateForCpu();
+        return null;
+    }
+
+    private static IEnumerable<HeadPlacement> Places(ModelConfig config, Func<HeadKey, HeadPlacement> placement) =>
+        Enumerable.Range(0, config.Layers).SelectMany(layer => Enumerable.Range(0, config.KvHeads), (layer, head) => placement(new HeadKey(layer, head)));
 }

@@ -1,9 +1,66 @@
 namespace HeadInfer.Runtime;
 
+/// <summary>What a model computes on.</summary>
+public enum ComputeDevice
+{
+    /// <summary>A GPU if there is one that libtorch can use, else the CPU.</summary>
+    Auto,
+
+    /// <summary>The CPU.</summary>
+    Cpu,
+
+    /// <summary>A GPU by CUDA.</summary>
+    Cuda,
+}
+
+/// <summary>The type of weights, activations and KV cache.</summary>
+public enum ComputeType
+{
+    /// <summary>32 bits.</summary>
+    Float32,
+
+    /// <summary>16 bits, of which 8 are exponent.</summary>
+    BFloat16,
+
+    /// <summary>16 bits, of which 5 are exponent.</summary>
+    Float16,
+}
+
+/// <summary>A fused attention of the GPU, for bfloat16 and float16.</summary>
+public enum FusedAttention
+{
+    /// <summary>FlashAttention 2: compute capability 8.0 and above.</summary>
+    Flash,
+
+    /// <summary>cuDNN's for long prefills, which is the faster one on Hopper, beside FlashAttention for the rest.</summary>
+    CuDnn,
+}
+
 /// <summary>How a model is loaded and run. Every property left null is planned from the model and the machine.</summary>
 public sealed record HeadInferOptions
 {
-    /// <summary>Host memory that weights, workspace and KV cache may take together. Default: nine tenths of what is free.</summary>
+    /// <summary>What computes. Default: a GPU if there is one, else the CPU.</summary>
+    public ComputeDevice Device { get; init; }
+
+    /// <summary>Which GPU, counted from 0 among those that the process sees. Default: 0.</summary>
+    public int? GpuIndex { get; init; }
+
+    /// <summary>GPU memory that this model may take, CUDA's own part included. Default: nineteen twentieths of what is free.</summary>
+    public ByteSize? GpuMemory { get; init; }
+
+    /// <summary>GPU memory for resident heads, within <see cref="GpuMemory"/>. Default: all that is left of it. Zero streams every head.</summary>
+    public ByteSize? ResidentMemory { get; init; }
+
+    /// <summary>Type of weights, activations and KV cache. Default: on a GPU the checkpoint's; on the CPU always float32, and nothing else is taken.</summary>
+    public ComputeType? ComputeType { get; init; }
+
+    /// <summary>Attention on a GPU. Default: the faster one, by a short measurement when the model is loaded.</summary>
+    public FusedAttention? FusedAttention { get; init; }
+
+    /// <summary>Told of what works, but not as it should, such as memory that cannot be pinned; may be called from any thread.</summary>
+    public Action<string>? Warning { get; init; }
+
+    /// <summary>Host memory that may be taken: on the CPU by weights, workspace and KV cache together, with a GPU by the KV cache. Default: nine tenths of what is free.</summary>
     public ByteSize? HostMemory { get; init; }
 
     /// <summary>Tokens a session may hold. Default: what the model was made for; more is allowed and is the caller's risk.</summary>
@@ -12,19 +69,22 @@ public sealed record HeadInferOptions
     /// <summary>Tokens of a page of the KV cache. Default: 256.</summary>
     public int? PageTokens { get; init; }
 
-    /// <summary>Tokens that are streamed to the device at once. Default: 2,048.</summary>
+    /// <summary>Tokens that are streamed to the device at once, for a whole head group. Default: 2,048; on a GPU what makes 64 MiB.</summary>
     public int? TileTokens { get; init; }
 
-    /// <summary>KV heads of a layer that move and attend together. Default: all.</summary>
+    /// <summary>KV heads of a layer that move and attend together at most. Default: all; on a GPU fewer, down to one, as the context grows.</summary>
     public int? HeadGroupSize { get; init; }
 
     /// <summary>Tokens that a layer processes before the next layer starts, during prefill. Default: as many as the workspace holds.</summary>
     public int? SegmentTokens { get; init; }
 
-    /// <summary>Tokens that go through the linear layers at once. Default: 256.</summary>
+    /// <summary>Tokens that go through the linear layers at once. Default: 256; on a GPU 2,048.</summary>
     public int? ChunkTokens { get; init; }
 
-    /// <summary>Where each head is attended. Default on the CPU: <see cref="HeadPlacement.Host"/>.</summary>
+    /// <summary>
+    /// Where each head is attended. Default on the CPU: <see cref="HeadPlacement.Host"/>; on a GPU as many as it has room for
+    /// are <see cref="HeadPlacement.Resident"/> and the rest <see cref="HeadPlacement.Streamed"/>.
+    /// </summary>
     public Func<HeadKey, HeadPlacement>? Placement { get; init; }
 
     /// <summary>Threads that compute for this model. Default: one a core, or what another model of the process was given before.</summary>
@@ -47,9 +107,48 @@ public sealed record HeadInferOptions
         Check(nameof(SegmentTokens), SegmentTokens, 1 << 24);
         Check(nameof(ChunkTokens), ChunkTokens, 1 << 24);
         Check(nameof(Threads), Threads, 4096);
-        if (HostMemory is { Bytes: <= 0 })
+        CheckMemory(nameof(HostMemory), HostMemory, least: 1);
+        CheckMemory(nameof(GpuMemory), GpuMemory, least: 1);
+        CheckMemory(nameof(ResidentMemory), ResidentMemory, least: 0);
+        CheckName(nameof(Device), Device);
+        CheckName(nameof(ComputeType), ComputeType ?? default);
+        CheckName(nameof(FusedAttention), FusedAttention ?? default);
+        if (GpuIndex is < 0)
         {
-            throw new ArgumentOutOfRangeException(nameof(HostMemory), HostMemory, "HeadInferOptions.HostMemory must be more than nothing.");
+            throw new ArgumentOutOfRangeException(nameof(GpuIndex), GpuIndex, "HeadInferOptions.GpuIndex must be 0 or more.");
+        }
+    }
+
+    /// <summary>Refuses what the CPU cannot honour.</summary>
+    /// <exception cref="ArgumentException">A property asks for a GPU; the message names it.</exception>
+    internal void ValidateForCpu()
+    {
+        var name = GpuIndex is not null ? nameof(GpuIndex)
+            : GpuMemory is not null ? nameof(GpuMemory)
+            : ResidentMemory is not null ? nameof(ResidentMemory)
+            : FusedAttention is not null ? nameof(FusedAttention)
+            : ComputeType is not null and not Runtime.ComputeType.Float32 ? nameof(ComputeType)
+            : null;
+        if (name is not null)
+        {
+            throw new ArgumentException($"HeadInferOptions.{name} is for a GPU, and this model computes on the CPU (in float32, whatever its checkpoint has). Leave it out, or set Device to Cuda.", name);
+        }
+    }
+
+    private static void CheckMemory(string name, ByteSize? value, long least)
+    {
+        if (value is { } size && size.Bytes < least)
+        {
+            throw new ArgumentOutOfRangeException(name, size, $"HeadInferOptions.{name} must be {(least > 0 ? "more than nothing" : "nothing or more")}.");
+        }
+    }
+
+    private static void CheckName<T>(string name, T value)
+        where T : struct, Enum
+    {
+        if (!Enum.IsDefined(value))
+        {
+            throw new ArgumentOutOfRangeException(name, value, $"HeadInferOptions.{name} is none of {string.Join(", ", Enum.GetNames<T>())}.");
         }
     }
 

@@ -49,6 +49,9 @@ public sealed class HeadInferSession : IDisposable
     /// <summary>Memory of the KV cache.</summary>
     public CacheSize CacheSize => _state.Attention is TiledAttention tiled ? new CacheSize(tiled.HostSize, tiled.ResidentSize) : default;
 
+    /// <summary>Tokens that the resident copies have room for.</summary>
+    internal int ResidentCapacity => _state.Attention is TiledAttention tiled ? tiled.ResidentCapacity : 0;
+
     /// <summary>Reads tokens after those the session has.</summary>
     /// <param name="tokens">the tokens; none is fine</param>
     /// <param name="progress">told of the progress some times a second</param>
@@ -139,22 +142,28 @@ public sealed class HeadInferSession : IDisposable
         using var turn = Enter();
         Check(tokens, room: 0);
         int[] copy = [.. tokens];
-        return await _model.Engine.RunAsync(() =>
+        var rows = new List<float[]>();
+        await ComputeAsync(() => _state.Append(copy, WorkMeter.None, hidden =>
         {
-            var rows = new List<float[]>();
-            _state.Append(copy, WorkMeter.None, hidden =>
+            for (var row = 0; row < hidden.shape[0]; row++)
             {
-                for (var row = 0; row < hidden.shape[0]; row++)
-                {
-                    using var one = hidden.narrow(0, row, 1);
-                    using var logits = _model.Decoder.Logits(one);
-                    rows.Add(new float[_model.Config.VocabularySize]);
-                    Native.TensorMemory.Read(logits, rows[^1]);
-                }
-            });
-            _tokens.AddRange(copy);
-            return rows;
-        }, cancellationToken).ConfigureAwait(false);
+                using var one = hidden.narrow(0, row, 1);
+                using var logits = _model.Decoder.Logits(one);
+                rows.Add(new float[_model.Config.VocabularySize]);
+                Native.TensorMemory.Read(logits, rows[^1]);
+            }
+        }), cancellationToken).ConfigureAwait(false);
+        _tokens.AddRange(copy);
+        return rows;
+    }
+
+    /// <summary>Takes tokens as read, with random keys and values: what a benchmark of decoding begins with.</summary>
+    internal async Task FillAsync(int tokens)
+    {
+        using var turn = Enter();
+        _model.Plan.EnsureFits((long)Length + tokens);
+        await ComputeAsync(() => _state.Fill(tokens, _model.Config), CancellationToken.None).ConfigureAwait(false);
+        _tokens.AddRange(new int[tokens]);
     }
 
     private async IAsyncEnumerable<GenerationStep> StepsAsync(
@@ -176,7 +185,7 @@ public sealed class HeadInferSession : IDisposable
 
             // The next step is computed while the caller looks at this one.
             int[] token = [step.TokenId];
-            var next = _model.Engine.RunAsync(() => _state.Append(token, WorkMeter.None, logits), cancellationToken);
+            var next = ComputeAsync(() => _state.Append(token, WorkMeter.None, logits), cancellationToken);
             try
             {
                 yield return step;
@@ -198,7 +207,7 @@ public sealed class HeadInferSession : IDisposable
     {
         var clock = Stopwatch.StartNew();
         void Report(double fraction) => progress?.Report(new PrefillProgress(tokens.Length, fraction, clock.Elapsed));
-        await _model.Engine.RunAsync(() =>
+        await ComputeAsync(() =>
         {
             clock.Restart(); // others' work may have come first
             var total = Cost.Prefill(_model.Config, Length + _state.CountRetained(tokens), Length + tokens.Length);
@@ -207,6 +216,18 @@ public sealed class HeadInferSession : IDisposable
         _tokens.AddRange(tokens);
         Report(1);
     }
+
+    private Task ComputeAsync(Action work, CancellationToken cancellationToken) => _model.Engine.RunAsync(() =>
+    {
+        try
+        {
+            work();
+        }
+        catch (Exception e) when (DeviceMemory.Explain(e, _model.Plan) is { } explained)
+        {
+            throw explained;
+        }
+    }, cancellationToken);
 
     // A stop sequence that is a special token never shows as text, so it stops as a token.
     private HashSet<int> StopTokens(GenerationOptions options) =>

@@ -25,7 +25,7 @@ public sealed record CaseResult(string Name, Outcome Outcome, string Figure)
 /// <summary>All cases of a folder of fixtures.</summary>
 public static class ReferenceCases
 {
-    public static async IAsyncEnumerable<CaseResult> RunAsync(string folder)
+    public static async IAsyncEnumerable<CaseResult> RunAsync(string folder, ComputeDevice device = ComputeDevice.Cpu)
     {
         var (models, tokenizers) = (Folders(folder, "models", "reference.safetensors"), Folders(folder, "tokenizers", "golden.json"));
         if (models.Count + tokenizers.Count == 0)
@@ -43,7 +43,7 @@ public static class ReferenceCases
 
             foreach (var layout in ModelReference.Layouts)
             {
-                yield return await Guard($"{Path.GetFileName(model)}/{layout.Name}", () => ModelReference.CheckAsync(model, layout.Options)).ConfigureAwait(false);
+                yield return await Guard($"{Path.GetFileName(model)}/{layout.Name}", () => ModelReference.CheckAsync(model, ModelReference.On(layout.Options, device))).ConfigureAwait(false);
             }
         }
 

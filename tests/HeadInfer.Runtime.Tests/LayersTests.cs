@@ -15,7 +15,7 @@ public sealed partial class LayersTests
         ["Planning"] = ["Attention", "Cache", "Checkpoints", "Native"],
         ["Decoder"] = ["Attention", "Cache", "Checkpoints", "Native", "Planning"],
         ["Generation"] = ["Text"],
-        ["Sessions"] = ["Attention", "Decoder", "Generation", "Native", "Planning"],
+        ["Sessions"] = ["Attention", "Cache", "Checkpoints", "Decoder", "Generation", "Native", "Planning"],
     };
 
     [Fact]

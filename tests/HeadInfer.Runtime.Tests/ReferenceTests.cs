@@ -6,8 +6,12 @@ using HeadInfer.Runtime.Tests.Support;
 namespace HeadInfer.Runtime.Tests;
 
 /// <summary>Every family against transformers' logits and greedy tokens, in one piece and in odd ones.</summary>
-public sealed class ReferenceTests : NativeTest
+public abstract class ReferenceTests(ComputeDevice device) : NativeTest(device)
 {
+    public sealed class OnCpu() : ReferenceTests(ComputeDevice.Cpu);
+
+    public sealed class OnCuda() : ReferenceTests(ComputeDevice.Cuda);
+
     public static TheoryData<string, string> ModelCases()
     {
         var cases = new TheoryData<string, string>();
@@ -26,7 +30,7 @@ public sealed class ReferenceTests : NativeTest
     [MemberData(nameof(ModelCases))]
     public async Task Logits_and_greedy_tokens_are_the_reference(string model, string layout)
     {
-        var (ok, figure) = await ModelReference.CheckAsync(Fixtures.Model(model), ModelReference.Layouts.Single(l => l.Name == layout).Options);
+        var (ok, figure) = await ModelReference.CheckAsync(Fixtures.Model(model), ModelReference.On(ModelReference.Layouts.Single(l => l.Name == layout).Options, Device));
         Assert.True(ok, figure);
     }
 
@@ -45,7 +49,7 @@ public sealed class ReferenceTests : NativeTest
     {
         using var folder = new ScratchFolder(Fixtures.Model("llama3"));
         folder.Edit("config.json", "\"rope_theta\": 500000.0", "\"rope_theta\": 400000.0");
-        var (ok, _) = await ModelReference.CheckAsync(folder.Path, new HeadInferOptions());
+        var (ok, _) = await ModelReference.CheckAsync(folder.Path, ModelReference.On(new HeadInferOptions(), Device));
         Assert.False(ok);
     }
 
@@ -56,7 +60,7 @@ public sealed class ReferenceTests : NativeTest
     public async Task Tiled_attention_gives_the_logits_of_dense_attention(string name)
     {
         int[] tokens = [.. Enumerable.Range(0, 120).Select(i => ((i * 53) + 7) % 320)];
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model(name), ModelReference.Layouts.Single(l => l.Name == "odd-mixed").Options);
+        await using var model = await Load(Fixtures.Model(name), ModelReference.Layouts.Single(l => l.Name == "odd-mixed").Options);
         using var session = model.CreateSession();
         var tiled = await session.LogitsAsync(tokens);
         var dense = await model.Engine.RunAsync(() =>
@@ -69,6 +73,35 @@ public sealed class ReferenceTests : NativeTest
         var worst = tiled.SelectMany(row => row).Zip(dense, (a, b) => Math.Abs(a - b)).Max();
         Assert.Equal(120 * model.Config.VocabularySize, dense.Count);
         Assert.True(worst < 1e-4, $"off by {worst}");
+    }
+
+    [Theory]
+    [InlineData("llama3")]
+    [InlineData("mistral-window")]
+    [InlineData("qwen2")]
+    [InlineData("qwen3")]
+    [InlineData("qwen3-moe")]
+    [InlineData("gemma2")]
+    [InlineData("phi3")]
+    public async Task In_bfloat16_tiled_attention_loses_no_more_than_dense_attention_in_float64(string name)
+    {
+        // Both run the same bfloat16 model; only attention differs. Errors are of all logits, against transformers' in float32.
+        Assert.SkipWhen(Device == ComputeDevice.Cpu, "the CPU computes in float32");
+        var (tokens, expected) = ModelReference.ReadLogits(Fixtures.Model(name));
+        var options = ModelReference.Layouts.Single(l => l.Name == "odd-mixed").Options with { ComputeType = ComputeType.BFloat16, IgnoreAttentionSoftCap = true };
+        await using var model = await Load(Fixtures.Model(name), options);
+        using var session = model.CreateSession();
+        var tiled = (await session.LogitsAsync(tokens)).SelectMany(row => row).ToArray();
+        var dense = await model.Engine.RunAsync(() =>
+        {
+            using var sequence = new SequenceState(model.Decoder, new DenseSequence(model.Config.AttentionScale, model.Config.Windows, null), tokens.Length);
+            var logits = new List<float>();
+            sequence.Append(tokens, WorkMeter.None, hidden => logits.AddRange(model.Decoder.Logits(hidden).data<float>().ToArray()));
+            return logits.ToArray();
+        });
+        var (ofTiled, ofDense) = (Error(tiled, expected), Error(dense, expected));
+        TestContext.Current.TestOutputHelper?.WriteLine($"{name}: tiled {ofTiled:0.0000}, dense {ofDense:0.0000}");
+        Assert.True(ofTiled <= (1.25 * ofDense) + 1e-3, $"tiled {ofTiled}, dense {ofDense}");
     }
 
     [Fact]
@@ -89,6 +122,10 @@ public sealed class ReferenceTests : NativeTest
         Assert.Equal(Outcome.Fail, Assert.Single(await ReferenceCases.RunAsync(folder.File("none")).ToListAsync()).Outcome);
     }
 
+    // The norm of the difference over the norm of what is expected.
+    private static double Error(float[] got, float[] expected) =>
+        Math.Sqrt(got.Zip(expected, (a, b) => Math.Pow((double)a - b, 2)).Sum() / expected.Sum(x => (double)x * x));
+
     [Fact]
     public async Task Old_and_new_form_of_rope_give_the_same_model()
     {
@@ -98,7 +135,7 @@ public sealed class ReferenceTests : NativeTest
         var end = config.IndexOf('}', start);
         var old = "\"rope_theta\": 500000.0, \"rope_scaling\": {\"type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 64";
         File.WriteAllText(folder.File("config.json"), config[..start] + old + config[end..]);
-        var (ok, figure) = await ModelReference.CheckAsync(folder.Path, new HeadInferOptions());
+        var (ok, figure) = await ModelReference.CheckAsync(folder.Path, ModelReference.On(new HeadInferOptions(), Device));
         Assert.True(ok, figure);
     }
 }

@@ -6,86 +6,136 @@ namespace HeadInfer.Runtime.Attention;
 
 /// <summary>Attention of some queries to some keys: one part of the whole, with its log-sum-exp.</summary>
 /// <param name="scale">Factor of the scores.</param>
-/// <param name="softCap">Cap of the scores by tanh, or null.</param>
 /// <remarks>
 /// Queries are <c>[batch, group, rows, dim]</c>, keys and values <c>[batch, keys, dim]</c>: a batch entry is a KV head
 /// with the query heads that share it. Outputs are <c>[batch, group, rows, dim]</c> and <c>[batch, group, rows]</c>.
 /// Every row must see at least one key of its part.
 /// </remarks>
-internal sealed class AttentionKernel(double scale, double? softCap)
+internal abstract class AttentionKernel(double scale)
 {
-    /// <summary>Scores held at once where they are formed explicitly: 64 MB of float32.</summary>
-    private const long MaxScores = 1 << 24;
+    protected double Scale => scale;
 
+    /// <summary>Query rows that one call may take, so that what is formed on the way stays small.</summary>
+    public virtual int RowsAtOnce(int heads, TokenRange rows, TokenRange keys, Visibility view) => int.MaxValue;
+
+    /// <summary>Attends one part.</summary>
+    /// <param name="queries">[batch, group, rows, dim]</param>
+    /// <param name="keys">[batch, keys, dim]</param>
+    /// <param name="values">[batch, keys, dim]</param>
+    /// <param name="rows">positions of the queries</param>
+    /// <param name="columns">positions of the keys</param>
+    /// <param name="view">what the queries see</param>
+    public abstract (Tensor Output, Tensor LogSumExp) Attend(Tensor queries, Tensor keys, Tensor values, TokenRange rows, TokenRange columns, Visibility view);
+
+    // [batch, keys, dim] -> [batch, group, keys, dim] without a copy.
+    protected static Tensor Shared(Tensor keys, Tensor queries) => keys.unsqueeze(1).expand(-1, queries.shape[1], -1, -1);
+}
+
+/// <summary>libtorch's fused attention of the CPU.</summary>
+internal sealed class CpuAttention(double scale) : AttentionKernel(scale)
+{
     /// <summary>Query rows for which one mask is formed.</summary>
     private const int MaskedRows = 256;
 
-    /// <summary>Query rows that one call may take, so that masks and explicit scores stay small.</summary>
-    public int RowsAtOnce(int heads, int keys, bool masked)
-    {
-        var rows = masked ? MaskedRows : int.MaxValue;
-        return softCap is null ? rows : (int)Math.Clamp(MaxScores / ((long)heads * keys), 1, rows);
-    }
+    public override int RowsAtOnce(int heads, TokenRange rows, TokenRange keys, Visibility view) =>
+        view.IsWhole(rows, keys) || view.IsCausal(rows, keys) ? int.MaxValue : MaskedRows;
 
-    /// <summary>Attends where every row sees every key.</summary>
-    public (Tensor Output, Tensor LogSumExp) Whole(Tensor queries, Tensor keys, Tensor values)
+    public override (Tensor Output, Tensor LogSumExp) Attend(Tensor queries, Tensor keys, Tensor values, TokenRange rows, TokenRange columns, Visibility view)
     {
-        if (softCap is not null)
+        if (!view.IsWhole(rows, columns))
         {
-            return Explicit(queries, keys, values, null);
+            var (k, v) = (Shared(keys, queries), Shared(values, queries));
+            return view.IsCausal(rows, columns)
+                ? Aten.FlashCpu(queries, k, v, causal: true, Scale)
+                : Aten.FlashCpu(queries, k, v, view.Mask(rows, columns, queries.device), Scale);
         }
 
-        if (queries.shape[2] != 1)
+        if (rows.Count != 1)
         {
-            return Aten.FlashCpu(queries, Shared(keys, queries), Shared(values, queries), causal: false, scale);
+            return Aten.FlashCpu(queries, Shared(keys, queries), Shared(values, queries), causal: false, Scale);
         }
 
         // One row: the group's query heads become the rows, and each key is read once for all of them.
-        var (output, lse) = Aten.FlashCpu(queries.transpose(1, 2), keys.unsqueeze(1), values.unsqueeze(1), causal: false, scale);
+        var (output, lse) = Aten.FlashCpu(queries.transpose(1, 2), keys.unsqueeze(1), values.unsqueeze(1), causal: false, Scale);
         return (output.transpose(1, 2), lse.transpose(1, 2));
     }
+}
 
-    /// <summary>Attends where the keys are those of the rows themselves, each seeing itself and those before it.</summary>
-    public (Tensor Output, Tensor LogSumExp) Causal(Tensor queries, Tensor keys, Tensor values)
-    {
-        if (softCap is null)
-        {
-            return Aten.FlashCpu(queries, Shared(keys, queries), Shared(values, queries), causal: true, scale);
-        }
+/// <summary>Attention with its scores written out: for soft caps, which no fused kernel has, and for float32 on the GPU.</summary>
+/// <param name="scale">Factor of the scores.</param>
+/// <param name="softCap">Cap of the scores by tanh, or null.</param>
+internal sealed class ExplicitAttention(double scale, double? softCap) : AttentionKernel(scale)
+{
+    /// <summary>Scores held at once: 64 MB of float32.</summary>
+    public const long MaxScores = 1 << 24;
 
-        var rows = new TokenRange(0, (int)queries.shape[2]);
-        using var mask = new Visibility(null).Mask(rows, rows, queries.device);
-        return Explicit(queries, keys, values, mask);
-    }
+    public override int RowsAtOnce(int heads, TokenRange rows, TokenRange keys, Visibility view) =>
+        (int)Math.Clamp(MaxScores / ((long)heads * keys.Count), 1, int.MaxValue);
 
-    /// <summary>Attends under an additive mask [rows, keys].</summary>
-    public (Tensor Output, Tensor LogSumExp) Masked(Tensor queries, Tensor keys, Tensor values, Tensor mask) =>
-        softCap is null
-            ? Aten.FlashCpu(queries, Shared(keys, queries), Shared(values, queries), mask, scale)
-            : Explicit(queries, keys, values, mask);
-
-    // [batch, keys, dim] -> [batch, group, keys, dim] without a copy.
-    private static Tensor Shared(Tensor keys, Tensor queries) => keys.unsqueeze(1).expand(-1, queries.shape[1], -1, -1);
-
-    private (Tensor Output, Tensor LogSumExp) Explicit(Tensor queries, Tensor keys, Tensor values, Tensor? mask)
+    public override (Tensor Output, Tensor LogSumExp) Attend(Tensor queries, Tensor keys, Tensor values, TokenRange rows, TokenRange columns, Visibility view)
     {
         // The group's heads become rows, so that keys are not copied once a head.
         var shape = queries.shape; // [batch, group, rows, dim]
         using var folded = queries.reshape(shape[0], shape[1] * shape[2], shape[3]);
-        using var products = matmul(folded, keys.transpose(-1, -2));
-        using var scores = products.view(shape[0], shape[1], shape[2], -1).to(ScalarType.Float32).mul_(scale); // [batch, group, rows, keys]
+        using var products = Aten.ProductFloat(folded, keys.transpose(-1, -2));
+        using var scores = products.view(shape[0], shape[1], shape[2], -1).mul_(Scale); // [batch, group, rows, keys], float32
         if (softCap is { } cap)
         {
             scores.div_(cap).tanh_().mul_(cap);
         }
 
-        if (mask is not null)
+        if (!view.IsWhole(rows, columns))
         {
+            using var mask = view.Mask(rows, columns, queries.device);
             scores.add_(mask);
         }
 
         var lse = scores.logsumexp(-1);
         using var weights = scores.sub_(lse.unsqueeze(-1)).exp_().to(values.dtype);
         return (matmul(weights.view(shape[0], shape[1] * shape[2], -1), values).view(shape), lse);
+    }
+}
+
+/// <summary>Fused attention of the GPU, bfloat16 or float16: FlashAttention, and cuDNN where it pays.</summary>
+/// <param name="scale">Factor of the scores.</param>
+/// <param name="useCuDnn">Whether cuDNN is the faster of the two here.</param>
+/// <param name="cuDnnPairs">Pairs of a query and a key from which on cuDNN's plan for a new shape (some 40 ms) is soon repaid by all heads and layers.</param>
+internal sealed class CudaAttention(double scale, bool useCuDnn, long cuDnnPairs = 1L << 26) : AttentionKernel(scale)
+{
+    public const int CuDnnHeadDim = 128;
+
+    public override (Tensor Output, Tensor LogSumExp) Attend(Tensor queries, Tensor keys, Tensor values, TokenRange rows, TokenRange columns, Visibility view)
+    {
+        var (whole, causal) = (view.IsWhole(rows, columns), view.IsCausal(rows, columns));
+        return useCuDnn && (whole || causal) && (long)rows.Count * columns.Count >= cuDnnPairs && queries.shape[3] <= CuDnnHeadDim
+            ? CuDnn(queries, keys, values, causal && !whole)
+            : Flash(queries, keys, values, whole ? (-1, -1) : Reach(rows, columns, view));
+    }
+
+    /// <summary>cuDNN alone, for choosing.</summary>
+    public (Tensor Output, Tensor LogSumExp) CuDnn(Tensor queries, Tensor keys, Tensor values, bool causal)
+    {
+        var (output, lse) = Aten.CuDnn(queries, Shared(keys, queries), Shared(values, queries), causal, Scale);
+        return (output, lse.squeeze(-1));
+    }
+
+    /// <summary>FlashAttention alone, for choosing.</summary>
+    public (Tensor Output, Tensor LogSumExp) Flash(Tensor queries, Tensor keys, Tensor values, (int Left, int Right) reach)
+    {
+        var (batch, group, rows, dim) = (queries.shape[0], queries.shape[1], queries.shape[2], queries.shape[3]);
+        var q = queries.permute(2, 0, 1, 3).reshape(1, rows, batch * group, dim);
+        var (output, lse) = Aten.FlashCuda(q, keys.transpose(0, 1).unsqueeze(0), values.transpose(0, 1).unsqueeze(0), reach.Left, reach.Right, Scale);
+        return (output.view(rows, batch, group, dim).permute(1, 2, 0, 3), lse.view(batch, group, rows));
+    }
+
+    // How far a row sees, counted from the key that stands as far from the end of the keys as the row from the end of the
+    // rows: that is how the kernel aligns the two. Every row sees a key, so neither figure is below zero. To the kernel
+    // no limit on the right means one of as many as there are keys, which is none only while there are no fewer keys
+    // than rows; Visibility.SplitByReach sees to that.
+    private static (int Left, int Right) Reach(TokenRange rows, TokenRange columns, Visibility view)
+    {
+        var ahead = rows.End - columns.End; // how far the rows' end is beyond the keys'
+        var left = view.Window is { } window ? window - 1 - ahead : -1;
+        return (left >= columns.Count ? -1 : left, ahead >= rows.Count ? -1 : ahead);
     }
 }

@@ -1,26 +1,47 @@
+using System.Numerics;
 using HeadInfer.Runtime.Cache;
 
 namespace HeadInfer.Runtime.Attention;
 
-/// <summary>Heads, windows and head groups of every layer, as attention needs them.</summary>
+/// <summary>Heads, windows, placement and grouping of every layer, as attention needs them.</summary>
 /// <param name="KvHeads">KV heads of a layer.</param>
 /// <param name="HeadsPerKvHead">Query heads that share a KV head.</param>
 /// <param name="HeadDim">Dimensions of a head.</param>
 /// <param name="Windows">[layer] window in tokens, or null.</param>
-/// <param name="Groups">[layer] groups in head order, which together are all heads of the layer.</param>
-internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int HeadDim, IReadOnlyList<int?> Windows, IReadOnlyList<IReadOnlyList<HeadGroup>> Groups)
+/// <param name="TileTokens">Tokens of a tile of a whole group; smaller groups have longer tiles where groups adapt.</param>
+internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int HeadDim, IReadOnlyList<int?> Windows, int TileTokens)
 {
+    /// <summary>Where each head is attended; null makes as many resident as there is room for and streams the rest.</summary>
+    public Func<HeadKey, HeadPlacement>? Placement { get; init; }
+
+    /// <summary>KV heads of a group at most; null lets groups shrink as the context grows.</summary>
+    public int? GroupSize { get; init; }
+
+    public int Layers => Windows.Count;
+
+    /// <summary>Tokens times heads of a tile.</summary>
+    public long TileRows => (long)TileTokens * Math.Min(GroupSize ?? KvHeads, KvHeads);
+
     /// <summary>Floating-point operations of so many query-key pairs, for all query heads of a group.</summary>
     public double Operations(HeadGroup group, long pairs) => 4.0 * HeadDim * HeadsPerKvHead * group.Count * pairs;
 
-    /// <summary>Cuts a layer's heads into groups of neighbours with one placement, of at most <paramref name="size"/> heads.</summary>
-    public static IReadOnlyList<HeadGroup> Group(int layer, int kvHeads, int size, Func<HeadKey, HeadPlacement> placement)
+    /// <summary>The groups of a layer's heads, in head order: neighbours of one placement.</summary>
+    /// <param name="layer">the layer</param>
+    /// <param name="resident">heads of the layer that are resident, where that is not given</param>
+    /// <param name="history">tokens that are streamed for each head</param>
+    /// <remarks>
+    /// Many heads together while the history is short, so that there are few launches; single heads when it is long, so
+    /// that a tile holds much of it and few parts have to be merged.
+    /// </remarks>
+    public IReadOnlyList<HeadGroup> Groups(int layer, int resident, int history)
     {
+        var size = GroupSize ?? (int)Math.Clamp(BitOperations.RoundUpToPowerOf2((uint)(TileRows / Math.Max(history, 1)) + 1) / 2, 1, (uint)KvHeads);
         var groups = new List<HeadGroup>();
-        for (var head = 0; head < kvHeads; head++)
+        for (var head = 0; head < KvHeads; head++)
         {
-            var place = placement(new HeadKey(layer, head));
-            if (groups.Count > 0 && groups[^1] is var last && last.Placement == place && last.Count < size)
+            var place = Placement?.Invoke(new HeadKey(layer, head)) ?? (head < resident ? HeadPlacement.Resident : HeadPlacement.Streamed);
+            var most = place == HeadPlacement.Resident && GroupSize is null ? KvHeads : size;
+            if (groups.Count > 0 && groups[^1] is var last && last.Placement == place && last.Count < most)
             {
                 groups[^1] = last with { Count = last.Count + 1 };
             }
@@ -31,5 +52,22 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
         }
 
         return groups;
+    }
+
+    /// <summary>Tokens of a tile of a group.</summary>
+    public int TileTokensOf(HeadGroup group) => GroupSize is null ? (int)(TileRows / group.Count) : TileTokens;
+
+    /// <summary>How many of a layer's heads are resident when so many of all are: as evenly as can be, among layers without a window.</summary>
+    /// <remarks>A windowed layer reads only its window's pages, so a whole copy would be wasted on it.</remarks>
+    public int ResidentHeads(int layer, int total)
+    {
+        var full = Windows.Count(w => w is null);
+        if (Windows[layer] is not null || full == 0)
+        {
+            return 0;
+        }
+
+        var index = Windows.Take(layer).Count(w => w is null);
+        return Math.Min(KvHeads, ((index + 1) * total / full) - (index * total / full));
     }
 }

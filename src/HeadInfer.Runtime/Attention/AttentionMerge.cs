@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;
@@ -5,46 +6,119 @@ namespace HeadInfer.Runtime.Attention;
 /// <summary>Joins parts of attention into the whole, exactly, through their log-sum-exp, in float32.</summary>
 /// <remarks>
 /// With <c>m = max(lse_i)</c>: <c>out = sum(exp(lse_i - m) out_i) / sum(exp(lse_i - m))</c>. Windows and soft caps belong
-/// inside a part, so this never knows the model.
+/// inside a part, so this never knows the model. The last part is held back until it is known to be the last: it is then
+/// joined straight into its destination, and a sum of two parts is never written in between.
 /// </remarks>
 internal sealed class AttentionMerge : IDisposable
 {
     private readonly long[] _shape; // [batch, group, rows, dim]
-    private Tensor? _output;        // float32
+    private readonly FusedKernels? _kernels;
+    private Tensor? _sum;           // the first part as it came, or float32
     private Tensor? _lse;           // [batch, group, rows]
+    private (int FirstRow, Tensor Output, Tensor LogSumExp)? _last;
 
-    public AttentionMerge(long[] queryShape) => _shape = queryShape;
-
-    /// <summary>The merged output [batch, group, rows, dim], owned by the merge; every row must have had a part.</summary>
-    public Tensor Output => _output ?? throw new InvalidOperationException("No part of attention was added.");
+    /// <param name="queryShape">[batch, group, rows, dim]</param>
+    /// <param name="kernels">join in one pass; null does it with ATen's operators</param>
+    public AttentionMerge(long[] queryShape, FusedKernels? kernels = null) => (_shape, _kernels) = (queryShape, kernels);
 
     /// <summary>Adds a part of some rows.</summary>
     /// <param name="firstRow">first of the rows</param>
-    /// <param name="output">[batch, group, rows of the part, dim]; may be taken over</param>
-    /// <param name="lse">[batch, group, rows of the part]; may be taken over</param>
+    /// <param name="output">[batch, group, rows of the part, dim]; taken over</param>
+    /// <param name="lse">[batch, group, rows of the part]; taken over</param>
     public void Add(int firstRow, Tensor output, Tensor lse)
     {
-        var rows = output.shape[2];
-        if (_output is null && rows == _shape[2])
+        output.DetachFromDisposeScope();
+        lse.DetachFromDisposeScope();
+        if (_sum is null && output.shape[2] == _shape[2])
         {
-            (_output, _lse) = (output.to(ScalarType.Float32).DetachFromDisposeScope(), lse.DetachFromDisposeScope());
+            (_sum, _lse) = (output, lse);
             return;
         }
 
-        _output ??= zeros(_shape, ScalarType.Float32, output.device).DetachFromDisposeScope();
+        _sum ??= zeros(_shape, ScalarType.Float32, output.device).DetachFromDisposeScope();
         _lse ??= full(_shape[..3], double.NegativeInfinity, ScalarType.Float32, output.device).DetachFromDisposeScope();
-        using var outSoFar = _output.narrow(2, firstRow, rows);
-        using var lseSoFar = _lse!.narrow(2, firstRow, rows);
-        using var total = logaddexp(lseSoFar, lse);
-        using var kept = lseSoFar.sub_(total).exp_().unsqueeze(-1);
-        using var added = (lse - total).exp_().unsqueeze(-1);
-        outSoFar.mul_(kept).addcmul_(output.to(ScalarType.Float32), added, 1);
-        lseSoFar.copy_(total);
+        FoldLast();
+        _last = (firstRow, output, lse);
+    }
+
+    /// <summary>Writes the whole; every row must have had a part. Nothing may be added afterwards.</summary>
+    /// <param name="destination">[batch, group, rows, dim]</param>
+    public void WriteTo(Tensor destination)
+    {
+        if (_sum is null)
+        {
+            throw new InvalidOperationException("No part of attention was added.");
+        }
+
+        if (_kernels is not null && _last is { } last && last.Output.shape[2] == _shape[2])
+        {
+            _kernels.Merge(_sum, _lse!, last.Output, last.LogSumExp, destination, null);
+            return;
+        }
+
+        FoldLast();
+        destination.copy_(_sum);
     }
 
     public void Dispose()
     {
-        _output?.Dispose();
+        _sum?.Dispose();
         _lse?.Dispose();
+        DisposeLast();
+    }
+
+    private void FoldLast()
+    {
+        if (_last is not var (firstRow, output, lse))
+        {
+            return;
+        }
+
+        using (TorchSharp.torch.NewDisposeScope())
+        {
+            var rows = output.shape[2];
+            if (_sum!.dtype != ScalarType.Float32)
+            {
+                Replace(ref _sum, _sum.to(ScalarType.Float32));
+            }
+
+            var (all, allLse) = (_sum!, _lse!);
+            if (_kernels is null)
+            {
+                Fold(all.narrow(2, firstRow, rows), allLse.narrow(2, firstRow, rows), output, lse);
+            }
+            else
+            {
+                // Other threads of the kernel may still read the old log-sum-exp, so the new one has a place of its own.
+                var joined = allLse.clone();
+                var sum = all.narrow(2, firstRow, rows);
+                _kernels.Merge(sum, allLse.narrow(2, firstRow, rows), output, lse, sum, joined.narrow(2, firstRow, rows));
+                Replace(ref _lse, joined);
+            }
+        }
+
+        DisposeLast();
+    }
+
+    private static void Fold(Tensor sum, Tensor lseOfSum, Tensor output, Tensor lse)
+    {
+        var total = logaddexp(lseOfSum, lse);
+        var kept = lseOfSum.sub_(total).exp_().unsqueeze(-1);
+        var added = (lse - total).exp_().unsqueeze(-1);
+        sum.mul_(kept).addcmul_(output.to(ScalarType.Float32), added, 1);
+        lseOfSum.copy_(total);
+    }
+
+    private static void Replace(ref Tensor? owned, Tensor by)
+    {
+        owned!.Dispose();
+        owned = by.DetachFromDisposeScope();
+    }
+
+    private void DisposeLast()
+    {
+        _last?.Output.Dispose();
+        _last?.LogSumExp.Dispose();
+        _last = null;
     }
 }

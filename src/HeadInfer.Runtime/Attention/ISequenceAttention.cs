@@ -12,14 +12,20 @@ internal interface ISequenceAttention : IDisposable
     /// <exception cref="MemoryBudgetException">There is none; nothing has changed.</exception>
     void Reserve(int tokens);
 
+    /// <summary>Whether new keys and values must be written where <see cref="Stage"/> says; else any place will do.</summary>
+    bool Stages { get; }
+
+    /// <summary>Where one layer's new keys and values are written before <see cref="Attend"/>.</summary>
+    /// <returns>[kv_heads, 2, tokens, dim], contiguous, valid until that call's end</returns>
+    Tensor Stage(int tokens);
+
     /// <summary>Attends one layer's new tokens, which stand at <see cref="Length"/> and on, and keeps their keys and values.</summary>
     /// <param name="layer">the layer</param>
     /// <param name="queries">[tokens, heads, dim]</param>
-    /// <param name="keys">[tokens, kv_heads, dim]</param>
-    /// <param name="values">[tokens, kv_heads, dim]</param>
+    /// <param name="rows">[kv_heads, 2, tokens, dim]: keys and values; from <see cref="Stage"/> where it <see cref="Stages"/></param>
     /// <param name="output">[tokens, heads, dim], written; may be <paramref name="queries"/> itself</param>
     /// <param name="work">told of the work done; may cancel</param>
-    void Attend(int layer, Tensor queries, Tensor keys, Tensor values, Tensor output, WorkMeter work);
+    void Attend(int layer, Tensor queries, Tensor rows, Tensor output, WorkMeter work);
 
     /// <summary>Counts tokens that every layer has attended.</summary>
     void Advance(int tokens);

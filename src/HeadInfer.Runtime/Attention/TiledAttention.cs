@@ -6,31 +6,29 @@ namespace HeadInfer.Runtime.Attention;
 /// <summary>Exact attention over a cache in host pages: by head groups, and within a group part by part.</summary>
 /// <remarks>
 /// A part is the new tokens themselves, a tile of earlier ones streamed to the device, a resident copy, or host pages
-/// where they lie. The history is streamed once a call, however many new tokens there are.
+/// where they lie. The history is streamed once a call, however many new tokens there are; tiles of the layers to come
+/// are fetched while a layer computes, and those of the next call while the last layer does.
 /// </remarks>
 internal sealed class TiledAttention : ISequenceAttention
 {
+    private const int LayersAhead = 2; // layers of a prefill that the caller's thread may be ahead of the device
+
+    private readonly AttentionWorkspace _shared;
     private readonly AttentionLayout _layout;
-    private readonly AttentionKernel _kernel;
-    private readonly HostAttention _host;
-    private readonly TileRing _ring;
+    private readonly KvLink _link;
     private readonly SequenceCache _cache;
     private readonly ResidentHeads _resident;
-    private readonly PageShape _pageShape;
     private readonly List<PageRows> _rows = [];
+    private readonly Fence[] _paces;
+    private int _residentHeads; // in all, where placement is the planner's
 
-    /// <param name="layout">heads, windows and groups of every layer</param>
-    /// <param name="kernel">computes one part on the device</param>
-    /// <param name="host">attends heads where they lie in host memory</param>
-    /// <param name="pool">where the pages come from; not owned</param>
-    /// <param name="ring">tile buffers, shared by the sessions of a model; not owned</param>
-    /// <param name="device">where resident copies are kept</param>
-    public TiledAttention(AttentionLayout layout, AttentionKernel kernel, HostAttention host, PagePool pool, TileRing ring, Device device)
+    /// <param name="shared">what the sessions of a model share; not owned</param>
+    public TiledAttention(AttentionWorkspace shared)
     {
-        (_layout, _kernel, _host, _ring) = (layout, kernel, host, ring);
-        _pageShape = pool.Shape;
-        _cache = new SequenceCache(pool, layout.Groups.Count);
-        _resident = new ResidentHeads(layout.HeadDim, pool.Shape.Type, device);
+        (_shared, _layout, _link) = (shared, shared.Layout, shared.Link);
+        _cache = new SequenceCache(shared.Pool, _layout.Layers, _link);
+        _resident = new ResidentHeads(shared.Arena, _layout.HeadDim, _link);
+        _paces = [.. Enumerable.Range(0, LayersAhead).Select(_ => _link.CreateFence())];
     }
 
     public int Length => _cache.Length;
@@ -41,90 +39,218 @@ internal sealed class TiledAttention : ISequenceAttention
     /// <summary>Device memory of the sequence's resident heads.</summary>
     public ByteSize ResidentSize => _resident.Size;
 
-    public void Reserve(int tokens) => _cache.Reserve(Length + tokens);
+    /// <summary>Tokens that the resident copies have room for.</summary>
+    public int ResidentCapacity => _resident.Capacity;
+
+    /// <summary>Longest that the sequence may become, so that resident copies take no room beyond it.</summary>
+    public int MaxTokens { get; init; } = int.MaxValue;
+
+    public void Reserve(int tokens)
+    {
+        _cache.Reserve(Length + tokens);
+        if (Length + tokens > _resident.Capacity)
+        {
+            PlaceResident(Length + tokens);
+        }
+    }
+
+    public bool Stages => _shared.Staging is not null;
+
+    public Tensor Stage(int tokens) => _shared.Staging!.Next(tokens);
 
     public void Advance(int tokens) => _cache.Advance(tokens);
 
-    public void Truncate(int length) => _cache.Truncate(length);
-
-    public void Attend(int layer, Tensor queries, Tensor keys, Tensor values, Tensor output, WorkMeter work)
+    public void Truncate(int length)
     {
-        var rows = new TokenRange(Length, Length + (int)queries.shape[0]);
-        _cache.Write(layer, Length, keys, values);
-        foreach (var group in _layout.Groups[layer])
+        _shared.Ring.Reset(); // an operation that failed may have held a tile, and what was fetched ahead may be overwritten
+        _cache.Truncate(length);
+    }
+
+    public void Attend(int layer, Tensor queries, Tensor rows, Tensor output, WorkMeter work)
+    {
+        var tokens = new TokenRange(Length, Length + (int)queries.shape[0]);
+        Pace(layer, tokens.Count);
+        Keep(layer, rows);
+        if (_link.IsAsynchronous || layer == 0)
+        {
+            _shared.Ring.Follow(Upcoming(layer, tokens));
+        }
+
+        foreach (var group in Groups(layer, tokens.Start))
         {
             using var scope = TorchSharp.torch.NewDisposeScope();
-            if (group.Placement == HeadPlacement.Resident)
+            var part = new GroupQueries(layer, group, Heads(queries, group), tokens, View(layer), work);
+            if (tokens.Count == 1 && group.Placement == HeadPlacement.Host)
             {
-                _resident.Write(layer, group, Length, keys, values);
-            }
-
-            var part = new GroupQueries(layer, group, Heads(queries, group), rows, new Visibility(_layout.Windows[layer]), work);
-            if (rows.Count == 1 && group.Placement == HeadPlacement.Host)
-            {
-                // The new token's row is in its page already: everything it sees lies in pages.
-                var seen = new TokenRange(part.View.FirstKey(rows.Start), rows.End);
-                _rows.Clear();
-                _cache.AddRows(layer, seen, _rows);
-                _host.Attend(_rows, _pageShape, group, part.Queries.squeeze(2), Heads(output, group).squeeze(2));
-                work.Add(_layout.Operations(group, seen.Count));
+                AttendOnHost(part, Heads(output, group));
                 continue;
             }
 
-            using var merge = new AttentionMerge(part.Queries.shape);
-            AddPart(merge, part, new KvTile(Heads(keys, group).select(1, 0), Heads(values, group).select(1, 0), rows));
+            using var merge = new AttentionMerge(part.Queries.shape, _shared.Merging);
+            var own = rows.narrow(0, group.First, group.Count);
+            AddPart(merge, part, new KvTile(own.select(1, 0), own.select(1, 1), tokens));
             AddHistory(merge, part);
-            Heads(output, group).copy_(merge.Output);
+            merge.WriteTo(Heads(output, group));
+        }
+    }
+
+    /// <summary>Keeps rows without attending to them; all layers must before <see cref="Advance"/>.</summary>
+    /// <param name="layer">the layer</param>
+    /// <param name="rows">[kv_heads, 2, tokens, dim], from <see cref="Stage"/> where it <see cref="Stages"/></param>
+    public void Keep(int layer, Tensor rows)
+    {
+        _cache.Write(layer, Length, rows);
+        _shared.Staging?.Sent();
+        foreach (var group in Groups(layer, Length))
+        {
+            if (group.Placement == HeadPlacement.Resident)
+            {
+                _resident.Write(layer, group, Length, rows);
+            }
         }
     }
 
     public void Dispose()
     {
+        _shared.Ring.Reset();
         _cache.Dispose();
         _resident.Dispose();
+        Array.ForEach(_paces, p => p.Dispose());
+    }
+
+    private Visibility View(int layer) => new(_layout.Windows[layer]);
+
+    // What a layer streams when new tokens begin at a position.
+    private TokenRange History(int layer, int start) => new(View(layer).FirstKey(start), start);
+
+    private IReadOnlyList<HeadGroup> Groups(int layer, int start) =>
+        _layout.Groups(layer, _layout.ResidentHeads(layer, _residentHeads), History(layer, start).Count);
+
+    // In the order they will be asked for: the rest of this call, then the next call's layers whose new rows are on their way.
+    private IEnumerable<TileRequest> Upcoming(int layer, TokenRange tokens)
+    {
+        for (var l = layer; l < _layout.Layers; l++)
+        {
+            foreach (var request in Requests(l, tokens.Start, tokens.Count == 1))
+            {
+                yield return request;
+            }
+        }
+
+        for (var l = 0; l <= layer && _link.IsAsynchronous; l++)
+        {
+            foreach (var request in Requests(l, tokens.End, tokens.Count == 1))
+            {
+                yield return request;
+            }
+        }
+    }
+
+    private IEnumerable<TileRequest> Requests(int layer, int start, bool oneToken)
+    {
+        foreach (var group in Groups(layer, start))
+        {
+            // Heads that decode in host memory are streamed in prefill: many rows make good use of a tile.
+            if (group.Placement == HeadPlacement.Resident || (group.Placement == HeadPlacement.Host && oneToken))
+            {
+                continue;
+            }
+
+            foreach (var range in History(layer, start).Split(_layout.TileTokensOf(group)))
+            {
+                yield return new TileRequest(_cache, _cache.Version, layer, group, range);
+            }
+        }
     }
 
     private void AddHistory(AttentionMerge merge, GroupQueries part)
     {
-        var history = new TokenRange(part.View.FirstKey(part.Rows.Start), part.Rows.Start);
-        if (part.Group.Placement == HeadPlacement.Resident && !history.IsEmpty)
+        var history = History(part.Layer, part.Rows.Start);
+        if (part.Group.Placement == HeadPlacement.Resident)
         {
-            AddPart(merge, part, _resident.View(part.Layer, part.Group, history));
+            if (!history.IsEmpty)
+            {
+                AddPart(merge, part, _resident.View(part.Layer, part.Group, history));
+            }
+
             return;
         }
 
-        // Heads that decode in host memory are streamed here too: many rows make good use of a tile.
-        foreach (var range in history.Split(_ring.TileTokens))
+        foreach (var range in history.Split(_layout.TileTokensOf(part.Group)))
         {
             using var scope = TorchSharp.torch.NewDisposeScope();
-            AddPart(merge, part, _ring.Load(_cache, part.Layer, part.Group, range));
+            AddPart(merge, part, _shared.Ring.Take(new TileRequest(_cache, _cache.Version, part.Layer, part.Group, range)));
+            _shared.Ring.Release();
         }
     }
 
     private void AddPart(AttentionMerge merge, GroupQueries part, KvTile tile)
     {
         using var scope = TorchSharp.torch.NewDisposeScope();
-        var rows = part.View.Rows(part.Rows, tile.Tokens);
-        var whole = part.View.IsWhole(rows, tile.Tokens);
-        var causal = part.View.IsCausal(rows, tile.Tokens);
-        var step = _kernel.RowsAtOnce(part.Group.Count * _layout.HeadsPerKvHead, tile.Tokens.Count, masked: !whole && !causal);
-        foreach (var block in step < rows.Count ? rows.Split(step) : [rows])
+        foreach (var rows in part.View.SplitByReach(part.View.Rows(part.Rows, tile.Tokens), tile.Tokens))
         {
-            var seen = part.View.Keys(block, tile.Tokens);
-            var first = block.Start - part.Rows.Start;
-            var q = part.Queries.narrow(2, first, block.Count);
-            var k = tile.Keys.narrow(1, seen.Start - tile.Tokens.Start, seen.Count);
-            var v = tile.Values.narrow(1, seen.Start - tile.Tokens.Start, seen.Count);
-            var (output, lse) =
-                part.View.IsWhole(block, seen) ? _kernel.Whole(q, k, v)
-                : part.View.IsCausal(block, seen) ? _kernel.Causal(q, k, v)
-                : _kernel.Masked(q, k, v, part.View.Mask(block, seen, q.device));
-            merge.Add(first, output, lse);
-            part.Work.Add(_layout.Operations(part.Group, part.View.Pairs(block, seen)));
+            var step = _shared.Kernel.RowsAtOnce(part.Group.Count * _layout.HeadsPerKvHead, rows, tile.Tokens, part.View);
+            foreach (var block in rows.Split(step))
+            {
+                var seen = part.View.Keys(block, tile.Tokens);
+                var first = block.Start - part.Rows.Start;
+                var q = part.Queries.narrow(2, first, block.Count);
+                var k = tile.Keys.narrow(1, seen.Start - tile.Tokens.Start, seen.Count);
+                var v = tile.Values.narrow(1, seen.Start - tile.Tokens.Start, seen.Count);
+                var (output, lse) = _shared.Kernel.Attend(q, k, v, block, seen, part.View);
+                merge.Add(first, output, lse);
+                part.Work.Add(_layout.Operations(part.Group, part.View.Pairs(block, seen)));
+            }
         }
     }
 
-    // [tokens, heads * group or heads, dim] -> [heads of the group, group or 1, tokens, dim], a view
+    // The new token's row is in its page already: everything it sees lies in pages.
+    private void AttendOnHost(GroupQueries part, Tensor output)
+    {
+        var seen = new TokenRange(part.View.FirstKey(part.Rows.Start), part.Rows.End);
+        _rows.Clear();
+        _cache.AddRows(part.Layer, seen, _rows);
+        _shared.Host.Attend(_rows, _shared.Pool.Shape, part.Group, part.Queries.squeeze(2), output.squeeze(2));
+        part.Work.Add(_layout.Operations(part.Group, seen.Count));
+    }
+
+    // Resident copies, with room to grow where there is some. The pages have every row, so there may be more or fewer
+    // copies than before.
+    private void PlaceResident(int tokens)
+    {
+        var before = _resident.Capacity;
+        var roomy = Math.Max(tokens, (int)Math.Min(MaxTokens, tokens + Math.Max(1024L, tokens / 8)));
+        if (_layout.Placement is null)
+        {
+            _residentHeads = Math.Min(_resident.Affordable(roomy), _layout.Layers * _layout.KvHeads);
+            while (!_resident.TryResize(roomy, ResidentGroups(), _cache))
+            {
+                _residentHeads = _residentHeads * 3 / 4; // other sessions' copies left no piece large enough
+            }
+        }
+        else if (!_resident.TryResize(roomy, ResidentGroups(), _cache) && !_resident.TryResize(tokens, ResidentGroups(), _cache))
+        {
+            _resident.TryResize(before, ResidentGroups(), _cache);
+            throw new MemoryBudgetException($"The heads that HeadInferOptions.Placement makes resident do not fit the device with room for {tokens:N0} tokens. Place fewer heads there, raise HeadInferOptions.GpuMemory (on the CPU: HostMemory), or shorten the context.");
+        }
+    }
+
+    private IEnumerable<(int Layer, HeadGroup Group)> ResidentGroups() =>
+        Enumerable.Range(0, _layout.Layers)
+            .SelectMany(layer => Groups(layer, 0), (layer, group) => (layer, group))
+            .Where(g => g.group.Placement == HeadPlacement.Resident);
+
+    // A prefill's operators are long and queued at once; without a bound, progress would be told and cancellation seen far too early.
+    private void Pace(int layer, int tokens)
+    {
+        if (tokens > 1)
+        {
+            _link.Block(_paces[layer % LayersAhead]);
+            _link.Record(LinkQueue.Compute, _paces[layer % LayersAhead]);
+        }
+    }
+
+    // [tokens, heads * group, dim] -> [heads of the group, group, tokens, dim], a view
     private Tensor Heads(Tensor tensor, HeadGroup group)
     {
         var shape = tensor.shape;

@@ -25,6 +25,18 @@ internal readonly record struct Visibility(int? Window)
     /// <summary>Whether the queries are the keys and the window plays no part: plain causal attention.</summary>
     public bool IsCausal(TokenRange queries, TokenRange keys) => queries == keys && FirstKey(queries.End - 1) <= keys.Start;
 
+    /// <summary>Cuts queries that come after all the keys into those that see every key and those that see only the last of them.</summary>
+    public IEnumerable<TokenRange> SplitByReach(TokenRange queries, TokenRange keys)
+    {
+        var whole = queries.Intersect(new TokenRange(0, Window is { } window ? keys.Start + window : int.MaxValue));
+        if (keys.End > queries.Start || whole.IsEmpty || whole.Count == queries.Count)
+        {
+            return [queries];
+        }
+
+        return [whole, queries with { Start = whole.End }];
+    }
+
     /// <summary>An additive mask: 0 where a query sees a key, minus infinity where not.</summary>
     /// <returns>[queries, keys], float32</returns>
     public Tensor Mask(TokenRange queries, TokenRange keys, Device device)

@@ -21,16 +21,29 @@ internal readonly record struct PageShape(int KvHeads, int Tokens, int HeadDim, 
 internal readonly record struct Page(PageSlab Slab, int Index);
 
 /// <summary>One allocation of host memory that holds many pages.</summary>
-internal sealed unsafe class PageSlab
+/// <remarks>It is made fast to copy in the background, as that takes longer than computing what is first written to it.</remarks>
+internal sealed unsafe class PageSlab : IDisposable
 {
     private readonly bool[] _used;
+    private readonly Task<IDisposable?>? _pinning;
 
-    public PageSlab(PageShape shape, int pages)
+    /// <param name="shape">of a page</param>
+    /// <param name="pages">how many</param>
+    /// <param name="link">what copies to and from it</param>
+    /// <param name="before">the slab that is made ready first, if any</param>
+    public PageSlab(PageShape shape, int pages, KvLink link, PageSlab? before)
     {
         Memory = empty([pages, shape.KvHeads, 2, shape.Tokens, shape.HeadDim], shape.Type).DetachFromDisposeScope();
         Address = (nint)TensorMemory.Address(Memory);
         _used = new bool[pages];
         Free = pages;
+        if (link.IsAsynchronous)
+        {
+            var (address, bytes) = (Address, (shape.Size * pages).Bytes);
+            _pinning = before?._pinning is { } first
+                ? first.ContinueWith(_ => link.Pin(address, bytes), TaskScheduler.Default)
+                : Task.Run(() => link.Pin(address, bytes));
+        }
     }
 
     /// <summary>[pages, kv_heads, 2, tokens, dim]; owned by the slab.</summary>
@@ -67,11 +80,21 @@ internal sealed unsafe class PageSlab
         _used[index] = false;
         Free++;
     }
+
+    /// <summary>Waits until the memory is ready to be copied to.</summary>
+    public void EnsureReady() => _pinning?.Wait();
+
+    /// <summary>Frees the memory; no copy may be under way.</summary>
+    public void Dispose()
+    {
+        _pinning?.GetAwaiter().GetResult()?.Dispose();
+        Memory.Dispose();
+    }
 }
 
 /// <summary>Hands out pages of host memory, grown by slabs; a slab without pages in use is freed.</summary>
 /// <remarks>Belongs to the engine thread. Memory that no page has touched yet is not resident.</remarks>
-internal sealed class PagePool(PageShape shape, ByteSize slabSize, ByteSize budget) : IDisposable
+internal sealed class PagePool(PageShape shape, ByteSize slabSize, ByteSize budget, KvLink link) : IDisposable
 {
     private readonly List<PageSlab> _slabs = [];
     private readonly int _pagesPerSlab = (int)Math.Clamp(slabSize.Bytes / shape.Size.Bytes, 1, 1 << 20);
@@ -121,20 +144,22 @@ internal sealed class PagePool(PageShape shape, ByteSize slabSize, ByteSize budg
         _pagesInUse--;
         if (page.Slab.Free == page.Slab.Pages)
         {
+            link.Drain();
             _slabs.Remove(page.Slab);
-            page.Slab.Memory.Dispose();
+            page.Slab.Dispose();
         }
     }
 
     public void Dispose()
     {
-        _slabs.ForEach(s => s.Memory.Dispose());
+        link.Drain();
+        _slabs.ForEach(s => s.Dispose());
         _slabs.Clear();
     }
 
     private PageSlab Grow()
     {
-        var slab = new PageSlab(shape, _pagesPerSlab);
+        var slab = new PageSlab(shape, _pagesPerSlab, link, _slabs.Count > 0 ? _slabs[^1] : null);
         _slabs.Add(slab);
         return slab;
     }

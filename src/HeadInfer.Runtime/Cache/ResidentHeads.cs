@@ -3,28 +3,66 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Cache;
 
 /// <summary>Full copies of some head groups of one sequence in device memory.</summary>
-internal sealed class ResidentHeads(int headDim, ScalarType type, Device device) : IDisposable
+/// <remarks>The pages have everything, so copies may be dropped at any time, and are filled from there when they grow.</remarks>
+internal sealed class ResidentHeads(ResidentArena arena, int headDim, KvLink link) : IDisposable
 {
-    private const int FirstCapacity = 256;
-
-    private long _bytes;
     private readonly Dictionary<(int Layer, int FirstHead), Tensor> _copies = []; // each [heads, 2, capacity, dim]
+    private readonly Fence _computed = link.CreateFence(), _filled = link.CreateFence();
+    private long _bytes;
 
     /// <summary>Memory of all copies; may be read from any thread.</summary>
     public ByteSize Size => new(Interlocked.Read(ref _bytes));
+
+    /// <summary>Tokens that the copies have room for.</summary>
+    public int Capacity { get; private set; }
+
+    /// <summary>Heads that the arena could hold with room for so many tokens, were all copies of this sequence given back.</summary>
+    public int Affordable(int capacity) => (int)((arena.FreeElements + OwnElements()) / (2L * capacity * headDim));
+
+    /// <summary>Makes room for so many tokens of these groups, in place of the copies there were.</summary>
+    /// <param name="capacity">tokens</param>
+    /// <param name="groups">layers and heads</param>
+    /// <param name="cache">where rows that were written before come from</param>
+    /// <returns>false if the arena has no room for one of the groups; there are then no copies</returns>
+    public bool TryResize(int capacity, IEnumerable<(int Layer, HeadGroup Group)> groups, SequenceCache cache)
+    {
+        Drop();
+        link.Record(LinkQueue.Compute, _computed);
+        link.Wait(LinkQueue.Upload, _computed);
+        foreach (var (layer, group) in groups)
+        {
+            if (arena.TryRent([group.Count, 2, capacity, headDim]) is not { } copy)
+            {
+                Drop();
+                return false;
+            }
+
+            _copies.Add((layer, group.First), copy);
+            Interlocked.Add(ref _bytes, copy.NumberOfElements * copy.ElementSize);
+            link.Wait(LinkQueue.Upload, cache.Written(layer));
+            using var scope = TorchSharp.torch.NewDisposeScope();
+            foreach (var run in cache.Runs(layer, new TokenRange(0, Math.Min(cache.Filled, capacity))))
+            {
+                link.Upload(run.Memory.narrow(1, group.First, group.Count), copy, run.Tokens.Start);
+            }
+        }
+
+        link.Record(LinkQueue.Upload, _filled);
+        link.Wait(LinkQueue.Compute, _filled);
+        Capacity = capacity;
+        return true;
+    }
 
     /// <summary>Writes rows of a group from token <paramref name="start"/> on.</summary>
     /// <param name="layer">the layer</param>
     /// <param name="group">the heads</param>
     /// <param name="start">first token; all before it have been written</param>
-    /// <param name="keys">[tokens, kv_heads, dim]: all heads of the layer</param>
-    /// <param name="values">like <paramref name="keys"/></param>
-    public void Write(int layer, HeadGroup group, int start, Tensor keys, Tensor values)
+    /// <param name="rows">[kv_heads, 2, tokens, dim]: all heads of the layer</param>
+    public void Write(int layer, HeadGroup group, int start, Tensor rows)
     {
-        var count = (int)keys.shape[0];
-        var rows = Ensure(layer, group, start, start + count).narrow(2, start, count);
-        rows.select(1, 0).copy_(keys.narrow(1, group.First, group.Count).transpose(0, 1));
-        rows.select(1, 1).copy_(values.narrow(1, group.First, group.Count).transpose(0, 1));
+        using var target = _copies[(layer, group.First)].narrow(2, start, rows.shape[2]);
+        using var source = rows.narrow(0, group.First, group.Count);
+        target.copy_(source);
     }
 
     /// <summary>A range of a group that has been written.</summary>
@@ -34,36 +72,25 @@ internal sealed class ResidentHeads(int headDim, ScalarType type, Device device)
         return new KvTile(rows.select(1, 0), rows.select(1, 1), range);
     }
 
-    public void Dispose()
+    /// <summary>Gives all copies back.</summary>
+    public void Drop()
     {
         foreach (var copy in _copies.Values)
         {
-            copy.Dispose();
+            arena.Return(copy);
         }
 
         _copies.Clear();
+        Capacity = 0;
         Interlocked.Exchange(ref _bytes, 0);
     }
 
-    private Tensor Ensure(int layer, HeadGroup group, int kept, int needed)
+    public void Dispose()
     {
-        var key = (layer, group.First);
-        if (_copies.TryGetValue(key, out var copy) && copy.shape[2] >= needed)
-        {
-            return copy;
-        }
-
-        var capacity = Math.Max(FirstCapacity, (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)needed));
-        var larger = empty([group.Count, 2, capacity, headDim], type, device).DetachFromDisposeScope();
-        if (copy is not null)
-        {
-            larger.narrow(2, 0, kept).copy_(copy.narrow(2, 0, kept));
-            Interlocked.Add(ref _bytes, -copy.NumberOfElements * copy.ElementSize);
-            copy.Dispose();
-        }
-
-        Interlocked.Add(ref _bytes, larger.NumberOfElements * larger.ElementSize);
-        _copies[key] = larger;
-        return larger;
+        Drop();
+        _computed.Dispose();
+        _filled.Dispose();
     }
+
+    private long OwnElements() => _copies.Values.Sum(c => c.NumberOfElements);
 }

@@ -6,7 +6,8 @@ namespace HeadInfer.Runtime.Cache;
 /// <summary>Pages of one layer that lie at equal distances in one slab, cut to the tokens asked for.</summary>
 /// <param name="Memory">[pages, kv_heads, 2, tokens a page, dim]: a view of the slab</param>
 /// <param name="Tokens">the tokens it holds, in order; pages * tokens a page of them</param>
-internal readonly record struct PageRun(Tensor Memory, TokenRange Tokens)
+/// <param name="Slab">the slab</param>
+internal readonly record struct PageRun(Tensor Memory, TokenRange Tokens, PageSlab Slab)
 {
     public int Pages => (int)Memory.shape[0];
 
@@ -26,17 +27,32 @@ internal readonly record struct PageRows(nint Page, int First, int Count);
 /// </remarks>
 internal sealed class SequenceCache : IDisposable
 {
-    private readonly PagePool _pool;
-    private readonly List<Page>[] _pages; // [layer][page]
+    private const int BlockPages = 64;
 
-    public SequenceCache(PagePool pool, int layers)
+    private readonly PagePool _pool;
+    private readonly KvLink _link;
+    private readonly List<Page>[] _pages; // [layer][page]
+    private readonly Fence[] _written;    // [layer]
+    private readonly Fence _computed;
+
+    /// <param name="pool">where pages come from; not owned</param>
+    /// <param name="layers">layers of the model</param>
+    /// <param name="link">takes rows to the pages; not owned</param>
+    public SequenceCache(PagePool pool, int layers, KvLink link)
     {
-        _pool = pool;
+        (_pool, _link, _computed) = (pool, link, link.CreateFence());
         _pages = [.. Enumerable.Range(0, layers).Select(_ => new List<Page>())];
+        _written = [.. Enumerable.Range(0, layers).Select(_ => link.CreateFence())];
     }
 
     /// <summary>Tokens that the sequence has.</summary>
     public int Length { get; private set; }
+
+    /// <summary>Changes when rows that may have been read before are about to be written anew.</summary>
+    public int Version { get; private set; }
+
+    /// <summary>Tokens of which rows have been written, those beyond <see cref="Length"/> counted in.</summary>
+    public int Filled { get; private set; }
 
     public ByteSize Size => _pool.Shape.Size * _pages.Sum(p => p.Count);
 
@@ -50,37 +66,49 @@ internal sealed class SequenceCache : IDisposable
             return;
         }
 
-        // One request for all layers, so that it succeeds or fails as a whole; each layer's pages stay neighbours.
+        // One request for all layers, so that it succeeds or fails as a whole. Some neighbouring pages of each layer in turn,
+        // in the order in which they will be written: memory is made ready while earlier tokens are computed.
         var pages = _pool.Rent(missing * _pages.Length);
-        for (var layer = 0; layer < _pages.Length; layer++)
+        for (var (at, left) = (0, missing); left > 0;)
         {
-            _pages[layer].AddRange(pages.GetRange(layer * missing, missing));
+            var block = Math.Min(left, BlockPages);
+            foreach (var layer in _pages)
+            {
+                layer.AddRange(pages.GetRange(at, block));
+                at += block;
+            }
+
+            left -= block;
         }
     }
 
     /// <summary>Writes rows of one layer from token <paramref name="start"/> on, into reserved pages.</summary>
     /// <param name="layer">the layer</param>
     /// <param name="start">first token</param>
-    /// <param name="keys">[tokens, kv_heads, dim]</param>
-    /// <param name="values">like <paramref name="keys"/></param>
-    public void Write(int layer, int start, Tensor keys, Tensor values)
+    /// <param name="rows">[kv_heads, 2, tokens, dim]; must not change until <see cref="Written"/> has passed</param>
+    public void Write(int layer, int start, Tensor rows)
     {
-        var shape = _pool.Shape;
-        if (keys.shape[0] == 1 && HostMath.Takes(keys))
+        var count = (int)rows.shape[2];
+        Filled = Math.Max(Filled, start + count);
+        if (count == 1 && HostMath.Takes(rows))
         {
-            WriteRow(layer, start, keys, values);
+            WriteRow(layer, start, rows);
             return;
         }
 
-        foreach (var run in Runs(layer, new TokenRange(start, start + (int)keys.shape[0])))
+        _link.Record(LinkQueue.Compute, _computed);
+        _link.Wait(LinkQueue.Download, _computed);
+        foreach (var run in Runs(layer, new TokenRange(start, start + count)))
         {
-            for (var part = 0; part < 2; part++)
-            {
-                var rows = (part == 0 ? keys : values).narrow(0, run.Tokens.Start - start, run.Tokens.Count);
-                run.Memory.select(2, part).copy_(rows.view(run.Pages, run.PageTokens, shape.KvHeads, shape.HeadDim).transpose(1, 2));
-            }
+            run.Slab.EnsureReady();
+            _link.Download(rows, run.Tokens.Start - start, run.Memory);
         }
+
+        _link.Record(LinkQueue.Download, _written[layer]);
     }
+
+    /// <summary>Passed when all rows of a layer are in their pages.</summary>
+    public Fence Written(int layer) => _written[layer];
 
     /// <summary>The memory of a range of tokens of one layer, in order, in as few pieces as the pages allow.</summary>
     public IEnumerable<PageRun> Runs(int layer, TokenRange range)
@@ -94,7 +122,7 @@ internal sealed class SequenceCache : IDisposable
             if (whole <= 1)
             {
                 var tokens = new TokenRange(at, Math.Min(range.End, (first + 1) * size));
-                yield return new PageRun(slab.Memory.narrow(0, index, 1).narrow(3, at % size, tokens.Count), tokens);
+                yield return new PageRun(slab.Memory.narrow(0, index, 1).narrow(3, at % size, tokens.Count), tokens, slab);
                 at = tokens.End;
                 continue;
             }
@@ -108,7 +136,7 @@ internal sealed class SequenceCache : IDisposable
             }
 
             var end = at + (count * size);
-            yield return new PageRun(slab.Memory.slice(0, index, index + ((count - 1) * Math.Max(step, 1)) + 1, Math.Max(step, 1)), new TokenRange(at, end));
+            yield return new PageRun(slab.Memory.slice(0, index, index + ((count - 1) * Math.Max(step, 1)) + 1, Math.Max(step, 1)), new TokenRange(at, end), slab);
             at = end;
         }
     }
@@ -129,7 +157,11 @@ internal sealed class SequenceCache : IDisposable
     public void Advance(int tokens) => Length += tokens;
 
     /// <summary>Forgets the tokens from <paramref name="length"/> on; their rows stay until they are overwritten.</summary>
-    public void Truncate(int length) => Length = Math.Min(Length, length);
+    public void Truncate(int length)
+    {
+        Length = Math.Min(Length, length);
+        Version++;
+    }
 
     public void Dispose()
     {
@@ -139,22 +171,23 @@ internal sealed class SequenceCache : IDisposable
         }
 
         Array.ForEach(_pages, p => p.Clear());
+        Array.ForEach(_written, f => f.Dispose());
+        _computed.Dispose();
         Length = 0;
     }
 
     private nint AddressOf(Page page) => page.Slab.Address + (nint)(page.Index * _pool.Shape.Size.Bytes);
 
-    // One token, as decoding writes it: two short copies a head, without a tensor in between.
-    private unsafe void WriteRow(int layer, int token, Tensor keys, Tensor values)
+    // One token, as decoding writes it on the CPU: two short copies a head, without a tensor in between.
+    private unsafe void WriteRow(int layer, int token, Tensor rows)
     {
         var (heads, tokens, dim) = (_pool.Shape.KvHeads, _pool.Shape.Tokens, _pool.Shape.HeadDim);
         var page = (float*)AddressOf(_pages[layer][token / tokens]) + ((long)(token % tokens) * dim);
-        float* k = HostMath.Address(keys), v = HostMath.Address(values);
-        for (var head = 0; head < heads; head++)
+        var source = (float*)TensorMemory.Pointer(rows);
+        var (head, part) = (rows.stride(0), rows.stride(1));
+        for (var i = 0; i < 2 * heads; i++)
         {
-            var row = page + (2L * head * tokens * dim);
-            new ReadOnlySpan<float>(k + ((long)head * dim), dim).CopyTo(new Span<float>(row, dim));
-            new ReadOnlySpan<float>(v + ((long)head * dim), dim).CopyTo(new Span<float>(row + ((long)tokens * dim), dim));
+            new ReadOnlySpan<float>(source + (i / 2 * head) + (i % 2 * part), dim).CopyTo(new Span<float>(page + ((long)i * tokens * dim), dim));
         }
     }
 }

@@ -8,41 +8,170 @@ namespace HeadInfer.Runtime.Cache;
 /// <param name="Tokens">the tokens they are of</param>
 internal readonly record struct KvTile(Tensor Keys, Tensor Values, TokenRange Tokens);
 
+/// <summary>A piece of a sequence's history that attention will ask for.</summary>
+/// <param name="Cache">where its rows lie</param>
+/// <param name="Version">the cache's, so that rows which were overwritten since are never taken for it</param>
+/// <param name="Layer">the layer</param>
+/// <param name="Group">the heads</param>
+/// <param name="Range">the tokens</param>
+internal readonly record struct TileRequest(SequenceCache Cache, int Version, int Layer, HeadGroup Group, TokenRange Range);
+
 /// <summary>A few tile buffers, allocated once, through which head groups stream whatever the length of the context.</summary>
-/// <remarks>A tile is valid until as many more have been loaded as the ring has slots.</remarks>
+/// <remarks>
+/// <see cref="Follow"/> says what will be asked for, in order; free slots are filled ahead, so that the link never idles
+/// while a layer computes. A tile is valid until <see cref="Release"/>.
+/// </remarks>
 internal sealed class TileRing : IDisposable
 {
-    private readonly Tensor[] _slots; // each [heads, 2, tokens, dim]
-    private int _next;
+    private readonly KvLink _link;
+    private readonly PageShape _shape;
+    private readonly Slot[] _slots;
+    private readonly Queue<Slot> _free = [];
+    private readonly Queue<Slot> _filled = []; // in the order they will be asked for
+    private IEnumerator<TileRequest>? _upcoming;
+    private Slot? _inUse;
 
-    public TileRing(int slots, int heads, int tokens, int headDim, ScalarType type, Device device)
+    /// <param name="link">fills the slots</param>
+    /// <param name="shape">dimensions and type</param>
+    /// <param name="slots">how many</param>
+    /// <param name="rows">tokens times heads of a slot</param>
+    public TileRing(KvLink link, PageShape shape, int slots, long rows)
     {
-        TileTokens = tokens;
-        _slots = [.. Enumerable.Range(0, slots).Select(_ => empty([heads, 2, tokens, headDim], type, device).DetachFromDisposeScope())];
+        (_link, _shape) = (link, shape);
+        _slots = [.. Enumerable.Range(0, slots).Select(_ => new Slot(empty([2 * rows * shape.HeadDim], shape.Type, link.Device).DetachFromDisposeScope(), link.CreateFence(), link.CreateFence()))];
+        Array.ForEach(_slots, _free.Enqueue);
     }
 
-    /// <summary>Tokens of a tile at most.</summary>
-    public int TileTokens { get; }
-
-    /// <summary>Copies a group's rows from host pages into the next slot.</summary>
-    /// <param name="cache">where they lie</param>
-    /// <param name="layer">the layer</param>
-    /// <param name="group">the heads, at most as many as a slot has</param>
-    /// <param name="range">the tokens, at most <see cref="TileTokens"/></param>
-    public KvTile Load(SequenceCache cache, int layer, HeadGroup group, TokenRange range)
+    /// <summary>Says what will be asked for from now on. What was fetched ahead and is not its beginning is dropped.</summary>
+    public void Follow(IEnumerable<TileRequest> upcoming)
     {
-        var slot = _slots[_next].narrow(0, 0, group.Count);
-        _next = (_next + 1) % _slots.Length;
-        foreach (var run in cache.Runs(layer, range))
+        _upcoming?.Dispose();
+        _upcoming = upcoming.GetEnumerator();
+        foreach (var slot in _filled)
         {
-            // [pages, heads, 2, page tokens, dim] -> [heads, 2, pages, page tokens, dim]
-            var source = run.Memory.narrow(1, group.First, group.Count).permute(1, 2, 0, 3, 4);
-            slot.narrow(2, run.Tokens.Start - range.Start, run.Tokens.Count).unflatten(2, [run.Pages, run.PageTokens]).copy_(source);
+            if (!_upcoming.MoveNext() || _upcoming.Current != slot.Request)
+            {
+                Forget();
+                _upcoming.Dispose();
+                _upcoming = upcoming.GetEnumerator();
+                break;
+            }
         }
 
-        var rows = slot.narrow(2, 0, range.Count);
-        return new KvTile(rows.select(1, 0), rows.select(1, 1), range);
+        FetchAhead();
     }
 
-    public void Dispose() => Array.ForEach(_slots, s => s.Dispose());
+    /// <summary>A group's rows on the device; they must be what <see cref="Follow"/> said comes next.</summary>
+    public KvTile Take(TileRequest request)
+    {
+        if (_filled.Count == 0)
+        {
+            Fetch();
+        }
+
+        var slot = _filled.Dequeue();
+        if (slot.Request != request)
+        {
+            throw new InvalidOperationException($"Attention asks for layer {request.Layer}, {request.Range} where layer {slot.Request.Layer}, {slot.Request.Range} was announced.");
+        }
+
+        _inUse = slot;
+        _link.Wait(LinkQueue.Compute, slot.Filled);
+        var rows = Rows(slot);
+        return new KvTile(rows.select(1, 0), rows.select(1, 1), request.Range);
+    }
+
+    /// <summary>Gives the tile that was taken back, once all that reads it has been queued.</summary>
+    public void Release()
+    {
+        _link.Record(LinkQueue.Compute, _inUse!.Freed);
+        _free.Enqueue(_inUse);
+        _inUse = null;
+        FetchAhead();
+    }
+
+    /// <summary>Drops everything that was fetched ahead, and what an operation that failed had taken.</summary>
+    public void Reset()
+    {
+        Forget();
+        if (_inUse is not null)
+        {
+            Release();
+        }
+
+        _upcoming?.Dispose();
+        _upcoming = null;
+    }
+
+    public void Dispose()
+    {
+        _upcoming?.Dispose();
+        foreach (var slot in _slots)
+        {
+            slot.Memory.Dispose();
+            slot.Filled.Dispose();
+            slot.Freed.Dispose();
+        }
+    }
+
+    private void Forget()
+    {
+        while (_filled.TryDequeue(out var slot))
+        {
+            _free.Enqueue(slot);
+        }
+    }
+
+    private void FetchAhead()
+    {
+        // Where copies do not overlap with the computation there is nothing to gain.
+        while (_link.IsAsynchronous && _upcoming is not null && _free.Count > 0 && _upcoming.MoveNext())
+        {
+            Fill(_free.Dequeue(), _upcoming.Current);
+        }
+    }
+
+    private void Fetch()
+    {
+        if (_upcoming is null || !_upcoming.MoveNext())
+        {
+            throw new InvalidOperationException("Attention asks for a tile that was not announced.");
+        }
+
+        Fill(_free.Dequeue(), _upcoming.Current);
+    }
+
+    private void Fill(Slot slot, TileRequest request)
+    {
+        slot.Request = request;
+        using var scope = TorchSharp.torch.NewDisposeScope();
+        _link.Wait(LinkQueue.Upload, slot.Freed);
+        _link.Wait(LinkQueue.Upload, request.Cache.Written(request.Layer));
+        var rows = Rows(slot);
+        foreach (var run in request.Cache.Runs(request.Layer, request.Range))
+        {
+            _link.Upload(run.Memory.narrow(1, request.Group.First, request.Group.Count), rows, run.Tokens.Start - request.Range.Start);
+        }
+
+        _link.Record(LinkQueue.Upload, slot.Filled);
+        _filled.Enqueue(slot);
+    }
+
+    // [heads, 2, tokens, dim]
+    private Tensor Rows(Slot slot)
+    {
+        var (heads, tokens) = (slot.Request.Group.Count, slot.Request.Range.Count);
+        return slot.Memory.narrow(0, 0, 2L * heads * tokens * _shape.HeadDim).view(heads, 2, tokens, _shape.HeadDim);
+    }
+
+    private sealed class Slot(Tensor memory, Fence filled, Fence freed)
+    {
+        public Tensor Memory { get; } = memory;
+
+        public Fence Filled { get; } = filled;
+
+        public Fence Freed { get; } = freed;
+
+        public TileRequest Request { get; set; }
+    }
 }

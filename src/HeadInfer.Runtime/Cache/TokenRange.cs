@@ -12,9 +12,11 @@ internal readonly record struct TokenRange(int Start, int End)
     /// <summary>The range in pieces of at most <paramref name="size"/> tokens.</summary>
     public IEnumerable<TokenRange> Split(int size)
     {
-        for (var start = Start; start < End; start += size)
+        for (var start = Start; start < End;)
         {
-            yield return new TokenRange(start, Math.Min(start + size, End));
+            var end = size < End - start ? start + size : End; // a size may be the largest number there is
+            yield return new TokenRange(start, end);
+            start = end;
         }
     }
 }

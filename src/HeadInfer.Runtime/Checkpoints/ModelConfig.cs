@@ -112,6 +112,13 @@ public sealed record ModelConfig
         }
     }
 
+    /// <summary>Reads the text of a <c>config.json</c>; <paramref name="name"/> stands for its path in messages.</summary>
+    internal static ModelConfig Parse(string text, string name)
+    {
+        using var json = JsonDocument.Parse(text);
+        return Parse(new ConfigReader(json.RootElement, name));
+    }
+
     private static ModelConfig Parse(ConfigReader json)
     {
         var architecture = json.Texts("architectures") is [var name, ..] ? name : throw new CheckpointException($"'{json.Path}' names no architecture.");

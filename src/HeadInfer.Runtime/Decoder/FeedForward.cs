@@ -9,8 +9,16 @@ namespace HeadInfer.Runtime.Decoder;
 internal abstract class FeedForward
 {
     /// <param name="x">[tokens, hidden]</param>
+    /// <param name="kernels">kernels that do several steps in one, or null</param>
     /// <returns>[tokens, hidden]</returns>
-    public abstract Tensor Forward(Tensor x);
+    public abstract Tensor Forward(Tensor x, FusedKernels? kernels);
+
+    /// <summary><c>sum += Forward(x)</c>.</summary>
+    public virtual void AddTo(Tensor sum, Tensor x, FusedKernels? kernels)
+    {
+        using var output = Forward(x, kernels);
+        sum.add_(output);
+    }
 
     public static FeedForward Read(ModelConfig config, IWeightSource source, int layer) =>
         config.ExpertLayers.Contains(layer)
@@ -47,26 +55,49 @@ internal sealed class GatedMlp : FeedForward
             width);
     }
 
-    public override Tensor Forward(Tensor x)
+    public override Tensor Forward(Tensor x, FusedKernels? kernels)
+    {
+        using var active = Activate(x, kernels);
+        return Aten.Linear(active, _down, _downBias);
+    }
+
+    public override void AddTo(Tensor sum, Tensor x, FusedKernels? kernels)
+    {
+        if (_downBias is not null)
+        {
+            base.AddTo(sum, x, kernels);
+            return;
+        }
+
+        using var active = Activate(x, kernels);
+        Aten.AddLinear(sum, active, _down);
+    }
+
+    // [tokens, intermediate]
+    private Tensor Activate(Tensor x, FusedKernels? kernels)
     {
         using var both = Aten.Linear(x, _gateUp, _gateUpBias); // [tokens, 2 * intermediate]
+        if (kernels?.Gate(both, _width, _activation) is { } fused)
+        {
+            return fused;
+        }
+
         using var gate = both.narrow(1, 0, _width);
         using var up = both.narrow(1, _width, _width);
-        using var active = _activation switch
+        var active = _activation switch
         {
             "silu" => gate.silu_().alias(),
             "gelu" => gate.gelu(),
             _ => gate.gelu(TorchSharp.Modules.GELU.Approximate.tanh),
         };
-        active.mul_(up);
-        return Aten.Linear(active, _down, _downBias);
+        return active.mul_(up);
     }
 }
 
 /// <summary>A router sends each token to a few experts and weighs their outputs.</summary>
 internal sealed class MixtureOfExperts(ModelConfig config, Tensor router, IReadOnlyList<GatedMlp> experts) : FeedForward
 {
-    public override Tensor Forward(Tensor x)
+    public override Tensor Forward(Tensor x, FusedKernels? kernels)
     {
         using var logits = Aten.Linear(x, router); // [tokens, experts]
         using var shares = logits.softmax(-1, ScalarType.Float32);
@@ -80,7 +111,7 @@ internal sealed class MixtureOfExperts(ModelConfig config, Tensor router, IReadO
             var slots = TensorMemory.Indices(places.ToArray()).to(x.device);
             var rows = slots.div(config.ExpertsPerToken, RoundingMode.floor);
             var weight = scale.flatten().index_select(0, slots).unsqueeze(1).to(x.dtype);
-            output.index_add_(0, rows, experts[expert].Forward(x.index_select(0, rows)).mul_(weight), 1);
+            output.index_add_(0, rows, experts[expert].Forward(x.index_select(0, rows), kernels).mul_(weight), 1);
         }
 
         return output;

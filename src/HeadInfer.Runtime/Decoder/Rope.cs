@@ -27,13 +27,25 @@ internal sealed class Rope
     /// <returns>two tensors [count, 1, rotary]: cosines twice side by side; sines with the first half negated</returns>
     public (Tensor Cos, Tensor Sin) Angles(int start, int count, ScalarType type, Device device)
     {
+        var (cosines, sines) = HalfAngles(start, count, type, device);
+        using (cosines)
+        using (sines)
+        using (var negated = sines.neg())
+        {
+            return (cat([cosines, cosines], -1).unsqueeze(1), cat([negated, sines], -1).unsqueeze(1));
+        }
+    }
+
+    /// <summary>Cosines and sines of positions <paramref name="start"/> and on, each once.</summary>
+    /// <returns>two tensors [count, rotary / 2]</returns>
+    public (Tensor Cos, Tensor Sin) HalfAngles(int start, int count, ScalarType type, Device device)
+    {
         using var positions = arange(start, start + count, ScalarType.Float64, device);
         using var frequencies = tensor(_frequencies, dtype: ScalarType.Float64, device: device);
-        using var angles = outer(positions, frequencies); // [count, rotary / 2]
+        using var angles = outer(positions, frequencies);
         using var cosines = angles.cos().mul_(_magnitude);
         using var sines = angles.sin().mul_(_magnitude);
-        using var negated = sines.neg();
-        return (cat([cosines, cosines], -1).unsqueeze(1).to(type), cat([negated, sines], -1).unsqueeze(1).to(type));
+        return (cosines.to(type), sines.to(type));
     }
 
     /// <summary>Rotates the first heads of each token in place.</summary>

@@ -12,10 +12,12 @@ namespace HeadInfer.Runtime.Decoder;
 /// <param name="config">The model.</param>
 /// <param name="weights">Its weights; not owned.</param>
 /// <param name="chunkTokens">Tokens that go through the linear layers at once.</param>
+/// <param name="kernels">Kernels that do several steps in one, or null; not owned.</param>
 /// <remarks>Holds no state of a sequence: that is the attention's.</remarks>
-internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weights, int chunkTokens)
+internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weights, int chunkTokens, FusedKernels? kernels = null)
 {
     private readonly Rope _rope = new(config.Rope);
+    private readonly FusedKernels? _rotating = kernels?.TakesHeads(config.HeadDim, config.Rope.RotaryDim) == true ? kernels : null;
     private readonly int _queryWidth = config.Heads * config.HeadDim;
     private readonly double _embeddingScale = config.Family.ScaledEmbedding ? Math.Sqrt(config.HiddenSize) : 1;
 
@@ -34,19 +36,25 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             hidden.mul_(tensor(_embeddingScale, dtype: type, device: device));
         }
 
-        var (cos, sin) = _rope.Angles(attention.Length, count, type, device);
-        var buffer = count > chunkTokens ? empty([count, config.Heads + (2 * config.KvHeads), config.HeadDim], type, device) : null;
+        var (cos, sin) = _rotating is null ? _rope.Angles(attention.Length, count, type, device) : _rope.HalfAngles(attention.Length, count, ScalarType.Float32, device);
+        var segment = new SegmentBuffers(config, attention, count, chunkTokens, type, device);
         for (var layer = 0; layer < weights.Layers.Count; layer++)
         {
             using var layerScope = NewDisposeScope();
             var layerWeights = weights.Layers[layer];
-            var heads = ProjectSegment(layerWeights, hidden, cos, sin, buffer, work); // [tokens, heads + 2 kv_heads, dim]
-            var queries = heads.narrow(1, 0, config.Heads);
-            attention.Attend(layer, queries, heads.narrow(1, config.Heads, config.KvHeads), heads.narrow(1, config.Heads + config.KvHeads, config.KvHeads), output: queries, work);
+            segment.Begin();
             foreach (var chunk in new TokenRange(0, count).Split(chunkTokens))
             {
                 using var chunkScope = NewDisposeScope();
-                Mix(layerWeights, Rows(hidden, chunk), Rows(queries, chunk).view(chunk.Count, _queryWidth));
+                Project(layerWeights, Rows(hidden, chunk), Rows(cos, chunk), Rows(sin, chunk), segment, chunk.Start);
+                work.Add(Cost.Projections(config) * chunk.Count);
+            }
+
+            attention.Attend(layer, segment.Queries, segment.KeyValues, output: segment.Queries, work);
+            foreach (var chunk in new TokenRange(0, count).Split(chunkTokens))
+            {
+                using var chunkScope = NewDisposeScope();
+                Mix(layerWeights, Rows(hidden, chunk), Rows(segment.Queries, chunk).view(chunk.Count, _queryWidth));
                 work.Add(Cost.OutputAndMlp(config, layer) * chunk.Count);
             }
         }
@@ -71,28 +79,8 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
 
     private static Tensor Rows(Tensor tensor, TokenRange range) => tensor.narrow(0, range.Start, range.Count);
 
-    // A segment of one chunk as it comes; a longer one into the buffer, chunk by chunk.
-    private Tensor ProjectSegment(LayerWeights layer, Tensor hidden, Tensor cos, Tensor sin, Tensor? buffer, WorkMeter work)
-    {
-        var count = (int)hidden.shape[0];
-        if (buffer is null)
-        {
-            work.Add(Cost.Projections(config) * count);
-            return Project(layer, hidden, cos, sin);
-        }
-
-        foreach (var chunk in new TokenRange(0, count).Split(chunkTokens))
-        {
-            using var chunkScope = NewDisposeScope();
-            Rows(buffer, chunk).copy_(Project(layer, Rows(hidden, chunk), Rows(cos, chunk), Rows(sin, chunk)));
-            work.Add(Cost.Projections(config) * chunk.Count);
-        }
-
-        return buffer;
-    }
-
-    // Norm, query-key-value product, head norms and rope of a chunk: [tokens, heads + 2 kv_heads, dim].
-    private Tensor Project(LayerWeights layer, Tensor hidden, Tensor cos, Tensor sin)
+    // Norm, query-key-value product, head norms and rope of a chunk.
+    private void Project(LayerWeights layer, Tensor hidden, Tensor cos, Tensor sin, SegmentBuffers segment, int start)
     {
         var normed = Aten.RmsNorm(hidden, layer.AttentionNorm, config.NormEpsilon);
         var all = Aten.Linear(normed, layer.Qkv, layer.QkvBias).view(hidden.shape[0], config.Heads + (2 * config.KvHeads), config.HeadDim);
@@ -102,16 +90,37 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             Aten.NormHeads(all, config.Heads, config.KvHeads, layer.KeyNorm, config.NormEpsilon);
         }
 
+        if (_rotating is not null && segment.IsStaged)
+        {
+            _rotating.Rotate(all, segment.Queries.narrow(0, start, all.shape[0]), segment.KeyValues, start, cos, sin);
+            return;
+        }
+
         _rope.Apply(all, config.Heads + config.KvHeads, cos, sin);
-        return all;
+        segment.Take(all, start);
     }
 
     // Output projection and MLP of a chunk, added to the residual stream in place.
     private void Mix(LayerWeights layer, Tensor hidden, Tensor attended)
     {
-        var output = Aten.Linear(attended, layer.Output, layer.OutputBias);
-        hidden.add_(layer.PostAttentionNorm is { } after ? Aten.RmsNorm(output, after, config.NormEpsilon) : output);
-        var fed = layer.FeedForward.Forward(Aten.RmsNorm(hidden, layer.MlpNorm, config.NormEpsilon));
-        hidden.add_(layer.PostMlpNorm is { } last ? Aten.RmsNorm(fed, last, config.NormEpsilon) : fed);
+        if (layer.OutputBias is null && layer.PostAttentionNorm is null)
+        {
+            Aten.AddLinear(hidden, attended, layer.Output);
+        }
+        else
+        {
+            var output = Aten.Linear(attended, layer.Output, layer.OutputBias);
+            hidden.add_(layer.PostAttentionNorm is { } after ? Aten.RmsNorm(output, after, config.NormEpsilon) : output);
+        }
+
+        var normed = Aten.RmsNorm(hidden, layer.MlpNorm, config.NormEpsilon);
+        if (layer.PostMlpNorm is { } last)
+        {
+            hidden.add_(Aten.RmsNorm(layer.FeedForward.Forward(normed, kernels), last, config.NormEpsilon));
+        }
+        else
+        {
+            layer.FeedForward.AddTo(hidden, normed, kernels);
+        }
     }
 }

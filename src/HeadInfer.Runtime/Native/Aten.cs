@@ -19,6 +19,17 @@ internal static class Aten
         def flash_cpu_masked(q, k, v, mask, scale: float):
             return torch._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=mask, scale=scale)
 
+        def flash_cuda(q, k, v, left: int, right: int, scale: float):
+            all = torch._flash_attention_forward(q, k, v, None, None, q.size(1), k.size(1), 0.0, False, False, scale=scale, window_size_left=left, window_size_right=right)
+            return all[0], all[1]
+
+        def cudnn(q, k, v, causal: bool, scale: float):
+            all = torch._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, causal, False, scale=scale)
+            return all[0], all[1]
+
+        def product_float(a, b):
+            return torch.bmm(a, b, out_dtype=6)
+
         """;
 
     private static readonly Lazy<jit.CompilationUnit> Unit = new(() => jit.compile(Script));
@@ -52,6 +63,23 @@ internal static class Aten
     public static Tensor Linear(Tensor x, Tensor weight, Tensor? bias = null) =>
         x.shape[0] == 1 && HostMath.Takes(x) ? HostMath.MatrixRow(x.contiguous(), weight, bias) : nn.functional.linear(x, weight, bias);
 
+    /// <summary><c>sum += x * weight^T</c>; on the GPU in one pass, rounded once.</summary>
+    /// <param name="sum">[rows, outputs], changed</param>
+    /// <param name="x">[rows, columns of the weight]</param>
+    /// <param name="weight">[outputs, columns]</param>
+    public static void AddLinear(Tensor sum, Tensor x, Tensor weight)
+    {
+        if (sum.device_type == TorchSharp.DeviceType.CPU)
+        {
+            using var product = Linear(x, weight);
+            sum.add_(product);
+            return;
+        }
+
+        using var transposed = weight.t();
+        sum.addmm_(x, transposed, beta: 1, alpha: 1);
+    }
+
     /// <summary>Fused attention of the CPU.</summary>
     /// <param name="q">[batch, heads, queries, dim]</param>
     /// <param name="k">[batch, heads, keys, dim], stride 0 allowed in the head dimension</param>
@@ -65,4 +93,29 @@ internal static class Aten
     /// <summary>Fused attention of the CPU with an additive mask [queries, keys].</summary>
     public static (Tensor Output, Tensor LogSumExp) FlashCpu(Tensor q, Tensor k, Tensor v, Tensor mask, double scale) =>
         ((Tensor, Tensor))Unit.Value.invoke("flash_cpu_masked", q, k, v, mask, scale);
+
+    /// <summary>FlashAttention 2 on a GPU of compute capability 8 or above; bfloat16 or float16.</summary>
+    /// <param name="q">[1, queries, heads, dim], any strides but the last's</param>
+    /// <param name="k">[1, keys, kv_heads, dim]</param>
+    /// <param name="v">like <paramref name="k"/></param>
+    /// <param name="left">query i sees keys from <c>i + keys - queries - left</c> on; -1 for all</param>
+    /// <param name="right">and up to <c>i + keys - queries + right</c>; -1 for all</param>
+    /// <param name="scale">factor of the scores</param>
+    /// <returns>output [1, queries, heads, dim] and log-sum-exp [1, heads, queries] in float32</returns>
+    public static (Tensor Output, Tensor LogSumExp) FlashCuda(Tensor q, Tensor k, Tensor v, int left, int right, double scale) =>
+        ((Tensor, Tensor))Unit.Value.invoke("flash_cuda", q, k, v, left, right, scale);
+
+    /// <summary>cuDNN's attention, the fastest on Hopper; it prepares a plan for every new shape, which takes some 40 ms.</summary>
+    /// <param name="q">[batch, heads, queries, dim]</param>
+    /// <param name="k">[batch, heads, keys, dim], stride 0 allowed in the head dimension</param>
+    /// <param name="v">like <paramref name="k"/></param>
+    /// <param name="causal">query i sees keys 0..i (aligned at the start)</param>
+    /// <param name="scale">factor of the scores</param>
+    /// <returns>output [batch, heads, queries, dim] and log-sum-exp [batch, heads, queries, 1] in float32</returns>
+    public static (Tensor Output, Tensor LogSumExp) CuDnn(Tensor q, Tensor k, Tensor v, bool causal, double scale) =>
+        ((Tensor, Tensor))Unit.Value.invoke("cudnn", q, k, v, causal, scale);
+
+    /// <summary>The batched product in float32, whatever the type of the factors; on the GPU it is summed in float32 and never rounded to theirs.</summary>
+    public static Tensor ProductFloat(Tensor a, Tensor b) =>
+        a.dtype == ScalarType.Float32 || a.device_type == TorchSharp.DeviceType.CPU ? bmm(a, b).to(ScalarType.Float32) : (Tensor)Unit.Value.invoke("product_float", a, b);
 }

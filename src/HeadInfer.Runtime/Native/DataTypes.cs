@@ -29,6 +29,14 @@ internal static class DataTypes
         _ => 1,
     };
 
+    /// <summary>The type that an option names.</summary>
+    public static ScalarType Of(ComputeType type) => type switch
+    {
+        ComputeType.BFloat16 => ScalarType.BFloat16,
+        ComputeType.Float16 => ScalarType.Float16,
+        _ => ScalarType.Float32,
+    };
+
     /// <summary>Whether weights may have this type.</summary>
     public static bool IsWeightType(ScalarType type) => type is ScalarType.Float32 or ScalarType.Float16 or ScalarType.BFloat16;
 }

@@ -16,11 +16,19 @@ internal static class LibTorch
     private const string WeakVersion = "GLIBCXX_3.4.32";
 
     private static readonly Lazy<string> Loaded = new(Load, LazyThreadSafetyMode.ExecutionAndPublication);
+    private static readonly Lazy<nint> DataFunction = new(() => NativeLibrary.GetExport(NativeLibrary.Load("LibTorchSharp", typeof(torch).Assembly, null), "THSTensor_data"));
 
     /// <summary>Loads the libraries if they are not loaded yet.</summary>
     /// <returns>One line that says what was loaded, and how.</returns>
     /// <exception cref="NativeLibraryException">They are missing or do not load.</exception>
     public static string EnsureLoaded() => Loaded.Value;
+
+    /// <summary>Folders in which libraries that belong to libtorch may lie.</summary>
+    public static IEnumerable<string> Folders =>
+        new[] { Environment.GetEnvironmentVariable(FolderVariable), FolderOf("libtorch_cpu.so"), AppContext.BaseDirectory }.OfType<string>().Where(f => f.Length > 0).Distinct();
+
+    /// <summary>The address of a tensor's data; TorchSharp's own ways to it are for CPU tensors and for C#'s types.</summary>
+    public static unsafe nint DataPointer(nint tensor) => ((delegate* unmanaged<nint, nint>)DataFunction.Value)(tensor);
 
     private static string Load()
     {

@@ -20,6 +20,9 @@ internal static unsafe class TensorMemory
         return (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(tensor.bytes));
     }
 
+    /// <summary>The address of a tensor's first element, on whatever device and whatever its strides; valid as long as the tensor is.</summary>
+    public static nint Pointer(Tensor tensor) => LibTorch.DataPointer(tensor.Handle);
+
     /// <summary>Copies bytes into a contiguous CPU tensor of exactly that size.</summary>
     public static void Write(Tensor tensor, byte* source, long bytes) =>
         Buffer.MemoryCopy(source, Address(tensor), tensor.NumberOfElements * tensor.ElementSize, bytes);

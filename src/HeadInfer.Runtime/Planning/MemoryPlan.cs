@@ -3,28 +3,44 @@ using System.Text;
 
 namespace HeadInfer.Runtime;
 
+/// <summary>What a model takes on the GPU. None of it grows with the context.</summary>
+/// <param name="Budget">What everything may take together.</param>
+/// <param name="Libraries">CUDA's context, cuBLAS and cuDNN.</param>
+/// <param name="Weights">Weights.</param>
+/// <param name="Activations">Activations of a segment and of a chunk.</param>
+/// <param name="KvBuffers">Tile ring, and the new rows of two layers on their way to host memory.</param>
+/// <param name="Resident">What is left for resident heads: none are needed, each spares the link its rows.</param>
+public sealed record GpuPlan(ByteSize Budget, ByteSize Libraries, ByteSize Weights, ByteSize Activations, ByteSize KvBuffers, ByteSize Resident)
+{
+    /// <summary>Everything but resident heads.</summary>
+    public ByteSize Fixed => Libraries + Weights + Activations + KvBuffers;
+}
+
 /// <summary>What a model takes, where, and how long a context fits. Prints itself.</summary>
 public sealed record MemoryPlan
 {
-    /// <summary>Host memory that everything may take together.</summary>
+    /// <summary>Host memory that everything there may take together.</summary>
     public required ByteSize HostBudget { get; init; }
 
-    /// <summary>Weights, in the type they are computed in.</summary>
+    /// <summary>The GPU's part; null on the CPU.</summary>
+    public GpuPlan? Gpu { get; init; }
+
+    /// <summary>Weights, in the type they are computed in; on the GPU if there is one.</summary>
     public required ByteSize Weights { get; init; }
 
-    /// <summary>Activations of a segment and the tile ring; does not grow with the context.</summary>
+    /// <summary>Activations of a segment and the tile ring, where the model computes; does not grow with the context.</summary>
     public required ByteSize Workspace { get; init; }
 
-    /// <summary>The process itself: .NET and libtorch.</summary>
+    /// <summary>The process itself in host memory: .NET and libtorch, and CUDA with a GPU.</summary>
     public required ByteSize Process { get; init; }
 
     /// <summary>Host memory of the KV cache for one token.</summary>
     public required ByteSize KvPerToken { get; init; }
 
-    /// <summary>Memory of the resident heads' copies for one token, growing room counted in; on the CPU it is host memory.</summary>
+    /// <summary>Memory of the copies of heads that are resident by <see cref="HeadInferOptions.Placement"/>, for one token, where the model computes.</summary>
     public required ByteSize ResidentPerToken { get; init; }
 
-    /// <summary>KV heads, over all layers, by where they are attended.</summary>
+    /// <summary>KV heads, over all layers, by where they are attended; with a GPU and no placement given, at <see cref="LongestContext"/>.</summary>
     public required IReadOnlyDictionary<HeadPlacement, int> Heads { get; init; }
 
     /// <summary>Tokens a session may hold, prompt and answer together.</summary>
@@ -36,7 +52,7 @@ public sealed record MemoryPlan
     /// <summary>Tokens of a page.</summary>
     public required int PageTokens { get; init; }
 
-    /// <summary>Tokens of a tile.</summary>
+    /// <summary>Tokens of a tile of a whole head group.</summary>
     public required int TileTokens { get; init; }
 
     /// <summary>KV heads of a group at most.</summary>
@@ -52,13 +68,18 @@ public sealed record MemoryPlan
     public required string ElementType { get; init; }
 
     /// <summary>Host memory left for KV caches.</summary>
-    public ByteSize KvBudget => HostBudget - Weights - Workspace - Process;
+    public ByteSize KvBudget => Gpu is null ? HostBudget - Weights - Workspace - Process : HostBudget - Process;
 
-    /// <summary>The part of <see cref="KvBudget"/> that pages may take; resident copies take the rest.</summary>
-    internal ByteSize PageBudget => new((long)(KvBudget.Bytes * ((double)KvPerToken.Bytes / (KvPerToken + ResidentPerToken).Bytes)));
+    /// <summary>The part of <see cref="KvBudget"/> that pages may take; on the CPU resident copies take the rest.</summary>
+    internal ByteSize PageBudget => new((long)(KvBudget.Bytes * ((double)KvPerToken.Bytes / HostPerToken.Bytes)));
 
-    /// <summary>Host memory of a context of so many tokens, resident copies counted in.</summary>
-    public ByteSize KvFor(int tokens) => (KvPerToken + ResidentPerToken) * ((tokens + PageTokens - 1L) / PageTokens * PageTokens);
+    /// <summary>What resident copies may take.</summary>
+    internal ByteSize ResidentBudget => Gpu is null ? KvBudget - PageBudget : Gpu.Resident;
+
+    private ByteSize HostPerToken => Gpu is null ? KvPerToken + ResidentPerToken : KvPerToken;
+
+    /// <summary>Host memory of a context of so many tokens, on the CPU with its resident copies.</summary>
+    public ByteSize KvFor(int tokens) => HostPerToken * ((tokens + PageTokens - 1L) / PageTokens * PageTokens);
 
     /// <summary>Refuses a context that is longer than the model or the memory allows.</summary>
     /// <param name="tokens">prompt and answer together</param>
@@ -86,13 +107,27 @@ public sealed record MemoryPlan
         void Line(string what, FormattableString value) =>
             text.Append(CultureInfo.InvariantCulture, $"{what,-18}").AppendLine(value.ToString(CultureInfo.InvariantCulture));
 
-        Line("host memory", $"{HostBudget}");
-        Line("  weights", $"{Weights} ({ElementType})");
-        Line("  workspace", $"{Workspace} (segment {SegmentTokens:N0}, chunk {ChunkTokens:N0}, tile {TileTokens:N0} tokens of {HeadGroupSize} heads)");
+        if (Gpu is not null)
+        {
+            Line("GPU memory", $"{Gpu.Budget}");
+            Line("  weights", $"{Gpu.Weights} ({ElementType})");
+            Line("  libraries", $"{Gpu.Libraries}");
+            Line("  activations", $"{Gpu.Activations} (segment {SegmentTokens:N0}, chunk {ChunkTokens:N0} tokens)");
+            Line("  KV buffers", $"{Gpu.KvBuffers} (tile {TileTokens:N0} tokens of {HeadGroupSize} heads, and new rows)");
+            Line("  resident heads", $"{Gpu.Resident} left");
+            Line("host memory", $"{HostBudget}");
+        }
+        else
+        {
+            Line("host memory", $"{HostBudget}");
+            Line("  weights", $"{Weights} ({ElementType})");
+            Line("  workspace", $"{Workspace} (segment {SegmentTokens:N0}, chunk {ChunkTokens:N0}, tile {TileTokens:N0} tokens of {HeadGroupSize} heads)");
+        }
+
         Line("  process", $"{Process}");
         Line("  KV cache", $"{KvBudget} left, {KvPerToken} a token in pages of {PageTokens:N0}");
         Line("KV heads", $"{string.Join(", ", Heads.OrderBy(h => h.Key).Select(h => $"{h.Value} {h.Key.ToString().ToLowerInvariant()}"))}");
-        Line("longest context", $"{LongestContext:N0} tokens (model: {MaxContextTokens:N0})");
+        Line("longest context", $"{LongestContext:N0} tokens, {KvFor(LongestContext)} of KV cache (model: {MaxContextTokens:N0})");
         return text.ToString().TrimEnd();
     }
 }

@@ -10,14 +10,15 @@ namespace HeadInfer.Runtime.Planning;
 /// <summary>Plans memory: a pure function of model, options and budget.</summary>
 internal static class MemoryPlanner
 {
-    /// <summary>Slots of the tile ring: one computes while the next is filled.</summary>
-    public const int TileSlots = 2;
+    private const int MaxSegment = 8192, MaxGpuSegment = 65_536, MinSegment = 256;
+    private const int Page = 256, Tile = 2048, Chunk = 256, GpuChunk = 2048;
 
-    private static readonly ByteSize ProcessSize = ByteSize.FromMiB(200);
+    private static readonly ByteSize ProcessSize = ByteSize.FromMiB(200), CudaProcessSize = ByteSize.FromGiB(2);
     private static readonly (ByteSize Least, ByteSize Most) WorkspaceGoal = (ByteSize.FromMiB(48), ByteSize.FromGiB(1));
 
-    private const int MaxSegment = 8192;
-    private const int MinSegment = 256;
+    // What CUDA's context, cuBLAS and cuDNN took on a Hopper GPU, and room for what libtorch's allocator rounds up.
+    private static readonly ByteSize GpuLibraries = ByteSize.FromGiB(1.1), GpuMargin = ByteSize.FromMiB(256);
+    private static readonly ByteSize GpuTile = ByteSize.FromMiB(64);
 
     /// <param name="config">the model</param>
     /// <param name="weightElements">elements of its weights</param>
@@ -27,79 +28,141 @@ internal static class MemoryPlanner
     /// <exception cref="MemoryBudgetException">Weights and workspace alone do not fit.</exception>
     public static MemoryPlan Plan(ModelConfig config, long weightElements, ScalarType type, HeadInferOptions options, MemoryBudget budget)
     {
-        var groupSize = Math.Min(options.HeadGroupSize ?? config.KvHeads, config.KvHeads);
-        var tile = options.TileTokens ?? 2048;
-        var chunk = options.ChunkTokens ?? 256;
-        var page = options.PageTokens ?? 256;
+        var onGpu = budget.Gpu is not null;
         var weights = new ByteSize(weightElements * DataTypes.Size(type));
+        var page = options.PageTokens ?? Page;
+        var group = Math.Min(options.HeadGroupSize ?? config.KvHeads, config.KvHeads);
+        var sizes = new Sizes(config, type, onGpu, group, options.TileTokens ?? (onGpu ? GpuTileTokens(config, type, group, page) : Tile), options.ChunkTokens ?? (onGpu ? GpuChunk : Chunk));
 
-        // Half of the weights at most, so that the workspace never dominates; a segment is a power of two.
-        var goal = Math.Clamp(weights.Bytes / 2, WorkspaceGoal.Least.Bytes, WorkspaceGoal.Most.Bytes);
-        var segment = options.SegmentTokens ?? MaxSegment;
-        while (options.SegmentTokens is null && segment > MinSegment && Workspace(config, type, segment, chunk, tile, groupSize).Bytes > goal)
+        // So that the workspace never dominates; a segment is a power of two. Longer ones stream the history less often,
+        // and from a few thousand tokens on it streams faster than it is attended.
+        var goal = onGpu ? budget.Gpu!.Value.Bytes / 16 : Math.Clamp(weights.Bytes / 2, WorkspaceGoal.Least.Bytes, WorkspaceGoal.Most.Bytes);
+        var segment = options.SegmentTokens ?? (onGpu ? MaxGpuSegment : MaxSegment);
+        while (options.SegmentTokens is null && segment > MinSegment && (sizes.Activations(segment) + sizes.KvBuffers(segment)).Bytes > goal)
         {
             segment /= 2;
         }
 
+        var gpu = onGpu ? PlanGpu(budget.Gpu!.Value, weights, sizes, segment, options) : null;
         var kv = new ByteSize(config.KvElementsPerToken * DataTypes.Size(type));
         var heads = Placements(config, options);
-
-        // A resident copy grows by doubling, the old one kept until the new one is filled.
-        var resident = kv.Bytes * 3 * heads.GetValueOrDefault(HeadPlacement.Resident) / ((long)config.Layers * config.KvHeads);
         var plan = new MemoryPlan
         {
             HostBudget = budget.Host,
+            Gpu = gpu,
             Weights = weights,
-            Workspace = Workspace(config, type, segment, chunk, tile, groupSize),
-            Process = ProcessSize,
+            Workspace = sizes.Activations(segment) + sizes.KvBuffers(segment),
+            Process = onGpu ? CudaProcessSize : ProcessSize,
             KvPerToken = kv,
-            ResidentPerToken = new ByteSize(resident),
+            ResidentPerToken = new ByteSize(kv.Bytes * heads.GetValueOrDefault(HeadPlacement.Resident) / ((long)config.Layers * config.KvHeads)),
             Heads = heads,
             MaxContextTokens = options.MaxContextTokens ?? config.MaxPositions,
             LongestContext = 0,
             PageTokens = page,
-            TileTokens = tile,
-            HeadGroupSize = groupSize,
+            TileTokens = sizes.Tile,
+            HeadGroupSize = group,
             SegmentTokens = segment,
-            ChunkTokens = chunk,
+            ChunkTokens = sizes.Chunk,
             ElementType = type.ToString(),
         };
-        var pages = plan.KvBudget.Bytes / ((kv.Bytes + resident) * page);
-        return pages >= 1
-            ? plan with { LongestContext = (int)Math.Min(pages * page, plan.MaxContextTokens) }
-            : throw new MemoryBudgetException(string.Create(CultureInfo.InvariantCulture,
-                $"The model does not fit: weights {plan.Weights} ({type}), workspace {plan.Workspace} and process {plan.Process} leave no room for a KV cache in {plan.HostBudget}. Raise HeadInferOptions.HostMemory, lower SegmentTokens, or take a smaller model."));
+        var longest = Longest(plan);
+        return options.Placement is null && onGpu ? plan with { LongestContext = longest, Heads = GpuHeads(config, plan, longest) } : plan with { LongestContext = longest };
     }
 
-    /// <summary>The placement of every head, as the options say or the device prefers.</summary>
-    public static Func<HeadKey, HeadPlacement> Placement(HeadInferOptions options) => options.Placement ?? (_ => HeadPlacement.Host);
-
     /// <summary>The attention layout that a plan stands for.</summary>
-    public static AttentionLayout Layout(ModelConfig config, HeadInferOptions options, MemoryPlan plan) => new(
-        config.KvHeads,
-        config.Heads / config.KvHeads,
-        config.HeadDim,
-        config.Windows,
-        [.. Enumerable.Range(0, config.Layers).Select(layer => AttentionLayout.Group(layer, config.KvHeads, plan.HeadGroupSize, Placement(options)))]);
+    public static AttentionLayout Layout(ModelConfig config, HeadInferOptions options, MemoryPlan plan) => new(config.KvHeads, config.Heads / config.KvHeads, config.HeadDim, config.Windows, plan.TileTokens)
+    {
+        Placement = options.Placement ?? (plan.Gpu is null ? _ => HeadPlacement.Host : null),
+        GroupSize = plan.Gpu is null ? plan.HeadGroupSize : options.HeadGroupSize,
+    };
+
+    private static GpuPlan PlanGpu(ByteSize budget, ByteSize weights, Sizes sizes, int segment, HeadInferOptions options)
+    {
+        var plan = new GpuPlan(budget, GpuLibraries, weights, sizes.Activations(segment), sizes.KvBuffers(segment), ByteSize.Zero);
+        var left = budget - plan.Fixed - GpuMargin;
+        if (left < ByteSize.Zero)
+        {
+            throw new MemoryBudgetException(string.Create(CultureInfo.InvariantCulture,
+                $"The model does not fit the GPU: weights {weights}, libraries {plan.Libraries}, activations {plan.Activations} (segment {segment:N0}, chunk {sizes.Chunk:N0} tokens) and KV buffers {plan.KvBuffers} (tile {sizes.Tile:N0} tokens) need {plan.Fixed + GpuMargin} of {budget}. Raise HeadInferOptions.GpuMemory, lower SegmentTokens, ChunkTokens or TileTokens, or take a smaller model."));
+        }
+
+        if (options.ResidentMemory is { } resident && resident > left)
+        {
+            throw new MemoryBudgetException($"HeadInferOptions.ResidentMemory asks for {resident} of the GPU; {left} of {budget} are left beside weights and workspace. Lower it, or raise GpuMemory.");
+        }
+
+        return plan with { Resident = options.ResidentMemory ?? left };
+    }
+
+    private static int Longest(MemoryPlan plan)
+    {
+        var pages = Math.Max(0, plan.KvBudget.Bytes) / (plan.KvFor(plan.PageTokens).Bytes);
+        if (plan.Gpu is not null && plan.ResidentPerToken > ByteSize.Zero)
+        {
+            pages = Math.Min(pages, plan.Gpu.Resident.Bytes / (plan.ResidentPerToken.Bytes * plan.PageTokens));
+        }
+
+        if (pages >= 1)
+        {
+            return (int)Math.Min(pages * plan.PageTokens, plan.MaxContextTokens);
+        }
+
+        throw new MemoryBudgetException(plan.Gpu is null
+            ? $"The model does not fit: weights {plan.Weights} ({plan.ElementType}), workspace {plan.Workspace} and process {plan.Process} leave no room for a KV cache in {plan.HostBudget}. Raise HeadInferOptions.HostMemory, lower SegmentTokens, or take a smaller model."
+            : $"There is no room for a KV cache: {plan.HostBudget} of host memory less {plan.Process} for the process, and {plan.Gpu.Resident} of the GPU for resident heads. Raise HeadInferOptions.HostMemory, or place fewer heads as resident.");
+    }
+
+    // A tile of 64 MiB whatever the heads, in whole pages.
+    private static int GpuTileTokens(ModelConfig config, ScalarType type, int group, int page)
+    {
+        var tokens = GpuTile.Bytes / (2L * group * config.HeadDim * DataTypes.Size(type));
+        return (int)Math.Max(page, tokens / page * page);
+    }
 
     private static Dictionary<HeadPlacement, int> Placements(ModelConfig config, HeadInferOptions options)
     {
-        var placement = Placement(options);
+        var placement = options.Placement ?? (_ => HeadPlacement.Host);
         return Enumerable.Range(0, config.Layers)
             .SelectMany(layer => Enumerable.Range(0, config.KvHeads), (layer, head) => placement(new HeadKey(layer, head)))
             .CountBy(p => p)
             .ToDictionary();
     }
 
-    private static ByteSize Workspace(ModelConfig config, ScalarType type, int segment, int chunk, int tile, int groupSize)
+    private static Dictionary<HeadPlacement, int> GpuHeads(ModelConfig config, MemoryPlan plan, int longest)
     {
-        long element = DataTypes.Size(type), heads = config.Heads * config.HeadDim, kv = 2L * config.KvHeads * config.HeadDim;
-        var group = (long)groupSize * (config.Heads / config.KvHeads) * config.HeadDim;
-        var perToken = ((config.HiddenSize + heads + kv + (2 * config.Rope.RotaryDim)) * element) // residual stream, heads, angles
-            + (group * (element + 12)); // one group's part, its merge in float32
-        var width = Math.Max(config.IntermediateSize, config.ExpertIntermediateSize);
-        var perChunkToken = ((3 * config.HiddenSize) + heads + kv + (3L * width)) * element;
-        var ring = TileSlots * groupSize * 2L * tile * config.HeadDim * element;
-        return new ByteSize((perToken * segment) + (perChunkToken * Math.Min(chunk, segment)) + ring + (config.VocabularySize * 4L));
+        var all = config.Layers * config.KvHeads;
+        var affordable = plan.Gpu!.Resident.Bytes / (plan.KvPerToken.Bytes / all * longest);
+        var resident = (int)Math.Min(affordable, config.Windows.Count(w => w is null) * (long)config.KvHeads);
+        return new Dictionary<HeadPlacement, int> { [HeadPlacement.Resident] = resident, [HeadPlacement.Streamed] = all - resident }
+            .Where(p => p.Value > 0).ToDictionary();
+    }
+
+    /// <summary>What a segment takes where the model computes.</summary>
+    private readonly record struct Sizes(ModelConfig Config, ScalarType Type, bool OnGpu, int Group, int Tile, int Chunk)
+    {
+        private long Element => DataTypes.Size(Type);
+
+        /// <summary>Activations of a segment and of a chunk.</summary>
+        public ByteSize Activations(int segment)
+        {
+            long heads = Config.Heads * Config.HeadDim, kv = 2L * Config.KvHeads * Config.HeadDim;
+            var group = (long)Group * (Config.Heads / Config.KvHeads) * Config.HeadDim;
+            var perToken = OnGpu
+                ? ((Config.HiddenSize + heads) * Element) + (Config.Rope.RotaryDim * 4L) // residual stream, queries, angles
+                    + (group * (Element + 1)) // a part's output; with several parts the groups are smaller, and their sum is float32
+                : ((Config.HiddenSize + heads + kv + (2 * Config.Rope.RotaryDim)) * Element)
+                    + (group * (Element + 12)); // one group's part, its merge in float32
+            long width = Math.Max(Config.IntermediateSize, Config.ExpertIntermediateSize);
+            var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv, 3 * width) : (3 * Config.HiddenSize) + heads + kv + (3 * width)) * Element;
+            var scores = OnGpu && (Config.AttentionSoftCap is not null || Type == ScalarType.Float32) ? ExplicitAttention.MaxScores * 12 : 0;
+            return new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + (Config.VocabularySize * 4L));
+        }
+
+        /// <summary>The tile ring, and rows on their way to host memory.</summary>
+        public ByteSize KvBuffers(int segment)
+        {
+            var ring = AttentionWorkspace.SlotsFor(OnGpu) * Group * 2L * Tile * Config.HeadDim * Element;
+            return new ByteSize(ring) + (OnGpu ? RowStaging.SizeFor(new PageShape(Config.KvHeads, 1, Config.HeadDim, Type), segment) : ByteSize.Zero);
+        }
     }
 }

@@ -1,7 +1,10 @@
 using System.Runtime.InteropServices;
 using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
 using HeadInfer.Runtime.Native;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Sessions;
@@ -76,6 +79,27 @@ internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttenti
         {
             last?.Dispose();
         }
+    }
+
+    /// <summary>Appends tokens without computing them: their keys and values are random, from a normal distribution.</summary>
+    public void Fill(int tokens, ModelConfig config)
+    {
+        var tiled = (TiledAttention)attention;
+        attention.Reserve(tokens);
+        foreach (var segment in new TokenRange(0, tokens).Split(segmentTokens))
+        {
+            for (var layer = 0; layer < config.Layers; layer++)
+            {
+                using var scope = NewDisposeScope();
+                var rows = attention.Stages ? attention.Stage(segment.Count) : empty(config.KvHeads, 2, segment.Count, config.HeadDim);
+                tiled.Keep(layer, rows.normal_());
+            }
+
+            attention.Advance(segment.Count);
+        }
+
+        _tokens.AddRange(new int[tokens]);
+        _retained = [];
     }
 
     /// <summary>Forgets the tokens from <paramref name="length"/> on.</summary>

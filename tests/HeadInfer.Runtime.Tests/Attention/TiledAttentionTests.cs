@@ -6,8 +6,15 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Tests.Attention;
 
 /// <summary>However a sequence is cut, placed and merged, attention is what its definition says.</summary>
-public sealed class TiledAttentionTests : NativeTest
+public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(device)
 {
+    // Against float64: what float32 arithmetic loses, and what rounding keys, weights and outputs to bfloat16 does.
+    private const double FloatTolerance = 2e-5, HalfTolerance = 4e-2;
+
+    public sealed class OnCpu() : TiledAttentionTests(ComputeDevice.Cpu);
+
+    public sealed class OnCuda() : TiledAttentionTests(ComputeDevice.Cuda);
+
     [Theory]
     [InlineData(null, null)]
     [InlineData(9, null)]
@@ -15,76 +22,136 @@ public sealed class TiledAttentionTests : NativeTest
     [InlineData(33, 3.0)]
     public void Random_cuts_equal_dense_attention(int? window, double? softCap)
     {
+        // With a GPU 2,000 cases in all, half of them in bfloat16.
         var random = new Random(HashCode.Combine(7, window ?? 0, (int)(softCap ?? 0)));
-        for (var run = 0; run < 40; run++)
+        for (var run = 0; run < (Gpu is null ? 40 : 500); run++)
         {
-            var (kvHeads, shared, dim) = (random.Next(1, 5), random.Next(1, 4), 4 * random.Next(1, 20));
-            var scale = 1 / Math.Sqrt(dim);
-            var (tile, page) = (random.Next(1, 40), random.Next(1, 20));
-            using var pool = new PagePool(new PageShape(kvHeads, page, dim, ScalarType.Float32), new ByteSize(random.Next(1, 1 << 16)), ByteSize.FromMiB(64));
-            using var ring = new TileRing(2, kvHeads, tile, dim, ScalarType.Float32, CPU);
-            var groups = AttentionLayout.Group(0, kvHeads, random.Next(1, kvHeads + 1), _ => (HeadPlacement)random.Next(3));
-            var layout = new AttentionLayout(kvHeads, shared, dim, [window], [groups]);
-            using var attention = new TiledAttention(layout, new AttentionKernel(scale, softCap), new HostAttention(scale, softCap), pool, ring, CPU);
-            CompareInSteps(random, attention, kvHeads, shared, dim, scale, window, softCap);
+            var type = Gpu is not null && run % 2 == 1 ? ScalarType.BFloat16 : ScalarType.Float32;
+            var (kvHeads, shared, dim) = (random.Next(1, 5), random.Next(1, 4), (type == ScalarType.Float32 ? 4 : 8) * random.Next(1, 20));
+            var placements = Enumerable.Range(0, kvHeads).Select(_ => (HeadPlacement)random.Next(Gpu is null ? 3 : 2)).ToArray();
+            var layout = new AttentionLayout(kvHeads, shared, dim, [window], random.Next(1, 40))
+            {
+                Placement = random.Next(4) == 0 && Gpu is not null ? null : head => placements[head.Head],
+                GroupSize = random.Next(4) == 0 ? null : random.Next(1, kvHeads + 1),
+            };
+            using var attended = new AttentionCase(layout, type, Gpu, random.Next(1, 20), new ByteSize(random.Next(1, 1 << 16)), softCap);
+            CompareInSteps(random, attended, type, window, softCap);
         }
     }
 
     [Fact]
     public void Parts_merge_whatever_their_magnitude()
     {
-        // Scores of the second part are far above those of the first, then far below.
+        // Scores of the second part are far above those of the first, then far below; the third part matters as much as the winner.
         foreach (var (first, second) in ((float, float)[])[(-200f, 200f), (200f, -200f), (0f, 0f)])
         {
-            using var merge = new AttentionMerge([1, 1, 1, 2]);
-            merge.Add(0, tensor([1f, 2f]).view(1, 1, 1, 2), tensor(first).view(1, 1, 1));
-            merge.Add(0, tensor([3f, 4f]).view(1, 1, 1, 2), tensor(second).view(1, 1, 1));
-            var expected = first > second ? [1f, 2f] : first < second ? [3f, 4f] : new[] { 2f, 3f };
-            Assert.Equal(expected, merge.Output.data<float>().ToArray());
+            using var merge = new AttentionMerge([1, 1, 1, 4]);
+            Tensor Part(float value) => tensor([value, value + 1, 0, 0], device: TorchDevice).view(1, 1, 1, 4);
+            Tensor Weight(float value) => tensor([value], device: TorchDevice).view(1, 1, 1);
+            merge.Add(0, Part(1), Weight(first));
+            merge.Add(0, Part(3), Weight(second));
+            merge.Add(0, Part(5), Weight(Math.Max(first, second)));
+            var expected = first > second ? [3f, 4f, 0, 0] : first < second ? [4f, 5f, 0, 0] : new[] { 3f, 4f, 0, 0 };
+            var whole = empty([1, 1, 1, 4], ScalarType.Float32, TorchDevice);
+            merge.WriteTo(whole);
+            Assert.All(whole.cpu().data<float>().ToArray().Zip(expected), pair => Assert.Equal(pair.Second, pair.First, 1e-5f));
         }
     }
 
     [Fact]
     public void Work_is_counted_to_the_last_operation()
     {
-        using var pool = new PagePool(new PageShape(2, 4, 8, ScalarType.Float32), new ByteSize(1), ByteSize.FromMiB(1));
-        using var ring = new TileRing(2, 2, 5, 8, ScalarType.Float32, CPU);
-        var layout = new AttentionLayout(2, 3, 8, [6], [AttentionLayout.Group(0, 2, 1, _ => HeadPlacement.Streamed)]);
-        using var attention = new TiledAttention(layout, new AttentionKernel(1, null), new HostAttention(1, null), pool, ring, CPU);
+        var layout = new AttentionLayout(2, 3, 8, [6], 5) { Placement = _ => HeadPlacement.Streamed, GroupSize = 1 };
+        using var attended = new AttentionCase(layout, ScalarType.Float32, Gpu, page: 4, new ByteSize(1));
         var work = new WorkMeter(1, null, CancellationToken.None);
         foreach (var count in (int[])[7, 1, 9])
         {
-            attention.Reserve(count);
-            attention.Attend(0, randn(count, 6, 8), randn(count, 2, 8), randn(count, 2, 8), empty(count, 6, 8), work);
-            attention.Advance(count);
+            attended.Attention.Reserve(count);
+            attended.Attend(Random(count, 6, 8), Random(count, 2, 8), Random(count, 2, 8), work);
+            attended.Attention.Advance(count);
         }
 
         var pairs = Enumerable.Range(0, 17).Sum(i => Math.Min(i + 1, 6));
         Assert.Equal(4.0 * 8 * 6 * pairs, work.Done);
     }
 
-    private static void CompareInSteps(Random random, TiledAttention attention, int kvHeads, int shared, int dim, double scale, int? window, double? softCap)
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Both_fused_kernels_equal_dense_attention(bool cuDnn)
     {
-        List<Tensor> allKeys = [], allValues = [];
-        for (var step = 0; step < 5; step++)
+        Assert.SkipWhen(Gpu is null, "fused kernels of the GPU");
+        var layout = new AttentionLayout(2, 4, 128, [null], 512) { Placement = _ => HeadPlacement.Streamed };
+        var kernel = new CudaAttention(1 / Math.Sqrt(128), cuDnn, cuDnnPairs: 1);
+        using var attended = new AttentionCase(layout, ScalarType.BFloat16, Gpu, 64, ByteSize.FromMiB(1), kernel: kernel);
+        CompareInSteps(new Random(11), attended, ScalarType.BFloat16, null, null, counts: [700, 512, 1, 300, 1]);
+    }
+
+    [Fact]
+    public void Nothing_is_read_while_it_is_still_written()
+    {
+        // Large enough that copies take long beside what is computed meanwhile. Without waits the same case must fail, or it shows nothing.
+        Assert.SkipWhen(Gpu is null, "copies run beside the computation on a GPU only");
+        var (with, without) = (WorstOfLargeCase(ignoreWaits: false), Enumerable.Range(0, 3).Max(_ => WorstOfLargeCase(ignoreWaits: true)));
+        Assert.True(with < HalfTolerance, $"off by {with}");
+        Assert.True(without > HalfTolerance, $"without waits off by {without} only: the case shows nothing");
+    }
+
+    private double WorstOfLargeCase(bool ignoreWaits)
+    {
+        using var scope = NewDisposeScope();
+        const int kvHeads = 4, shared = 2, dim = 128, tokens = 16_384;
+        var layout = new AttentionLayout(kvHeads, shared, dim, [null], 2048) { Placement = _ => HeadPlacement.Streamed, GroupSize = 2 };
+        using var attended = new AttentionCase(layout, ScalarType.BFloat16, Gpu, 256, ByteSize.FromMiB(64), ignoreWaits: ignoreWaits);
+        var (keys, values) = (Random(tokens, kvHeads, dim).to(ScalarType.BFloat16), Random(tokens, kvHeads, dim).to(ScalarType.BFloat16));
+        var worst = 0.0;
+        for (var at = 0; at < tokens; at += 2048)
         {
-            var count = random.Next(2) == 0 ? 1 : random.Next(1, 60);
-            var (q, k, v) = (randn(count, kvHeads * shared, dim) * 3, randn(count, kvHeads, dim), randn(count, kvHeads, dim));
-            allKeys.Add(k);
-            allValues.Add(v);
-            var expected = DenseAttention.Attend(q, cat(allKeys), cat(allValues), scale, window, softCap);
+            var queries = Random(2048, kvHeads * shared, dim).to(ScalarType.BFloat16);
+            var last = queries[^16..].clone();
+            attended.Attention.Reserve(2048);
+            attended.Attend(queries, keys.narrow(0, at, 2048), values.narrow(0, at, 2048));
+            attended.Attention.Advance(2048);
+            var expected = DenseAttention.Attend(last, keys.narrow(0, 0, at + 2048), values.narrow(0, 0, at + 2048), attended.Scale, null, null);
+            worst = Math.Max(worst, Worst(queries[^16..], expected));
+        }
+
+        return worst;
+    }
+
+    private void CompareInSteps(Random random, AttentionCase attended, ScalarType type, int? window, double? softCap, int[]? counts = null)
+    {
+        var (layout, attention) = (attended.Layout, attended.Attention);
+        List<Tensor> allKeys = [], allValues = [];
+        for (var step = 0; step < (counts?.Length ?? 5); step++)
+        {
+            using var scope = NewDisposeScope();
+            var count = counts?[step] ?? (random.Next(2) == 0 ? 1 : random.Next(1, 60));
+            var q = (Random(count, layout.KvHeads * layout.HeadsPerKvHead, layout.HeadDim) * 3).to(type);
+            var (k, v) = (Random(count, layout.KvHeads, layout.HeadDim).to(type), Random(count, layout.KvHeads, layout.HeadDim).to(type));
+            allKeys.Add(k.MoveToOuterDisposeScope());
+            allValues.Add(v.MoveToOuterDisposeScope());
+            var expected = DenseAttention.Attend(q, cat(allKeys), cat(allValues), attended.Scale, window, softCap);
             attention.Reserve(count);
-            attention.Attend(0, q, k, v, output: q, WorkMeter.None);
-            var worst = (q.to(ScalarType.Float64) - expected).abs().max().item<double>();
-            Assert.True(worst < 2e-5, $"off by {worst} with {count} new after {attention.Length} tokens");
+            attended.Attend(q, k, v);
+            var worst = Worst(q, expected);
+            Assert.True(worst < (type == ScalarType.Float32 ? FloatTolerance : HalfTolerance), $"off by {worst} with {count} new after {attention.Length} tokens in {type}, {layout}");
             attention.Advance(count);
             if (random.Next(4) == 0)
             {
                 // Forgetting and going on must leave nothing of what was forgotten.
                 var kept = random.Next(attention.Length + 1);
                 attention.Truncate(kept);
-                (allKeys, allValues) = ([cat(allKeys).narrow(0, 0, kept)], [cat(allValues).narrow(0, 0, kept)]);
+                (allKeys, allValues) = ([cat(allKeys).narrow(0, 0, kept).MoveToOuterDisposeScope()], [cat(allValues).narrow(0, 0, kept).MoveToOuterDisposeScope()]);
             }
         }
+    }
+
+    private Tensor Random(params long[] shape) => randn(shape, ScalarType.Float32, TorchDevice);
+
+    private static double Worst(Tensor got, Tensor expected)
+    {
+        var worst = (got.to(ScalarType.Float64) - expected).abs().max().item<double>();
+        return double.IsNaN(worst) ? double.PositiveInfinity : worst;
     }
 }

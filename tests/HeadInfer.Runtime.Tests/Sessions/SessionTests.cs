@@ -2,8 +2,12 @@ using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests.Sessions;
 
-public sealed class SessionTests : NativeTest
+public abstract class SessionTests(ComputeDevice device) : NativeTest(device)
 {
+    public sealed class OnCpu() : SessionTests(ComputeDevice.Cpu);
+
+    public sealed class OnCuda() : SessionTests(ComputeDevice.Cuda);
+
     private static readonly int[] Prompt = [.. Enumerable.Range(0, 60).Select(i => (i * 37) % 320)];
 
     private static readonly HeadInferOptions Odd = new() { PageTokens = 7, TileTokens = 11, SegmentTokens = 16, ChunkTokens = 5, HeadGroupSize = 1 };
@@ -11,7 +15,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task Whole_and_in_pieces_give_the_same_tokens()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("qwen3"), Odd);
+        await using var model = await Load(Fixtures.Model("qwen3"), Odd);
         using var session = model.CreateSession();
         var whole = await Generate(session, Prompt);
         session.Truncate(0);
@@ -27,7 +31,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task A_cancelled_prefill_changes_nothing_and_what_it_computed_is_not_lost()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("qwen3"), Odd);
+        await using var model = await Load(Fixtures.Model("qwen3"), Odd);
         using var session = model.CreateSession();
         await session.PrefillAsync(Prompt[..10]);
         using var cancel = new CancellationTokenSource();
@@ -53,7 +57,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task A_prefill_cancelled_before_it_begins_does_nothing()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("qwen3"), Odd);
+        await using var model = await Load(Fixtures.Model("qwen3"), Odd);
         using var session = model.CreateSession();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => session.PrefillAsync(Prompt, cancellationToken: new CancellationToken(canceled: true)));
         Assert.Equal(0, session.Length);
@@ -63,7 +67,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task Reuse_keeps_the_common_beginning_and_gives_the_same_answer()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), Odd);
+        await using var model = await Load(Fixtures.Model("llama3"), Odd);
         using var session = model.CreateSession();
         await Generate(session, [.. Prompt, 1, 2, 3]);
         int[] other = [.. Prompt, 4, 5];
@@ -79,7 +83,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task Sessions_do_not_see_each_other()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("mistral-window"), Odd);
+        await using var model = await Load(Fixtures.Model("mistral-window"), Odd);
         int[][] prompts = [.. Enumerable.Range(1, 4).Select(n => Prompt.Select(t => (t * n) % 320).ToArray())];
         var alone = new List<int[]>();
         foreach (var prompt in prompts)
@@ -97,7 +101,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task Too_long_is_refused_before_any_work_with_numbers_and_the_knob()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"));
+        await using var model = await Load(Fixtures.Model("llama3"));
         using var session = model.CreateSession();
         var error = await Assert.ThrowsAsync<ContextLengthException>(() => session.PrefillAsync(new int[257]));
         Assert.Contains("257", error.Message, StringComparison.Ordinal);
@@ -107,8 +111,8 @@ public sealed class SessionTests : NativeTest
         Assert.Equal(0, session.Length);
 
         var plan = model.Plan;
-        var tight = new HeadInferOptions { PageTokens = 8, HostMemory = plan.Weights + plan.Workspace + plan.Process + (plan.KvPerToken * 100) };
-        await using var small = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), tight);
+        var tight = new HeadInferOptions { PageTokens = 8, HostMemory = plan.HostBudget - plan.KvBudget + (plan.KvPerToken * 100) };
+        await using var small = await Load(Fixtures.Model("llama3"), tight);
         Assert.InRange(small.Plan.LongestContext, 8, 256);
         using var limited = small.CreateSession();
         var memory = await Assert.ThrowsAsync<MemoryBudgetException>(() => limited.PrefillAsync(new int[small.Plan.LongestContext + 1]));
@@ -124,7 +128,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task Generation_ends_at_the_end_of_the_context()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), new HeadInferOptions { MaxContextTokens = 64 });
+        await using var model = await Load(Fixtures.Model("llama3"), new HeadInferOptions { MaxContextTokens = 64 });
         using var session = model.CreateSession();
         var steps = new List<GenerationStep>();
         await foreach (var step in session.GenerateAsync(Prompt, new GenerationOptions { MaxTokens = 50, StopTokens = [] }))
@@ -139,7 +143,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task Unknown_tokens_empty_prompts_and_wrong_options_are_refused()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"));
+        await using var model = await Load(Fixtures.Model("llama3"));
         using var session = model.CreateSession();
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => session.PrefillAsync([1, 320]));
         await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => session.PrefillAsync([-1]));
@@ -153,7 +157,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task A_session_does_one_thing_at_a_time_and_survives_a_caller_that_stops_listening()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"));
+        await using var model = await Load(Fixtures.Model("llama3"));
         using var session = model.CreateSession();
         await foreach (var step in session.GenerateAsync(Prompt, new GenerationOptions { StopTokens = [] }))
         {
@@ -169,7 +173,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task Disposing_in_any_order_is_fine()
     {
-        var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"));
+        var model = await Load(Fixtures.Model("llama3"));
         var (first, second) = (model.CreateSession(), model.CreateSession());
         await second.PrefillAsync(Prompt);
         first.Dispose();
@@ -185,7 +189,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task A_session_disposed_while_it_generates_says_so_and_gives_its_memory_back()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), Odd with { Placement = _ => HeadPlacement.Resident });
+        await using var model = await Load(Fixtures.Model("llama3"), Odd with { Placement = _ => HeadPlacement.Resident });
         var session = model.CreateSession();
         var steps = 0;
         await Assert.ThrowsAsync<ObjectDisposedException>(async () =>
@@ -205,7 +209,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task The_context_is_checked_again_when_a_generation_begins()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), new HeadInferOptions { MaxContextTokens = 100 });
+        await using var model = await Load(Fixtures.Model("llama3"), new HeadInferOptions { MaxContextTokens = 100 });
         using var session = model.CreateSession();
         var twice = session.GenerateAsync(Prompt, new GenerationOptions { MaxTokens = 1, StopTokens = [] });
         await foreach (var step in twice)
@@ -225,7 +229,7 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task A_stop_sequence_that_is_a_special_token_stops()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.DemoModel);
+        await using var model = await Load(Fixtures.DemoModel);
         using var session = model.CreateSession();
         var prompt = model.ChatTemplate!.Encode([new ChatTurn("user", "Hello")], model.Tokenizer);
         var steps = new List<GenerationStep>();
@@ -237,7 +241,7 @@ public sealed class SessionTests : NativeTest
         Assert.Equal(FinishReason.Stop, steps[^1].FinishReason);
         Assert.Equal(model.Tokenizer.AddedToken("<|im_end|>"), steps[^1].TokenId);
         Assert.Equal("Hello! Give me a document and ask me to find or quote something in it.", string.Concat(steps.Select(s => s.Text)));
-        await using var wordless = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"));
+        await using var wordless = await Load(Fixtures.Model("llama3"));
         using var other = wordless.CreateSession();
         Assert.Throws<ArgumentException>(() => other.GenerateAsync(Prompt, new GenerationOptions { StopSequences = ["x"] }));
     }
@@ -245,10 +249,11 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task Threads_can_be_set_again()
     {
+        Assert.SkipWhen(Device == ComputeDevice.Cuda, "threads of the CPU");
         var tokens = new List<int[]>();
         foreach (var threads in (int[])[1, 2, 3, Environment.ProcessorCount])
         {
-            await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("qwen3"), new HeadInferOptions { Threads = threads });
+            await using var model = await Load(Fixtures.Model("qwen3"), new HeadInferOptions { Threads = threads });
             using var session = model.CreateSession();
             tokens.Add(await Generate(session, Prompt));
             Assert.Equal(threads, await model.Engine.RunAsync(() => Native.HostTeam.Shared.Size));
@@ -260,9 +265,12 @@ public sealed class SessionTests : NativeTest
     [Fact]
     public async Task The_plan_prints_itself_with_every_part()
     {
-        await using var model = await HeadInferModel.LoadAsync(Fixtures.DemoModel, new HeadInferOptions { HostMemory = ByteSize.FromGiB(2) });
+        await using var model = await Load(Fixtures.DemoModel, new HeadInferOptions { HostMemory = ByteSize.FromGiB(Device == ComputeDevice.Cpu ? 2 : 4) });
         var text = model.Plan.ToString();
-        foreach (var part in (string[])["2 GiB", "weights", "49.1 MiB", "workspace", "KV cache", "9 KiB a token", "18 host", "longest context", "32,768"])
+        string[] parts = Device == ComputeDevice.Cpu
+            ? ["2 GiB", "weights", "49.1 MiB", "workspace", "KV cache", "9 KiB a token", "18 host", "longest context", "32,768"]
+            : ["GPU memory", "weights", "49.1 MiB", "libraries", "KV buffers", "KV cache", "9 KiB a token", "18 resident", "longest context", "32,768"];
+        foreach (var part in parts)
         {
             Assert.Contains(part, text, StringComparison.Ordinal);
         }

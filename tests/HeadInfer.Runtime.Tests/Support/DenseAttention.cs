@@ -22,7 +22,8 @@ internal static class DenseAttention
             scores = (scores / cap).tanh() * cap;
         }
 
-        var distance = arange(all - tokens, all).unsqueeze(1) - arange(all);
+        var positions = arange(all, device: q.device);
+        var distance = positions.narrow(0, all - tokens, tokens).unsqueeze(1) - positions;
         var hidden = distance.lt(0);
         if (window is { } w)
         {

@@ -15,11 +15,15 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
     {
     }
 
-    public void Attend(int layer, Tensor queries, Tensor keys, Tensor values, Tensor output, WorkMeter work)
+    public bool Stages => false;
+
+    public Tensor Stage(int tokens) => throw new InvalidOperationException();
+
+    public void Attend(int layer, Tensor queries, Tensor rows, Tensor output, WorkMeter work)
     {
         using var scope = NewDisposeScope();
-        _keys[layer] = Grown(_keys[layer], keys);
-        _values[layer] = Grown(_values[layer], values);
+        _keys[layer] = Grown(_keys[layer], rows.select(1, 0).transpose(0, 1));
+        _values[layer] = Grown(_values[layer], rows.select(1, 1).transpose(0, 1));
         output.copy_(DenseAttention.Attend(queries, _keys[layer]!, _values[layer]!, scale, windows[layer], softCap));
     }
 

@@ -1,3 +1,4 @@
+using HeadInfer.Reference;
 using HeadInfer.Runtime.Native;
 using TorchSharp;
 
@@ -7,24 +8,44 @@ using TorchSharp;
 namespace HeadInfer.Runtime.Tests.Support;
 
 /// <summary>A test that allocates native memory: at its end, none of it is left.</summary>
+/// <remarks>Classes that run on every device have a nested class for each; those of the GPU are skipped where there is none.</remarks>
 public abstract class NativeTest : IDisposable
 {
     private readonly long _before;
     private readonly IDisposable _inference;
     private readonly DisposeScope _scope;
 
-    protected NativeTest()
+    protected NativeTest(ComputeDevice device = ComputeDevice.Cpu)
     {
         LibTorch.EnsureLoaded();
+        Device = device;
+        if (device == ComputeDevice.Cuda)
+        {
+            Assert.SkipUnless(CudaDevice.IsAvailable(out var reason), reason);
+            Gpu = CudaDevice.Open(0);
+        }
+
         _before = torch.Tensor.TotalCount;
         _inference = torch.inference_mode();
         _scope = torch.NewDisposeScope();
     }
 
+    protected ComputeDevice Device { get; }
+
+    /// <summary>The GPU, current on the test's thread; null on the CPU.</summary>
+    private protected CudaDevice? Gpu { get; }
+
+    private protected torch.Device TorchDevice => Gpu?.Device ?? torch.CPU;
+
+    /// <summary>Loads a model on the test's device, in float32 unless the options say otherwise.</summary>
+    protected Task<HeadInferModel> Load(string folder, HeadInferOptions? options = null) =>
+        HeadInferModel.LoadAsync(folder, ModelReference.On(options ?? new HeadInferOptions(), Device));
+
     public void Dispose()
     {
         _scope.Dispose();
         _inference.Dispose();
+        Gpu?.Dispose();
         Assert.Equal(_before, torch.Tensor.TotalCount);
         GC.SuppressFinalize(this);
     }

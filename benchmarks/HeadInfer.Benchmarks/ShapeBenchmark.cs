@@ -1,0 +1,200 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
+using HeadInfer.Runtime;
+using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Planning;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Benchmarks;
+
+/// <summary>Prefill and decode of a published model's shape with random weights on a GPU, beside the machine's own rates.</summary>
+internal static class ShapeBenchmark
+{
+    private const int WarmTokens = 4096;
+
+    public static readonly IReadOnlyList<string> Known =
+        ["--shape", "--context", "--gpu-memory", "--host-memory", "--resident", "--steps", "--json", "--stream", "--segment", "--chunk", "--tile", "--group", "--page", "--attention", "--runs"];
+
+    /// <summary>Prints the plan alone; needs no GPU.</summary>
+    public static int Plan(Options options)
+    {
+        LibTorch.EnsureLoaded();
+        var config = Shapes.Config(options.Text("--shape", "llama-3-8b"));
+        var budget = new MemoryBudget(options.Size("--host-memory") ?? MemoryBudget.DetectHost(), options.Size("--gpu-memory") ?? ByteSize.FromGiB(24));
+        var plan = MemoryPlanner.Plan(config, Shapes.Elements(config), ScalarType.BFloat16, RuntimeOptions(options, config), budget);
+        Console.WriteLine(plan);
+        if (options.Count("--context") is { } context)
+        {
+            plan.EnsureFits(context);
+            Console.WriteLine($"{context.ToString("N0", CultureInfo.InvariantCulture)} tokens fit.");
+        }
+
+        return 0;
+    }
+
+    public static async Task<int> PrefillAsync(Options options)
+    {
+        var context = options.Count("--context") ?? 128 << 10;
+        using var monitor = new GpuMonitor();
+        await using var model = Create(options, out var shape);
+        var link = (CudaLink)model.Link;
+        var random = new Random(1);
+        var tokens = Enumerable.Range(0, context).Select(_ => random.Next(model.Config.VocabularySize)).ToArray();
+        using var session = model.CreateSession();
+
+        // The first prompt pays for pinning its pages and for cuDNN's plans; a second one of the same length does not.
+        var seconds = new List<double>();
+        var (times, traffic) = (default(LinkTimes), default(LinkTraffic));
+        for (var run = 0; run < (options.Count("--runs") ?? 2); run++)
+        {
+            tokens[0] = run; // another first token: nothing that was computed before can be taken again
+            session.Truncate(0);
+            await model.Engine.RunAsync(() => link.IsMeasured = true);
+            var before = link.Traffic;
+            var clock = Stopwatch.StartNew();
+            await session.PrefillAsync(tokens).ConfigureAwait(false);
+            await model.Engine.RunAsync(CudaDevice.Synchronize);
+            seconds.Add(clock.Elapsed.TotalSeconds);
+            times = await model.Engine.RunAsync(link.TakeTimes);
+            traffic = new LinkTraffic(link.Traffic.Uploaded - before.Uploaded, link.Traffic.Downloaded - before.Downloaded);
+        }
+
+        var peak = monitor.Peak;
+        var rates = await model.Engine.RunAsync(() => GpuRates.Measure(model.Config, forDecode: false));
+        var linear = Cost.Prefill(model.Config, 0, context) - Attention(model.Config, context);
+        var bound = (linear / rates.Product) + (Attention(model.Config, context) / rates.Attention);
+        var best = seconds.Min();
+        Report(options, new Dictionary<string, object>
+        {
+            ["verb"] = "prefill", ["shape"] = shape, ["gpu"] = model.Device, ["context"] = context,
+            ["seconds"] = best, ["firstSeconds"] = seconds[0], ["tokensPerSecond"] = context / best,
+            ["boundSeconds"] = bound, ["boundTokensPerSecond"] = context / bound, ["percentOfBound"] = 100 * bound / best,
+            ["productTflops"] = rates.Product / 1e12, ["attentionTflops"] = rates.Attention / 1e12,
+            ["gpuPeakBytes"] = peak.Bytes, ["gpuBudgetBytes"] = model.Plan.Gpu!.Budget.Bytes, ["kvOnGpuBytes"] = (model.Plan.Gpu.KvBuffers + session.CacheSize.Resident).Bytes,
+            ["uploadedBytes"] = traffic.Uploaded.Bytes, ["downloadedBytes"] = traffic.Downloaded.Bytes,
+            ["copySeconds"] = times.Copying.TotalSeconds, ["exposedSeconds"] = times.Exposed.TotalSeconds, ["hiddenPercent"] = 100 * times.Hidden,
+            ["segment"] = model.Plan.SegmentTokens, ["kernel"] = options.Text("--attention", "auto"),
+        });
+        return 0;
+    }
+
+    public static async Task<int> DecodeAsync(Options options)
+    {
+        var context = options.Count("--context") ?? 128 << 10;
+        var steps = options.Count("--steps") ?? 8;
+        using var monitor = new GpuMonitor();
+        await using var model = Create(options, out var shape);
+        var link = (CudaLink)model.Link;
+        using var session = model.CreateSession();
+        await session.FillAsync(context - 1).ConfigureAwait(false);
+        await DecodeAsync(session, 2).ConfigureAwait(false);
+        await model.Engine.RunAsync(() => { link.TakeTimes(); link.IsMeasured = true; });
+        var before = link.Traffic;
+        var seconds = await DecodeAsync(session, steps).ConfigureAwait(false);
+        var times = await model.Engine.RunAsync(link.TakeTimes);
+        var (up, down) = ((link.Traffic.Uploaded - before.Uploaded).Bytes / (steps + 1), (link.Traffic.Downloaded - before.Downloaded).Bytes / (steps + 1));
+
+        var peak = monitor.Peak;
+
+        // The link carries what is streamed, and the GPU's memory gives what is resident and the weights.
+        var rates = await model.Engine.RunAsync(() => GpuRates.Measure(model.Config, forDecode: true));
+        var gpuBytes = model.Plan.Weights.Bytes + session.CacheSize.Resident.Bytes + up;
+        var streamed = StreamedBytes(model, session);
+        var bound = Math.Max(streamed / rates.Upload, gpuBytes / rates.Memory);
+        Report(options, new Dictionary<string, object>
+        {
+            ["verb"] = "decode", ["shape"] = shape, ["gpu"] = model.Device, ["context"] = context, ["steps"] = steps,
+            ["seconds"] = seconds, ["tokensPerSecond"] = 1 / seconds, ["boundSeconds"] = bound, ["boundTokensPerSecond"] = 1 / bound, ["percentOfBound"] = 100 * bound / seconds,
+            ["linkBytesPerSecond"] = rates.Upload, ["gpuMemoryBytesPerSecond"] = rates.Memory,
+            ["gpuPeakBytes"] = peak.Bytes, ["gpuBudgetBytes"] = model.Plan.Gpu!.Budget.Bytes, ["kvOnGpuBytes"] = (model.Plan.Gpu.KvBuffers + session.CacheSize.Resident).Bytes,
+            ["residentBytes"] = session.CacheSize.Resident.Bytes, ["streamedBytes"] = streamed,
+            ["uploadedBytes"] = up, ["downloadedBytes"] = down,
+            ["copySeconds"] = times.Copying.TotalSeconds / (steps + 1), ["exposedSeconds"] = times.Exposed.TotalSeconds / (steps + 1),
+        });
+        return 0;
+    }
+
+    // What has to come over the link for one token: everything that is neither resident nor outside a window.
+    private static double StreamedBytes(HeadInferModel model, HeadInferSession session)
+    {
+        var perLayerToken = (double)model.Plan.KvPerToken.Bytes / model.Config.Layers;
+        var history = model.Config.Windows.Sum(w => Math.Min((double)session.Length, w - 1 ?? double.MaxValue));
+        var capacity = session.ResidentCapacity;
+        var resident = capacity == 0 ? 0 : session.CacheSize.Resident.Bytes * ((double)session.Length / capacity);
+        return (perLayerToken * history) - resident;
+    }
+
+    private static HeadInferModel Create(Options options, out string shape)
+    {
+        LibTorch.EnsureLoaded();
+        shape = options.Text("--shape", "llama-3-8b");
+        var config = Shapes.Config(shape);
+        var runtime = RuntimeOptions(options, config) with
+        {
+            Device = ComputeDevice.Cuda,
+            GpuMemory = options.Size("--gpu-memory"),
+            HostMemory = options.Size("--host-memory"),
+            Warning = Console.Error.WriteLine,
+        };
+        return HeadInferModel.Create(config, Shapes.Elements(config), ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), runtime);
+    }
+
+    private static HeadInferOptions RuntimeOptions(Options options, ModelConfig config) => new()
+    {
+        MaxContextTokens = Math.Max(config.MaxPositions, (options.Count("--context") ?? 128 << 10) + 1024),
+        ResidentMemory = options.Has("--stream") ? ByteSize.Zero : options.Size("--resident"),
+        SegmentTokens = options.Count("--segment"), ChunkTokens = options.Count("--chunk"), TileTokens = options.Count("--tile"),
+        HeadGroupSize = options.Count("--group"), PageTokens = options.Count("--page"),
+        FusedAttention = options.Has("--attention") ? Enum.Parse<FusedAttention>(options.Text("--attention", ""), ignoreCase: true) : null,
+    };
+
+    private static double Attention(ModelConfig config, int context)
+    {
+        var (projections, rest) = (Cost.Projections(config), 0.0);
+        for (var layer = 0; layer < config.Layers; layer++)
+        {
+            rest += (projections + Cost.OutputAndMlp(config, layer)) * context;
+        }
+
+        return Cost.Prefill(config, 0, context) - rest;
+    }
+
+    // Median seconds a token.
+    private static async Task<double> DecodeAsync(HeadInferSession session, int steps)
+    {
+        var times = new List<double>();
+        var clock = Stopwatch.StartNew();
+        await foreach (var step in session.GenerateAsync([1], new GenerationOptions { MaxTokens = steps + 1, StopTokens = [] }).ConfigureAwait(false))
+        {
+            times.Add(clock.Elapsed.TotalSeconds);
+            clock.Restart();
+        }
+
+        return times.Skip(1).Order().ElementAt((times.Count - 1) / 2);
+    }
+
+    private static void Report(Options options, Dictionary<string, object> figures)
+    {
+        if (options.Has("--json"))
+        {
+            Console.WriteLine(JsonSerializer.Serialize(figures));
+            return;
+        }
+
+        foreach (var (name, value) in figures)
+        {
+            var text = (name, value) switch
+            {
+                (_, double number) when name.EndsWith("BytesPerSecond", StringComparison.Ordinal) => $"{number / 1e9:F1} GB/s",
+                (_, double number) when name.EndsWith("Bytes", StringComparison.Ordinal) => new ByteSize((long)number).ToString(),
+                (_, long number) => new ByteSize(number).ToString(),
+                (_, double number) => number.ToString(number < 10 ? "F3" : "N1", CultureInfo.InvariantCulture),
+                _ => Convert.ToString(value, CultureInfo.InvariantCulture),
+            };
+            Console.WriteLine($"{name,-24}{text}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Decoder;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Benchmarks;
+
+/// <summary>Published models by their shapes alone.</summary>
+internal static class Shapes
+{
+    private static readonly Dictionary<string, string> Configs = new(StringComparer.Ordinal)
+    {
+        ["llama-3-8b"] = """
+            {"architectures": ["LlamaForCausalLM"], "vocab_size": 128256, "hidden_size": 4096, "num_hidden_layers": 32,
+             "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "max_position_embeddings": 8192,
+             "rope_theta": 500000.0, "rms_norm_eps": 1e-05, "hidden_act": "silu", "tie_word_embeddings": false}
+            """,
+        ["llama-3-70b"] = """
+            {"architectures": ["LlamaForCausalLM"], "vocab_size": 128256, "hidden_size": 8192, "num_hidden_layers": 80,
+             "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 28672, "max_position_embeddings": 8192,
+             "rope_theta": 500000.0, "rms_norm_eps": 1e-05, "hidden_act": "silu", "tie_word_embeddings": false}
+            """,
+        ["qwen2.5-7b"] = """
+            {"architectures": ["Qwen2ForCausalLM"], "vocab_size": 152064, "hidden_size": 3584, "num_hidden_layers": 28,
+             "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "max_position_embeddings": 32768,
+             "rope_theta": 1000000.0, "rms_norm_eps": 1e-06, "hidden_act": "silu", "tie_word_embeddings": false}
+            """,
+        ["mistral-7b"] = """
+            {"architectures": ["MistralForCausalLM"], "vocab_size": 32000, "hidden_size": 4096, "num_hidden_layers": 32,
+             "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "max_position_embeddings": 32768,
+             "rope_theta": 10000.0, "rms_norm_eps": 1e-05, "hidden_act": "silu", "sliding_window": 4096, "tie_word_embeddings": false}
+            """,
+        ["gemma-2-9b"] = """
+            {"architectures": ["Gemma2ForCausalLM"], "vocab_size": 256000, "hidden_size": 3584, "num_hidden_layers": 42,
+             "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256, "intermediate_size": 14336,
+             "max_position_embeddings": 8192, "rope_theta": 10000.0, "rms_norm_eps": 1e-06, "hidden_activation": "gelu_pytorch_tanh",
+             "sliding_window": 4096, "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
+            """,
+    };
+
+    public static IEnumerable<string> Names => Configs.Keys;
+
+    public static ModelConfig Config(string name) => Configs.TryGetValue(name, out var text)
+        ? ModelConfig.Parse(text, name)
+        : throw new FormatException($"There is no shape '{name}'; the shapes are {string.Join(", ", Names)}.");
+
+    /// <summary>Elements of all weights.</summary>
+    public static long Elements(ModelConfig config)
+    {
+        using var count = new CountingWeights();
+        DecoderWeights.Read(config, count);
+        return count.Elements;
+    }
+
+    private sealed class CountingWeights : IWeightSource
+    {
+        private readonly Tensor _nothing = empty(0).DetachFromDisposeScope();
+
+        public long Elements { get; private set; }
+
+        public Tensor Matrix(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns) => Count(rows.Sum() * columns);
+
+        public Tensor Vector(IReadOnlyList<string> names, IReadOnlyList<long> sizes, double offset = 0) => Count(sizes.Sum());
+
+        public void Dispose() => _nothing.Dispose();
+
+        private Tensor Count(long elements)
+        {
+            Elements += elements;
+            return _nothing;
+        }
+    }
+}
+
+/// <summary>Random weights, made where they are computed with.</summary>
+internal sealed class RandomWeights(ScalarType type, Device device) : IWeightSource
+{
+    private readonly List<Tensor> _owned = [];
+
+    public Tensor Matrix(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns) => Own(empty([rows.Sum(), columns], type, device).normal_(0, 0.02));
+
+    public Tensor Vector(IReadOnlyList<string> names, IReadOnlyList<long> sizes, double offset = 0) => Own(ones([sizes.Sum()], type, device));
+
+    public void Dispose() => _owned.ForEach(t => t.Dispose());
+
+    private Tensor Own(Tensor tensor)
+    {
+        _owned.Add(tensor.DetachFromDisposeScope());
+        return tensor;
+    }
+}

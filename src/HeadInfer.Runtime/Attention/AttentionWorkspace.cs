@@ -1,0 +1,65 @@
+using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Native;
+
+namespace HeadInfer.Runtime.Attention;
+
+/// <summary>What all sessions of a model share for attention: the link, buffers on the device, and the kernels.</summary>
+/// <remarks>Belongs to the engine thread, as one session computes at a time.</remarks>
+internal sealed class AttentionWorkspace : IDisposable
+{
+    private const int TilesAhead = 3; // slots: one is read, one is full, one is being filled
+
+    /// <param name="layout">heads and tiles</param>
+    /// <param name="pool">pages; owned from now on</param>
+    /// <param name="link">owned from now on</param>
+    /// <param name="kernel">computes a part</param>
+    /// <param name="host">attends in host memory</param>
+    /// <param name="residentSize">device memory for resident heads</param>
+    /// <param name="stagedTokens">tokens of a segment, where new rows are staged</param>
+    /// <param name="kernels">fused kernels; owned from now on; null does without</param>
+    public AttentionWorkspace(
+        AttentionLayout layout, PagePool pool, KvLink link, AttentionKernel kernel, HostAttention host, ByteSize residentSize, int stagedTokens, FusedKernels? kernels = null)
+    {
+        (Layout, Pool, Link, Kernel, Host, Fused) = (layout, pool, link, kernel, host, kernels);
+        Merging = kernels?.TakesHeads(layout.HeadDim, 0) == true ? kernels : null;
+        Ring = new TileRing(link, pool.Shape, SlotsFor(link.IsAsynchronous), layout.TileRows);
+        Staging = link.IsAsynchronous ? new RowStaging(link, pool.Shape, stagedTokens) : null;
+        Arena = new ResidentArena(residentSize, pool.Shape.Type, link.Device);
+    }
+
+    public AttentionLayout Layout { get; }
+
+    public PagePool Pool { get; }
+
+    public KvLink Link { get; }
+
+    public AttentionKernel Kernel { get; }
+
+    public HostAttention Host { get; }
+
+    public TileRing Ring { get; }
+
+    /// <summary>Null where new rows need no staging, as copies are done at once.</summary>
+    public RowStaging? Staging { get; }
+
+    public ResidentArena Arena { get; }
+
+    public FusedKernels? Fused { get; }
+
+    /// <summary>The fused kernels where they take the model's heads.</summary>
+    public FusedKernels? Merging { get; }
+
+    /// <summary>Slots of the tile ring: where copies overlap, one more, so that the link never waits for a slot.</summary>
+    public static int SlotsFor(bool asynchronous) => asynchronous ? TilesAhead : 1;
+
+    public void Dispose()
+    {
+        Link.Drain();
+        Ring.Dispose();
+        Staging?.Dispose();
+        Arena.Dispose();
+        Pool.Dispose();
+        Fused?.Dispose();
+        Link.Dispose();
+    }
+}

@@ -1,0 +1,62 @@
+using HeadInfer.Runtime.Native;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Cache;
+
+/// <summary>Device memory for resident heads, taken once and shared by the sessions of a model.</summary>
+/// <remarks>One allocation, so that growing copies leave no holes in libtorch's allocator, which would exceed the plan.</remarks>
+internal sealed class ResidentArena : IDisposable
+{
+    private readonly ScalarType _type;
+    private readonly Device _device;
+    private readonly SortedDictionary<long, long> _taken = []; // start -> length, in elements
+    private readonly long _elements;
+    private Tensor? _memory;
+
+    public ResidentArena(ByteSize size, ScalarType type, Device device)
+    {
+        (_type, _device) = (type, device);
+        _elements = size.Bytes / DataTypes.Size(type);
+    }
+
+    /// <summary>Elements in all.</summary>
+    public long Elements => _elements;
+
+    /// <summary>Elements that nobody has, perhaps in pieces.</summary>
+    public long FreeElements => _elements - _taken.Values.Sum();
+
+    /// <summary>Takes a block.</summary>
+    /// <returns>a view of the shape, or null if no free piece is large enough; give it back with <see cref="Return"/></returns>
+    public Tensor? TryRent(long[] shape)
+    {
+        var wanted = shape.Aggregate(1L, (product, n) => product * n);
+        var start = 0L;
+        foreach (var (taken, length) in _taken)
+        {
+            if (taken - start >= wanted)
+            {
+                break;
+            }
+
+            start = taken + length;
+        }
+
+        if (start + wanted > _elements)
+        {
+            return null;
+        }
+
+        _memory ??= empty([_elements], _type, _device).DetachFromDisposeScope();
+        _taken.Add(start, wanted);
+        return _memory.narrow(0, start, wanted).view(shape).DetachFromDisposeScope();
+    }
+
+    /// <summary>Gives a block back, and disposes its view.</summary>
+    public void Return(Tensor block)
+    {
+        _taken.Remove(block.storage_offset());
+        block.Dispose();
+    }
+
+    public void Dispose() => _memory?.Dispose();
+}

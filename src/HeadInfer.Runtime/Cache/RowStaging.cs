@@ -1,0 +1,48 @@
+using HeadInfer.Runtime.Native;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Cache;
+
+/// <summary>Where a layer's new keys and values stand, head-major, while they are attended and copied to their pages.</summary>
+/// <remarks>Two buffers in turn: a layer writes one while the other's rows are still on their way.</remarks>
+internal sealed class RowStaging : IDisposable
+{
+    private readonly KvLink _link;
+    private readonly PageShape _shape;
+    private readonly (Tensor Memory, Fence Sent)[] _buffers;
+    private int _current;
+
+    /// <param name="link">takes the rows to their pages</param>
+    /// <param name="shape">heads, dimensions and type</param>
+    /// <param name="tokens">tokens of a segment at most</param>
+    public RowStaging(KvLink link, PageShape shape, int tokens)
+    {
+        (_link, _shape) = (link, shape);
+        _buffers = [.. Enumerable.Range(0, 2).Select(_ => (empty([2L * shape.KvHeads * tokens * shape.HeadDim], shape.Type, link.Device).DetachFromDisposeScope(), link.CreateFence()))];
+    }
+
+    /// <summary>Memory of the buffers.</summary>
+    public static ByteSize SizeFor(PageShape shape, int tokens) => new(4L * shape.KvHeads * tokens * shape.HeadDim * DataTypes.Size(shape.Type));
+
+    /// <summary>The next buffer, free to be written.</summary>
+    /// <returns>[kv_heads, 2, tokens, dim], contiguous, a view</returns>
+    public Tensor Next(int tokens)
+    {
+        _current ^= 1;
+        var (memory, sent) = _buffers[_current];
+        _link.Wait(LinkQueue.Compute, sent);
+        return memory.narrow(0, 0, 2L * _shape.KvHeads * tokens * _shape.HeadDim).view(_shape.KvHeads, 2, tokens, _shape.HeadDim);
+    }
+
+    /// <summary>Says that the downloads queued so far are the last to read the current buffer.</summary>
+    public void Sent() => _link.Record(LinkQueue.Download, _buffers[_current].Sent);
+
+    public void Dispose()
+    {
+        foreach (var (memory, sent) in _buffers)
+        {
+            memory.Dispose();
+            sent.Dispose();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Tests.Support;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Tests;
+
+/// <summary>What can be wrong with a GPU, and what is said and saved then.</summary>
+public abstract class GpuFaultTests(ComputeDevice device) : NativeTest(device)
+{
+    public sealed class WithoutGpu() : GpuFaultTests(ComputeDevice.Cpu)
+    {
+        [Fact]
+        public async Task A_gpu_that_is_not_there_is_named_with_what_to_do()
+        {
+            Assert.SkipWhen(CudaDevice.IsAvailable(out _), "there is a GPU");
+            var error = await Assert.ThrowsAsync<DeviceException>(() => HeadInferModel.LoadAsync(Fixtures.Model("llama3"), new HeadInferOptions { Device = ComputeDevice.Cuda }));
+            Assert.Contains("HeadInferOptions.Device", error.Message, StringComparison.Ordinal);
+        }
+
+        [Fact]
+        public void Every_reason_says_what_to_do()
+        {
+            Assert.Contains("Install NVIDIA's driver", CudaDevice.Explain(false, null, false, 0, ""), StringComparison.Ordinal);
+            Assert.Contains("CUDA_VISIBLE_DEVICES", CudaDevice.Explain(true, "no CUDA-capable device is detected", false, 0, ""), StringComparison.Ordinal);
+            var old = CudaDevice.Explain(true, null, false, 12_040, "libtorch loaded from here");
+            Assert.Contains("CUDA 12.4", old, StringComparison.Ordinal);
+            Assert.Contains("update the driver", old, StringComparison.Ordinal);
+            Assert.Contains("libtorch loaded from here", old, StringComparison.Ordinal);
+            Assert.Null(CudaDevice.Explain(true, null, true, 13_000, ""));
+        }
+
+        [Fact]
+        public async Task Options_for_a_gpu_are_refused_on_the_cpu()
+        {
+            foreach (var options in (HeadInferOptions[])
+                [
+                    new() { GpuMemory = ByteSize.FromGiB(1) }, new() { ResidentMemory = ByteSize.Zero }, new() { GpuIndex = 0 },
+                    new() { ComputeType = ComputeType.BFloat16 }, new() { FusedAttention = FusedAttention.Flash },
+                ])
+            {
+                var error = await Assert.ThrowsAsync<ArgumentException>(() => HeadInferModel.LoadAsync(Fixtures.Model("llama3"), options with { Device = ComputeDevice.Cpu }));
+                Assert.Contains("HeadInferOptions.", error.Message, StringComparison.Ordinal);
+            }
+
+            await using var model = await HeadInferModel.LoadAsync(Fixtures.Model("llama3"), new HeadInferOptions { Device = ComputeDevice.Cpu, ComputeType = ComputeType.Float32 });
+            Assert.Equal("CPU", model.Device);
+        }
+    }
+
+    public sealed class OnCuda() : GpuFaultTests(ComputeDevice.Cuda)
+    {
+        private static readonly int[] Prompt = [.. Enumerable.Range(0, 200).Select(i => (i * 37) % 320)];
+
+        [Fact]
+        public async Task Memory_that_others_take_fails_the_operation_and_not_the_session()
+        {
+            await using var model = await Load(Fixtures.DemoModel, new HeadInferOptions { ComputeType = ComputeType.BFloat16, SegmentTokens = 16_384 });
+            using var session = model.CreateSession();
+            await session.PrefillAsync(Prompt);
+            var long16K = Enumerable.Range(0, 16_384).Select(i => i % 5000).ToArray();
+            var hogs = new List<Tensor>();
+            try
+            {
+                foreach (var size in (long[])[1L << 30, 1L << 26, 1L << 22, 1L << 20])
+                {
+                    Take(hogs, size);
+                }
+
+                var error = await Assert.ThrowsAsync<MemoryBudgetException>(() => session.PrefillAsync(long16K));
+                Assert.Contains("Another process may have taken some", error.Message, StringComparison.Ordinal);
+                Assert.Contains(model.Plan.Gpu!.Budget.ToString(), error.Message, StringComparison.Ordinal);
+                Assert.Equal(Prompt.Length, session.Length);
+            }
+            finally
+            {
+                hogs.ForEach(h => h.Dispose());
+            }
+
+            await session.PrefillAsync(long16K);
+            Assert.Equal(Prompt.Length + long16K.Length, session.Length);
+        }
+
+        [Fact]
+        public void Memory_that_cannot_be_pinned_is_copied_all_the_same_with_one_warning()
+        {
+            var warnings = new List<string>();
+            using var link = new CudaLink(Gpu!, warnings.Add) { RefusePins = true };
+            var shape = new PageShape(2, 64, 64, ScalarType.Float32);
+            using var pool = new PagePool(shape, shape.Size * 4, ByteSize.FromMiB(64), link);
+            using var cache = new SequenceCache(pool, 1, link);
+            cache.Reserve(1000);
+            var rows = randn([2, 2, 1000, 64], ScalarType.Float32, TorchDevice);
+            cache.Write(0, 0, rows);
+            link.Drain();
+            var back = cat([.. cache.Runs(0, new TokenRange(0, 1000)).Select(r => r.Memory.permute(1, 2, 0, 3, 4).reshape(2, 2, r.Tokens.Count, 64))], 2);
+            Assert.True(back.equal(rows.cpu()).all().item<bool>());
+            var warning = Assert.Single(warnings);
+            Assert.Contains("ulimit -l", warning, StringComparison.Ordinal);
+        }
+
+        [Fact]
+        public async Task Heads_in_host_memory_are_refused_with_a_gpu()
+        {
+            var error = await Assert.ThrowsAsync<ArgumentException>(() => HeadInferModel.LoadAsync(Fixtures.Model("llama3"), new HeadInferOptions { Placement = _ => HeadPlacement.Host }));
+            Assert.Contains("Placement", error.Message, StringComparison.Ordinal);
+        }
+
+        [Fact]
+        public async Task A_model_that_does_not_fit_says_the_numbers_and_the_knobs()
+        {
+            var error = await Assert.ThrowsAsync<MemoryBudgetException>(() => Load(Fixtures.Model("llama3"), new HeadInferOptions { GpuMemory = ByteSize.FromMiB(900) }));
+            Assert.Contains("900 MiB", error.Message, StringComparison.Ordinal);
+            Assert.Contains("GpuMemory", error.Message, StringComparison.Ordinal);
+            var resident = await Assert.ThrowsAsync<MemoryBudgetException>(() => Load(Fixtures.Model("llama3"), new HeadInferOptions { GpuMemory = ByteSize.FromGiB(4), ResidentMemory = ByteSize.FromGiB(8) }));
+            Assert.Contains("ResidentMemory", resident.Message, StringComparison.Ordinal);
+            await Assert.ThrowsAsync<DeviceException>(() => Load(Fixtures.Model("llama3"), new HeadInferOptions { GpuIndex = 99 }));
+        }
+
+        private void Take(List<Tensor> hogs, long bytes)
+        {
+            try
+            {
+                while (true)
+                {
+                    hogs.Add(empty([bytes], ScalarType.Byte, TorchDevice));
+                }
+            }
+            catch (System.Runtime.InteropServices.ExternalException)
+            {
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Native;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Tests.Support;
+
+/// <summary>Tiled attention of a made-up model on a device, with everything it needs.</summary>
+internal sealed class AttentionCase : IDisposable
+{
+    private readonly AttentionWorkspace _workspace;
+    private readonly FusedKernels? _kernels;
+
+    public AttentionCase(AttentionLayout layout, ScalarType type, CudaDevice? gpu, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, bool ignoreWaits = false)
+    {
+        Layout = layout;
+        Scale = 1 / Math.Sqrt(layout.HeadDim);
+        KvLink link = gpu is null ? new HostLink() : new CudaLink(gpu) { IgnoreWaits = ignoreWaits };
+        var pool = new PagePool(new PageShape(layout.KvHeads, page, layout.HeadDim, type), slab, ByteSize.FromGiB(4), link);
+        kernel ??= gpu is null && softCap is null ? new CpuAttention(Scale)
+            : softCap is null && type != ScalarType.Float32 ? new CudaAttention(Scale, useCuDnn: false)
+            : new ExplicitAttention(Scale, softCap);
+        _kernels = gpu is null ? null : FusedKernels.TryCompile(gpu, type);
+        _workspace = new AttentionWorkspace(layout, pool, link, kernel, new HostAttention(Scale, softCap), ByteSize.FromMiB(64), stagedTokens: 1 << 15, _kernels);
+        Attention = new TiledAttention(_workspace);
+    }
+
+    public AttentionLayout Layout { get; }
+
+    public double Scale { get; }
+
+    public TiledAttention Attention { get; }
+
+    /// <summary>Attends new tokens of the first layer.</summary>
+    /// <param name="queries">[tokens, heads, dim], overwritten with the output</param>
+    /// <param name="keys">[tokens, kv_heads, dim]</param>
+    /// <param name="values">[tokens, kv_heads, dim]</param>
+    /// <param name="work">told of the work</param>
+    public void Attend(Tensor queries, Tensor keys, Tensor values, WorkMeter? work = null)
+    {
+        using var scope = NewDisposeScope();
+        var rows = stack([keys, values], 0).permute(2, 0, 1, 3); // [kv_heads, 2, tokens, dim]
+        if (Attention.Stages)
+        {
+            rows = Attention.Stage((int)queries.shape[0]).copy_(rows);
+        }
+
+        Attention.Attend(0, queries, rows, output: queries, work ?? WorkMeter.None);
+    }
+
+    public void Dispose()
+    {
+        Attention.Dispose();
+        _workspace.Dispose();
+    }
+}
