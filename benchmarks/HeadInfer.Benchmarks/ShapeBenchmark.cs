@@ -64,8 +64,7 @@ internal static class ShapeBenchmark
 
         var peak = monitor.Peak;
         var rates = await model.Engine.RunAsync(() => GpuRates.Measure(model.Config, forDecode: false));
-        var linear = Cost.Prefill(model.Config, 0, context) - Attention(model.Config, context);
-        var bound = (linear / rates.Product) + (Attention(model.Config, context) / rates.Attention);
+        var bound = (Cost.Linear(model.Config, context) / rates.Product) + (Cost.Attention(model.Config, 0, context) / rates.Attention);
         var best = seconds.Min();
         Report(options, new Dictionary<string, object>
         {
@@ -150,17 +149,6 @@ internal static class ShapeBenchmark
         HeadGroupSize = options.Count("--group"), PageTokens = options.Count("--page"),
         FusedAttention = options.Has("--attention") ? Enum.Parse<FusedAttention>(options.Text("--attention", ""), ignoreCase: true) : null,
     };
-
-    private static double Attention(ModelConfig config, int context)
-    {
-        var (projections, rest) = (Cost.Projections(config), 0.0);
-        for (var layer = 0; layer < config.Layers; layer++)
-        {
-            rest += (projections + Cost.OutputAndMlp(config, layer)) * context;
-        }
-
-        return Cost.Prefill(config, 0, context) - rest;
-    }
 
     // Median seconds a token.
     private static async Task<double> DecodeAsync(HeadInferSession session, int steps)

@@ -41,6 +41,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             options.Warning?.Invoke("CUDA's run-time compiler (libnvrtc) is not found, so some steps take several passes over GPU memory. Put it beside libtorch, or its folder into LD_LIBRARY_PATH.");
         }
 
+        GpuLedger.Add(plan);
         _attention = new AttentionWorkspace(
             MemoryPlanner.Layout(Config, options, plan), pool, link, AttentionChoice.Choose(Config, options, type, gpu), host, plan.ResidentBudget, plan.SegmentTokens, kernels);
         Decoder = new TransformerDecoder(Config, _weights, plan.ChunkTokens, kernels);
@@ -134,6 +135,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         {
             _attention.Dispose();
             _weights.Dispose();
+            GpuLedger.Remove(Plan);
             _gpu?.Dispose();
         });
         Engine.Dispose();
@@ -207,7 +209,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
                 // Half-precision products crawl on CPUs without AVX-512, so the CPU computes in float32 whatever is stored.
                 var type = gpu is null ? ScalarType.Float32 : options.ComputeType is { } chosen ? DataTypes.Of(chosen) : stored;
-                var budget = new MemoryBudget(options.HostMemory ?? MemoryBudget.DetectHost(), gpu is null ? null : options.GpuMemory ?? MemoryBudget.OfGpu(CudaDevice.Memory().Free));
+                var budget = new MemoryBudget(options.HostMemory ?? MemoryBudget.DetectHost(), gpu is null ? null : options.GpuMemory ?? MemoryBudget.OfGpu(GpuLedger.Free()));
                 var plan = MemoryPlanner.Plan(folder.Config, elements, type, options, budget);
                 var source = weights(type, gpu?.Device ?? CPU);
                 try
@@ -233,7 +235,9 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     {
         if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && CudaDevice.IsAvailable(out _)))
         {
-            return CudaDevice.Open(options.GpuIndex ?? 0);
+            var gpu = CudaDevice.Open(options.GpuIndex ?? 0);
+            GpuLedger.Open();
+            return gpu;
         }
 
         options.ValidateForCpu();

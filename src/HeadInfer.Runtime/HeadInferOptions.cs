@@ -78,7 +78,7 @@ public sealed record HeadInferOptions
     /// <summary>Tokens that a layer processes before the next layer starts, during prefill. Default: as many as the workspace holds.</summary>
     public int? SegmentTokens { get; init; }
 
-    /// <summary>Tokens that go through the linear layers at once. Default: 256; on a GPU 2,048.</summary>
+    /// <summary>Tokens that go through the linear layers at once. Default: 256; on a GPU up to 4,096.</summary>
     public int? ChunkTokens { get; init; }
 
     /// <summary>

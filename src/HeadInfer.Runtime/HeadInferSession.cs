@@ -143,7 +143,7 @@ public sealed class HeadInferSession : IDisposable
         Check(tokens, room: 0);
         int[] copy = [.. tokens];
         var rows = new List<float[]>();
-        await ComputeAsync(() => _state.Append(copy, WorkMeter.None, hidden =>
+        await ComputeAsync(() => _state.Append(copy, WorkMeter.None, everyToken: true, hidden =>
         {
             for (var row = 0; row < hidden.shape[0]; row++)
             {

@@ -1,4 +1,7 @@
+using System.Runtime.InteropServices;
 using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Decoder;
 using HeadInfer.Runtime.Native;
 using HeadInfer.Runtime.Tests.Support;
 using static TorchSharp.torch;
@@ -6,7 +9,7 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Tests;
 
 /// <summary>What can be wrong with a GPU, and what is said and saved then.</summary>
-public abstract class GpuFaultTests(ComputeDevice device) : NativeTest(device)
+public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(device)
 {
     public sealed class WithoutGpu() : GpuFaultTests(ComputeDevice.Cpu)
     {
@@ -48,37 +51,39 @@ public abstract class GpuFaultTests(ComputeDevice device) : NativeTest(device)
         }
     }
 
-    public sealed class OnCuda() : GpuFaultTests(ComputeDevice.Cuda)
+    public sealed partial class OnCuda() : GpuFaultTests(ComputeDevice.Cuda)
     {
         private static readonly int[] Prompt = [.. Enumerable.Range(0, 200).Select(i => (i * 37) % 320)];
 
         [Fact]
         public async Task Memory_that_others_take_fails_the_operation_and_not_the_session()
         {
-            await using var model = await Load(Fixtures.DemoModel, new HeadInferOptions { ComputeType = ComputeType.BFloat16, SegmentTokens = 16_384 });
+            // Wide, so that a segment needs far more than libtorch may have kept from other tests.
+            var config = ModelConfig.Parse("""
+                {"architectures": ["LlamaForCausalLM"], "vocab_size": 320, "hidden_size": 4096, "num_hidden_layers": 2,
+                 "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 4096, "max_position_embeddings": 131072}
+                """, "wide");
+            var options = new HeadInferOptions { Device = ComputeDevice.Cuda, GpuMemory = ByteSize.FromGiB(24), ResidentMemory = ByteSize.Zero, SegmentTokens = 65_536 };
+            await using var model = HeadInferModel.Create(config, 1, ScalarType.BFloat16, (type, device) => new Weights(type, device), options);
             using var session = model.CreateSession();
             await session.PrefillAsync(Prompt);
-            var long16K = Enumerable.Range(0, 16_384).Select(i => i % 5000).ToArray();
-            var hogs = new List<Tensor>();
+            var many = Enumerable.Range(0, 65_536).Select(i => i % 320).ToArray();
+            var (free, _) = CudaDevice.Memory();
+            Assert.Equal(0, TakeMemory(out var taken, (nuint)(free - ByteSize.FromMiB(64)).Bytes));
             try
             {
-                foreach (var size in (long[])[1L << 30, 1L << 26, 1L << 22, 1L << 20])
-                {
-                    Take(hogs, size);
-                }
-
-                var error = await Assert.ThrowsAsync<MemoryBudgetException>(() => session.PrefillAsync(long16K));
+                var error = await Assert.ThrowsAsync<MemoryBudgetException>(() => session.PrefillAsync(many));
                 Assert.Contains("Another process may have taken some", error.Message, StringComparison.Ordinal);
                 Assert.Contains(model.Plan.Gpu!.Budget.ToString(), error.Message, StringComparison.Ordinal);
                 Assert.Equal(Prompt.Length, session.Length);
             }
             finally
             {
-                hogs.ForEach(h => h.Dispose());
+                Assert.Equal(0, GiveMemory(taken));
             }
 
-            await session.PrefillAsync(long16K);
-            Assert.Equal(Prompt.Length + long16K.Length, session.Length);
+            await session.PrefillAsync(many);
+            Assert.Equal(Prompt.Length + many.Length, session.Length);
         }
 
         [Fact]
@@ -117,18 +122,28 @@ public abstract class GpuFaultTests(ComputeDevice device) : NativeTest(device)
             await Assert.ThrowsAsync<DeviceException>(() => Load(Fixtures.Model("llama3"), new HeadInferOptions { GpuIndex = 99 }));
         }
 
-        private void Take(List<Tensor> hogs, long bytes)
+        private sealed class Weights(ScalarType type, Device device) : IWeightSource
         {
-            try
+            private readonly List<Tensor> _owned = [];
+
+            public Tensor Matrix(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns) => Own(empty([rows.Sum(), columns], type, device).normal_(0, 0.02));
+
+            public Tensor Vector(IReadOnlyList<string> names, IReadOnlyList<long> sizes, double offset = 0) => Own(ones([sizes.Sum()], type, device));
+
+            public void Dispose() => _owned.ForEach(t => t.Dispose());
+
+            private Tensor Own(Tensor tensor)
             {
-                while (true)
-                {
-                    hogs.Add(empty([bytes], ScalarType.Byte, TorchDevice));
-                }
-            }
-            catch (System.Runtime.InteropServices.ExternalException)
-            {
+                _owned.Add(tensor.DetachFromDisposeScope());
+                return tensor;
             }
         }
+
+        // Past libtorch's allocator, as another process would.
+        [LibraryImport("libcuda.so.1", EntryPoint = "cuMemAlloc_v2")]
+        private static partial int TakeMemory(out nint address, nuint bytes);
+
+        [LibraryImport("libcuda.so.1", EntryPoint = "cuMemFree_v2")]
+        private static partial int GiveMemory(nint address);
     }
 }

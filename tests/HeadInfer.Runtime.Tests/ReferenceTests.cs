@@ -67,7 +67,7 @@ public abstract class ReferenceTests(ComputeDevice device) : NativeTest(device)
         {
             using var sequence = new SequenceState(model.Decoder, new DenseSequence(model.Config.AttentionScale, model.Config.Windows, model.Config.AttentionSoftCap), tokens.Length);
             var logits = new List<float>();
-            sequence.Append(tokens, WorkMeter.None, hidden => logits.AddRange(model.Decoder.Logits(hidden).data<float>().ToArray()));
+            sequence.Append(tokens, WorkMeter.None, everyToken: true, hidden => logits.AddRange(model.Decoder.Logits(hidden).data<float>().ToArray()));
             return logits;
         });
         var worst = tiled.SelectMany(row => row).Zip(dense, (a, b) => Math.Abs(a - b)).Max();
@@ -96,7 +96,7 @@ public abstract class ReferenceTests(ComputeDevice device) : NativeTest(device)
         {
             using var sequence = new SequenceState(model.Decoder, new DenseSequence(model.Config.AttentionScale, model.Config.Windows, null), tokens.Length);
             var logits = new List<float>();
-            sequence.Append(tokens, WorkMeter.None, hidden => logits.AddRange(model.Decoder.Logits(hidden).data<float>().ToArray()));
+            sequence.Append(tokens, WorkMeter.None, everyToken: true, hidden => logits.AddRange(model.Decoder.Logits(hidden).data<float>().ToArray()));
             return logits.ToArray();
         });
         var (ofTiled, ofDense) = (Error(tiled, expected), Error(dense, expected));

@@ -92,7 +92,7 @@ internal sealed class ExplicitAttention(double scale, double? softCap) : Attenti
 
         var lse = scores.logsumexp(-1);
         using var weights = scores.sub_(lse.unsqueeze(-1)).exp_().to(values.dtype);
-        return (matmul(weights.view(shape[0], shape[1] * shape[2], -1), values).view(shape), lse);
+        return (Aten.Product(weights.view(shape[0], shape[1] * shape[2], -1), values).view(shape), lse);
     }
 }
 

@@ -20,6 +20,7 @@ internal sealed class TiledAttention : ISequenceAttention
     private readonly ResidentHeads _resident;
     private readonly List<PageRows> _rows = [];
     private readonly Fence[] _paces;
+    private int _tokens, _outputs; // of the forward pass
     private int _residentHeads; // in all, where placement is the planner's
 
     /// <param name="shared">what the sessions of a model share; not owned</param>
@@ -56,7 +57,9 @@ internal sealed class TiledAttention : ISequenceAttention
 
     public bool Stages => _shared.Staging is not null;
 
-    public Tensor Stage(int tokens) => _shared.Staging!.Next(tokens);
+    public void Begin(int tokens, int outputs) => (_tokens, _outputs) = (tokens, outputs);
+
+    public Tensor Stage() => _shared.Staging!.Next(_tokens);
 
     public void Advance(int tokens) => _cache.Advance(tokens);
 
@@ -68,19 +71,20 @@ internal sealed class TiledAttention : ISequenceAttention
 
     public void Attend(int layer, Tensor queries, Tensor rows, Tensor output, WorkMeter work)
     {
-        var tokens = new TokenRange(Length, Length + (int)queries.shape[0]);
-        Pace(layer, tokens.Count);
+        Pace(layer);
         Keep(layer, rows);
         if (_link.IsAsynchronous || layer == 0)
         {
-            _shared.Ring.Follow(Upcoming(layer, tokens));
+            _shared.Ring.Follow(Upcoming(layer));
         }
 
-        foreach (var group in Groups(layer, tokens.Start))
+        var tokens = new TokenRange(Length, Length + _tokens);
+        var asked = tokens with { Start = tokens.End - Asked(layer) };
+        foreach (var group in asked.IsEmpty ? [] : Groups(layer, tokens.Start))
         {
             using var scope = TorchSharp.torch.NewDisposeScope();
-            var part = new GroupQueries(layer, group, Heads(queries, group), tokens, View(layer), work);
-            if (tokens.Count == 1 && group.Placement == HeadPlacement.Host)
+            var part = new GroupQueries(layer, group, Heads(queries, group), asked, View(layer), work);
+            if (asked.Count == 1 && group.Placement == HeadPlacement.Host)
             {
                 AttendOnHost(part, Heads(output, group));
                 continue;
@@ -89,7 +93,7 @@ internal sealed class TiledAttention : ISequenceAttention
             using var merge = new AttentionMerge(part.Queries.shape, _shared.Merging);
             var own = rows.narrow(0, group.First, group.Count);
             AddPart(merge, part, new KvTile(own.select(1, 0), own.select(1, 1), tokens));
-            AddHistory(merge, part);
+            AddHistory(merge, part, History(layer, tokens.Start));
             merge.WriteTo(Heads(output, group));
         }
     }
@@ -126,12 +130,16 @@ internal sealed class TiledAttention : ISequenceAttention
     private IReadOnlyList<HeadGroup> Groups(int layer, int start) =>
         _layout.Groups(layer, _layout.ResidentHeads(layer, _residentHeads), History(layer, start).Count);
 
-    // In the order they will be asked for: the rest of this call, then the next call's layers whose new rows are on their way.
-    private IEnumerable<TileRequest> Upcoming(int layer, TokenRange tokens)
+    // Tokens that a layer is asked for.
+    private int Asked(int layer) => layer == _layout.Layers - 1 ? _outputs : _tokens;
+
+    // In the order they will be asked for: the rest of this pass, then those layers of the next whose new rows are on
+    // their way already. The next pass is taken to be like this one; if it is not, what was fetched is dropped.
+    private IEnumerable<TileRequest> Upcoming(int layer)
     {
         for (var l = layer; l < _layout.Layers; l++)
         {
-            foreach (var request in Requests(l, tokens.Start, tokens.Count == 1))
+            foreach (var request in Requests(l, Length))
             {
                 yield return request;
             }
@@ -139,19 +147,24 @@ internal sealed class TiledAttention : ISequenceAttention
 
         for (var l = 0; l <= layer && _link.IsAsynchronous; l++)
         {
-            foreach (var request in Requests(l, tokens.End, tokens.Count == 1))
+            foreach (var request in Requests(l, Length + _tokens))
             {
                 yield return request;
             }
         }
     }
 
-    private IEnumerable<TileRequest> Requests(int layer, int start, bool oneToken)
+    private IEnumerable<TileRequest> Requests(int layer, int start)
     {
+        if (Asked(layer) == 0)
+        {
+            yield break;
+        }
+
         foreach (var group in Groups(layer, start))
         {
             // Heads that decode in host memory are streamed in prefill: many rows make good use of a tile.
-            if (group.Placement == HeadPlacement.Resident || (group.Placement == HeadPlacement.Host && oneToken))
+            if (group.Placement == HeadPlacement.Resident || (group.Placement == HeadPlacement.Host && Asked(layer) == 1))
             {
                 continue;
             }
@@ -163,9 +176,8 @@ internal sealed class TiledAttention : ISequenceAttention
         }
     }
 
-    private void AddHistory(AttentionMerge merge, GroupQueries part)
+    private void AddHistory(AttentionMerge merge, GroupQueries part, TokenRange history)
     {
-        var history = History(part.Layer, part.Rows.Start);
         if (part.Group.Placement == HeadPlacement.Resident)
         {
             if (!history.IsEmpty)
@@ -241,9 +253,9 @@ internal sealed class TiledAttention : ISequenceAttention
             .Where(g => g.group.Placement == HeadPlacement.Resident);
 
     // A prefill's operators are long and queued at once; without a bound, progress would be told and cancellation seen far too early.
-    private void Pace(int layer, int tokens)
+    private void Pace(int layer)
     {
-        if (tokens > 1)
+        if (_tokens > 1)
         {
             _link.Block(_paces[layer % LayersAhead]);
             _link.Record(LinkQueue.Compute, _paces[layer % LayersAhead]);

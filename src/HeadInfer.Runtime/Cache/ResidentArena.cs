@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 
@@ -10,7 +11,7 @@ internal sealed class ResidentArena : IDisposable
     private readonly ScalarType _type;
     private readonly Device _device;
     private readonly SortedDictionary<long, long> _taken = []; // start -> length, in elements
-    private readonly long _elements;
+    private long _elements;
     private Tensor? _memory;
 
     public ResidentArena(ByteSize size, ScalarType type, Device device)
@@ -46,9 +47,31 @@ internal sealed class ResidentArena : IDisposable
             return null;
         }
 
-        _memory ??= empty([_elements], _type, _device).DetachFromDisposeScope();
+        if (_memory is null && !TryAllocate(wanted))
+        {
+            return null;
+        }
+
         _taken.Add(start, wanted);
-        return _memory.narrow(0, start, wanted).view(shape).DetachFromDisposeScope();
+        return _memory!.narrow(0, start, wanted).view(shape).DetachFromDisposeScope();
+    }
+
+    // Resident heads are a gain and no need: where the device refuses, such as to a model loaded after others, less will do.
+    private bool TryAllocate(long wanted)
+    {
+        for (; _elements >= wanted; _elements /= 2)
+        {
+            try
+            {
+                _memory = empty([_elements], _type, _device).DetachFromDisposeScope();
+                return true;
+            }
+            catch (ExternalException)
+            {
+            }
+        }
+
+        return false;
     }
 
     /// <summary>Gives a block back, and disposes its view.</summary>

@@ -23,10 +23,12 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
 
     /// <summary>Runs new tokens, one segment, through all layers. The caller advances the attention afterwards.</summary>
     /// <param name="tokens">the new tokens, which stand at <c>attention.Length</c> and on</param>
+    /// <param name="outputs">how many of them, the last ones, are wanted at the end</param>
     /// <param name="attention">the sequence; has room for them</param>
     /// <param name="work">told of the work done; may cancel</param>
-    /// <returns>the residual stream after the last layer, [tokens, hidden]</returns>
-    public Tensor Forward(ReadOnlySpan<int> tokens, ISequenceAttention attention, WorkMeter work)
+    /// <returns>the residual stream after the last layer, [outputs, hidden]</returns>
+    /// <remarks>In the last layer the tokens that are not wanted leave nothing but their keys and values.</remarks>
+    public Tensor Forward(ReadOnlySpan<int> tokens, int outputs, ISequenceAttention attention, WorkMeter work)
     {
         using var scope = NewDisposeScope();
         var (device, type, count) = (weights.Embedding.device, weights.Embedding.dtype, tokens.Length);
@@ -36,22 +38,26 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             hidden.mul_(tensor(_embeddingScale, dtype: type, device: device));
         }
 
-        var (cos, sin) = _rotating is null ? _rope.Angles(attention.Length, count, type, device) : _rope.HalfAngles(attention.Length, count, ScalarType.Float32, device);
-        var segment = new SegmentBuffers(config, attention, count, chunkTokens, type, device);
+        attention.Begin(count, outputs);
+        var fused = _rotating is not null && attention.Stages;
+        var (cos, sin) = fused ? _rope.HalfAngles(attention.Length, count, ScalarType.Float32, device) : _rope.Angles(attention.Length, count, type, device);
+        var segment = new SegmentBuffers(config, attention, count, inOneChunk: count <= chunkTokens && outputs == count, type, device);
         for (var layer = 0; layer < weights.Layers.Count; layer++)
         {
             using var layerScope = NewDisposeScope();
             var layerWeights = weights.Layers[layer];
+            var asked = new TokenRange(layer == weights.Layers.Count - 1 ? count - outputs : 0, count);
             segment.Begin();
-            foreach (var chunk in new TokenRange(0, count).Split(chunkTokens))
+            foreach (var (chunk, withQueries) in Chunks(asked))
             {
                 using var chunkScope = NewDisposeScope();
-                Project(layerWeights, Rows(hidden, chunk), Rows(cos, chunk), Rows(sin, chunk), segment, chunk.Start);
-                work.Add(Cost.Projections(config) * chunk.Count);
+                Project(layerWeights, Rows(hidden, chunk), withQueries, Rows(cos, chunk), Rows(sin, chunk), segment, chunk.Start);
+                work.Add((withQueries ? Cost.Projections(config) : Cost.KeyValueProjections(config)) * chunk.Count);
             }
 
-            attention.Attend(layer, segment.Queries, segment.KeyValues, output: segment.Queries, work);
-            foreach (var chunk in new TokenRange(0, count).Split(chunkTokens))
+            var queries = Rows(segment.Queries, asked);
+            attention.Attend(layer, queries, segment.KeyValues, output: queries, work);
+            foreach (var chunk in asked.Split(chunkTokens))
             {
                 using var chunkScope = NewDisposeScope();
                 Mix(layerWeights, Rows(hidden, chunk), Rows(segment.Queries, chunk).view(chunk.Count, _queryWidth));
@@ -59,7 +65,8 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             }
         }
 
-        return hidden.MoveToOuterDisposeScope();
+        // A view left alive would keep all of the segment.
+        return outputs == count ? hidden.MoveToOuterDisposeScope() : Rows(hidden, new TokenRange(count - outputs, count)).clone().MoveToOuterDisposeScope();
     }
 
     /// <summary>Logits of some rows of what <see cref="Forward"/> returned.</summary>
@@ -79,26 +86,36 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
 
     private static Tensor Rows(Tensor tensor, TokenRange range) => tensor.narrow(0, range.Start, range.Count);
 
+    private IEnumerable<(TokenRange Chunk, bool WithQueries)> Chunks(TokenRange asked) =>
+        new TokenRange(0, asked.Start).Split(chunkTokens).Select(c => (c, false)).Concat(asked.Split(chunkTokens).Select(c => (c, true)));
+
     // Norm, query-key-value product, head norms and rope of a chunk.
-    private void Project(LayerWeights layer, Tensor hidden, Tensor cos, Tensor sin, SegmentBuffers segment, int start)
+    private void Project(LayerWeights layer, Tensor hidden, bool withQueries, Tensor cos, Tensor sin, SegmentBuffers segment, int start)
     {
+        var (count, queries) = (hidden.shape[0], withQueries ? config.Heads : 0);
         var normed = Aten.RmsNorm(hidden, layer.AttentionNorm, config.NormEpsilon);
-        var all = Aten.Linear(normed, layer.Qkv, layer.QkvBias).view(hidden.shape[0], config.Heads + (2 * config.KvHeads), config.HeadDim);
+        var all = withQueries
+            ? Aten.Linear(normed, layer.Qkv, layer.QkvBias)
+            : Aten.Linear(normed, KeyValuePart(layer.Qkv), layer.QkvBias is { } bias ? KeyValuePart(bias) : null);
+        var heads = all.view(count, queries + (2 * config.KvHeads), config.HeadDim);
         if (layer.QueryNorm is not null && layer.KeyNorm is not null)
         {
-            Aten.NormHeads(all, 0, config.Heads, layer.QueryNorm, config.NormEpsilon);
-            Aten.NormHeads(all, config.Heads, config.KvHeads, layer.KeyNorm, config.NormEpsilon);
+            Aten.NormHeads(heads, 0, queries, layer.QueryNorm, config.NormEpsilon);
+            Aten.NormHeads(heads, queries, config.KvHeads, layer.KeyNorm, config.NormEpsilon);
         }
 
         if (_rotating is not null && segment.IsStaged)
         {
-            _rotating.Rotate(all, segment.Queries.narrow(0, start, all.shape[0]), segment.KeyValues, start, cos, sin);
+            _rotating.Rotate(heads, segment.Queries.narrow(0, start, count).narrow(1, 0, queries), segment.KeyValues, start, cos, sin);
             return;
         }
 
-        _rope.Apply(all, config.Heads + config.KvHeads, cos, sin);
-        segment.Take(all, start);
+        _rope.Apply(heads, queries + config.KvHeads, cos, sin);
+        segment.Take(heads, start);
     }
+
+    // Of [(heads + 2 kv_heads) * dim, ...] what makes keys and values.
+    private Tensor KeyValuePart(Tensor weight) => weight.narrow(0, _queryWidth, 2L * config.KvHeads * config.HeadDim);
 
     // Output projection and MLP of a chunk, added to the residual stream in place.
     private void Mix(LayerWeights layer, Tensor hidden, Tensor attended)

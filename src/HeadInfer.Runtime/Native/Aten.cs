@@ -27,6 +27,9 @@ internal static class Aten
             all = torch._scaled_dot_product_cudnn_attention(q, k, v, None, True, 0.0, causal, False, scale=scale)
             return all[0], all[1]
 
+        def product(a, b):
+            return torch.bmm(a, b)
+
         def product_float(a, b):
             return torch.bmm(a, b, out_dtype=6)
 
@@ -115,7 +118,10 @@ internal static class Aten
     public static (Tensor Output, Tensor LogSumExp) CuDnn(Tensor q, Tensor k, Tensor v, bool causal, double scale) =>
         ((Tensor, Tensor))Unit.Value.invoke("cudnn", q, k, v, causal, scale);
 
+    /// <summary>The batched product; TorchSharp's own ends the process where the GPU has no memory left.</summary>
+    public static Tensor Product(Tensor a, Tensor b) => (Tensor)Unit.Value.invoke("product", a, b);
+
     /// <summary>The batched product in float32, whatever the type of the factors; on the GPU it is summed in float32 and never rounded to theirs.</summary>
     public static Tensor ProductFloat(Tensor a, Tensor b) =>
-        a.dtype == ScalarType.Float32 || a.device_type == TorchSharp.DeviceType.CPU ? bmm(a, b).to(ScalarType.Float32) : (Tensor)Unit.Value.invoke("product_float", a, b);
+        a.dtype == ScalarType.Float32 || a.device_type == TorchSharp.DeviceType.CPU ? Product(a, b).to(ScalarType.Float32) : (Tensor)Unit.Value.invoke("product_float", a, b);
 }

@@ -18,16 +18,35 @@ internal static class Cost
             ? 2.0 * config.HiddenSize * (config.Experts + (3.0 * config.ExpertIntermediateSize * config.ExpertsPerToken))
             : 6.0 * config.HiddenSize * config.IntermediateSize);
 
-    /// <summary>Everything but the logits, for tokens at <paramref name="start"/> up to <paramref name="end"/>.</summary>
-    public static double Prefill(ModelConfig config, int start, int end)
+    /// <summary>Key and value projections alone.</summary>
+    public static double KeyValueProjections(ModelConfig config) => 4.0 * config.HiddenSize * config.KvHeads * config.HeadDim;
+
+    /// <summary>Everything but the logits, for tokens at <paramref name="start"/> up to <paramref name="end"/> of which only the last one's logits are wanted.</summary>
+    public static double Prefill(ModelConfig config, int start, int end) => Linear(config, end - start) + Attention(config, start, end);
+
+    /// <summary>The linear layers' part of <see cref="Prefill"/>. The last layer's output is formed for the last token alone.</summary>
+    public static double Linear(ModelConfig config, int tokens)
     {
-        var total = 0.0;
-        for (var layer = 0; layer < config.Layers; layer++)
+        var last = config.Layers - 1;
+        var total = (KeyValueProjections(config) * (tokens - 1)) + Projections(config) + OutputAndMlp(config, last);
+        for (var layer = 0; layer < last; layer++)
         {
-            var pairs = new Visibility(config.Windows[layer]).Pairs(new TokenRange(start, end), new TokenRange(0, end));
-            total += ((Projections(config) + OutputAndMlp(config, layer)) * (end - start)) + (4.0 * config.HeadDim * config.Heads * pairs);
+            total += (Projections(config) + OutputAndMlp(config, layer)) * tokens;
         }
 
         return total;
+    }
+
+    /// <summary>Attention's part of <see cref="Prefill"/>.</summary>
+    public static double Attention(ModelConfig config, int start, int end)
+    {
+        var pairs = 0.0;
+        for (var layer = 0; layer < config.Layers; layer++)
+        {
+            var queries = layer == config.Layers - 1 ? new TokenRange(end - 1, end) : new TokenRange(start, end);
+            pairs += new Visibility(config.Windows[layer]).Pairs(queries, new TokenRange(0, end));
+        }
+
+        return 4.0 * config.HeadDim * config.Heads * pairs;
     }
 }

@@ -73,8 +73,8 @@ public sealed record MemoryPlan
     /// <summary>The part of <see cref="KvBudget"/> that pages may take; on the CPU resident copies take the rest.</summary>
     internal ByteSize PageBudget => new((long)(KvBudget.Bytes * ((double)KvPerToken.Bytes / HostPerToken.Bytes)));
 
-    /// <summary>What resident copies may take.</summary>
-    internal ByteSize ResidentBudget => Gpu is null ? KvBudget - PageBudget : Gpu.Resident;
+    /// <summary>What resident copies may take; more than one longest context would be of little use.</summary>
+    internal ByteSize ResidentBudget => Gpu is null ? KvBudget - PageBudget : new(Math.Min(Gpu.Resident.Bytes, KvPerToken.Bytes * (MaxContextTokens + 1L)));
 
     private ByteSize HostPerToken => Gpu is null ? KvPerToken + ResidentPerToken : KvPerToken;
 

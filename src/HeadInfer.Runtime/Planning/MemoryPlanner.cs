@@ -11,7 +11,7 @@ namespace HeadInfer.Runtime.Planning;
 internal static class MemoryPlanner
 {
     private const int MaxSegment = 8192, MaxGpuSegment = 65_536, MinSegment = 256;
-    private const int Page = 256, Tile = 2048, Chunk = 256, GpuChunk = 2048;
+    private const int Page = 256, Tile = 2048, Chunk = 256, GpuChunk = 4096;
 
     private static readonly ByteSize ProcessSize = ByteSize.FromMiB(200), CudaProcessSize = ByteSize.FromGiB(2);
     private static readonly (ByteSize Least, ByteSize Most) WorkspaceGoal = (ByteSize.FromMiB(48), ByteSize.FromGiB(1));
@@ -36,11 +36,15 @@ internal static class MemoryPlanner
 
         // So that the workspace never dominates; a segment is a power of two. Longer ones stream the history less often,
         // and from a few thousand tokens on it streams faster than it is attended.
-        var goal = onGpu ? budget.Gpu!.Value.Bytes / 16 : Math.Clamp(weights.Bytes / 2, WorkspaceGoal.Least.Bytes, WorkspaceGoal.Most.Bytes);
+        var goal = onGpu ? budget.Gpu!.Value.Bytes / 12 : Math.Clamp(weights.Bytes / 2, WorkspaceGoal.Least.Bytes, WorkspaceGoal.Most.Bytes);
         var segment = options.SegmentTokens ?? (onGpu ? MaxGpuSegment : MaxSegment);
         while (options.SegmentTokens is null && segment > MinSegment && (sizes.Activations(segment) + sizes.KvBuffers(segment)).Bytes > goal)
         {
             segment /= 2;
+            if (onGpu && options.ChunkTokens is null && segment < 4 * sizes.Chunk && sizes.Chunk > MinSegment)
+            {
+                sizes = sizes with { Chunk = sizes.Chunk / 2 };
+            }
         }
 
         var gpu = onGpu ? PlanGpu(budget.Gpu!.Value, weights, sizes, segment, options) : null;

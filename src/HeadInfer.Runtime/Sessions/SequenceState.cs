@@ -30,8 +30,9 @@ internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttenti
     /// <summary>Appends tokens.</summary>
     /// <param name="tokens">one at least</param>
     /// <param name="work">told of the work done; may cancel</param>
-    /// <param name="computed">given the residual stream [tokens, hidden] of each segment that was computed; the last row is the last token's</param>
-    public void Append(ReadOnlySpan<int> tokens, WorkMeter work, Action<Tensor> computed)
+    /// <param name="everyToken">whether the outputs of all tokens are wanted, not of the last alone</param>
+    /// <param name="computed">given the residual stream [outputs, hidden] of each segment that has some</param>
+    public void Append(ReadOnlySpan<int> tokens, WorkMeter work, bool everyToken, Action<Tensor> computed)
     {
         ObjectDisposedException.ThrowIf(_disposed, typeof(HeadInferSession)); // the caller may have, while this waited
         var start = attention.Length;
@@ -44,10 +45,14 @@ internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttenti
             {
                 var segment = tokens.Slice(done, Math.Min(segmentTokens, tokens.Length - done));
                 _retained = _retained.GetRange(0, Math.Min(_retained.Count, done)); // the rest is about to be overwritten
-                using var hidden = decoder.Forward(segment, attention, work);
+                var outputs = everyToken ? segment.Length : done + segment.Length == tokens.Length ? 1 : 0;
+                using var hidden = decoder.Forward(segment, outputs, attention, work);
                 attention.Advance(segment.Length);
                 done += segment.Length;
-                computed(hidden);
+                if (outputs > 0)
+                {
+                    computed(hidden);
+                }
             }
         }
         catch
@@ -67,12 +72,7 @@ internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttenti
         Tensor? last = null;
         try
         {
-            Append(tokens, work, hidden =>
-            {
-                last?.Dispose();
-                using var row = hidden.narrow(0, hidden.shape[0] - 1, 1); // a view left alive would keep all of the segment
-                last = decoder.Logits(row);
-            });
+            Append(tokens, work, everyToken: false, hidden => last = decoder.Logits(hidden));
             TensorMemory.Read(last!, logits);
         }
         finally
@@ -88,10 +88,11 @@ internal sealed class SequenceState(TransformerDecoder decoder, ISequenceAttenti
         attention.Reserve(tokens);
         foreach (var segment in new TokenRange(0, tokens).Split(segmentTokens))
         {
+            attention.Begin(segment.Count, 0);
             for (var layer = 0; layer < config.Layers; layer++)
             {
                 using var scope = NewDisposeScope();
-                var rows = attention.Stages ? attention.Stage(segment.Count) : empty(config.KvHeads, 2, segment.Count, config.HeadDim);
+                var rows = attention.Stages ? attention.Stage() : empty(config.KvHeads, 2, segment.Count, config.HeadDim);
                 tiled.Keep(layer, rows.normal_());
             }
 

@@ -32,18 +32,19 @@ internal sealed class AttentionCase : IDisposable
 
     public TiledAttention Attention { get; }
 
-    /// <summary>Attends new tokens of the first layer.</summary>
-    /// <param name="queries">[tokens, heads, dim], overwritten with the output</param>
+    /// <summary>Attends new tokens of the first layer, or the last of them.</summary>
+    /// <param name="queries">[tokens asked for, heads, dim], overwritten with the output</param>
     /// <param name="keys">[tokens, kv_heads, dim]</param>
     /// <param name="values">[tokens, kv_heads, dim]</param>
     /// <param name="work">told of the work</param>
     public void Attend(Tensor queries, Tensor keys, Tensor values, WorkMeter? work = null)
     {
         using var scope = NewDisposeScope();
+        Attention.Begin((int)keys.shape[0], (int)queries.shape[0]);
         var rows = stack([keys, values], 0).permute(2, 0, 1, 3); // [kv_heads, 2, tokens, dim]
         if (Attention.Stages)
         {
-            rows = Attention.Stage((int)queries.shape[0]).copy_(rows);
+            rows = Attention.Stage().copy_(rows);
         }
 
         Attention.Attend(0, queries, rows, output: queries, work ?? WorkMeter.None);

@@ -17,7 +17,11 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
 
     public bool Stages => false;
 
-    public Tensor Stage(int tokens) => throw new InvalidOperationException();
+    public void Begin(int tokens, int outputs)
+    {
+    }
+
+    public Tensor Stage() => throw new InvalidOperationException();
 
     public void Attend(int layer, Tensor queries, Tensor rows, Tensor output, WorkMeter work)
     {
