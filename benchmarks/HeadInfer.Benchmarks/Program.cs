@@ -11,6 +11,7 @@ try
         ["plan", .. var rest] => ShapeBenchmark.Plan(new Options(rest, ShapeBenchmark.Known)),
         ["prefill", .. var rest] => await ShapeBenchmark.PrefillAsync(new Options(rest, ShapeBenchmark.Known)),
         ["decode", .. var rest] => await ShapeBenchmark.DecodeAsync(new Options(rest, ShapeBenchmark.Known)),
+        ["plot", var results, var target] => Plot.Run(results, target, "llama-3-8b"),
         _ => Usage(),
     };
 }
@@ -54,6 +55,8 @@ static int Usage()
           decode --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--steps K] [--json]
                            a model of that shape with random weights on a GPU; --stream keeps no head resident, --resident SIZE bounds them;
                            --segment, --chunk, --tile, --group, --page, --attention flash|cudnn overrule the plan
+          plot RESULTS.jsonl TARGET.svg
+                           draws what prefill and decode printed with --json for llama-3-8b
           kernels [ARGS]   BenchmarkDotNet: attention kernels, merging, tile copies, sampling
         shapes: {string.Join(", ", Shapes.Names)}
         """);

@@ -80,20 +80,26 @@ internal sealed class TiledAttention : ISequenceAttention
 
         var tokens = new TokenRange(Length, Length + _tokens);
         var asked = tokens with { Start = tokens.End - Asked(layer) };
+        using var scope = TorchSharp.torch.NewDisposeScope();
+        List<Part>? own = null; // the new tokens among themselves, all heads at once: larger calls are faster ones
         foreach (var group in asked.IsEmpty ? [] : Groups(layer, tokens.Start))
         {
-            using var scope = TorchSharp.torch.NewDisposeScope();
-            var part = new GroupQueries(layer, group, Heads(queries, group), asked, View(layer), work);
+            using var groupScope = TorchSharp.torch.NewDisposeScope();
+            var question = new Question(layer, group, Heads(queries, group), asked, View(layer), work);
             if (asked.Count == 1 && group.Placement == HeadPlacement.Host)
             {
-                AttendOnHost(part, Heads(output, group));
+                AttendOnHost(question, Heads(output, group));
                 continue;
             }
 
-            using var merge = new AttentionMerge(part.Queries.shape, _shared.Merging);
-            var own = rows.narrow(0, group.First, group.Count);
-            AddPart(merge, part, new KvTile(own.select(1, 0), own.select(1, 1), tokens));
-            AddHistory(merge, part, History(layer, tokens.Start));
+            own ??= AttendOwn(question with { Group = new HeadGroup(0, _layout.KvHeads, default), Queries = Heads(queries, new HeadGroup(0, _layout.KvHeads, default)) }, rows, tokens);
+            using var merge = new AttentionMerge(question.Queries.shape, _shared.Merging);
+            foreach (var part in own)
+            {
+                merge.Add(part.FirstRow, part.Output.narrow(0, group.First, group.Count), part.LogSumExp.narrow(0, group.First, group.Count));
+            }
+
+            AddHistory(merge, question, History(layer, tokens.Start));
             merge.WriteTo(Heads(output, group));
         }
     }
@@ -176,54 +182,66 @@ internal sealed class TiledAttention : ISequenceAttention
         }
     }
 
-    private void AddHistory(AttentionMerge merge, GroupQueries part, TokenRange history)
+    private List<Part> AttendOwn(Question question, Tensor rows, TokenRange tokens) =>
+        [.. Attend(question, new KvTile(rows.select(1, 0), rows.select(1, 1), tokens)).Select(p => new Part(p.FirstRow, p.Output.MoveToOuterDisposeScope(), p.LogSumExp.MoveToOuterDisposeScope()))];
+
+    private void AddHistory(AttentionMerge merge, Question question, TokenRange history)
     {
-        if (part.Group.Placement == HeadPlacement.Resident)
+        if (question.Group.Placement == HeadPlacement.Resident)
         {
             if (!history.IsEmpty)
             {
-                AddPart(merge, part, _resident.View(part.Layer, part.Group, history));
+                Add(merge, Attend(question, _resident.View(question.Layer, question.Group, history)));
             }
 
             return;
         }
 
-        foreach (var range in history.Split(_layout.TileTokensOf(part.Group)))
+        foreach (var range in history.Split(_layout.TileTokensOf(question.Group)))
         {
             using var scope = TorchSharp.torch.NewDisposeScope();
-            AddPart(merge, part, _shared.Ring.Take(new TileRequest(_cache, _cache.Version, part.Layer, part.Group, range)));
+            Add(merge, Attend(question, _shared.Ring.Take(new TileRequest(_cache, _cache.Version, question.Layer, question.Group, range))));
             _shared.Ring.Release();
         }
     }
 
-    private void AddPart(AttentionMerge merge, GroupQueries part, KvTile tile)
+    private static void Add(AttentionMerge merge, IEnumerable<Part> parts)
     {
-        using var scope = TorchSharp.torch.NewDisposeScope();
-        foreach (var rows in part.View.SplitByReach(part.View.Rows(part.Rows, tile.Tokens), tile.Tokens))
+        foreach (var part in parts)
         {
-            var step = _shared.Kernel.RowsAtOnce(part.Group.Count * _layout.HeadsPerKvHead, rows, tile.Tokens, part.View);
+            merge.Add(part.FirstRow, part.Output, part.LogSumExp);
+        }
+    }
+
+    // The answers of a tile: one, unless some rows see less of it than others or the kernel takes fewer rows at once.
+    private IEnumerable<Part> Attend(Question question, KvTile tile)
+    {
+        var view = question.View;
+        foreach (var rows in view.SplitByReach(view.Rows(question.Rows, tile.Tokens), tile.Tokens))
+        {
+            var step = _shared.Kernel.RowsAtOnce(question.Group.Count * _layout.HeadsPerKvHead, rows, tile.Tokens, view);
             foreach (var block in rows.Split(step))
             {
-                var seen = part.View.Keys(block, tile.Tokens);
-                var first = block.Start - part.Rows.Start;
-                var q = part.Queries.narrow(2, first, block.Count);
+                var seen = view.Keys(block, tile.Tokens);
+                var first = block.Start - question.Rows.Start;
+                var q = question.Queries.narrow(2, first, block.Count);
                 var k = tile.Keys.narrow(1, seen.Start - tile.Tokens.Start, seen.Count);
                 var v = tile.Values.narrow(1, seen.Start - tile.Tokens.Start, seen.Count);
-                var (output, lse) = _shared.Kernel.Attend(q, k, v, block, seen, part.View);
-                merge.Add(first, output, lse);
-                part.Work.Add(_layout.Operations(part.Group, part.View.Pairs(block, seen)));
+                var (output, lse) = _shared.Kernel.Attend(q, k, v, block, seen, view);
+                yield return new Part(first, output, lse);
+                question.Work.Add(_layout.Operations(question.Group, view.Pairs(block, seen)));
             }
         }
     }
 
     // The new token's row is in its page already: everything it sees lies in pages.
-    private void AttendOnHost(GroupQueries part, Tensor output)
+    private void AttendOnHost(Question question, Tensor output)
     {
-        var seen = new TokenRange(part.View.FirstKey(part.Rows.Start), part.Rows.End);
+        var seen = new TokenRange(question.View.FirstKey(question.Rows.Start), question.Rows.End);
         _rows.Clear();
-        _cache.AddRows(part.Layer, seen, _rows);
-        _shared.Host.Attend(_rows, _shared.Pool.Shape, part.Group, part.Queries.squeeze(2), output.squeeze(2));
-        part.Work.Add(_layout.Operations(part.Group, seen.Count));
+        _cache.AddRows(question.Layer, seen, _rows);
+        _shared.Host.Attend(_rows, _shared.Pool.Shape, question.Group, question.Queries.squeeze(2), output.squeeze(2));
+        question.Work.Add(_layout.Operations(question.Group, seen.Count));
     }
 
     // Resident copies, with room to grow where there is some. The pages have every row, so there may be more or fewer
@@ -270,12 +288,18 @@ internal sealed class TiledAttention : ISequenceAttention
             .narrow(1, group.First, group.Count).permute(1, 2, 0, 3);
     }
 
-    /// <summary>What a head group attends in one call.</summary>
+    /// <summary>What a head group is asked in one call.</summary>
     /// <param name="Layer">The layer.</param>
     /// <param name="Group">The heads.</param>
     /// <param name="Queries">[heads, group, tokens, dim]</param>
-    /// <param name="Rows">The new tokens.</param>
+    /// <param name="Rows">The tokens that ask.</param>
     /// <param name="View">What they see.</param>
     /// <param name="Work">Told of the work done.</param>
-    private readonly record struct GroupQueries(int Layer, HeadGroup Group, Tensor Queries, TokenRange Rows, Visibility View, WorkMeter Work);
+    private readonly record struct Question(int Layer, HeadGroup Group, Tensor Queries, TokenRange Rows, Visibility View, WorkMeter Work);
+
+    /// <summary>An answer from some of the keys.</summary>
+    /// <param name="FirstRow">The first row it is for.</param>
+    /// <param name="Output">[heads, group, rows, dim]</param>
+    /// <param name="LogSumExp">[heads, group, rows]</param>
+    private readonly record struct Part(int FirstRow, Tensor Output, Tensor LogSumExp);
 }

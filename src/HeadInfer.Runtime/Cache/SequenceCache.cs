@@ -27,7 +27,7 @@ internal readonly record struct PageRows(nint Page, int First, int Count);
 /// </remarks>
 internal sealed class SequenceCache : IDisposable
 {
-    private const int BlockPages = 64;
+    private const int BlockPages = 128;
 
     private readonly PagePool _pool;
     private readonly KvLink _link;

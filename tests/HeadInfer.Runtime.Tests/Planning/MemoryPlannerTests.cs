@@ -1,0 +1,124 @@
+using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Planning;
+using TorchSharp;
+
+namespace HeadInfer.Runtime.Tests.Planning;
+
+/// <summary>Plans are pure functions: those of a GPU need none.</summary>
+public sealed class MemoryPlannerTests
+{
+    private const long Elements = 8_030_261_248;
+
+    private static readonly ModelConfig Llama = Config("LlamaForCausalLM", "");
+
+    [Fact]
+    public void An_8B_model_reads_four_million_tokens_on_24_GiB()
+    {
+        var plan = Plan(Llama, new HeadInferOptions { MaxContextTokens = 1 << 22 }, gpu: 24, host: 640);
+        plan.EnsureFits(1 << 22);
+        Assert.Equal(1 << 22, plan.LongestContext);
+        Assert.Equal(new ByteSize(131_072), plan.KvPerToken);
+        Assert.True(plan.Gpu!.Fixed + plan.Gpu.Resident < ByteSize.FromGiB(24));
+        Assert.True(plan.Gpu.KvBuffers < ByteSize.FromGiB(1));
+        Assert.Equal(32_768, plan.SegmentTokens);
+
+        // Nothing on the GPU grows with the context.
+        Assert.Equal(plan.Gpu, Plan(Llama, new HeadInferOptions { MaxContextTokens = 1000 }, gpu: 24, host: 640).Gpu);
+    }
+
+    [Fact]
+    public void A_context_that_host_memory_does_not_hold_is_refused_with_numbers_and_the_knob()
+    {
+        var plan = Plan(Llama, new HeadInferOptions { MaxContextTokens = 1 << 20 }, gpu: 24, host: 66);
+        Assert.Equal(1 << 19, plan.LongestContext); // 64 GiB beside the process
+        var error = Assert.Throws<MemoryBudgetException>(() => plan.EnsureFits(1 << 20));
+        Assert.Contains("128 GiB", error.Message, StringComparison.Ordinal);
+        Assert.Contains("HeadInferOptions.HostMemory", error.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(16, "GpuMemory")]
+    [InlineData(15, "weights 15 GiB")]
+    public void A_gpu_that_is_too_small_is_refused_with_numbers_and_the_knobs(int gpu, string part)
+    {
+        var error = Assert.Throws<MemoryBudgetException>(() => Plan(Llama, new HeadInferOptions(), gpu, host: 64));
+        Assert.Contains(part, error.Message, StringComparison.Ordinal);
+        Assert.Contains("SegmentTokens", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Resident_memory_is_what_was_asked_for_or_what_is_left()
+    {
+        var most = Plan(Llama, new HeadInferOptions(), gpu: 24, host: 64);
+        Assert.InRange(most.Gpu!.Resident.Bytes, 5L << 30, 7L << 30);
+        Assert.Equal(ByteSize.Zero, Plan(Llama, new HeadInferOptions { ResidentMemory = ByteSize.Zero }, gpu: 24, host: 64).Gpu!.Resident);
+        var two = Plan(Llama, new HeadInferOptions { ResidentMemory = ByteSize.FromGiB(2), MaxContextTokens = 131_072 }, gpu: 24, host: 64);
+        Assert.Equal(32, two.Heads[HeadPlacement.Resident]); // 64 MiB each at 128K
+        Assert.Equal(224, two.Heads[HeadPlacement.Streamed]);
+        Assert.Throws<MemoryBudgetException>(() => Plan(Llama, new HeadInferOptions { ResidentMemory = ByteSize.FromGiB(20) }, gpu: 24, host: 64));
+    }
+
+    [Fact]
+    public void Heads_that_must_be_resident_bound_the_context()
+    {
+        var plan = Plan(Llama, new HeadInferOptions { Placement = _ => HeadPlacement.Resident, MaxContextTokens = 1 << 20 }, gpu: 24, host: 640);
+        Assert.InRange(plan.LongestContext, 40_000, 60_000); // 128 KiB a token of what is left on the GPU
+    }
+
+    [Fact]
+    public void Small_gpus_get_short_segments_and_chunks()
+    {
+        var small = Config("LlamaForCausalLM", "", hidden: 2048, layers: 16, heads: 32, intermediate: 8192);
+        var plan = MemoryPlanner.Plan(small, 1_235_814_400, torch.ScalarType.BFloat16, new HeadInferOptions(), new MemoryBudget(ByteSize.FromGiB(16), ByteSize.FromGiB(6)));
+        Assert.InRange(plan.SegmentTokens, 1024, 16_384);
+        Assert.True(plan.Workspace < ByteSize.FromGiB(0.75));
+        Assert.True(plan.ChunkTokens <= plan.SegmentTokens);
+    }
+
+    [Fact]
+    public void Windowed_layers_are_never_resident()
+    {
+        var windowed = Config("MistralForCausalLM", ", \"sliding_window\": 4096");
+        Assert.Equal([HeadPlacement.Streamed], Plan(windowed, new HeadInferOptions(), gpu: 24, host: 64).Heads.Keys);
+        var layout = new AttentionLayout(8, 4, 128, [null, 4096, null, 4096, null], 16_384);
+        var spread = Enumerable.Range(0, 5).Select(layer => layout.ResidentHeads(layer, 11)).ToArray();
+        Assert.Equal((0, 0, 11), (spread[1], spread[3], spread.Sum()));
+        Assert.InRange(spread[0], 3, 4);
+        Assert.Equal(8, layout.ResidentHeads(0, 1000));
+    }
+
+    [Fact]
+    public void Groups_shrink_as_the_context_grows_and_their_tiles_lengthen()
+    {
+        var layout = new AttentionLayout(8, 4, 128, [null], 16_384);
+        foreach (var (history, size) in ((int, int)[])[(0, 8), (16_384, 8), (16_385, 4), (32_768, 4), (65_536, 2), (131_072, 1), (4_000_000, 1)])
+        {
+            var groups = layout.Groups(0, resident: 0, history);
+            Assert.All(groups, g => Assert.Equal(size, g.Count));
+            Assert.Equal(8, groups.Sum(g => g.Count));
+            Assert.Equal(131_072 / size, layout.TileTokensOf(groups[0]));
+        }
+
+        Assert.Equal([(3, HeadPlacement.Resident), (1, HeadPlacement.Streamed), (1, HeadPlacement.Streamed)], layout.Groups(0, resident: 3, 200_000).Take(3).Select(g => (g.Count, g.Placement)));
+    }
+
+    [Fact]
+    public void Rows_behind_a_window_are_cut_into_those_that_see_all_keys_and_those_that_do_not()
+    {
+        var view = new Visibility(9);
+        Assert.Equal([new TokenRange(2, 9), new TokenRange(9, 10)], view.SplitByReach(new TokenRange(2, 10), new TokenRange(0, 2)));
+        Assert.Equal([new TokenRange(2, 10)], view.SplitByReach(new TokenRange(2, 10), new TokenRange(2, 10)));
+        Assert.Equal([new TokenRange(5, 30)], new Visibility(null).SplitByReach(new TokenRange(5, 30), new TokenRange(0, 5)));
+    }
+
+    private static MemoryPlan Plan(ModelConfig config, HeadInferOptions options, int gpu, int host) =>
+        MemoryPlanner.Plan(config, Elements, torch.ScalarType.BFloat16, options, new MemoryBudget(ByteSize.FromGiB(host), ByteSize.FromGiB(gpu)));
+
+    private static ModelConfig Config(string architecture, string more, int hidden = 4096, int layers = 32, int heads = 32, int intermediate = 14_336) => ModelConfig.Parse($$"""
+        {"architectures": ["{{architecture}}"], "vocab_size": 128256, "hidden_size": {{hidden}}, "num_hidden_layers": {{layers}},
+         "num_attention_heads": {{heads}}, "num_key_value_heads": 8, "intermediate_size": {{intermediate}}, "max_position_embeddings": 131072,
+         "rope_theta": 500000.0{{more}}}
+        """, "test");
+}
