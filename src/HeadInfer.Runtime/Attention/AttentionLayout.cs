@@ -25,17 +25,21 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
     /// <summary>Floating-point operations of so many query-key pairs, for all query heads of a group.</summary>
     public double Operations(HeadGroup group, long pairs) => 4.0 * HeadDim * HeadsPerKvHead * group.Count * pairs;
 
-    /// <summary>The groups of a layer's heads, in head order: neighbours of one placement.</summary>
-    /// <param name="layer">the layer</param>
-    /// <param name="resident">heads of the layer that are resident, where that is not given</param>
+    /// <summary>Heads of a group at most.</summary>
     /// <param name="history">tokens that are streamed for each head</param>
     /// <remarks>
     /// Many heads together while the history is short, so that there are few launches; single heads when it is long, so
     /// that a tile holds much of it and few parts have to be merged.
     /// </remarks>
-    public IReadOnlyList<HeadGroup> Groups(int layer, int resident, int history)
+    public int GroupSizeFor(int history) =>
+        GroupSize ?? (int)Math.Clamp(BitOperations.RoundUpToPowerOf2((uint)(TileRows / Math.Max(history, 1)) + 1) / 2, 1, (uint)KvHeads);
+
+    /// <summary>The groups of a layer's heads, in head order: neighbours of one placement.</summary>
+    /// <param name="layer">the layer</param>
+    /// <param name="resident">heads of the layer that are resident, where that is not given</param>
+    /// <param name="size">streamed heads of a group at most</param>
+    public IReadOnlyList<HeadGroup> Groups(int layer, int resident, int size)
     {
-        var size = GroupSize ?? (int)Math.Clamp(BitOperations.RoundUpToPowerOf2((uint)(TileRows / Math.Max(history, 1)) + 1) / 2, 1, (uint)KvHeads);
         var groups = new List<HeadGroup>();
         for (var head = 0; head < KvHeads; head++)
         {

@@ -39,6 +39,10 @@ internal sealed class AttentionMerge : IDisposable
         _lse ??= full(_shape[..3], double.NegativeInfinity, ScalarType.Float32, output.device).DetachFromDisposeScope();
         FoldLast();
         _last = (firstRow, output, lse);
+        if (_kernels is null)
+        {
+            FoldLast(); // nothing is gained by holding it back
+        }
     }
 
     /// <summary>Writes the whole; every row must have had a part. Nothing may be added afterwards.</summary>

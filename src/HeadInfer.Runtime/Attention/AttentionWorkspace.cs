@@ -9,6 +9,8 @@ internal sealed class AttentionWorkspace : IDisposable
 {
     private const int TilesAhead = 3; // slots: one is read, one is full, one is being filled
 
+    private readonly Dictionary<(int Layer, int Resident, int Size), IReadOnlyList<HeadGroup>> _groups = [];
+
     /// <param name="layout">heads and tiles</param>
     /// <param name="pool">pages; owned from now on</param>
     /// <param name="link">owned from now on</param>
@@ -51,6 +53,21 @@ internal sealed class AttentionWorkspace : IDisposable
 
     /// <summary>Slots of the tile ring: where copies overlap, one more, so that the link never waits for a slot.</summary>
     public static int SlotsFor(bool asynchronous) => asynchronous ? TilesAhead : 1;
+
+    /// <summary>The groups of a layer's heads, in head order, formed once.</summary>
+    /// <param name="layer">the layer</param>
+    /// <param name="resident">heads of the layer that are resident, where that is not given</param>
+    /// <param name="history">tokens that are streamed for each head</param>
+    public IReadOnlyList<HeadGroup> Groups(int layer, int resident, int history)
+    {
+        var key = (layer, resident, Layout.GroupSizeFor(history));
+        if (!_groups.TryGetValue(key, out var groups))
+        {
+            _groups[key] = groups = Layout.Groups(layer, resident, key.Item3);
+        }
+
+        return groups;
+    }
 
     public void Dispose()
     {

@@ -18,6 +18,7 @@ internal sealed class TiledAttention : ISequenceAttention
     private readonly KvLink _link;
     private readonly SequenceCache _cache;
     private readonly ResidentHeads _resident;
+    private readonly HeadGroup _all; // heads of a layer
     private readonly List<PageRows> _rows = [];
     private readonly Fence[] _paces;
     private int _tokens, _outputs; // of the forward pass
@@ -27,6 +28,7 @@ internal sealed class TiledAttention : ISequenceAttention
     public TiledAttention(AttentionWorkspace shared)
     {
         (_shared, _layout, _link) = (shared, shared.Layout, shared.Link);
+        _all = new HeadGroup(0, _layout.KvHeads, HeadPlacement.Streamed);
         _cache = new SequenceCache(shared.Pool, _layout.Layers, _link);
         _resident = new ResidentHeads(shared.Arena, _layout.HeadDim, _link);
         _paces = [.. Enumerable.Range(0, LayersAhead).Select(_ => _link.CreateFence())];
@@ -92,7 +94,7 @@ internal sealed class TiledAttention : ISequenceAttention
                 continue;
             }
 
-            own ??= AttendOwn(question with { Group = new HeadGroup(0, _layout.KvHeads, default), Queries = Heads(queries, new HeadGroup(0, _layout.KvHeads, default)) }, rows, tokens);
+            own ??= AttendOwn(question with { Group = _all, Queries = Heads(queries, _all) }, rows, tokens);
             using var merge = new AttentionMerge(question.Queries.shape, _shared.Merging);
             foreach (var part in own)
             {
@@ -134,7 +136,7 @@ internal sealed class TiledAttention : ISequenceAttention
     private TokenRange History(int layer, int start) => new(View(layer).FirstKey(start), start);
 
     private IReadOnlyList<HeadGroup> Groups(int layer, int start) =>
-        _layout.Groups(layer, _layout.ResidentHeads(layer, _residentHeads), History(layer, start).Count);
+        _shared.Groups(layer, _residentHeads == 0 ? 0 : _layout.ResidentHeads(layer, _residentHeads), History(layer, start).Count);
 
     // Tokens that a layer is asked for.
     private int Asked(int layer) => layer == _layout.Layers - 1 ? _outputs : _tokens;

@@ -95,13 +95,13 @@ public sealed class MemoryPlannerTests
         var layout = new AttentionLayout(8, 4, 128, [null], 16_384);
         foreach (var (history, size) in ((int, int)[])[(0, 8), (16_384, 8), (16_385, 4), (32_768, 4), (65_536, 2), (131_072, 1), (4_000_000, 1)])
         {
-            var groups = layout.Groups(0, resident: 0, history);
+            var groups = layout.Groups(0, resident: 0, layout.GroupSizeFor(history));
             Assert.All(groups, g => Assert.Equal(size, g.Count));
             Assert.Equal(8, groups.Sum(g => g.Count));
             Assert.Equal(131_072 / size, layout.TileTokensOf(groups[0]));
         }
 
-        Assert.Equal([(3, HeadPlacement.Resident), (1, HeadPlacement.Streamed), (1, HeadPlacement.Streamed)], layout.Groups(0, resident: 3, 200_000).Take(3).Select(g => (g.Count, g.Placement)));
+        Assert.Equal([(3, HeadPlacement.Resident), (1, HeadPlacement.Streamed), (1, HeadPlacement.Streamed)], layout.Groups(0, resident: 3, layout.GroupSizeFor(200_000)).Take(3).Select(g => (g.Count, g.Placement)));
     }
 
     [Fact]
