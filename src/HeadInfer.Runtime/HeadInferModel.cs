@@ -95,7 +95,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         string path, HeadInferOptions? options = null, IProgress<LoadProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        options ??= new HeadInferOptions();
+        options = options is null ? new HeadInferOptions() : options with { }; // what the caller changes later is not ours
         options.Validate();
         return Task.Run(() => Load(path, options, progress, cancellationToken), cancellationToken);
     }

@@ -40,61 +40,61 @@ public enum FusedAttention
 public sealed record HeadInferOptions
 {
     /// <summary>What computes. Default: a GPU if there is one, else the CPU.</summary>
-    public ComputeDevice Device { get; init; }
+    public ComputeDevice Device { get; set; }
 
     /// <summary>Which GPU, counted from 0 among those that the process sees. Default: 0.</summary>
-    public int? GpuIndex { get; init; }
+    public int? GpuIndex { get; set; }
 
     /// <summary>GPU memory that this model may take, CUDA's own part included. Default: nineteen twentieths of what is free.</summary>
-    public ByteSize? GpuMemory { get; init; }
+    public ByteSize? GpuMemory { get; set; }
 
     /// <summary>GPU memory for resident heads, within <see cref="GpuMemory"/>. Default: all that is left of it. Zero streams every head.</summary>
-    public ByteSize? ResidentMemory { get; init; }
+    public ByteSize? ResidentMemory { get; set; }
 
     /// <summary>Type of weights, activations and KV cache. Default: on a GPU the checkpoint's; on the CPU always float32, and nothing else is taken.</summary>
-    public ComputeType? ComputeType { get; init; }
+    public ComputeType? ComputeType { get; set; }
 
     /// <summary>Attention on a GPU. Default: the faster one, by a short measurement when the model is loaded.</summary>
-    public FusedAttention? FusedAttention { get; init; }
+    public FusedAttention? FusedAttention { get; set; }
 
     /// <summary>Told of what works, but not as it should, such as memory that cannot be pinned; may be called from any thread.</summary>
-    public Action<string>? Warning { get; init; }
+    public Action<string>? Warning { get; set; }
 
     /// <summary>Host memory that may be taken: on the CPU by weights, workspace and KV cache together, with a GPU by the KV cache. Default: nine tenths of what is free.</summary>
-    public ByteSize? HostMemory { get; init; }
+    public ByteSize? HostMemory { get; set; }
 
     /// <summary>Tokens a session may hold. Default: what the model was made for; more is allowed and is the caller's risk.</summary>
-    public int? MaxContextTokens { get; init; }
+    public int? MaxContextTokens { get; set; }
 
     /// <summary>Tokens of a page of the KV cache. Default: 256.</summary>
-    public int? PageTokens { get; init; }
+    public int? PageTokens { get; set; }
 
     /// <summary>Tokens that are streamed to the device at once, for a whole head group. Default: 2,048; on a GPU what makes 64 MiB.</summary>
-    public int? TileTokens { get; init; }
+    public int? TileTokens { get; set; }
 
     /// <summary>KV heads of a layer that move and attend together at most. Default: all; on a GPU fewer, down to one, as the context grows.</summary>
-    public int? HeadGroupSize { get; init; }
+    public int? HeadGroupSize { get; set; }
 
     /// <summary>Tokens that a layer processes before the next layer starts, during prefill. Default: as many as the workspace holds.</summary>
-    public int? SegmentTokens { get; init; }
+    public int? SegmentTokens { get; set; }
 
     /// <summary>Tokens that go through the linear layers at once. Default: 256; on a GPU up to 4,096.</summary>
-    public int? ChunkTokens { get; init; }
+    public int? ChunkTokens { get; set; }
 
     /// <summary>
     /// Where each head is attended. Default on the CPU: <see cref="HeadPlacement.Host"/>; on a GPU as many as it has room for
     /// are <see cref="HeadPlacement.Resident"/> and the rest <see cref="HeadPlacement.Streamed"/>.
     /// </summary>
-    public Func<HeadKey, HeadPlacement>? Placement { get; init; }
+    public Func<HeadKey, HeadPlacement>? Placement { get; set; }
 
     /// <summary>Threads that compute for this model. Default: one a core, or what another model of the process was given before.</summary>
-    public int? Threads { get; init; }
+    public int? Threads { get; set; }
 
     /// <summary>
     /// Leaves out the cap of attention scores that Gemma 2 was trained with, as transformers' default (SDPA) attention
     /// does. Default: false; the cap is kept, as its authors and transformers' eager attention have it.
     /// </summary>
-    public bool IgnoreAttentionSoftCap { get; init; }
+    public bool IgnoreAttentionSoftCap { get; set; }
 
     /// <summary>Checks every property once.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A property is out of range; the message names it.</exception>

@@ -4,11 +4,6 @@ using HeadInfer.Runtime.Text.Jinja;
 
 namespace HeadInfer.Runtime;
 
-/// <summary>A message of a conversation.</summary>
-/// <param name="Role">Who speaks: <c>system</c>, <c>user</c>, <c>assistant</c>, <c>tool</c>.</param>
-/// <param name="Content">What is said.</param>
-public sealed record ChatTurn(string Role, string Content);
-
 /// <summary>Writes a conversation as the text a model was trained on: the Jinja template of its folder.</summary>
 /// <remarks>What comes from messages is marked as data, so that a document can never close its turn.</remarks>
 public sealed class ChatTemplate
@@ -18,25 +13,31 @@ public sealed class ChatTemplate
     private readonly IReadOnlyDictionary<string, object?> _specialTokens;
 
     internal ChatTemplate(string source, IReadOnlyDictionary<string, object?> specialTokens, TimeProvider clock) =>
-        (_template, _specialTokens, _clock) = (Parser.Parse(source), specialTokens, clock);
+        (Source, _template, _specialTokens, _clock) = (source, Parser.Parse(source), specialTokens, clock);
+
+    /// <summary>The template itself.</summary>
+    public string Source { get; }
 
     /// <summary>The conversation's tokens, ready for the model to answer.</summary>
     /// <param name="turns">the messages, oldest first</param>
     /// <param name="tokenizer">the model's tokenizer</param>
+    /// <param name="tools">functions that the model may call; null or none leaves them out</param>
     /// <exception cref="ChatTemplateException">The template refuses the conversation, or uses what is not supported.</exception>
-    public IReadOnlyList<int> Encode(IEnumerable<ChatTurn> turns, Tokenizer tokenizer)
+    public IReadOnlyList<int> Encode(IEnumerable<ChatTurn> turns, Tokenizer tokenizer, IReadOnlyCollection<ChatTool>? tools = null)
     {
         ArgumentNullException.ThrowIfNull(turns);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        return tokenizer.Encode(RenderData(Messages(turns)));
+        return tokenizer.Encode(RenderData(ChatData.Of(turns, tools)));
     }
 
     /// <summary>The conversation's text, ready for the model to answer.</summary>
+    /// <param name="turns">the messages, oldest first</param>
+    /// <param name="tools">functions that the model may call; null or none leaves them out</param>
     /// <exception cref="ChatTemplateException">The template refuses the conversation, or uses what is not supported.</exception>
-    public string Render(IEnumerable<ChatTurn> turns)
+    public string Render(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools = null)
     {
         ArgumentNullException.ThrowIfNull(turns);
-        return RenderData(Messages(turns)).Text;
+        return RenderData(ChatData.Of(turns, tools)).Text;
     }
 
     internal TemplateText RenderData(IEnumerable<KeyValuePair<string, object?>> data) =>
@@ -72,16 +73,6 @@ public sealed class ChatTemplate
         source = File.Exists(own) ? File.ReadAllText(own) : source;
         return source is null ? null : new ChatTemplate(source, special, clock ?? TimeProvider.System);
     }
-
-    private static Dictionary<string, object?> Messages(IEnumerable<ChatTurn> turns) => new(StringComparer.Ordinal)
-    {
-        ["messages"] = turns.Select(t => (object?)Values.Dict([("role", Role(t.Role)), ("content", TemplateText.Data(t.Content))])).ToList(),
-        ["add_generation_prompt"] = true,
-    };
-
-    // Templates build special tokens of roles, such as "<|" + role + "|>". A word cannot forge one by itself.
-    private static TemplateText Role(string role) =>
-        role.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-') ? TemplateText.Trusted(role) : TemplateText.Data(role);
 
     private static string? Content(JsonElement token) => token.ValueKind switch
     {

@@ -1,0 +1,153 @@
+using System.Text;
+using System.Text.Json;
+using HeadInfer.Runtime;
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.SemanticKernel;
+
+/// <summary>Messages and options of a caller, in the runtime's words: every one of them honoured or refused.</summary>
+internal static class ChatRequest
+{
+    /// <summary>The functions that the model is shown; null if it is shown none.</summary>
+    /// <exception cref="NotSupportedException">A tool is not a function.</exception>
+    /// <exception cref="ArgumentException">Two have the same name.</exception>
+    public static IReadOnlyList<ChatTool>? Tools(ChatOptions? options)
+    {
+        if (options?.Tools is not { Count: > 0 } tools || options.ToolMode is NoneChatToolMode)
+        {
+            return null;
+        }
+
+        var result = new List<ChatTool>();
+        foreach (var tool in tools)
+        {
+            if (tool is not AIFunctionDeclaration function)
+            {
+                throw new NotSupportedException($"The tool '{tool.Name}' ({tool.GetType().Name}) is not supported: a local model calls functions. Remove it from ChatOptions.Tools.");
+            }
+
+            if (result.Any(t => t.Name == function.Name))
+            {
+                throw new ArgumentException($"ChatOptions.Tools has two functions named '{function.Name}'; the model could not tell them apart.", nameof(options));
+            }
+
+            result.Add(new ChatTool(function.Name, function.Description, function.JsonSchema));
+        }
+
+        return result;
+    }
+
+    /// <summary>Sampling, limits and stops.</summary>
+    /// <exception cref="NotSupportedException">An option cannot be honoured; the message names it.</exception>
+    public static GenerationOptions Generation(ChatOptions? options, GenerationOptions defaults, string modelId)
+    {
+        if (options is null)
+        {
+            return defaults;
+        }
+
+        if (options.ModelId is { Length: > 0 } asked && asked != modelId)
+        {
+            throw new NotSupportedException($"ChatOptions.ModelId asks for '{asked}'; this client has the model '{modelId}'. Leave it out, or ask the client of that model.");
+        }
+
+        Refuse(options.ResponseFormat is ChatResponseFormatJson, nameof(options.ResponseFormat), "JSON output is not enforced yet; ask for it in the prompt");
+        Refuse(options.ToolMode is RequiredChatToolMode, nameof(options.ToolMode), "a call cannot be required yet; use Auto");
+        Refuse(options.ConversationId is not null, nameof(options.ConversationId), "this client keeps no conversations; send all messages, and what was read before is not read again");
+        Refuse(options.Reasoning is not null, nameof(options.Reasoning), "the model's template has no such switch");
+        Refuse(options.RawRepresentationFactory is not null, nameof(options.RawRepresentationFactory), "there is no other representation of a request");
+        Refuse(options.AllowMultipleToolCalls == false, nameof(options.AllowMultipleToolCalls), "calls are not limited to one yet");
+        var sampling = defaults.Sampling;
+        return defaults with
+        {
+            MaxTokens = options.MaxOutputTokens ?? defaults.MaxTokens,
+            StopSequences = options.StopSequences is { Count: > 0 } stops ? [.. stops] : defaults.StopSequences,
+            Sampling = sampling with
+            {
+                Temperature = options.Temperature ?? sampling.Temperature,
+                TopP = options.TopP ?? sampling.TopP,
+                TopK = options.TopK ?? sampling.TopK,
+                Seed = options.Seed ?? sampling.Seed,
+                FrequencyPenalty = options.FrequencyPenalty ?? sampling.FrequencyPenalty,
+                PresencePenalty = options.PresencePenalty ?? sampling.PresencePenalty,
+            },
+        };
+    }
+
+    /// <summary>The conversation, with the options' instructions as its first system message.</summary>
+    /// <exception cref="NotSupportedException">A message has content that is neither text nor a function's call or result.</exception>
+    public static IReadOnlyList<ChatTurn> Turns(IEnumerable<ChatMessage> messages, ChatOptions? options)
+    {
+        var turns = new List<ChatTurn>();
+        var names = new Dictionary<string, string>(StringComparer.Ordinal); // call id -> function
+        foreach (var message in messages)
+        {
+            Add(turns, message, names);
+        }
+
+        if (options?.Instructions is { Length: > 0 } instructions)
+        {
+            // Templates take one system message, and take it first.
+            if (turns.Count > 0 && turns[0].Role == "system")
+            {
+                turns[0] = turns[0] with { Content = turns[0].Content + "\n\n" + instructions };
+            }
+            else
+            {
+                turns.Insert(0, new ChatTurn("system", instructions));
+            }
+        }
+
+        return turns.Count > 0 ? turns : throw new ArgumentException("There are no messages; there is nothing to answer.", nameof(messages));
+    }
+
+    private static void Add(List<ChatTurn> turns, ChatMessage message, Dictionary<string, string> names)
+    {
+        var text = new StringBuilder();
+        List<ChatToolCall> calls = [];
+        List<ChatTurn> results = [];
+        foreach (var content in message.Contents)
+        {
+            switch (content)
+            {
+                case TextContent part:
+                    text.Append(part.Text);
+                    break;
+                case FunctionCallContent call:
+                    names[call.CallId] = call.Name;
+                    calls.Add(new ChatToolCall(call.CallId, call.Name, JsonSerializer.Serialize(call.Arguments ?? new Dictionary<string, object?>(), AIJsonUtilities.DefaultOptions)));
+                    break;
+                case FunctionResultContent result:
+                    results.Add(new ChatTurn("tool", Text(result)) { ToolCallId = result.CallId, Name = names.GetValueOrDefault(result.CallId) });
+                    break;
+                case TextReasoningContent or UsageContent:
+                    break; // what was thought, and what it cost, is not said again
+                default:
+                    throw new NotSupportedException($"A message has {content.GetType().Name}{(content is DataContent data ? $" ({data.MediaType})" : "")}; this model reads text. Remove it, or give its text.");
+            }
+        }
+
+        if (text.Length > 0 || calls.Count > 0 || results.Count == 0)
+        {
+            turns.Add(new ChatTurn(message.Role.Value, text.ToString()) { ToolCalls = calls });
+        }
+
+        turns.AddRange(results);
+    }
+
+    private static string Text(FunctionResultContent result) => result.Result switch
+    {
+        null => result.Exception?.Message ?? "",
+        string text => text,
+        JsonElement { ValueKind: JsonValueKind.String } text => text.GetString()!,
+        var other => JsonSerializer.Serialize(other, AIJsonUtilities.DefaultOptions),
+    };
+
+    private static void Refuse(bool asked, string name, string why)
+    {
+        if (asked)
+        {
+            throw new NotSupportedException($"ChatOptions.{name} cannot be honoured: {why}.");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using HeadInfer.Runtime;
+using HeadInfer.SemanticKernel.ToolCalls;
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.SemanticKernel;
+
+/// <summary>A chat client over a local model. Safe for concurrent use: callers are served in turn.</summary>
+/// <remarks>
+/// It keeps no conversations. Every call brings all messages, and as much of them as the last call began with is not read
+/// again. It disposes neither the model nor anything else it was given.
+/// </remarks>
+public sealed class HeadInferChatClient : IChatClient
+{
+    /// <summary>The name under which telemetry knows the provider.</summary>
+    public const string ProviderName = "headinfer";
+
+    private readonly IChatEngine _engine;
+    private readonly ChatClientMetadata _metadata;
+    private readonly IToolCallFormat _toolCalls;
+
+    /// <summary>Makes a client of a loaded model.</summary>
+    /// <param name="model">the model; stays the caller's</param>
+    /// <param name="modelId">its name in answers and telemetry; default: the name of its architecture</param>
+    /// <exception cref="UnsupportedModelException">The model has no chat template.</exception>
+    public HeadInferChatClient(HeadInferModel model, string? modelId = null)
+        : this(new ModelEngine(model ?? throw new ArgumentNullException(nameof(model)), modelId ?? model.Config.Architecture))
+    {
+    }
+
+    internal HeadInferChatClient(IChatEngine engine)
+    {
+        _engine = engine;
+        _metadata = new ChatClientMetadata(ProviderName, defaultModelId: engine.ModelId);
+        _toolCalls = ToolCallFormats.Of(engine.Template.Source);
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ContextLengthException">The conversation is longer than the model may hold.</exception>
+    /// <exception cref="MemoryBudgetException">The conversation is longer than memory holds.</exception>
+    /// <exception cref="NotSupportedException">A message or an option asks for what this client does not do; the message names it.</exception>
+    public Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
+        GetStreamingResponseAsync(messages, options, cancellationToken).ToChatResponseAsync(cancellationToken);
+
+    /// <inheritdoc/>
+    /// <exception cref="ContextLengthException">The conversation is longer than the model may hold.</exception>
+    /// <exception cref="MemoryBudgetException">The conversation is longer than memory holds.</exception>
+    /// <exception cref="NotSupportedException">A message or an option asks for what this client does not do; the message names it.</exception>
+    public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(messages);
+        var tools = ChatRequest.Tools(options);
+        var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId);
+        var prompt = _engine.Template.Encode(ChatRequest.Turns(messages, options), _engine.Tokenizer, tools);
+        return AnswerAsync(prompt, generation, tools is not null, cancellationToken);
+    }
+
+    /// <inheritdoc/>
+    public object? GetService(Type serviceType, object? serviceKey = null)
+    {
+        ArgumentNullException.ThrowIfNull(serviceType);
+        return serviceKey is not null ? null
+            : serviceType == typeof(ChatClientMetadata) ? _metadata
+            : serviceType.IsInstanceOfType(this) ? this
+            : _engine.GetService(serviceType);
+    }
+
+    /// <summary>Frees the client's sequence; the model stays.</summary>
+    public void Dispose() => (_engine as IDisposable)?.Dispose();
+
+    private async IAsyncEnumerable<ChatResponseUpdate> AnswerAsync(
+        IReadOnlyList<int> prompt, GenerationOptions options, bool hasTools, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var (id, created, clock) = (Guid.NewGuid().ToString("N"), DateTimeOffset.UtcNow, Stopwatch.StartNew());
+        ChatResponseUpdate Update(params AIContent[] contents) => new(ChatRole.Assistant, contents) { MessageId = id, ResponseId = id, ModelId = _engine.ModelId, CreatedAt = created };
+
+        var scanner = hasTools ? new ToolCallScanner(_toolCalls) : null;
+        var (cached, generated, calls) = (0, 0, 0);
+        var (firstToken, reason) = (TimeSpan.Zero, Runtime.FinishReason.Stop);
+        await foreach (var step in _engine.GenerateAsync(prompt, options, known => cached = known, cancellationToken).ConfigureAwait(false))
+        {
+            firstToken = generated++ == 0 ? clock.Elapsed : firstToken;
+            reason = step.FinishReason ?? reason;
+            foreach (var content in Contents(scanner, step.Text))
+            {
+                calls += content is FunctionCallContent ? 1 : 0;
+                yield return Update(content);
+            }
+        }
+
+        foreach (var content in scanner?.End().Select(Content) ?? [])
+        {
+            calls += content is FunctionCallContent ? 1 : 0;
+            yield return Update(content);
+        }
+
+        var finish = calls > 0 ? ChatFinishReason.ToolCalls : reason == Runtime.FinishReason.Length ? ChatFinishReason.Length : ChatFinishReason.Stop;
+        var last = Update(new UsageContent(new UsageDetails
+        {
+            InputTokenCount = prompt.Count,
+            OutputTokenCount = generated,
+            TotalTokenCount = prompt.Count + generated,
+            CachedInputTokenCount = cached,
+        }));
+        last.FinishReason = finish;
+        last.AdditionalProperties = new AdditionalPropertiesDictionary
+        {
+            ["finish_reason"] = finish.Value, // Semantic Kernel's adapter drops the property
+            ["prefill_seconds"] = firstToken.TotalSeconds,
+            ["decode_seconds"] = (clock.Elapsed - firstToken).TotalSeconds,
+        };
+        yield return last;
+    }
+
+    private static IEnumerable<AIContent> Contents(ToolCallScanner? scanner, string text) =>
+        text.Length == 0 ? [] : scanner is null ? [new TextContent(text)] : scanner.Append(text).Select(Content);
+
+    private static AIContent Content(ScannedPart part) => part.Call is { } call
+        ? new FunctionCallContent("call_" + Guid.NewGuid().ToString("N")[..16], call.Name, call.Arguments) { Exception = call.Error }
+        : new TextContent(part.Text);
+}

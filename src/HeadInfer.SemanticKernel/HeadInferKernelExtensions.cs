@@ -1,0 +1,87 @@
+using HeadInfer.Runtime;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Microsoft.SemanticKernel;
+
+/// <summary>Registers HeadInfer's services for kernels, on a kernel's builder or on a collection of services.</summary>
+public static class HeadInferKernelExtensions
+{
+    /// <summary>Registers chat completion, and the chat client below it, over a model folder. The model is loaded when first asked for; the container disposes it.</summary>
+    /// <param name="builder">the kernel's builder</param>
+    /// <param name="modelPath">the model folder</param>
+    /// <param name="serviceId">key of the services; null registers them without one</param>
+    /// <param name="configure">sets the model's options</param>
+    public static IKernelBuilder AddHeadInferChatCompletion(this IKernelBuilder builder, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        builder.Services.AddHeadInferChatCompletion(modelPath, serviceId, configure);
+        return builder;
+    }
+
+    /// <summary>Registers chat completion, and the chat client below it, over a loaded model.</summary>
+    /// <param name="builder">the kernel's builder</param>
+    /// <param name="model">the model, which stays the caller's; null takes the container's, by <paramref name="serviceId"/> and else without</param>
+    /// <param name="serviceId">key of the services; null registers them without one</param>
+    public static IKernelBuilder AddHeadInferChatCompletion(this IKernelBuilder builder, HeadInferModel? model = null, string? serviceId = null)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        builder.Services.AddHeadInferChatCompletion(model, serviceId);
+        return builder;
+    }
+
+    /// <summary>Registers chat completion, and the chat client below it, over a model folder. The model is loaded when first asked for; the container disposes it.</summary>
+    /// <param name="services">where to register</param>
+    /// <param name="modelPath">the model folder</param>
+    /// <param name="serviceId">key of the services; null registers them without one</param>
+    /// <param name="configure">sets the model's options</param>
+    public static IServiceCollection AddHeadInferChatCompletion(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>
+        services.AddHeadInferChatClient(modelPath, serviceId, configure).AddChatCompletion(serviceId);
+
+    /// <summary>Registers chat completion, and the chat client below it, over a loaded model.</summary>
+    /// <param name="services">where to register</param>
+    /// <param name="model">the model, which stays the caller's; null takes the container's, by <paramref name="serviceId"/> and else without</param>
+    /// <param name="serviceId">key of the services; null registers them without one</param>
+    public static IServiceCollection AddHeadInferChatCompletion(this IServiceCollection services, HeadInferModel? model = null, string? serviceId = null) =>
+        services.AddHeadInferChatClient(model, serviceId).AddChatCompletion(serviceId);
+
+    /// <summary>Registers text generation without a chat template, over a model folder. A kernel prefers it to chat where a prompt could go to either.</summary>
+    /// <param name="builder">the kernel's builder</param>
+    /// <param name="modelPath">the model folder</param>
+    /// <param name="serviceId">key of the services; null registers them without one</param>
+    /// <param name="configure">sets the model's options</param>
+    public static IKernelBuilder AddHeadInferTextGeneration(this IKernelBuilder builder, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        builder.Services.AddHeadInferTextGeneration(modelPath, serviceId, configure);
+        return builder;
+    }
+
+    /// <summary>Registers text generation without a chat template, over a loaded model.</summary>
+    /// <param name="builder">the kernel's builder</param>
+    /// <param name="model">the model, which stays the caller's; null takes the container's, by <paramref name="serviceId"/> and else without</param>
+    /// <param name="serviceId">key of the services; null registers them without one</param>
+    public static IKernelBuilder AddHeadInferTextGeneration(this IKernelBuilder builder, HeadInferModel? model = null, string? serviceId = null)
+    {
+        ArgumentNullException.ThrowIfNull(builder);
+        builder.Services.AddHeadInferTextGeneration(model, serviceId);
+        return builder;
+    }
+
+    /// <summary>Registers text generation without a chat template, over a model folder. The model is loaded when first asked for; the container disposes it.</summary>
+    /// <param name="services">where to register</param>
+    /// <param name="modelPath">the model folder</param>
+    /// <param name="serviceId">key of the services; null registers them without one</param>
+    /// <param name="configure">sets the model's options</param>
+    public static IServiceCollection AddHeadInferTextGeneration(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>
+        services.AddHeadInferModel(modelPath, serviceId, configure).AddTextGeneration(model: null, serviceId);
+
+    /// <summary>Registers text generation without a chat template, over a loaded model.</summary>
+    /// <param name="services">where to register</param>
+    /// <param name="model">the model, which stays the caller's; null takes the container's, by <paramref name="serviceId"/> and else without</param>
+    /// <param name="serviceId">key of the services; null registers them without one</param>
+    public static IServiceCollection AddHeadInferTextGeneration(this IServiceCollection services, HeadInferModel? model = null, string? serviceId = null)
+    {
+        ArgumentNullException.ThrowIfNull(services);
+        return services.AddTextGeneration(model, serviceId);
+    }
+}

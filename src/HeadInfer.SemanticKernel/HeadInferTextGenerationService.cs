@@ -1,0 +1,81 @@
+using System.Runtime.CompilerServices;
+using System.Text;
+using HeadInfer.Runtime;
+using Microsoft.Extensions.AI;
+using Microsoft.SemanticKernel;
+using Microsoft.SemanticKernel.TextGeneration;
+using TextContent = Microsoft.SemanticKernel.TextContent;
+
+namespace HeadInfer.SemanticKernel;
+
+/// <summary>Continues a text as it stands, without a chat template. Safe for concurrent use: callers are served in turn.</summary>
+/// <remarks>Special tokens written in the prompt are text here too: a document cannot forge them.</remarks>
+public sealed class HeadInferTextGenerationService : ITextGenerationService, IDisposable
+{
+    private readonly HeadInferModel _model;
+    private readonly SequenceQueue _sequence;
+
+    /// <summary>Makes a service of a loaded model.</summary>
+    /// <param name="model">the model; stays the caller's</param>
+    /// <param name="modelId">its name in answers; default: the name of its architecture</param>
+    public HeadInferTextGenerationService(HeadInferModel model, string? modelId = null)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        _model = model;
+        _sequence = new SequenceQueue(model);
+        Attributes = new Dictionary<string, object?> { ["ModelId"] = modelId ?? model.Config.Architecture };
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<string, object?> Attributes { get; }
+
+    private string ModelId => (string)Attributes["ModelId"]!;
+
+    /// <inheritdoc/>
+    /// <exception cref="ContextLengthException">The prompt is longer than the model may hold.</exception>
+    /// <exception cref="MemoryBudgetException">The prompt is longer than memory holds.</exception>
+    public async Task<IReadOnlyList<TextContent>> GetTextContentsAsync(
+        string prompt, PromptExecutionSettings? executionSettings = null, Kernel? kernel = null, CancellationToken cancellationToken = default)
+    {
+        var text = new StringBuilder();
+        IReadOnlyDictionary<string, object?>? metadata = null;
+        await foreach (var part in GetStreamingTextContentsAsync(prompt, executionSettings, kernel, cancellationToken).ConfigureAwait(false))
+        {
+            text.Append(part.Text);
+            metadata = part.Metadata ?? metadata;
+        }
+
+        return [new TextContent(text.ToString(), ModelId, metadata: metadata)];
+    }
+
+    /// <inheritdoc/>
+    public IAsyncEnumerable<StreamingTextContent> GetStreamingTextContentsAsync(
+        string prompt, PromptExecutionSettings? executionSettings = null, Kernel? kernel = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(prompt);
+        var settings = HeadInferPromptExecutionSettings.FromExecutionSettings(executionSettings);
+        var options = ChatRequest.Generation(settings.ToChatOptions(), _model.Defaults, ModelId);
+        return ContinueAsync(_model.Tokenizer.Encode(prompt, addSpecial: true), options, cancellationToken);
+    }
+
+    /// <summary>Frees the service's sequence; the model stays.</summary>
+    public void Dispose() => _sequence.Dispose();
+
+    private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var (generated, cached) = (0, 0);
+        await foreach (var step in _sequence.GenerateAsync(prompt, options, known => cached = known, cancellationToken).ConfigureAwait(false))
+        {
+            generated++;
+            if (step.Text.Length > 0 || step.FinishReason is not null)
+            {
+                var metadata = step.FinishReason is null ? null : new Dictionary<string, object?>
+                {
+                    ["FinishReason"] = step.FinishReason.ToString(),
+                    ["Usage"] = new UsageDetails { InputTokenCount = prompt.Count, OutputTokenCount = generated, TotalTokenCount = prompt.Count + generated, CachedInputTokenCount = cached },
+                };
+                yield return new StreamingTextContent(step.Text, modelId: ModelId, metadata: metadata);
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+using HeadInfer.Runtime;
+
+namespace HeadInfer.SemanticKernel;
+
+/// <summary>What the chat client talks to: a model, or a script in the tests.</summary>
+internal interface IChatEngine
+{
+    /// <summary>The model's name.</summary>
+    string ModelId { get; }
+
+    Tokenizer Tokenizer { get; }
+
+    /// <summary>How a conversation is written for the model.</summary>
+    ChatTemplate Template { get; }
+
+    /// <summary>The model's own generation defaults.</summary>
+    GenerationOptions Defaults { get; }
+
+    /// <summary>A service that the engine is or has, or null.</summary>
+    object? GetService(Type type);
+
+    /// <summary>Reads a prompt, all of it, and generates. Calls wait for each other.</summary>
+    /// <param name="prompt">the whole prompt</param>
+    /// <param name="options">what to generate</param>
+    /// <param name="reused">told once, before the first step, how many tokens of the prompt were known from before</param>
+    /// <param name="cancellationToken">cancels</param>
+    IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, CancellationToken cancellationToken);
+}

@@ -1,0 +1,26 @@
+using HeadInfer.Runtime;
+
+namespace HeadInfer.SemanticKernel;
+
+/// <summary>A loaded model as the chat client's engine. The model is not owned.</summary>
+internal sealed class ModelEngine(HeadInferModel model, string modelId) : IChatEngine, IDisposable
+{
+    private readonly SequenceQueue _sequence = new(model);
+
+    public string ModelId => modelId;
+
+    public Tokenizer Tokenizer => model.Tokenizer;
+
+    public ChatTemplate Template { get; } = model.ChatTemplate
+        ?? throw new UnsupportedModelException($"The model '{modelId}' has no chat template, so it cannot hold a conversation. Put a chat_template.jinja into its folder, or use AddHeadInferTextGeneration.");
+
+    public GenerationOptions Defaults => model.Defaults;
+
+    public object? GetService(Type type) =>
+        type.IsInstanceOfType(model) ? model : type == typeof(Tokenizer) ? model.Tokenizer : type == typeof(ChatTemplate) ? Template : null;
+
+    public IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, CancellationToken cancellationToken) =>
+        _sequence.GenerateAsync(prompt, options, reused, cancellationToken);
+
+    public void Dispose() => _sequence.Dispose();
+}

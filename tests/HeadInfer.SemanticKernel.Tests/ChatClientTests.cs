@@ -1,0 +1,230 @@
+using System.ComponentModel;
+using System.Text.Json;
+using HeadInfer.Runtime;
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.SemanticKernel.Tests;
+
+public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
+{
+    private const string Document = "The access code for the old harbor is amber-4821. The access code for the silver tower is 7305926.";
+
+    [Fact]
+    public async Task Answers_from_the_document_with_every_field_of_an_update()
+    {
+        using var client = new HeadInferChatClient(demo.Model, "demo");
+        var updates = await client.GetStreamingResponseAsync([new ChatMessage(ChatRole.User, Document + "\n\nWhat is the access code for the old harbor?")]).ToListAsync();
+        Assert.Equal("The access code for the old harbor is amber-4821.", string.Concat(updates.Select(u => u.Text)));
+        Assert.All(updates, u =>
+        {
+            Assert.Equal(ChatRole.Assistant, u.Role);
+            Assert.Equal("demo", u.ModelId);
+            Assert.NotNull(u.CreatedAt);
+            Assert.Equal(updates[0].MessageId, u.MessageId);
+            Assert.Equal(updates[0].ResponseId, u.ResponseId);
+            Assert.False(string.IsNullOrEmpty(u.MessageId));
+        });
+        Assert.All(updates.SkipLast(1), u => Assert.Null(u.FinishReason));
+        Assert.Equal(ChatFinishReason.Stop, updates[^1].FinishReason);
+        Assert.Equal("stop", updates[^1].AdditionalProperties!["finish_reason"]);
+        var usage = Assert.Single(updates.SelectMany(u => u.Contents).OfType<UsageContent>()).Details;
+        Assert.Equal(usage.TotalTokenCount, usage.InputTokenCount + usage.OutputTokenCount);
+        Assert.True(usage.OutputTokenCount > 5);
+    }
+
+    [Fact]
+    public async Task What_was_read_is_not_read_again_and_history_grows_by_one_message()
+    {
+        using var client = new HeadInferChatClient(demo.Model);
+        var history = new List<ChatMessage> { new(ChatRole.User, Document + "\n\nWhat is the access code for the old harbor?") };
+        var first = await client.GetResponseAsync(history);
+        Assert.Equal(0, first.Usage!.CachedInputTokenCount);
+        history.AddMessages(first);
+        Assert.Equal(2, history.Count);
+        Assert.IsType<TextContent>(Assert.Single(history[1].Contents, c => c is not UsageContent));
+        history.Add(new ChatMessage(ChatRole.User, "What is the access code for the silver tower?"));
+        var second = await client.GetResponseAsync(history);
+        Assert.Equal("The access code for the silver tower is 7305926.", second.Text);
+        Assert.True(second.Usage!.CachedInputTokenCount >= first.Usage.InputTokenCount);
+    }
+
+    [Fact]
+    public async Task Eight_callers_at_once_get_eight_right_answers()
+    {
+        using var client = new HeadInferChatClient(demo.Model);
+        var answers = await Task.WhenAll(Enumerable.Range(0, 8).Select(i => client.GetResponseAsync($"The access code for the old harbor is otter-{100 + i}.\n\nWhat is the access code for the old harbor?")));
+        Assert.Equal(Enumerable.Range(0, 8).Select(i => $"The access code for the old harbor is otter-{100 + i}."), answers.Select(a => a.Text));
+    }
+
+    [Fact]
+    public async Task A_cancelled_or_abandoned_stream_leaves_the_client_usable()
+    {
+        using var client = new HeadInferChatClient(demo.Model);
+        using var cancel = new CancellationTokenSource();
+        var question = Document + "\n\nWhat is the access code for the old harbor?";
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        {
+            await foreach (var update in client.GetStreamingResponseAsync(question, cancellationToken: cancel.Token))
+            {
+                await cancel.CancelAsync();
+            }
+        });
+        await foreach (var update in client.GetStreamingResponseAsync(question))
+        {
+            break;
+        }
+
+        Assert.Equal("The access code for the old harbor is amber-4821.", (await client.GetResponseAsync(question)).Text);
+    }
+
+    [Fact]
+    public async Task Too_long_a_conversation_names_the_numbers_and_the_next_one_works()
+    {
+        using var client = new HeadInferChatClient(demo.Model);
+        var error = await Assert.ThrowsAsync<ContextLengthException>(() => client.GetResponseAsync(string.Concat(Enumerable.Repeat("harbor ", 40_000))));
+        Assert.Contains("32,768", error.Message, StringComparison.Ordinal);
+        Assert.NotEmpty((await client.GetResponseAsync("Hello")).Text);
+    }
+
+    [Fact]
+    public async Task A_function_is_called_and_the_reply_uses_its_result()
+    {
+        var called = new List<string>();
+        var tool = AIFunctionFactory.Create(
+            ([Description("Name of the city")] string city) =>
+            {
+                called.Add(city);
+                return "17 degrees";
+            },
+            "get_weather",
+            "Gets the weather of a city");
+        using var inner = new HeadInferChatClient(demo.Model);
+        using var client = inner.AsBuilder().UseFunctionInvocation().Build();
+        var response = await client.GetResponseAsync("What is the weather in Oslo?", new ChatOptions { Tools = [tool] });
+        Assert.Equal(["Oslo"], called);
+        Assert.NotEmpty(response.Text);
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    [InlineData(1000)]
+    public async Task Calls_are_complete_and_never_show_as_text(int piece)
+    {
+        const string answer = "Let me look.\n<tool_call>\n{\"name\": \"read\", \"arguments\": {\"path\": \"a.txt\", \"lines\": [1, 2]}}\n</tool_call>\n<tool_call>\n{\"name\": \"now\"}\n</tool_call>";
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, answer) { Piece = piece });
+        var response = await client.GetResponseAsync("Go", new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "now")] });
+        Assert.Equal("Let me look.", response.Text);
+        var calls = response.Messages[0].Contents.OfType<FunctionCallContent>().ToList();
+        Assert.Equal(["read", "now"], calls.Select(c => c.Name));
+        Assert.Equal("a.txt", ((JsonElement)calls[0].Arguments!["path"]!).GetString());
+        Assert.Empty(calls[1].Arguments!);
+        Assert.NotEqual(calls[0].CallId, calls[1].CallId);
+        Assert.Equal(ChatFinishReason.ToolCalls, response.FinishReason);
+    }
+
+    [Theory]
+    [InlineData("<tool_call>{\"name\": \"read\", \"arguments\": {oops}}</tool_call>")]
+    [InlineData("<tool_call>not JSON</tool_call>")]
+    [InlineData("<tool_call>{\"name\": \"read\", \"arguments\": [1]}</tool_call>")]
+    [InlineData("<tool_call>{\"arguments\": {}}</tool_call>")]
+    [InlineData("<tool_call>{\"name\": \"read\", \"argum")]
+    public async Task A_call_that_cannot_be_read_carries_its_error(string answer)
+    {
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, answer));
+        var response = await client.GetResponseAsync("Go", new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "read")] });
+        Assert.IsType<FormatException>(Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>()).Exception);
+    }
+
+    [Fact]
+    public async Task Text_that_only_looks_like_a_call_is_text()
+    {
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, "a < b and <tool_box> <tool_cal", "<tool_call>{}</tool_call>"));
+        var options = new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "f")] };
+        Assert.Equal("a < b and <tool_box> <tool_cal", (await client.GetResponseAsync("Go", options)).Text);
+        Assert.Equal("<tool_call>{}</tool_call>", (await client.GetResponseAsync("Go")).Text); // nothing was offered
+    }
+
+    [Fact]
+    public async Task Calls_results_instructions_and_tools_reach_the_model()
+    {
+        var engine = new ScriptedEngine(demo.Model, "Done.");
+        using var client = new HeadInferChatClient(engine);
+        List<ChatMessage> messages =
+        [
+            new(ChatRole.System, "Be brief."),
+            new(ChatRole.User, "Read it."),
+            new(ChatRole.Assistant, [new FunctionCallContent("c1", "read", new Dictionary<string, object?> { ["path"] = "a.txt" })]),
+            new(ChatRole.Tool, [new FunctionResultContent("c1", "three lines")]),
+        ];
+        await client.GetResponseAsync(messages, new ChatOptions { Instructions = "Answer in English.", Tools = [AIFunctionFactory.Create((string path) => path, "read", "Reads a file")] });
+        var prompt = Assert.Single(engine.Prompts);
+        foreach (var part in (string[])["Be brief.\n\nAnswer in English.", "\"name\": \"read\"", "Reads a file", "{\"path\": \"a.txt\"}", "<tool_response>\nthree lines\n</tool_response>"])
+        {
+            Assert.Contains(part, prompt, StringComparison.Ordinal);
+        }
+
+        Assert.Equal(4, messages.Count);
+        Assert.Equal("Be brief.", messages[0].Text); // nothing of the caller's was changed
+    }
+
+    [Fact]
+    public async Task Every_sampling_option_reaches_the_engine()
+    {
+        var engine = new ScriptedEngine(demo.Model, "x", "y") { Defaults = new GenerationOptions { MaxTokens = 77, Sampling = new SamplingOptions { Temperature = 0.6, TopK = 20 } } };
+        using var client = new HeadInferChatClient(engine);
+        await client.GetResponseAsync("Go", new ChatOptions { Temperature = 0.5f, TopP = 0.9f, TopK = 7, Seed = 11, MaxOutputTokens = 5, FrequencyPenalty = 0.1f, PresencePenalty = 0.2f, StopSequences = ["END"], ModelId = "scripted" });
+        var options = engine.Options[0];
+        Assert.Equal((0.5, 7, 11L, 5), (options.Sampling.Temperature, options.Sampling.TopK!.Value, options.Sampling.Seed!.Value, options.MaxTokens));
+        Assert.Equal((0.9, 0.1, 0.2), (Math.Round(options.Sampling.TopP, 5), Math.Round(options.Sampling.FrequencyPenalty, 5), Math.Round(options.Sampling.PresencePenalty, 5)));
+        Assert.Equal(["END"], options.StopSequences);
+        await client.GetResponseAsync("Go");
+        Assert.Equal((0.6, 20, 77), (engine.Options[1].Sampling.Temperature, engine.Options[1].Sampling.TopK!.Value, engine.Options[1].MaxTokens));
+    }
+
+    public static TheoryData<string, ChatOptions> Refused() => new()
+    {
+        { "ModelId", new ChatOptions { ModelId = "another" } },
+        { "ResponseFormat", new ChatOptions { ResponseFormat = ChatResponseFormat.Json } },
+        { "ToolMode", new ChatOptions { ToolMode = ChatToolMode.RequireAny } },
+        { "ConversationId", new ChatOptions { ConversationId = "1" } },
+        { "Reasoning", new ChatOptions { Reasoning = new ReasoningOptions() } },
+        { "RawRepresentationFactory", new ChatOptions { RawRepresentationFactory = _ => null } },
+        { "AllowMultipleToolCalls", new ChatOptions { AllowMultipleToolCalls = false } },
+        { "HostedWebSearchTool", new ChatOptions { Tools = [new HostedWebSearchTool()] } },
+    };
+
+    [Theory]
+    [MemberData(nameof(Refused), DisableDiscoveryEnumeration = true)]
+    public async Task What_cannot_be_honoured_is_refused_by_name(string name, ChatOptions options)
+    {
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, "x"));
+        var error = await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync("Go", options));
+        Assert.Contains(name, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Bad_messages_are_refused_and_the_next_request_works()
+    {
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, "x"));
+        await Assert.ThrowsAsync<ArgumentNullException>(() => client.GetResponseAsync((IEnumerable<ChatMessage>)null!));
+        await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync(Array.Empty<ChatMessage>()));
+        var image = await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([new ChatMessage(ChatRole.User, [new DataContent(new byte[] { 1 }, "image/png")])]));
+        Assert.Contains("image/png", image.Message, StringComparison.Ordinal);
+        var twice = new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "f"), AIFunctionFactory.Create(() => 2, "f")] };
+        Assert.Contains("'f'", (await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync("Go", twice))).Message, StringComparison.Ordinal);
+        Assert.Equal("x", (await client.GetResponseAsync("Go")).Text);
+    }
+
+    [Fact]
+    public void Services_are_found_through_the_client()
+    {
+        using var client = new HeadInferChatClient(demo.Model, "demo");
+        Assert.Equal(("headinfer", "demo"), (client.GetService<ChatClientMetadata>()!.ProviderName, client.GetService<ChatClientMetadata>()!.DefaultModelId));
+        Assert.Same(demo.Model, client.GetService<HeadInferModel>());
+        Assert.Same(client, client.GetService<IChatClient>());
+        Assert.NotNull(client.GetService<Tokenizer>());
+        Assert.Null(client.GetService(typeof(HeadInferModel), "key"));
+        Assert.Null(client.GetService<string>());
+    }
+}

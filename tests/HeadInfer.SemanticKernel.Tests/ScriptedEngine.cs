@@ -1,0 +1,44 @@
+using System.Runtime.CompilerServices;
+using HeadInfer.Runtime;
+
+namespace HeadInfer.SemanticKernel.Tests;
+
+/// <summary>An engine that answers by a script, a few characters at a time, and remembers what it was asked.</summary>
+internal sealed class ScriptedEngine(HeadInferModel words, params string[] answers) : IChatEngine
+{
+    private int _asked;
+
+    /// <summary>Characters of a step.</summary>
+    public int Piece { get; init; } = 3;
+
+    public List<string> Prompts { get; } = [];
+
+    public List<GenerationOptions> Options { get; } = [];
+
+    public string ModelId => "scripted";
+
+    public Tokenizer Tokenizer => words.Tokenizer;
+
+    public ChatTemplate Template => words.ChatTemplate!;
+
+    public GenerationOptions Defaults { get; init; } = new();
+
+    public object? GetService(Type type) => null;
+
+    public async IAsyncEnumerable<GenerationStep> GenerateAsync(
+        IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        await Task.Yield();
+        Prompts.Add(Tokenizer.Decode(prompt, skipSpecial: false));
+        Options.Add(options);
+        reused(0);
+        var answer = answers[_asked++];
+        for (var at = 0; at < answer.Length; at += Piece)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            yield return new GenerationStep(1, answer.Substring(at, Math.Min(Piece, answer.Length - at)));
+        }
+
+        yield return new GenerationStep(0, "", Runtime.FinishReason.Stop);
+    }
+}

@@ -1,0 +1,137 @@
+using System.ComponentModel;
+using HeadInfer.Runtime;
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.SemanticKernel;
+using Microsoft.SemanticKernel.ChatCompletion;
+using Microsoft.SemanticKernel.TextGeneration;
+
+namespace HeadInfer.SemanticKernel.Tests;
+
+public sealed class SemanticKernelTests(DemoModel demo) : IClassFixture<DemoModel>
+{
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_kernel_calls_its_plugins_function_and_answers(bool streaming)
+    {
+        var plugin = new Weather();
+        var builder = Kernel.CreateBuilder().AddHeadInferChatCompletion(demo.Model);
+        builder.Plugins.AddFromObject(plugin, "weather");
+        builder.Plugins.AddFromObject(new Clock(), "clock");
+        var kernel = builder.Build();
+        var chat = kernel.GetRequiredService<IChatCompletionService>();
+        var settings = new HeadInferPromptExecutionSettings { FunctionChoiceBehavior = FunctionChoiceBehavior.Auto(), Temperature = 0 };
+        var history = new ChatHistory("What is the weather in Oslo?", AuthorRole.User);
+        string answer;
+        if (streaming)
+        {
+            answer = string.Concat(await chat.GetStreamingChatMessageContentsAsync(history, settings, kernel).Select(c => c.Content).ToListAsync());
+        }
+        else
+        {
+            answer = (await chat.GetChatMessageContentAsync(history, settings, kernel)).Content!;
+        }
+
+        Assert.Equal(["Oslo"], plugin.Asked);
+        Assert.NotEmpty(answer);
+    }
+
+    [Fact]
+    public async Task The_container_owns_what_it_makes_of_a_path_and_nothing_else()
+    {
+        HeadInferModel own;
+        var services = new ServiceCollection();
+        services.AddHeadInferChatCompletion(DemoModel.Path, "demo", o => o.MaxContextTokens = 2000);
+        services.AddHeadInferTextGeneration(DemoModel.Path, "demo");
+        services.AddHeadInferChatClient(demo.Model, "given");
+        await using (var provider = services.BuildServiceProvider())
+        {
+            own = provider.GetRequiredKeyedService<HeadInferModel>("demo");
+            Assert.Equal(2000, own.Plan.MaxContextTokens);
+            Assert.Same(own, provider.GetRequiredKeyedService<IChatClient>("demo").GetService<HeadInferModel>());
+            Assert.NotNull(provider.GetRequiredKeyedService<IChatCompletionService>("demo"));
+            Assert.NotNull(provider.GetRequiredKeyedService<ITextGenerationService>("demo"));
+            Assert.Same(demo.Model, provider.GetRequiredKeyedService<IChatClient>("given").GetService<HeadInferModel>());
+            Assert.NotEmpty((await provider.GetRequiredKeyedService<IChatClient>("given").GetResponseAsync("Hello")).Text);
+        }
+
+        Assert.Throws<ObjectDisposedException>(own.CreateSession);
+        demo.Model.CreateSession().Dispose();
+    }
+
+    [Fact]
+    public async Task Two_kernels_share_one_model_of_the_container()
+    {
+        var answers = new List<string>();
+        for (var i = 0; i < 2; i++)
+        {
+            var builder = Kernel.CreateBuilder();
+            builder.Services.AddSingleton(_ => demo.Model);
+            var kernel = builder.AddHeadInferChatCompletion().Build();
+            answers.Add((await kernel.InvokePromptAsync<string>($"The access code for the old harbor is otter-{i}5.\n\nWhat is the access code for the old harbor?"))!);
+        }
+
+        Assert.Equal(["The access code for the old harbor is otter-05.", "The access code for the old harbor is otter-15."], answers);
+    }
+
+    [Fact]
+    public void A_model_that_is_nowhere_is_named()
+    {
+        var kernel = Kernel.CreateBuilder().AddHeadInferChatCompletion(serviceId: "absent").Build();
+        var error = Assert.Throws<InvalidOperationException>(() => kernel.GetRequiredService<IChatClient>("absent"));
+        Assert.Contains("'absent'", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Text_generation_continues_the_text_as_it_stands()
+    {
+        using var service = new HeadInferTextGenerationService(demo.Model);
+        const string prompt = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"; // here these are words
+        var contents = await service.GetTextContentsAsync(prompt, new PromptExecutionSettings { ExtensionData = new Dictionary<string, object> { ["max_tokens"] = 4 } });
+        var usage = Assert.IsType<UsageDetails>(Assert.Single(contents).Metadata!["Usage"]);
+        Assert.Equal(4, usage.OutputTokenCount);
+        Assert.Equal(demo.Model.Tokenizer.Encode(prompt).Count, usage.InputTokenCount); // as special tokens they would be fewer
+        Assert.NotEqual(demo.Model.Tokenizer.Encode(prompt, parseSpecial: true).Count, usage.InputTokenCount);
+        await Assert.ThrowsAsync<ArgumentException>(() => service.GetTextContentsAsync(""));
+    }
+
+    [Fact]
+    public void Settings_survive_a_round_trip_a_freeze_and_a_copy()
+    {
+        var behavior = FunctionChoiceBehavior.Auto();
+        var foreign = new PromptExecutionSettings
+        {
+            FunctionChoiceBehavior = behavior,
+            ExtensionData = new Dictionary<string, object> { ["temperature"] = 0.3, ["top_k"] = "9", ["seed"] = 5, ["max_tokens"] = 42, ["stop_sequences"] = new[] { "END" } },
+        };
+        var settings = HeadInferPromptExecutionSettings.FromExecutionSettings(foreign);
+        Assert.Equal((0.3f, 9, 5L, 42), (settings.Temperature!.Value, settings.TopK!.Value, settings.Seed!.Value, settings.MaxTokens!.Value));
+        Assert.Equal(["END"], settings.StopSequences);
+        Assert.Same(behavior, settings.FunctionChoiceBehavior);
+        settings.Freeze();
+        Assert.Throws<InvalidOperationException>(() => settings.Temperature = 1);
+        var copy = (HeadInferPromptExecutionSettings)settings.Clone();
+        copy.Temperature = 1;
+        Assert.Equal(42, copy.MaxTokens);
+        Assert.Same(settings, HeadInferPromptExecutionSettings.FromExecutionSettings(settings));
+    }
+
+    private sealed class Weather
+    {
+        public List<string> Asked { get; } = [];
+
+        [KernelFunction("get_weather"), Description("Gets the weather of a city")]
+        public string Get([Description("Name of the city")] string city)
+        {
+            Asked.Add(city);
+            return "17 degrees";
+        }
+    }
+
+    private sealed class Clock
+    {
+        [KernelFunction("get_time"), Description("Gets the time")]
+        public static string Get() => "12:00";
+    }
+}
