@@ -75,6 +75,7 @@ public sealed class HeadInferChatClient : IChatClient
         var (id, created, clock) = (Guid.NewGuid().ToString("N"), DateTimeOffset.UtcNow, Stopwatch.StartNew());
         ChatResponseUpdate Update(params AIContent[] contents) => new(ChatRole.Assistant, contents) { MessageId = id, ResponseId = id, ModelId = _engine.ModelId, CreatedAt = created };
 
+        using var activity = HeadInferTelemetry.Start(_engine.ModelId, prompt.Count);
         var scanner = hasTools ? new ToolCallScanner(_toolCalls) : null;
         var (cached, generated, calls) = (0, 0, 0);
         var (firstToken, reason) = (TimeSpan.Zero, Runtime.FinishReason.Stop);
@@ -95,6 +96,7 @@ public sealed class HeadInferChatClient : IChatClient
             yield return Update(content);
         }
 
+        HeadInferTelemetry.Record(activity, _engine.ModelId, prompt.Count, cached, generated, firstToken, clock.Elapsed - firstToken);
         var finish = calls > 0 ? ChatFinishReason.ToolCalls : reason == Runtime.FinishReason.Length ? ChatFinishReason.Length : ChatFinishReason.Stop;
         var last = Update(new UsageContent(new UsageDetails
         {

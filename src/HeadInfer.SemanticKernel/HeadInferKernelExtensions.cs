@@ -1,4 +1,5 @@
 using HeadInfer.Runtime;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Microsoft.SemanticKernel;
@@ -43,6 +44,14 @@ public static class HeadInferKernelExtensions
     /// <param name="serviceId">key of the services; null registers them without one</param>
     public static IServiceCollection AddHeadInferChatCompletion(this IServiceCollection services, HeadInferModel? model = null, string? serviceId = null) =>
         services.AddHeadInferChatClient(model, serviceId).AddChatCompletion(serviceId);
+
+    /// <summary>Registers chat completion, and the chat client below it, over the model that a configuration section names.</summary>
+    /// <param name="services">where to register; a kernel's builder has its own</param>
+    /// <param name="section">has <c>ModelPath</c>, and properties of <see cref="HeadInferOptions"/> by their names, such as <c>"GpuMemory": "24GiB"</c></param>
+    /// <param name="serviceId">key of the services; null registers them without one</param>
+    /// <exception cref="InvalidOperationException">The section has no model path, or a key or value that is not known.</exception>
+    public static IServiceCollection AddHeadInferChatCompletion(this IServiceCollection services, IConfiguration section, string? serviceId = null) =>
+        services.AddHeadInferChatClient(section, serviceId).AddChatCompletion(serviceId);
 
     /// <summary>Registers text generation without a chat template, over a model folder. A kernel prefers it to chat where a prompt could go to either.</summary>
     /// <param name="builder">the kernel's builder</param>

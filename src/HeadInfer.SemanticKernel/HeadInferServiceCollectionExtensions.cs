@@ -1,6 +1,7 @@
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
 using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Configuration;
 using Microsoft.SemanticKernel;
 using Microsoft.SemanticKernel.ChatCompletion;
 using Microsoft.SemanticKernel.TextGeneration;
@@ -17,6 +18,17 @@ public static class HeadInferChatClientServiceCollectionExtensions
     /// <param name="configure">sets the model's options</param>
     public static IServiceCollection AddHeadInferChatClient(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>
         services.AddHeadInferModel(modelPath, serviceId, configure).AddHeadInferChatClient(model: null, serviceId);
+
+    /// <summary>Registers an <see cref="IChatClient"/> over the model that a configuration section names.</summary>
+    /// <param name="services">where to register</param>
+    /// <param name="section">has <c>ModelPath</c>, and properties of <see cref="HeadInferOptions"/> by their names, such as <c>"GpuMemory": "24GiB"</c></param>
+    /// <param name="serviceId">key of the services; null registers them without one</param>
+    /// <exception cref="InvalidOperationException">The section has no model path, or a key or value that is not known.</exception>
+    public static IServiceCollection AddHeadInferChatClient(this IServiceCollection services, IConfiguration section, string? serviceId = null)
+    {
+        var (path, configure) = HeadInferConfiguration.Read(section);
+        return services.AddHeadInferChatClient(path, serviceId, configure);
+    }
 
     /// <summary>Registers an <see cref="IChatClient"/> over a loaded model.</summary>
     /// <param name="services">where to register</param>

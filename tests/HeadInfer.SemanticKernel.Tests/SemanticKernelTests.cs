@@ -1,6 +1,9 @@
 using System.ComponentModel;
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
 using HeadInfer.Runtime;
 using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.SemanticKernel;
 using Microsoft.SemanticKernel.ChatCompletion;
@@ -81,6 +84,55 @@ public sealed class SemanticKernelTests(DemoModel demo) : IClassFixture<DemoMode
         var kernel = Kernel.CreateBuilder().AddHeadInferChatCompletion(serviceId: "absent").Build();
         var error = Assert.Throws<InvalidOperationException>(() => kernel.GetRequiredService<IChatClient>("absent"));
         Assert.Contains("'absent'", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_configuration_section_names_the_model_and_its_options()
+    {
+        IConfiguration Section(params (string Key, string Value)[] values) => new ConfigurationBuilder()
+            .AddInMemoryCollection(values.Select(v => new KeyValuePair<string, string?>("HeadInfer:" + v.Key, v.Value))).Build().GetSection("HeadInfer");
+
+        var services = new ServiceCollection().AddHeadInferChatCompletion(Section(("ModelPath", DemoModel.Path), ("HostMemory", "3GiB"), ("MaxContextTokens", "1500"), ("Device", "cpu")), "configured");
+        await using var provider = services.BuildServiceProvider();
+        var plan = provider.GetRequiredKeyedService<HeadInferModel>("configured").Plan;
+        Assert.Equal((1500, ByteSize.FromGiB(3)), (plan.MaxContextTokens, plan.HostBudget));
+        Assert.NotNull(provider.GetRequiredKeyedService<IChatCompletionService>("configured"));
+        foreach (var (key, value) in ((string, string)[])[("ModlPath", "x"), ("Device", "abacus"), ("HostMemory", "much"), ("Threads", "two"), ("Thread", "2")])
+        {
+            (string, string)[] settings = key == "ModlPath" ? [(key, value)] : [("ModelPath", "x"), (key, value)];
+            var error = Assert.Throws<InvalidOperationException>(() => new ServiceCollection().AddHeadInferChatClient(Section(settings)));
+            Assert.Contains(key == "ModlPath" ? "ModelPath" : $"HeadInfer:{key}", error.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task Telemetry_tells_what_was_read_and_what_was_known()
+    {
+        var seen = new Dictionary<string, double>(StringComparer.Ordinal);
+        using var listener = new MeterListener
+        {
+            InstrumentPublished = (instrument, l) =>
+            {
+                if (instrument.Meter.Name == HeadInferTelemetry.Name)
+                {
+                    l.EnableMeasurementEvents(instrument);
+                }
+            },
+        };
+        listener.SetMeasurementEventCallback<long>((instrument, value, tags, state) => seen[instrument.Name] = seen.GetValueOrDefault(instrument.Name) + value);
+        listener.SetMeasurementEventCallback<double>((instrument, value, tags, state) => seen[instrument.Name] = value);
+        listener.Start();
+        var activities = new List<Activity>();
+        using var activityListener = new ActivityListener { ShouldListenTo = s => s.Name == HeadInferTelemetry.Name, Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllData, ActivityStopped = activities.Add };
+        ActivitySource.AddActivityListener(activityListener);
+        using var client = new HeadInferChatClient(demo.Model, "demo");
+        var first = await client.GetResponseAsync("Hello");
+        var second = await client.GetResponseAsync("Hello");
+        Assert.Equal(first.Usage!.InputTokenCount + second.Usage!.InputTokenCount - second.Usage.CachedInputTokenCount, (long)seen["headinfer.prefill.tokens"]);
+        Assert.Equal(second.Usage.CachedInputTokenCount, (long)seen["headinfer.prefill.cached_tokens"]);
+        Assert.True(seen["headinfer.prefill.duration"] > 0);
+        Assert.True(seen["headinfer.decode.rate"] > 0);
+        Assert.Equal([0, (int)second.Usage.CachedInputTokenCount!.Value], activities.Select(a => (int)a.GetTagItem("headinfer.cached_tokens")!));
     }
 
     [Fact]
