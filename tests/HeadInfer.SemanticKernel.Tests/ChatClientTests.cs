@@ -216,6 +216,31 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
         Assert.Equal("x", (await client.GetResponseAsync("Go")).Text);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Other_peoples_clients_wrap_it(bool streaming)
+    {
+        var spans = new List<System.Diagnostics.Activity>();
+        using var listener = new System.Diagnostics.ActivityListener
+        {
+            ShouldListenTo = s => s.Name == "test",
+            Sample = (ref System.Diagnostics.ActivityCreationOptions<System.Diagnostics.ActivityContext> _) => System.Diagnostics.ActivitySamplingResult.AllData,
+            ActivityStopped = spans.Add,
+        };
+        System.Diagnostics.ActivitySource.AddActivityListener(listener);
+        using var inner = new HeadInferChatClient(demo.Model, "demo");
+        using var client = inner.AsBuilder().UseLogging(Microsoft.Extensions.Logging.Abstractions.NullLoggerFactory.Instance).UseOpenTelemetry(sourceName: "test").Build();
+        var text = streaming
+            ? string.Concat(await client.GetStreamingResponseAsync("Hello").Select(u => u.Text).ToListAsync())
+            : (await client.GetResponseAsync("Hello")).Text;
+        Assert.Equal("Hello! Give me a document and ask me to find or quote something in it.", text);
+        var span = Assert.Single(spans);
+        Assert.Equal("headinfer", span.GetTagItem("gen_ai.provider.name"));
+        Assert.Equal("demo", span.GetTagItem("gen_ai.response.model"));
+        Assert.True((int)span.GetTagItem("gen_ai.usage.output_tokens")! > 5);
+    }
+
     [Fact]
     public void Services_are_found_through_the_client()
     {

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Packs the packages into artifacts/packages, installs them from there into a project that knows nothing else, and runs it.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+packages=$root/artifacts/packages
+rm -rf "$packages"
+for project in HeadInfer.Runtime HeadInfer.SemanticKernel; do
+    dotnet pack "$root/src/$project" -c Release -p:ContinuousIntegrationBuild=true -o "$packages" -v quiet --nologo
+done
+ls "$packages"
+version=$(basename "$packages"/HeadInfer.Runtime.*.nupkg .nupkg)
+version=${version#HeadInfer.Runtime.}
+
+# A package cache of its own for ours, so that an earlier pack of the same version is never taken.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp -r "$root/eng/package-test" "$work/app"
+rm -rf "${NUGET_PACKAGES:-$HOME/.nuget/packages}"/headinfer.{runtime,semantickernel}
+sources=$(dotnet nuget list source --format Short | sed -n 's/^E //p' | sed 's/^/--source /')
+# shellcheck disable=SC2086
+dotnet restore "$work/app" -p:HeadInferVersion="$version" --source "$packages" $sources -v quiet
+dotnet run --no-restore -c Release --project "$work/app" -p:HeadInferVersion="$version" -- "$root/models/headinfer-demo"
