@@ -56,7 +56,6 @@ internal static class ChatRequest
         Refuse(options.ConversationId is not null, nameof(options.ConversationId), "this client keeps no conversations; send all messages, and what was read before is not read again");
         Refuse(options.Reasoning is not null, nameof(options.Reasoning), "the model's template has no such switch");
         Refuse(options.RawRepresentationFactory is not null, nameof(options.RawRepresentationFactory), "there is no other representation of a request");
-        Refuse(options.AllowMultipleToolCalls == false, nameof(options.AllowMultipleToolCalls), "calls are not limited to one yet");
         var sampling = defaults.Sampling;
         return defaults with
         {

@@ -53,7 +53,8 @@ public sealed class HeadInferChatClient : IChatClient
         var tools = ChatRequest.Tools(options);
         var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId);
         var prompt = _engine.Template.Encode(ChatRequest.Turns(messages, options), _engine.Tokenizer, tools);
-        return AnswerAsync(prompt, generation, tools is not null, cancellationToken);
+        var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
+        return AnswerAsync(prompt, generation, callsAtMost, cancellationToken);
     }
 
     /// <inheritdoc/>
@@ -70,13 +71,13 @@ public sealed class HeadInferChatClient : IChatClient
     public void Dispose() => (_engine as IDisposable)?.Dispose();
 
     private async IAsyncEnumerable<ChatResponseUpdate> AnswerAsync(
-        IReadOnlyList<int> prompt, GenerationOptions options, bool hasTools, [EnumeratorCancellation] CancellationToken cancellationToken)
+        IReadOnlyList<int> prompt, GenerationOptions options, int callsAtMost, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var (id, created, clock) = (Guid.NewGuid().ToString("N"), DateTimeOffset.UtcNow, Stopwatch.StartNew());
         ChatResponseUpdate Update(params AIContent[] contents) => new(ChatRole.Assistant, contents) { MessageId = id, ResponseId = id, ModelId = _engine.ModelId, CreatedAt = created };
 
         using var activity = HeadInferTelemetry.Start(_engine.ModelId, prompt.Count);
-        var scanner = hasTools ? new ToolCallScanner(_toolCalls) : null;
+        var scanner = callsAtMost > 0 ? new ToolCallScanner(_toolCalls) : null;
         var (cached, generated, calls) = (0, 0, 0);
         var (firstToken, reason) = (TimeSpan.Zero, Runtime.FinishReason.Stop);
         await foreach (var step in _engine.GenerateAsync(prompt, options, known => cached = known, cancellationToken).ConfigureAwait(false))
@@ -85,12 +86,20 @@ public sealed class HeadInferChatClient : IChatClient
             reason = step.FinishReason ?? reason;
             foreach (var content in Contents(scanner, step.Text))
             {
-                calls += content is FunctionCallContent ? 1 : 0;
-                yield return Update(content);
+                if (calls < callsAtMost || content is not FunctionCallContent)
+                {
+                    calls += content is FunctionCallContent ? 1 : 0;
+                    yield return Update(content);
+                }
+            }
+
+            if (scanner is not null && calls >= callsAtMost)
+            {
+                break; // what would follow is not wanted, and so is not generated
             }
         }
 
-        foreach (var content in scanner?.End().Select(Content) ?? [])
+        foreach (var content in scanner is null || calls >= callsAtMost ? [] : scanner.End().Select(Content).Take(callsAtMost))
         {
             calls += content is FunctionCallContent ? 1 : 0;
             yield return Update(content);

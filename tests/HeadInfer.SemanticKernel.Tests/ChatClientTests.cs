@@ -136,6 +136,21 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
         Assert.IsType<FormatException>(Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>()).Exception);
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(1000)]
+    public async Task One_call_is_one_where_more_are_not_wanted(int piece)
+    {
+        const string call = "<tool_call>{\"name\": \"now\"}</tool_call>";
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, call + call, call + call) { Piece = piece });
+        var tools = new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "now")], AllowMultipleToolCalls = false };
+        var response = await client.GetResponseAsync("Go", tools);
+        Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>());
+        Assert.Equal(ChatFinishReason.ToolCalls, response.FinishReason);
+        tools.AllowMultipleToolCalls = true;
+        Assert.Equal(2, (await client.GetResponseAsync("Go", tools)).Messages[0].Contents.OfType<FunctionCallContent>().Count());
+    }
+
     [Fact]
     public async Task Text_that_only_looks_like_a_call_is_text()
     {
@@ -190,7 +205,6 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
         { "ConversationId", new ChatOptions { ConversationId = "1" } },
         { "Reasoning", new ChatOptions { Reasoning = new ReasoningOptions() } },
         { "RawRepresentationFactory", new ChatOptions { RawRepresentationFactory = _ => null } },
-        { "AllowMultipleToolCalls", new ChatOptions { AllowMultipleToolCalls = false } },
         { "HostedWebSearchTool", new ChatOptions { Tools = [new HostedWebSearchTool()] } },
     };
 
