@@ -54,7 +54,8 @@ internal static class ChatRequest
         Refuse(options.ResponseFormat is ChatResponseFormatJson, nameof(options.ResponseFormat), "JSON output is not enforced yet; ask for it in the prompt");
         Refuse(options.ToolMode is RequiredChatToolMode, nameof(options.ToolMode), "a call cannot be required yet; use Auto");
         Refuse(options.ConversationId is not null, nameof(options.ConversationId), "this client keeps no conversations; send all messages, and what was read before is not read again");
-        Refuse(options.Reasoning is not null, nameof(options.Reasoning), "the model's template has no such switch");
+        Refuse(options.Reasoning?.Effort is not null, "Reasoning.Effort", "the model has no such switch");
+        Refuse(options.Reasoning?.Output == ReasoningOutput.Summary, "Reasoning.Output", "thoughts are not summarised; ask for Full or None");
         Refuse(options.RawRepresentationFactory is not null, nameof(options.RawRepresentationFactory), "there is no other representation of a request");
         var sampling = defaults.Sampling;
         return defaults with

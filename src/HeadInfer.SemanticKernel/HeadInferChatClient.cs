@@ -54,7 +54,9 @@ public sealed class HeadInferChatClient : IChatClient
         var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId);
         var prompt = _engine.Template.Encode(ChatRequest.Turns(messages, options), _engine.Tokenizer, tools);
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
-        return AnswerAsync(prompt, generation, callsAtMost, cancellationToken);
+        var thinking = _engine.Tokenizer.Decode(prompt.TakeLast(8), skipSpecial: false).TrimEnd().EndsWith(ReasoningScanner.Start, StringComparison.Ordinal);
+        var reader = new AnswerReader(_toolCalls, callsAtMost, thinking, options?.Reasoning?.Output == ReasoningOutput.Full);
+        return AnswerAsync(prompt, generation, reader, cancellationToken);
     }
 
     /// <inheritdoc/>
@@ -71,42 +73,36 @@ public sealed class HeadInferChatClient : IChatClient
     public void Dispose() => (_engine as IDisposable)?.Dispose();
 
     private async IAsyncEnumerable<ChatResponseUpdate> AnswerAsync(
-        IReadOnlyList<int> prompt, GenerationOptions options, int callsAtMost, [EnumeratorCancellation] CancellationToken cancellationToken)
+        IReadOnlyList<int> prompt, GenerationOptions options, AnswerReader reader, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var (id, created, clock) = (Guid.NewGuid().ToString("N"), DateTimeOffset.UtcNow, Stopwatch.StartNew());
         ChatResponseUpdate Update(params AIContent[] contents) => new(ChatRole.Assistant, contents) { MessageId = id, ResponseId = id, ModelId = _engine.ModelId, CreatedAt = created };
 
         using var activity = HeadInferTelemetry.Start(_engine.ModelId, prompt.Count);
-        var scanner = callsAtMost > 0 ? new ToolCallScanner(_toolCalls) : null;
-        var (cached, generated, calls) = (0, 0, 0);
+        var (cached, generated) = (0, 0);
         var (firstToken, reason) = (TimeSpan.Zero, Runtime.FinishReason.Stop);
         await foreach (var step in _engine.GenerateAsync(prompt, options, known => cached = known, cancellationToken).ConfigureAwait(false))
         {
             firstToken = generated++ == 0 ? clock.Elapsed : firstToken;
             reason = step.FinishReason ?? reason;
-            foreach (var content in Contents(scanner, step.Text))
+            foreach (var content in reader.Append(step.Text))
             {
-                if (calls < callsAtMost || content is not FunctionCallContent)
-                {
-                    calls += content is FunctionCallContent ? 1 : 0;
-                    yield return Update(content);
-                }
+                yield return Update(content);
             }
 
-            if (scanner is not null && calls >= callsAtMost)
+            if (reader.IsDone)
             {
                 break; // what would follow is not wanted, and so is not generated
             }
         }
 
-        foreach (var content in scanner is null || calls >= callsAtMost ? [] : scanner.End().Select(Content).Take(callsAtMost))
+        foreach (var content in reader.End())
         {
-            calls += content is FunctionCallContent ? 1 : 0;
             yield return Update(content);
         }
 
         HeadInferTelemetry.Record(activity, _engine.ModelId, prompt.Count, cached, generated, firstToken, clock.Elapsed - firstToken);
-        var finish = calls > 0 ? ChatFinishReason.ToolCalls : reason == Runtime.FinishReason.Length ? ChatFinishReason.Length : ChatFinishReason.Stop;
+        var finish = reader.Calls > 0 ? ChatFinishReason.ToolCalls : reason == Runtime.FinishReason.Length ? ChatFinishReason.Length : ChatFinishReason.Stop;
         var last = Update(new UsageContent(new UsageDetails
         {
             InputTokenCount = prompt.Count,
@@ -123,11 +119,4 @@ public sealed class HeadInferChatClient : IChatClient
         };
         yield return last;
     }
-
-    private static IEnumerable<AIContent> Contents(ToolCallScanner? scanner, string text) =>
-        text.Length == 0 ? [] : scanner is null ? [new TextContent(text)] : scanner.Append(text).Select(Content);
-
-    private static AIContent Content(ScannedPart part) => part.Call is { } call
-        ? new FunctionCallContent("call_" + Guid.NewGuid().ToString("N")[..16], call.Name, call.Arguments) { Exception = call.Error }
-        : new TextContent(part.Text);
 }

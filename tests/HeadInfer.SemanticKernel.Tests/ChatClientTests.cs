@@ -151,6 +151,26 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
         Assert.Equal(2, (await client.GetResponseAsync("Go", tools)).Messages[0].Contents.OfType<FunctionCallContent>().Count());
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(5)]
+    [InlineData(1000)]
+    public async Task Thoughts_are_shown_only_if_asked_for(int piece)
+    {
+        const string answer = "<think>\nIs a < b? <tool_call>\n</think>\n\nYes. <think> is a word here.";
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, answer, answer, "<th is no marker", "<think>unfinished") { Piece = piece });
+        var options = new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "now")] };
+        var hidden = await client.GetResponseAsync("Go", options);
+        Assert.Equal("Yes. <think> is a word here.", hidden.Text);
+        Assert.Empty(hidden.Messages[0].Contents.OfType<TextReasoningContent>());
+        options.Reasoning = new ReasoningOptions { Output = ReasoningOutput.Full };
+        var shown = await client.GetResponseAsync("Go", options);
+        Assert.Equal("Yes. <think> is a word here.", shown.Text);
+        Assert.Equal("\nIs a < b? <tool_call>\n", string.Concat(shown.Messages[0].Contents.OfType<TextReasoningContent>().Select(c => c.Text)));
+        Assert.Equal("<th is no marker", (await client.GetResponseAsync("Go")).Text);
+        Assert.Equal("", (await client.GetResponseAsync("Go")).Text);
+    }
+
     [Fact]
     public async Task Text_that_only_looks_like_a_call_is_text()
     {
@@ -203,7 +223,8 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
         { "ResponseFormat", new ChatOptions { ResponseFormat = ChatResponseFormat.Json } },
         { "ToolMode", new ChatOptions { ToolMode = ChatToolMode.RequireAny } },
         { "ConversationId", new ChatOptions { ConversationId = "1" } },
-        { "Reasoning", new ChatOptions { Reasoning = new ReasoningOptions() } },
+        { "Reasoning.Effort", new ChatOptions { Reasoning = new ReasoningOptions { Effort = ReasoningEffort.Low } } },
+        { "Reasoning.Output", new ChatOptions { Reasoning = new ReasoningOptions { Output = ReasoningOutput.Summary } } },
         { "RawRepresentationFactory", new ChatOptions { RawRepresentationFactory = _ => null } },
         { "HostedWebSearchTool", new ChatOptions { Tools = [new HostedWebSearchTool()] } },
     };
