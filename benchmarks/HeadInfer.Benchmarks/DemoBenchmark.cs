@@ -60,8 +60,8 @@ internal static class DemoBenchmark
         return 0;
     }
 
-    // Median seconds a token.
-    private static async Task<double> DecodeAsync(HeadInferSession session, int steps)
+    /// <summary>The median of seconds a token.</summary>
+    public static async Task<double> DecodeAsync(HeadInferSession session, int steps)
     {
         var times = new List<double>();
         var clock = Stopwatch.StartNew();

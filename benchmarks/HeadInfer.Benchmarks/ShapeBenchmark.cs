@@ -4,6 +4,7 @@ using System.Text.Json;
 using HeadInfer.Runtime;
 using HeadInfer.Runtime.Cache;
 using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Decoder;
 using HeadInfer.Runtime.Native;
 using HeadInfer.Runtime.Planning;
 using static TorchSharp.torch;
@@ -89,14 +90,14 @@ internal static class ShapeBenchmark
         var link = (CudaLink)model.Link;
         using var session = model.CreateSession();
         await session.FillAsync(context - 1).ConfigureAwait(false);
-        await DecodeAsync(session, 2).ConfigureAwait(false);
+        await DemoBenchmark.DecodeAsync(session, 2).ConfigureAwait(false);
         var before = link.Traffic;
-        var seconds = await DecodeAsync(session, steps).ConfigureAwait(false);
+        var seconds = await DemoBenchmark.DecodeAsync(session, steps).ConfigureAwait(false);
         var (up, down) = ((link.Traffic.Uploaded - before.Uploaded).Bytes / (steps + 1), (link.Traffic.Downloaded - before.Downloaded).Bytes / (steps + 1));
 
         // Timing the copies takes events between them, which costs some itself.
         await model.Engine.RunAsync(() => link.IsMeasured = true);
-        await DecodeAsync(session, 2).ConfigureAwait(false);
+        await DemoBenchmark.DecodeAsync(session, 2).ConfigureAwait(false);
         var times = await model.Engine.RunAsync(link.TakeTimes);
         var peak = monitor.Peak;
 
@@ -151,20 +152,6 @@ internal static class ShapeBenchmark
         HeadGroupSize = options.Count("--group"), PageTokens = options.Count("--page"),
         FusedAttention = options.Has("--attention") ? Enum.Parse<FusedAttention>(options.Text("--attention", ""), ignoreCase: true) : null,
     };
-
-    // Median seconds a token.
-    private static async Task<double> DecodeAsync(HeadInferSession session, int steps)
-    {
-        var times = new List<double>();
-        var clock = Stopwatch.StartNew();
-        await foreach (var step in session.GenerateAsync([1], new GenerationOptions { MaxTokens = steps + 1, StopTokens = [] }).ConfigureAwait(false))
-        {
-            times.Add(clock.Elapsed.TotalSeconds);
-            clock.Restart();
-        }
-
-        return times.Skip(1).Order().ElementAt((times.Count - 1) / 2);
-    }
 
     private static void Report(Options options, Dictionary<string, object> figures)
     {

@@ -64,7 +64,7 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
                  "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 4096, "max_position_embeddings": 131072}
                 """, "wide");
             var options = new HeadInferOptions { Device = ComputeDevice.Cuda, GpuMemory = ByteSize.FromGiB(24), ResidentMemory = ByteSize.Zero, SegmentTokens = 65_536 };
-            await using var model = HeadInferModel.Create(config, 1, ScalarType.BFloat16, (type, device) => new Weights(type, device), options);
+            await using var model = HeadInferModel.Create(config, 1, ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), options);
             using var session = model.CreateSession();
             await session.PrefillAsync(Prompt);
             var many = Enumerable.Range(0, 65_536).Select(i => i % 320).ToArray();
@@ -120,23 +120,6 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
             var resident = await Assert.ThrowsAsync<MemoryBudgetException>(() => Load(Fixtures.Model("llama3"), new HeadInferOptions { GpuMemory = ByteSize.FromGiB(4), ResidentMemory = ByteSize.FromGiB(8) }));
             Assert.Contains("ResidentMemory", resident.Message, StringComparison.Ordinal);
             await Assert.ThrowsAsync<DeviceException>(() => Load(Fixtures.Model("llama3"), new HeadInferOptions { GpuIndex = 99 }));
-        }
-
-        private sealed class Weights(ScalarType type, Device device) : IWeightSource
-        {
-            private readonly List<Tensor> _owned = [];
-
-            public Tensor Matrix(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns) => Own(empty([rows.Sum(), columns], type, device).normal_(0, 0.02));
-
-            public Tensor Vector(IReadOnlyList<string> names, IReadOnlyList<long> sizes, double offset = 0) => Own(ones([sizes.Sum()], type, device));
-
-            public void Dispose() => _owned.ForEach(t => t.Dispose());
-
-            private Tensor Own(Tensor tensor)
-            {
-                _owned.Add(tensor.DetachFromDisposeScope());
-                return tensor;
-            }
         }
 
         // Past libtorch's allocator, as another process would.

@@ -93,7 +93,7 @@ internal sealed unsafe class PageSlab : IDisposable
 }
 
 /// <summary>Hands out pages of host memory, grown by slabs; a slab without pages in use is freed.</summary>
-/// <remarks>Belongs to the engine thread. Memory that no page has touched yet is not resident.</remarks>
+/// <remarks>Belongs to the engine thread. On the CPU memory that no page has touched yet is not resident; for a GPU it is pinned, and so is.</remarks>
 internal sealed class PagePool(PageShape shape, ByteSize slabSize, ByteSize budget, KvLink link) : IDisposable
 {
     private readonly List<PageSlab> _slabs = [];

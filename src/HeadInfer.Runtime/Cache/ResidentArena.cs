@@ -20,9 +20,6 @@ internal sealed class ResidentArena : IDisposable
         _elements = size.Bytes / DataTypes.Size(type);
     }
 
-    /// <summary>Elements in all.</summary>
-    public long Elements => _elements;
-
     /// <summary>Elements that nobody has, perhaps in pieces.</summary>
     public long FreeElements => _elements - _taken.Values.Sum();
 

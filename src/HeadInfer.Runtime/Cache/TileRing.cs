@@ -93,14 +93,13 @@ internal sealed class TileRing : IDisposable
     /// <summary>Drops everything that was fetched ahead, and what an operation that failed had taken.</summary>
     public void Reset()
     {
+        _upcoming?.Dispose();
+        _upcoming = null; // first: nothing more is fetched for an operation that failed
         Forget();
         if (_inUse is not null)
         {
             Release();
         }
-
-        _upcoming?.Dispose();
-        _upcoming = null;
     }
 
     public void Dispose()
