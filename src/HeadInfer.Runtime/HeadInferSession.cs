@@ -90,6 +90,11 @@ public sealed class HeadInferSession : IDisposable
             throw new ArgumentException("GenerationOptions.StopSequences needs text, and the model folder has no tokenizer.json.", nameof(options));
         }
 
+        if (options.Constraint is not null && _model.TokenizerOrNull is null)
+        {
+            throw new ArgumentException("GenerationOptions.Constraint needs text, and the model folder has no tokenizer.json.", nameof(options));
+        }
+
         if (prompt.Count == 0)
         {
             throw new ArgumentException("The prompt is empty; there is nothing to continue.", nameof(prompt));

@@ -14,7 +14,8 @@ public sealed partial class LayersTests
         ["Attention"] = ["Cache", "Native"],
         ["Planning"] = ["Attention", "Cache", "Checkpoints", "Native"],
         ["Decoder"] = ["Attention", "Cache", "Checkpoints", "Native", "Planning"],
-        ["Generation"] = ["Text"],
+        ["Constraints"] = [],
+        ["Generation"] = ["Constraints", "Text"],
         ["Sessions"] = ["Attention", "Cache", "Checkpoints", "Decoder", "Generation", "Native", "Planning"],
     };
 

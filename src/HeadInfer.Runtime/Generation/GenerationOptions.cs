@@ -15,6 +15,12 @@ public sealed record GenerationOptions
     /// <summary>Tokens that end the generation. Default: those of the model's configuration.</summary>
     public IReadOnlyList<int>? StopTokens { get; init; }
 
+    /// <summary>The form that the text must have. Default: none.</summary>
+    public OutputConstraint? Constraint { get; init; }
+
+    /// <summary>Special tokens that are shown as text where they come, such as one that begins a call. Default: none.</summary>
+    public IReadOnlyList<string> ShownTokens { get; init; } = [];
+
     /// <exception cref="ArgumentException">A property is out of range; the message names it.</exception>
     internal void Validate()
     {
@@ -37,7 +43,10 @@ public enum FinishReason
     /// <summary>A stop token or a stop sequence came.</summary>
     Stop,
 
-    /// <summary><see cref="GenerationOptions.MaxTokens"/> were generated, or the context is full.</summary>
+    /// <summary>
+    /// <see cref="GenerationOptions.MaxTokens"/> were generated, or the context is full. A text with a constraint is
+    /// whole all the same, unless they are too few for the shortest; it is shorter than it might have been.
+    /// </summary>
     Length,
 }
 

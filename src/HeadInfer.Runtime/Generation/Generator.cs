@@ -1,3 +1,5 @@
+using HeadInfer.Runtime.Constraints;
+
 namespace HeadInfer.Runtime.Generation;
 
 /// <summary>Turns logits into steps: samples, decodes, and knows when to stop.</summary>
@@ -9,7 +11,8 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
 {
     private readonly Sampler _sampler = new(options.Sampling);
     private readonly StopMatcher _stops = new(options.StopSequences);
-    private readonly TokenStream? _text = tokenizer is null ? null : new TokenStream(tokenizer);
+    private readonly TokenStream? _text = tokenizer is null ? null : new TokenStream(tokenizer).Show(options.ShownTokens.Select(tokenizer.AddedToken).OfType<int>());
+    private readonly ConstrainedText? _constrained = options.Constraint?.Begin(tokenizer!.Trie);
     private int _generated;
 
     /// <summary>The next step; one with a reason is the last.</summary>
@@ -17,11 +20,14 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
     /// <param name="context">all tokens of the session so far</param>
     public GenerationStep Next(Span<float> logits, IReadOnlyList<int> context)
     {
+        _constrained?.Mask(logits, maxTokens - _generated, stopTokens);
         var token = _sampler.Next(logits, context);
         if (stopTokens.Contains(token))
         {
-            return new GenerationStep(token, End(""), FinishReason.Stop);
+            return new GenerationStep(token, End(""), Ended);
         }
+
+        _constrained?.Advance(token);
 
         // Models pad their vocabulary beyond the tokenizer's; such a token stands for no text.
         var (text, stopped) = _stops.Append(token < tokenizer?.VocabularySize ? _text!.Append(token) : "");
@@ -30,10 +36,18 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
             return new GenerationStep(token, text, FinishReason.Stop);
         }
 
-        return ++_generated >= maxTokens
+        _generated++;
+        if (_constrained?.IsComplete == true)
+        {
+            return new GenerationStep(token, End(text), Ended); // nothing may follow, so nothing is computed to find that out
+        }
+
+        return _generated >= maxTokens
             ? new GenerationStep(token, End(text), FinishReason.Length)
             : new GenerationStep(token, text);
     }
+
+    private FinishReason Ended => _constrained?.WasHurried == true ? FinishReason.Length : FinishReason.Stop;
 
     // What is still held back: bytes of an unfinished character, and text that began like a stop sequence.
     private string End(string text)

@@ -66,7 +66,7 @@ internal sealed class Sampler(SamplingOptions options)
         foreach (var id in candidates)
         {
             var weight = Math.Exp((logits[id] - top) / options.Temperature);
-            if (weight >= options.MinP)
+            if (weight > 0 && weight >= options.MinP) // what a constraint refuses has no weight
             {
                 (candidates[kept], weights[kept]) = (id, weight);
                 total += weight;

@@ -7,7 +7,15 @@ namespace HeadInfer.Runtime;
 /// <param name="skipSpecial">Whether special tokens are left out.</param>
 public sealed class TokenStream(Tokenizer tokenizer, bool skipSpecial = true)
 {
+    private readonly HashSet<int> _shown = [];
     private readonly System.Text.Decoder _decoder = Encoding.UTF8.GetDecoder();
+
+    /// <summary>Does not leave out these special tokens.</summary>
+    internal TokenStream Show(IEnumerable<int> tokens)
+    {
+        _shown.UnionWith(tokens);
+        return this;
+    }
 
     /// <summary>Takes a token.</summary>
     /// <returns>the text that is complete with it; may be empty</returns>
@@ -15,7 +23,7 @@ public sealed class TokenStream(Tokenizer tokenizer, bool skipSpecial = true)
     public string Append(int id)
     {
         var bytes = tokenizer.Bytes(id).Span;
-        return skipSpecial && tokenizer.IsSpecial(id) ? "" : Convert(bytes, flush: false);
+        return skipSpecial && tokenizer.IsSpecial(id) && !_shown.Contains(id) ? "" : Convert(bytes, flush: false);
     }
 
     /// <summary>Ends the text.</summary>

@@ -1,4 +1,5 @@
 using System.Text;
+using HeadInfer.Runtime.Constraints;
 using HeadInfer.Runtime.Text;
 
 namespace HeadInfer.Runtime;
@@ -7,8 +8,16 @@ namespace HeadInfer.Runtime;
 public sealed class Tokenizer
 {
     private readonly TokenizerModel _model;
+    private readonly Lazy<TokenTrie> _trie;
 
-    internal Tokenizer(TokenizerModel model) => _model = model;
+    internal Tokenizer(TokenizerModel model)
+    {
+        _model = model;
+        _trie = new Lazy<TokenTrie>(() => TokenTrie.Of(this));
+    }
+
+    /// <summary>The vocabulary by its bytes, made when first asked for.</summary>
+    internal TokenTrie Trie => _trie.Value;
 
     /// <summary>One more than the largest token id.</summary>
     public int VocabularySize => _model.TokenBytes.Length;

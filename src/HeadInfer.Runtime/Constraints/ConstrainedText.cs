@@ -1,0 +1,209 @@
+namespace HeadInfer.Runtime.Constraints;
+
+/// <summary>An output on its way through its grammar: tells before each token which ones are allowed. One for each generation.</summary>
+/// <remarks>
+/// Among what is allowed are only tokens after which the tokens that are left can still complete the output, so that it is
+/// whole when its limit is reached.
+/// </remarks>
+internal sealed class ConstrainedText
+{
+    private readonly TokenTrie _trie;
+    private readonly ulong[] _allowed;
+    private readonly List<FrameSet> _walk = []; // [depth]
+    private FrameSet _at = new();
+    private FrameSet _next = new();
+    private bool _left;
+    private int _nearest;
+
+    public ConstrainedText(Node grammar, TokenTrie trie)
+    {
+        (_trie, _allowed) = (trie, new ulong[(trie.Size + 63) / 64]);
+        grammar.Enter(new EndFrame(), _at);
+    }
+
+    /// <summary>Whether the output is whole and nothing may follow.</summary>
+    public bool IsComplete => _at.MustEnd;
+
+    /// <summary>Whether tokens were refused because too few are left for what they begin: the output is whole, and shorter than it might be.</summary>
+    public bool WasHurried { get; private set; }
+
+    /// <summary>Refuses the tokens that the grammar does not allow: their logits become negative infinity.</summary>
+    /// <param name="logits">[vocabulary]</param>
+    /// <param name="tokensLeft">tokens that may be generated yet, the next one included</param>
+    /// <param name="stopTokens">tokens that end the output</param>
+    /// <exception cref="HeadInferException">None is allowed: the vocabulary lacks the bytes to go on.</exception>
+    public void Mask(Span<float> logits, int tokensLeft, IReadOnlyCollection<int> stopTokens)
+    {
+        Array.Clear(_allowed);
+        _left = false;
+        var limit = LimitOf(tokensLeft);
+        AllowUpTo(limit);
+        Apply(logits, stopTokens);
+        WasHurried |= _left;
+    }
+
+    /// <summary>How many bytes may remain after the next token: a byte is a token at most.</summary>
+    /// <remarks>Where that is not enough, tokens must be longer: as long as they have to be on average, or as they can be.</remarks>
+    private int LimitOf(int tokensLeft)
+    {
+        var bytes = _at.MinBytes;
+        if (bytes <= tokensLeft)
+        {
+            return tokensLeft - 1;
+        }
+
+        _nearest = bytes - 1; // which one byte reaches
+        AllowUpTo(-1); // nothing, to see how near the end they come
+        return Math.Max(_nearest, bytes - ((bytes + tokensLeft - 1) / tokensLeft));
+    }
+
+    /// <summary>Takes a token that was allowed.</summary>
+    public void Advance(int token)
+    {
+        foreach (var value in _trie.Bytes(token))
+        {
+            _next.Clear();
+            _at.Step(value, _next);
+            (_at, _next) = (_next, _at);
+        }
+    }
+
+    private void AllowUpTo(int limit)
+    {
+        var others = Level(0);
+        for (var i = 0; i < _at.Count; i++)
+        {
+            if (_at[i] is TextFrame text)
+            {
+                Add(text, limit);
+            }
+            else
+            {
+                others.Add(_at[i]);
+            }
+        }
+
+        if (others.Count > 0)
+        {
+            Walk(0, _trie.Entries.Length, limit);
+        }
+    }
+
+    private void Add(TextFrame text, int limit)
+    {
+        var mask = text.Mask(_trie, limit);
+        _left |= mask.LeavesOut;
+        for (var word = 0; word < _allowed.Length; word++)
+        {
+            _allowed[word] |= mask.Inside[word];
+        }
+
+        var entries = _trie.Entries;
+        foreach (var exit in mask.Exits)
+        {
+            if (text.Leave(_trie, exit) is not { } after)
+            {
+                continue;
+            }
+
+            ref readonly var entry = ref entries[exit];
+            if (entry.Tokens > 0)
+            {
+                Allow(entry, after.MinBytes, limit);
+            }
+
+            if (entry.Next > exit + 1)
+            {
+                Level(entry.Depth).Add(after);
+                Walk(exit + 1, entry.Next, limit);
+            }
+        }
+    }
+
+    // Entries from a place to another, which continue one whose frames are set.
+    private void Walk(int from, int to, int limit)
+    {
+        var entries = _trie.Entries;
+        for (var at = from; at < to;)
+        {
+            ref readonly var entry = ref entries[at];
+            var frames = Level(entry.Depth);
+            _walk[entry.Depth - 1].Step(entry.Value, frames);
+            if (frames.Count == 0)
+            {
+                at = entry.Next;
+                continue;
+            }
+
+            if (entry.Tokens > 0)
+            {
+                Allow(entry, frames.MinBytes, limit);
+            }
+
+            at++;
+        }
+    }
+
+    private void Allow(in TokenTrie.Entry entry, int minBytes, int limit)
+    {
+        if (minBytes > limit)
+        {
+            _left = true;
+            _nearest = Math.Min(_nearest, minBytes);
+            return;
+        }
+
+        foreach (var token in _trie.TokensAt(entry))
+        {
+            _allowed[token >> 6] |= 1UL << token;
+        }
+    }
+
+    private void Apply(Span<float> logits, IReadOnlyCollection<int> stopTokens)
+    {
+        if (_at.CanEnd)
+        {
+            foreach (var stop in stopTokens.Where(s => s < _trie.Size))
+            {
+                _allowed[stop >> 6] |= 1UL << stop;
+            }
+        }
+
+        var any = false;
+        for (var word = 0; word < _allowed.Length; word++)
+        {
+            var bits = _allowed[word];
+            var ids = logits[(word << 6)..Math.Min((word + 1) << 6, logits.Length)];
+            if (bits == 0)
+            {
+                ids.Fill(float.NegativeInfinity);
+                continue;
+            }
+
+            any = true;
+            for (var bit = 0; bit < ids.Length && bits != ulong.MaxValue; bit++)
+            {
+                ids[bit] = (bits >> bit & 1) != 0 ? ids[bit] : float.NegativeInfinity;
+            }
+        }
+
+        // Models pad their vocabulary beyond the tokenizer's.
+        logits[Math.Min(_trie.Size, logits.Length)..].Fill(float.NegativeInfinity);
+        if (!any)
+        {
+            throw new HeadInferException("No token of the model's vocabulary continues the output as its constraint demands: the tokenizer lacks tokens for single bytes. Leave the constraint out.");
+        }
+    }
+
+    // The frames of a depth, emptied.
+    private FrameSet Level(int depth)
+    {
+        while (_walk.Count <= depth)
+        {
+            _walk.Add(new FrameSet());
+        }
+
+        _walk[depth].Clear();
+        return _walk[depth];
+    }
+}

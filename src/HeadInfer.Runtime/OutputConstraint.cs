@@ -1,0 +1,141 @@
+using System.Runtime.CompilerServices;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using HeadInfer.Runtime.Constraints;
+
+namespace HeadInfer.Runtime;
+
+/// <summary>A form that generated text must have, such as JSON of a schema. Immutable, and worth keeping: what is found out about it is kept with it.</summary>
+/// <remarks>
+/// Tokens that would break the form are never chosen, whatever the temperature, and the text is completed within
+/// <see cref="GenerationOptions.MaxTokens"/> as long as these are not fewer than the fewest bytes of such a text.
+/// </remarks>
+public sealed class OutputConstraint
+{
+    private readonly Node _grammar;
+
+    private OutputConstraint(Node grammar) => _grammar = grammar;
+
+    /// <summary>A JSON object or array of any content.</summary>
+    public static OutputConstraint Json() => new(SchemaCompiler.Any(containersOnly: true));
+
+    /// <summary>JSON that a schema allows.</summary>
+    /// <param name="schema">A JSON schema: types, objects, arrays, enumerations, anyOf, oneOf, allOf, references within it, lengths, patterns and common formats of strings, bounds and multiples of numbers. Properties come in its order. Where it names properties, others are written only if it has <c>additionalProperties</c>.</param>
+    /// <param name="ignored">Told of each part of the schema that is not enforced; null if nobody wants to know.</param>
+    /// <exception cref="ArgumentException">Nothing satisfies the schema.</exception>
+    public static OutputConstraint JsonSchema(JsonElement schema, Action<string>? ignored = null)
+    {
+        var told = new HashSet<string>(StringComparer.Ordinal);
+        var grammar = new SchemaCompiler(Node(schema), what =>
+        {
+            if (told.Add(what))
+            {
+                ignored?.Invoke(what);
+            }
+        }).Compile();
+        grammar.Measure();
+        return grammar.IsPossible ? new OutputConstraint(grammar) : throw new ArgumentException("Nothing satisfies the JSON schema: some required part of it contradicts itself or contains itself.", nameof(schema));
+    }
+
+    /// <summary>A text as it stands.</summary>
+    public static OutputConstraint Text(string text)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(text);
+        return new OutputConstraint(new LiteralNode(Encoding.UTF8.GetBytes(text)));
+    }
+
+    /// <summary>A marker: the special token of that name, or the text where the vocabulary has no such token.</summary>
+    public static OutputConstraint Marker(string marker)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(marker);
+        byte[] text = Encoding.UTF8.GetBytes(marker);
+        return new OutputConstraint(new ChoiceNode([new LiteralNode((byte[])[TokenTrie.SpecialMark, .. text]), new LiteralNode(text)]));
+    }
+
+    /// <summary>Free text up to a marker, and the marker.</summary>
+    /// <param name="marker">ASCII characters</param>
+    public static OutputConstraint Until(string marker)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(marker);
+        return Ascii.IsValid(marker) ? new OutputConstraint(new FreeTextNode(marker)) : throw new ArgumentException("The marker must be of ASCII characters.", nameof(marker));
+    }
+
+    /// <summary>Some white space, or none.</summary>
+    public static OutputConstraint Space() => new(new SpaceNode(JsonText.MaxSpace));
+
+    /// <summary>One after the other.</summary>
+    public static OutputConstraint Sequence(params ReadOnlySpan<OutputConstraint> parts) => new(new SequenceNode(Nodes(parts)));
+
+    /// <summary>One of several.</summary>
+    public static OutputConstraint OneOf(params ReadOnlySpan<OutputConstraint> choices) => new(new ChoiceNode(Nodes(choices)));
+
+    /// <summary>Something once or more.</summary>
+    /// <param name="item">what</param>
+    /// <param name="separator">what stands between</param>
+    /// <param name="most">how often at most</param>
+    public static OutputConstraint Repeat(OutputConstraint item, string separator, int most = int.MaxValue)
+    {
+        ArgumentNullException.ThrowIfNull(item);
+        ArgumentException.ThrowIfNullOrEmpty(separator);
+        ArgumentOutOfRangeException.ThrowIfLessThan(most, 1);
+        return new OutputConstraint(new RepeatNode(item._grammar, Encoding.UTF8.GetBytes(separator), most));
+    }
+
+    /// <summary>Begins a text of this form.</summary>
+    internal ConstrainedText Begin(TokenTrie vocabulary) => new(Measured(), vocabulary);
+
+    /// <summary>The places before a text of this form.</summary>
+    internal FrameSet Enter()
+    {
+        var frames = new FrameSet();
+        Measured().Enter(new EndFrame(), frames);
+        return frames;
+    }
+
+    private Node Measured()
+    {
+        lock (_grammar)
+        {
+            if (!_grammar.IsPossible)
+            {
+                _grammar.Measure();
+            }
+        }
+
+        return _grammar;
+    }
+
+    private static Node[] Nodes(ReadOnlySpan<OutputConstraint> parts)
+    {
+        var nodes = new Node[parts.Length];
+        for (var i = 0; i < nodes.Length; i++)
+        {
+            nodes[i] = (parts[i] ?? throw new ArgumentNullException(nameof(parts)))._grammar;
+        }
+
+        return nodes.Length > 0 ? nodes : throw new ArgumentException("There are no parts.", nameof(parts));
+    }
+
+    // Of several properties of one name the last one counts, as everywhere in .NET.
+    private static JsonNode? Node(JsonElement element)
+    {
+        switch (element.ValueKind)
+        {
+            case JsonValueKind.Object:
+                var result = new JsonObject();
+                foreach (var property in element.EnumerateObject())
+                {
+                    result[property.Name] = Node(property.Value);
+                }
+
+                return result;
+            case JsonValueKind.Array:
+                return new JsonArray([.. element.EnumerateArray().Select(Node)]);
+            case JsonValueKind.Null or JsonValueKind.Undefined:
+                return null;
+            default:
+                return JsonValue.Create(element);
+        }
+    }
+}
