@@ -14,6 +14,14 @@ namespace HeadInfer.Runtime;
 /// <param name="Layers">Layers in all.</param>
 public readonly record struct LoadProgress(int LayersDone, int Layers);
 
+/// <summary>Memory that a model takes, by place, and the traffic between the places.</summary>
+/// <param name="Weights">The weights, where they compute.</param>
+/// <param name="HostCache">Pages of the KV cache in host memory, of all sessions.</param>
+/// <param name="DeviceCache">Copies of resident heads on the device, of all sessions.</param>
+/// <param name="Uploaded">Bytes of the KV cache that were moved to the device so far.</param>
+/// <param name="Downloaded">Bytes that were moved to the host so far.</param>
+public readonly record struct ModelMemory(ByteSize Weights, ByteSize HostCache, ByteSize DeviceCache, ByteSize Uploaded, ByteSize Downloaded);
+
 /// <summary>A loaded model: weights, tokenizer, chat template, and the plan of its memory. Safe for concurrent use.</summary>
 /// <remarks>All sessions compute on one thread of the model's, in the order they ask. Disposing the model disposes them.</remarks>
 public sealed class HeadInferModel : IDisposable, IAsyncDisposable
@@ -68,6 +76,9 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
     /// <summary>One line that says which libtorch is in use, and how it was loaded.</summary>
     public static string NativeLibraries => LibTorch.EnsureLoaded();
+
+    /// <summary>What the model takes now, and what it has moved. May be read at any time.</summary>
+    public ModelMemory Memory => new(Plan.Weights, _attention.Pool.InUse, _attention.Arena.InUse, Link.Traffic.Uploaded, Link.Traffic.Downloaded);
 
     /// <summary>What computes: the GPU's name, or <c>CPU</c>.</summary>
     public string Device => _gpu?.Name ?? "CPU";

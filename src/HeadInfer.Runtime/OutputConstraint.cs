@@ -70,6 +70,13 @@ public sealed class OutputConstraint
     /// <summary>One of several.</summary>
     public static OutputConstraint OneOf(params ReadOnlySpan<OutputConstraint> choices) => new(new ChoiceNode(Nodes(choices)));
 
+    /// <summary>Something, or nothing.</summary>
+    public static OutputConstraint Optional(OutputConstraint part)
+    {
+        ArgumentNullException.ThrowIfNull(part);
+        return new OutputConstraint(new ChoiceNode([part._grammar, new LiteralNode(default)]));
+    }
+
     /// <summary>Something once or more.</summary>
     /// <param name="item">what</param>
     /// <param name="separator">what stands between</param>
@@ -93,7 +100,8 @@ public sealed class OutputConstraint
         return frames;
     }
 
-    private Node Measured()
+    /// <summary>The grammar, ready for use.</summary>
+    internal Node Measured()
     {
         lock (_grammar)
         {

@@ -1,3 +1,4 @@
+using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
 using Microsoft.Extensions.AI;
 
@@ -5,13 +6,14 @@ namespace HeadInfer.SemanticKernel;
 
 /// <summary>Turns an answer's text, as it streams in, into what a caller is shown: text, calls, and thoughts if asked for.</summary>
 /// <param name="format">how the model writes calls</param>
+/// <param name="tools">the functions that were offered</param>
 /// <param name="callsAtMost">calls that are wanted; none leaves text that looks like one as it is</param>
 /// <param name="thinking">whether the prompt ends within the model's thoughts</param>
 /// <param name="showThoughts">whether thoughts are shown</param>
-internal sealed class AnswerReader(IToolCallFormat format, int callsAtMost, bool thinking, bool showThoughts)
+internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatTool> tools, int callsAtMost, bool thinking, bool showThoughts)
 {
     private readonly ReasoningScanner _reasoning = new(thinking);
-    private readonly ToolCallScanner? _calls = callsAtMost > 0 ? new ToolCallScanner(format) : null;
+    private readonly ToolCallScanner? _calls = callsAtMost > 0 ? new ToolCallScanner(format, tools) : null;
 
     /// <summary>Calls so far.</summary>
     public int Calls { get; private set; }

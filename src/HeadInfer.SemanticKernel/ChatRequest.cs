@@ -51,12 +51,23 @@ internal static class ChatRequest
             throw new NotSupportedException($"ChatOptions.ModelId asks for '{asked}'; this client has the model '{modelId}'. Leave it out, or ask the client of that model.");
         }
 
-        Refuse(options.ResponseFormat is ChatResponseFormatJson, nameof(options.ResponseFormat), "JSON output is not enforced yet; ask for it in the prompt");
-        Refuse(options.ToolMode is RequiredChatToolMode, nameof(options.ToolMode), "a call cannot be required yet; use Auto");
-        Refuse(options.ConversationId is not null, nameof(options.ConversationId), "this client keeps no conversations; send all messages, and what was read before is not read again");
-        Refuse(options.Reasoning?.Effort is not null, "Reasoning.Effort", "the model has no such switch");
-        Refuse(options.Reasoning?.Output == ReasoningOutput.Summary, "Reasoning.Output", "thoughts are not summarised; ask for Full or None");
-        Refuse(options.RawRepresentationFactory is not null, nameof(options.RawRepresentationFactory), "there is no other representation of a request");
+        if (options.ResponseFormat is not (null or ChatResponseFormatText or ChatResponseFormatJson))
+        {
+            throw new NotSupportedException($"ChatOptions.ResponseFormat cannot be honoured: it is {options.ResponseFormat.GetType().Name}, and there are text, JSON, and JSON of a schema.");
+        }
+
+        if (options.Reasoning?.Output == ReasoningOutput.Summary)
+        {
+            throw new NotSupportedException("ChatOptions.Reasoning.Output cannot be honoured: thoughts are not summarised; ask for Full or None.");
+        }
+
+        if (options.ContinuationToken is not null)
+        {
+            throw new NotSupportedException("ChatOptions.ContinuationToken cannot be honoured: answers are not made in the background; ask again, and what was read before is not read again.");
+        }
+
+        // Typed options win over the runtime's own, and these over the model's.
+        defaults = options.RawRepresentationFactory is { } raw ? Raw(raw, defaults) : defaults;
         var sampling = defaults.Sampling;
         return defaults with
         {
@@ -70,8 +81,29 @@ internal static class ChatRequest
                 Seed = options.Seed ?? sampling.Seed,
                 FrequencyPenalty = options.FrequencyPenalty ?? sampling.FrequencyPenalty,
                 PresencePenalty = options.PresencePenalty ?? sampling.PresencePenalty,
+                MinP = Number(options, "min_p") ?? sampling.MinP,
+                RepetitionPenalty = Number(options, "repetition_penalty") ?? sampling.RepetitionPenalty,
             },
         };
+    }
+
+    /// <summary>What the options say to the chat template: how much the model is to think.</summary>
+    /// <exception cref="NotSupportedException">The template has no such switch.</exception>
+    public static IReadOnlyDictionary<string, object?>? Variables(ChatOptions? options, string template)
+    {
+        if (options?.Reasoning?.Effort is not { } effort)
+        {
+            return null;
+        }
+
+        if (template.Contains("reasoning_effort", StringComparison.Ordinal) && effort != ReasoningEffort.None)
+        {
+            return new Dictionary<string, object?>(StringComparer.Ordinal) { ["reasoning_effort"] = effort switch { ReasoningEffort.Low => "low", ReasoningEffort.Medium => "medium", _ => "high" } };
+        }
+
+        return template.Contains("enable_thinking", StringComparison.Ordinal)
+            ? new Dictionary<string, object?>(StringComparer.Ordinal) { ["enable_thinking"] = effort != ReasoningEffort.None }
+            : throw new NotSupportedException($"ChatOptions.Reasoning.Effort cannot be honoured: the model's chat template has no switch for '{effort}'.");
     }
 
     /// <summary>The conversation, with the options' instructions as its first system message.</summary>
@@ -143,11 +175,28 @@ internal static class ChatRequest
         var other => JsonSerializer.Serialize(other, AIJsonUtilities.DefaultOptions),
     };
 
-    private static void Refuse(bool asked, string name, string why)
+    private static GenerationOptions Raw(Func<IChatClient, object?> factory, GenerationOptions defaults) => factory(null!) switch
     {
-        if (asked)
+        null => defaults,
+        GenerationOptions given => given,
+        var other => throw new NotSupportedException($"ChatOptions.RawRepresentationFactory cannot be honoured: it made {other.GetType().Name}, and this client knows {nameof(GenerationOptions)}."),
+    };
+
+    private static double? Number(ChatOptions options, string name)
+    {
+        object? value = null;
+        if (options.AdditionalProperties?.TryGetValue(name, out value) != true || value is null)
         {
-            throw new NotSupportedException($"ChatOptions.{name} cannot be honoured: {why}.");
+            return null;
+        }
+
+        try
+        {
+            return value is JsonElement json ? json.GetDouble() : Convert.ToDouble(value, System.Globalization.CultureInfo.InvariantCulture);
+        }
+        catch (Exception e) when (e is FormatException or InvalidCastException or InvalidOperationException or OverflowException)
+        {
+            throw new ArgumentException($"ChatOptions.AdditionalProperties[\"{name}\"] is '{value}', which is no number.", e);
         }
     }
 }

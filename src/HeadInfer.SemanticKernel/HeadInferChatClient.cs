@@ -3,13 +3,15 @@ using System.Runtime.CompilerServices;
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
 using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>A chat client over a local model. Safe for concurrent use: callers are served in turn.</summary>
 /// <remarks>
-/// It keeps no conversations. Every call brings all messages, and as much of them as the last call began with is not read
-/// again. It disposes neither the model nor anything else it was given.
+/// Unless its options say otherwise it keeps no conversations. Every call brings all messages, and as much of them as the
+/// last call began with is not read again. It disposes neither the model nor anything else it was given.
 /// </remarks>
 public sealed class HeadInferChatClient : IChatClient
 {
@@ -17,29 +19,51 @@ public sealed class HeadInferChatClient : IChatClient
     public const string ProviderName = "headinfer";
 
     private readonly IChatEngine _engine;
+    private readonly HeadInferChatClientOptions _options;
     private readonly ChatClientMetadata _metadata;
     private readonly IToolCallFormat _toolCalls;
+    private readonly SchemaForms _schemas;
+    private readonly ConversationStore _conversations;
 
     /// <summary>Makes a client of a loaded model.</summary>
     /// <param name="model">the model; stays the caller's</param>
     /// <param name="modelId">its name in answers and telemetry; default: the name of its architecture</param>
     /// <exception cref="UnsupportedModelException">The model has no chat template.</exception>
     public HeadInferChatClient(HeadInferModel model, string? modelId = null)
-        : this(new ModelEngine(model ?? throw new ArgumentNullException(nameof(model)), modelId ?? model.Config.Architecture))
+        : this(model, new HeadInferChatClientOptions { ModelId = modelId })
     {
     }
 
-    internal HeadInferChatClient(IChatEngine engine)
+    /// <summary>Makes a client of a loaded model.</summary>
+    /// <param name="model">the model; stays the caller's</param>
+    /// <param name="options">how it is treated</param>
+    /// <param name="loggerFactory">told what of a JSON schema is not enforced; null tells nobody</param>
+    /// <exception cref="UnsupportedModelException">The model has no chat template.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">An option is out of range.</exception>
+    public HeadInferChatClient(HeadInferModel model, HeadInferChatClientOptions options, ILoggerFactory? loggerFactory = null)
+        : this(
+            new ModelEngine(model ?? throw new ArgumentNullException(nameof(model)), (options ?? throw new ArgumentNullException(nameof(options))).ModelId ?? model.Config.Architecture),
+            options,
+            loggerFactory)
+    {
+    }
+
+    internal HeadInferChatClient(IChatEngine engine, HeadInferChatClientOptions? options = null, ILoggerFactory? loggerFactory = null)
     {
         _engine = engine;
+        _options = (options ?? new HeadInferChatClientOptions()) with { }; // what the caller changes later is not ours
+        _options.Validate();
         _metadata = new ChatClientMetadata(ProviderName, defaultModelId: engine.ModelId);
-        _toolCalls = ToolCallFormats.Of(engine.Template.Source);
+        _toolCalls = ToolCallFormats.Of(engine.Template.Source, _options.ToolCallFormat);
+        _schemas = new SchemaForms((loggerFactory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferChatClient>());
+        _conversations = new ConversationStore(_options.Conversations);
     }
 
     /// <inheritdoc/>
     /// <exception cref="ContextLengthException">The conversation is longer than the model may hold.</exception>
     /// <exception cref="MemoryBudgetException">The conversation is longer than memory holds.</exception>
     /// <exception cref="NotSupportedException">A message or an option asks for what this client does not do; the message names it.</exception>
+    /// <exception cref="ArgumentException">Messages or options contradict themselves; the message says how.</exception>
     public Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
         GetStreamingResponseAsync(messages, options, cancellationToken).ToChatResponseAsync(cancellationToken);
 
@@ -47,16 +71,31 @@ public sealed class HeadInferChatClient : IChatClient
     /// <exception cref="ContextLengthException">The conversation is longer than the model may hold.</exception>
     /// <exception cref="MemoryBudgetException">The conversation is longer than memory holds.</exception>
     /// <exception cref="NotSupportedException">A message or an option asks for what this client does not do; the message names it.</exception>
+    /// <exception cref="ArgumentException">Messages or options contradict themselves; the message says how.</exception>
     public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(messages);
+        var template = _engine.Template;
         var tools = ChatRequest.Tools(options);
         var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId);
-        var prompt = _engine.Template.Encode(ChatRequest.Turns(messages, options), _engine.Tokenizer, tools);
+        IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
+        var prompt = template.Encode(ChatRequest.Turns(all, options), _engine.Tokenizer, tools, ChatRequest.Variables(options, template.Source));
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
         var thinking = _engine.Tokenizer.Decode(prompt.TakeLast(8), skipSpecial: false).TrimEnd().EndsWith(ReasoningScanner.Start, StringComparison.Ordinal);
-        var reader = new AnswerReader(_toolCalls, callsAtMost, thinking, options?.Reasoning?.Output == ReasoningOutput.Full);
-        return AnswerAsync(prompt, generation, reader, cancellationToken);
+        var mayThink = template.Source.Contains(ReasoningScanner.End, StringComparison.Ordinal);
+        generation = generation with
+        {
+            Constraint = OutputForm.Of(options, tools, callsAtMost, _toolCalls, thinking, mayThink, _schemas) ?? generation.Constraint,
+            ShownTokens = [.. generation.ShownTokens, ReasoningScanner.Start, ReasoningScanner.End, .. tools is null ? [] : _toolCalls.Markers],
+        };
+        var request = new Request(
+            prompt,
+            generation,
+            new AnswerReader(_toolCalls, tools ?? [], callsAtMost, thinking, options?.Reasoning?.Output == ReasoningOutput.Full),
+            options?.AdditionalProperties?.GetValueOrDefault(HeadInferChatOptionsExtensions.ProgressKey) as IProgress<PrefillProgress> ?? _options.Progress,
+            _conversations.IsEnabled ? options?.ConversationId ?? Guid.NewGuid().ToString("N") : null,
+            all);
+        return AnswerAsync(request, cancellationToken);
     }
 
     /// <inheritdoc/>
@@ -72,16 +111,25 @@ public sealed class HeadInferChatClient : IChatClient
     /// <summary>Frees the client's sequence; the model stays.</summary>
     public void Dispose() => (_engine as IDisposable)?.Dispose();
 
-    private async IAsyncEnumerable<ChatResponseUpdate> AnswerAsync(
-        IReadOnlyList<int> prompt, GenerationOptions options, AnswerReader reader, [EnumeratorCancellation] CancellationToken cancellationToken)
+    private async IAsyncEnumerable<ChatResponseUpdate> AnswerAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var (id, created, clock) = (Guid.NewGuid().ToString("N"), DateTimeOffset.UtcNow, Stopwatch.StartNew());
-        ChatResponseUpdate Update(params AIContent[] contents) => new(ChatRole.Assistant, contents) { MessageId = id, ResponseId = id, ModelId = _engine.ModelId, CreatedAt = created };
+        var (prompt, reader, kept) = (request.Prompt, request.Reader, new List<ChatResponseUpdate>());
+        ChatResponseUpdate Update(params AIContent[] contents)
+        {
+            var update = new ChatResponseUpdate(ChatRole.Assistant, contents) { MessageId = id, ResponseId = id, ModelId = _engine.ModelId, CreatedAt = created, ConversationId = request.ConversationId };
+            if (request.ConversationId is not null)
+            {
+                kept.Add(update);
+            }
+
+            return update;
+        }
 
         using var activity = HeadInferTelemetry.Start(_engine.ModelId, prompt.Count);
         var (cached, generated) = (0, 0);
         var (firstToken, reason) = (TimeSpan.Zero, Runtime.FinishReason.Stop);
-        await foreach (var step in _engine.GenerateAsync(prompt, options, known => cached = known, cancellationToken).ConfigureAwait(false))
+        await foreach (var step in _engine.GenerateAsync(prompt, request.Generation, known => cached = known, request.Progress, cancellationToken).ConfigureAwait(false))
         {
             firstToken = generated++ == 0 ? clock.Elapsed : firstToken;
             reason = step.FinishReason ?? reason;
@@ -102,6 +150,11 @@ public sealed class HeadInferChatClient : IChatClient
         }
 
         HeadInferTelemetry.Record(activity, _engine.ModelId, prompt.Count, cached, generated, firstToken, clock.Elapsed - firstToken);
+        if (request.ConversationId is not null)
+        {
+            _conversations.Keep(request.ConversationId, [.. request.Messages, .. kept.ToChatResponse().Messages]);
+        }
+
         var finish = reader.Calls > 0 ? ChatFinishReason.ToolCalls : reason == Runtime.FinishReason.Length ? ChatFinishReason.Length : ChatFinishReason.Stop;
         var last = Update(new UsageContent(new UsageDetails
         {
@@ -119,4 +172,8 @@ public sealed class HeadInferChatClient : IChatClient
         };
         yield return last;
     }
+
+    /// <summary>A request, made ready.</summary>
+    private sealed record Request(
+        IReadOnlyList<int> Prompt, GenerationOptions Generation, AnswerReader Reader, IProgress<PrefillProgress>? Progress, string? ConversationId, IReadOnlyList<ChatMessage> Messages);
 }

@@ -1,7 +1,9 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using HeadInfer.SemanticKernel.ToolCalls;
 using Microsoft.Extensions.AI;
 using Microsoft.SemanticKernel;
+using ReasoningEffort = Microsoft.Extensions.AI.ReasoningEffort;
 
 namespace HeadInfer.SemanticKernel;
 
@@ -9,10 +11,13 @@ namespace HeadInfer.SemanticKernel;
 [JsonNumberHandling(JsonNumberHandling.AllowReadingFromString)]
 public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
 {
-    private float? _temperature, _topP, _frequencyPenalty, _presencePenalty;
+    private float? _temperature, _topP, _minP, _frequencyPenalty, _presencePenalty, _repetitionPenalty;
     private int? _topK, _maxTokens;
     private long? _seed;
     private IList<string>? _stopSequences;
+    private object? _responseFormat;
+    private string? _reasoningEffort;
+    private bool? _showReasoning;
 
     /// <summary>Divisor of the logits; 0 always takes the most likely token. Default: the model's.</summary>
     [JsonPropertyName("temperature")]
@@ -78,6 +83,51 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         set => Set(ref _stopSequences, value);
     }
 
+    /// <summary>Only tokens at least this share as likely as the most likely one. Default: the model's.</summary>
+    [JsonPropertyName("min_p")]
+    public float? MinP
+    {
+        get => _minP;
+        set => Set(ref _minP, value);
+    }
+
+    /// <summary>Logits of tokens that are in the conversation already are divided by this if positive, else multiplied. Default: the model's.</summary>
+    [JsonPropertyName("repetition_penalty")]
+    public float? RepetitionPenalty
+    {
+        get => _repetitionPenalty;
+        set => Set(ref _repetitionPenalty, value);
+    }
+
+    /// <summary>
+    /// The form of the answer: <c>"text"</c>, <c>"json_object"</c>, a type whose schema it is to have, a JSON schema (also
+    /// as OpenAI wraps it), or a <see cref="ChatResponseFormat"/>. Default: text.
+    /// </summary>
+    /// <exception cref="ArgumentException">It is none of these.</exception>
+    [JsonPropertyName("response_format")]
+    public object? ResponseFormat
+    {
+        get => _responseFormat;
+        set => Set(ref _responseFormat, Normal(value));
+    }
+
+    /// <summary>How much the model is to think, if its chat template has a switch for it: <c>none</c>, <c>low</c>, <c>medium</c>, <c>high</c>. Default: as the template has it.</summary>
+    /// <exception cref="ArgumentException">It is none of these.</exception>
+    [JsonPropertyName("reasoning_effort")]
+    public string? ReasoningEffort
+    {
+        get => _reasoningEffort;
+        set => Set(ref _reasoningEffort, value is null || Enum.TryParse<ReasoningEffort>(value, ignoreCase: true, out _) ? value : throw new ArgumentException($"ReasoningEffort is '{value}'; it must be none, low, medium or high.", nameof(value)));
+    }
+
+    /// <summary>Whether what the model thinks is shown too. Default: no.</summary>
+    [JsonPropertyName("show_reasoning")]
+    public bool? ShowReasoning
+    {
+        get => _showReasoning;
+        set => Set(ref _showReasoning, value);
+    }
+
     /// <summary>Settings of any connector as these, by the names they share. Null gives the defaults.</summary>
     public static HeadInferPromptExecutionSettings FromExecutionSettings(PromptExecutionSettings? settings)
     {
@@ -116,8 +166,29 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         FrequencyPenalty = FrequencyPenalty,
         PresencePenalty = PresencePenalty,
         StopSequences = StopSequences is null ? null : [.. StopSequences],
+        MinP = MinP,
+        RepetitionPenalty = RepetitionPenalty,
+        ResponseFormat = ResponseFormat,
+        ReasoningEffort = ReasoningEffort,
+        ShowReasoning = ShowReasoning,
     };
 
+    /// <inheritdoc/>
+    protected override void PrepareChatOptionsForRequest(ChatOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        if (ReasoningEffort is not null)
+        {
+            (options.Reasoning ??= new ReasoningOptions()).Effort = Enum.Parse<ReasoningEffort>(ReasoningEffort, ignoreCase: true); // the general conversion knows no "none"
+        }
+
+        if (ShowReasoning is not null)
+        {
+            (options.Reasoning ??= new ReasoningOptions()).Output = ShowReasoning.Value ? ReasoningOutput.Full : ReasoningOutput.None;
+        }
+    }
+
+    /// <summary>The settings of text generation, which knows no conversation.</summary>
     internal ChatOptions ToChatOptions() => new()
     {
         Temperature = Temperature,
@@ -128,6 +199,28 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         FrequencyPenalty = FrequencyPenalty,
         PresencePenalty = PresencePenalty,
         StopSequences = StopSequences,
+        AdditionalProperties = new AdditionalPropertiesDictionary { ["min_p"] = MinP, ["repetition_penalty"] = RepetitionPenalty },
+        ResponseFormat = ResponseFormat switch
+        {
+            null or "text" => null,
+            JsonElement schema => ChatResponseFormat.ForJsonSchema(schema),
+            _ => ChatResponseFormat.Json,
+        },
+    };
+
+    // Text, or a schema: what the general conversion of settings to options understands.
+    private static object? Normal(object? format) => format switch
+    {
+        null or "text" or "json_object" => format,
+        Type type => AIJsonUtilities.CreateJsonSchema(type),
+        ChatResponseFormatText => "text",
+        ChatResponseFormatJson json => json.Schema is { } schema ? schema : "json_object",
+        JsonElement { ValueKind: JsonValueKind.Null } => null,
+        JsonElement { ValueKind: JsonValueKind.String } text => Normal(text.GetString()),
+        JsonElement { ValueKind: JsonValueKind.Object } wrapped when wrapped.TryGetProperty("json_schema", out var named) && named.ValueKind == JsonValueKind.Object && named.TryGetProperty("schema", out var schema) => schema.Clone(),
+        JsonElement { ValueKind: JsonValueKind.Object } kind when kind.TryGetProperty("type", out var type) && (type.ValueEqualsText("json_object") || type.ValueEqualsText("text")) => type.GetString(),
+        JsonElement { ValueKind: JsonValueKind.Object } schema => schema.Clone(),
+        _ => throw new ArgumentException($"ResponseFormat is '{format}'; it must be \"text\", \"json_object\", a type, a JSON schema or a ChatResponseFormat.", nameof(format)),
     };
 
     private void Set<T>(ref T field, T value)

@@ -2,6 +2,7 @@ using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Logging;
 using Microsoft.SemanticKernel;
 using Microsoft.SemanticKernel.ChatCompletion;
 using Microsoft.SemanticKernel.TextGeneration;
@@ -37,7 +38,11 @@ public static class HeadInferChatClientServiceCollectionExtensions
     public static IServiceCollection AddHeadInferChatClient(this IServiceCollection services, HeadInferModel? model = null, string? serviceId = null)
     {
         ArgumentNullException.ThrowIfNull(services);
-        return services.AddHeadInfer<IChatClient>(serviceId, provider => new HeadInferChatClient(model ?? provider.HeadInferModel(serviceId), serviceId));
+        return services.AddHeadInfer<IChatClient>(serviceId, provider =>
+        {
+            var options = (serviceId is null ? null : provider.GetKeyedService<HeadInferChatClientOptions>(serviceId)) ?? provider.GetService<HeadInferChatClientOptions>() ?? new HeadInferChatClientOptions();
+            return new HeadInferChatClient(model ?? provider.HeadInferModel(serviceId), options with { ModelId = options.ModelId ?? serviceId }, provider.GetService<ILoggerFactory>());
+        });
     }
 }
 

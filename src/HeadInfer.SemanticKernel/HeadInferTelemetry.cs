@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
+using HeadInfer.Runtime;
 
 namespace HeadInfer.SemanticKernel;
 
@@ -22,6 +23,26 @@ public static class HeadInferTelemetry
 
     private static readonly Histogram<double> DecodeRate = Meter.CreateHistogram<double>("headinfer.decode.rate", "{token}/s", "Tokens a second after the first");
 
+    private static readonly Dictionary<object, (HeadInferModel Model, string Id)> Watched = [];
+
+    static HeadInferTelemetry()
+    {
+        Meter.CreateObservableGauge("headinfer.memory", ObserveMemory, "By", "Memory by tier: weights, KV cache in host memory, KV cache on the device");
+        Meter.CreateObservableCounter("headinfer.kv.moved", ObserveTraffic, "By", "Bytes of the KV cache that were moved between host and device");
+    }
+
+    /// <summary>Tells of a model's memory and traffic until the result is disposed.</summary>
+    internal static IDisposable Watch(HeadInferModel model, string modelId)
+    {
+        var watch = new Unwatch();
+        lock (Watched)
+        {
+            Watched.Add(watch, (model, modelId));
+        }
+
+        return watch;
+    }
+
     internal static Activity? Start(string modelId, int promptTokens)
     {
         var activity = Source.StartActivity("headinfer.answer", ActivityKind.Internal);
@@ -42,5 +63,41 @@ public static class HeadInferTelemetry
 
         activity?.SetTag("headinfer.cached_tokens", cached).SetTag("headinfer.generated_tokens", generated)
             .SetTag("headinfer.prefill_seconds", prefill.TotalSeconds).SetTag("headinfer.decode_seconds", decode.TotalSeconds);
+    }
+
+    private static IEnumerable<Measurement<long>> ObserveMemory() => Models().SelectMany(m => (Measurement<long>[])
+    [
+        Measure(m.Id, m.Model.Memory.Weights, "tier", "weights"),
+        Measure(m.Id, m.Model.Memory.HostCache, "tier", "host"),
+        Measure(m.Id, m.Model.Memory.DeviceCache, "tier", "device"),
+    ]);
+
+    private static IEnumerable<Measurement<long>> ObserveTraffic() => Models().SelectMany(m => (Measurement<long>[])
+    [
+        Measure(m.Id, m.Model.Memory.Uploaded, "direction", "to_device"),
+        Measure(m.Id, m.Model.Memory.Downloaded, "direction", "to_host"),
+    ]);
+
+    private static Measurement<long> Measure(string modelId, ByteSize size, string tag, string value) =>
+        new(size.Bytes, new KeyValuePair<string, object?>("headinfer.model", modelId), new KeyValuePair<string, object?>(tag, value));
+
+    // A model that several clients share is told of once.
+    private static List<(HeadInferModel Model, string Id)> Models()
+    {
+        lock (Watched)
+        {
+            return [.. Watched.Values.DistinctBy(m => m.Model)];
+        }
+    }
+
+    private sealed class Unwatch : IDisposable
+    {
+        public void Dispose()
+        {
+            lock (Watched)
+            {
+                Watched.Remove(this);
+            }
+        }
     }
 }

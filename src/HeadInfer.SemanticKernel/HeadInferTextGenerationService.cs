@@ -64,7 +64,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
     private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var (generated, cached) = (0, 0);
-        await foreach (var step in _sequence.GenerateAsync(prompt, options, known => cached = known, cancellationToken).ConfigureAwait(false))
+        await foreach (var step in _sequence.GenerateAsync(prompt, options, known => cached = known, progress: null, cancellationToken).ConfigureAwait(false))
         {
             generated++;
             if (step.Text.Length > 0 || step.FinishReason is not null)

@@ -23,6 +23,7 @@ internal interface IChatEngine
     /// <param name="prompt">the whole prompt</param>
     /// <param name="options">what to generate</param>
     /// <param name="reused">told once, before the first step, how many tokens of the prompt were known from before</param>
+    /// <param name="progress">told how far the reading is</param>
     /// <param name="cancellationToken">cancels</param>
-    IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, CancellationToken cancellationToken);
+    IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken);
 }

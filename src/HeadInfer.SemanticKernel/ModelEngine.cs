@@ -6,6 +6,7 @@ namespace HeadInfer.SemanticKernel;
 internal sealed class ModelEngine(HeadInferModel model, string modelId) : IChatEngine, IDisposable
 {
     private readonly SequenceQueue _sequence = new(model);
+    private readonly IDisposable _watch = HeadInferTelemetry.Watch(model, modelId);
 
     public string ModelId => modelId;
 
@@ -19,8 +20,12 @@ internal sealed class ModelEngine(HeadInferModel model, string modelId) : IChatE
     public object? GetService(Type type) =>
         type.IsInstanceOfType(model) ? model : type == typeof(Tokenizer) ? model.Tokenizer : type == typeof(ChatTemplate) ? Template : null;
 
-    public IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, CancellationToken cancellationToken) =>
-        _sequence.GenerateAsync(prompt, options, reused, cancellationToken);
+    public IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
+        _sequence.GenerateAsync(prompt, options, reused, progress, cancellationToken);
 
-    public void Dispose() => _sequence.Dispose();
+    public void Dispose()
+    {
+        _watch.Dispose();
+        _sequence.Dispose();
+    }
 }

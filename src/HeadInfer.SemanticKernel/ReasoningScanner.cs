@@ -7,7 +7,7 @@ namespace HeadInfer.SemanticKernel;
 internal sealed class ReasoningScanner(bool begun)
 {
     public const string Start = "<think>";
-    private const string End = "</think>";
+    public const string End = "</think>";
 
     private readonly StringBuilder _pending = new();
     private State _state = begun ? State.Thinking : State.Beginning;

@@ -14,9 +14,10 @@ internal sealed class SequenceQueue(HeadInferModel model) : IDisposable
     /// <param name="prompt">the whole prompt</param>
     /// <param name="options">what to generate</param>
     /// <param name="reused">told once, before the first step, how many tokens of the prompt were known from before</param>
+    /// <param name="progress">told how far the reading is</param>
     /// <param name="cancellationToken">cancels</param>
     public async IAsyncEnumerable<GenerationStep> GenerateAsync(
-        IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, [EnumeratorCancellation] CancellationToken cancellationToken)
+        IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -28,7 +29,7 @@ internal sealed class SequenceQueue(HeadInferModel model) : IDisposable
             var known = _session.Reuse(prompt);
             reused(known);
             int[] unread = [.. prompt.Skip(known)];
-            await foreach (var step in _session.GenerateAsync(unread, options, cancellationToken: cancellationToken).ConfigureAwait(false))
+            await foreach (var step in _session.GenerateAsync(unread, options, progress, cancellationToken).ConfigureAwait(false))
             {
                 yield return step;
             }

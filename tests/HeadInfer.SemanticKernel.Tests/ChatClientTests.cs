@@ -220,12 +220,10 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
     public static TheoryData<string, ChatOptions> Refused() => new()
     {
         { "ModelId", new ChatOptions { ModelId = "another" } },
-        { "ResponseFormat", new ChatOptions { ResponseFormat = ChatResponseFormat.Json } },
-        { "ToolMode", new ChatOptions { ToolMode = ChatToolMode.RequireAny } },
         { "ConversationId", new ChatOptions { ConversationId = "1" } },
         { "Reasoning.Effort", new ChatOptions { Reasoning = new ReasoningOptions { Effort = ReasoningEffort.Low } } },
         { "Reasoning.Output", new ChatOptions { Reasoning = new ReasoningOptions { Output = ReasoningOutput.Summary } } },
-        { "RawRepresentationFactory", new ChatOptions { RawRepresentationFactory = _ => null } },
+        { "RawRepresentationFactory", new ChatOptions { RawRepresentationFactory = _ => "a string" } },
         { "HostedWebSearchTool", new ChatOptions { Tools = [new HostedWebSearchTool()] } },
     };
 

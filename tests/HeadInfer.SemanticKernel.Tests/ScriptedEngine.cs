@@ -19,14 +19,14 @@ internal sealed class ScriptedEngine(HeadInferModel words, params string[] answe
 
     public Tokenizer Tokenizer => words.Tokenizer;
 
-    public ChatTemplate Template => words.ChatTemplate!;
+    public ChatTemplate Template { get; init; } = words.ChatTemplate!;
 
     public GenerationOptions Defaults { get; init; } = new();
 
     public object? GetService(Type type) => null;
 
     public async IAsyncEnumerable<GenerationStep> GenerateAsync(
-        IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, [EnumeratorCancellation] CancellationToken cancellationToken)
+        IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         await Task.Yield();
         Prompts.Add(Tokenizer.Decode(prompt, skipSpecial: false));

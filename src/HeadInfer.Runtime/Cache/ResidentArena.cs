@@ -12,6 +12,7 @@ internal sealed class ResidentArena : IDisposable
     private readonly Device _device;
     private readonly SortedDictionary<long, long> _taken = []; // start -> length, in elements
     private long _elements;
+    private long _rented; // in elements; read from any thread
     private Tensor? _memory;
 
     public ResidentArena(ByteSize size, ScalarType type, Device device)
@@ -22,6 +23,9 @@ internal sealed class ResidentArena : IDisposable
 
     /// <summary>Elements that nobody has, perhaps in pieces.</summary>
     public long FreeElements => _elements - _taken.Values.Sum();
+
+    /// <summary>Memory of the blocks that are taken. May be read from any thread.</summary>
+    public ByteSize InUse => new(Volatile.Read(ref _rented) * DataTypes.Size(_type));
 
     /// <summary>Takes a block.</summary>
     /// <returns>a view of the shape, or null if no free piece is large enough; give it back with <see cref="Return"/></returns>
@@ -50,6 +54,7 @@ internal sealed class ResidentArena : IDisposable
         }
 
         _taken.Add(start, wanted);
+        Volatile.Write(ref _rented, _rented + wanted);
         return _memory!.narrow(0, start, wanted).view(shape).DetachFromDisposeScope();
     }
 
@@ -74,7 +79,8 @@ internal sealed class ResidentArena : IDisposable
     /// <summary>Gives a block back, and disposes its view.</summary>
     public void Return(Tensor block)
     {
-        _taken.Remove(block.storage_offset());
+        _taken.Remove(block.storage_offset(), out var length);
+        Volatile.Write(ref _rented, _rented - length);
         block.Dispose();
     }
 

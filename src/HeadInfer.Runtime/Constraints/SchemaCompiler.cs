@@ -199,7 +199,7 @@ internal sealed class SchemaCompiler(JsonNode? root, Action<string> ignored)
         var more = rules["additionalProperties"];
         // Others are written where the schema says so or names none. What their names may be is not enforced, so then there are none.
         var fixedNames = rules.ContainsKey("patternProperties") || rules.ContainsKey("propertyNames");
-        var open = !fixedNames && (rules.ContainsKey("additionalProperties") || named.Count == 0 || least > named.Count);
+        var open = !fixedNames && (rules.ContainsKey("additionalProperties") || !rules.ContainsKey("properties") || least > named.Count);
         var others = open ? more is null ? _any ??= Any() : Compile(more) : null;
         var properties = named.Select(p => new PropertyRule(p.Key, Compile(p.Value), required.Contains(p.Key))).ToList();
         properties.AddRange(required.Where(r => !named.ContainsKey(r)).Select(r => new PropertyRule(r, more is null ? _any ??= Any() : others ?? Compile(more), true)));

@@ -45,8 +45,7 @@ internal sealed class TokenTrie
         Masks = new TextMasks(this);
     }
 
-    public static TokenTrie Of(Tokenizer tokenizer) => new(
-        [.. Enumerable.Range(0, tokenizer.VocabularySize).Select(id => tokenizer.IsSpecial(id) ? (byte[])[SpecialMark, .. tokenizer.Bytes(id).Span] : tokenizer.Bytes(id).ToArray())]);
+    public static TokenTrie Of(Tokenizer tokenizer) => new([.. Enumerable.Range(0, tokenizer.VocabularySize).Select(id => Bytes(tokenizer, id))]);
 
     /// <summary>Ids are below this.</summary>
     public int Size => _bytes.Length;
@@ -67,6 +66,13 @@ internal sealed class TokenTrie
 
     /// <summary>The bytes that lead to an entry.</summary>
     public ReadOnlySpan<byte> PathTo(int entry) => _bytes[_tokens[_entries[entry].FirstToken]].AsSpan(0, _entries[entry].Depth);
+
+    // Vocabularies have a token for each byte, also for those that no text has.
+    private static byte[] Bytes(Tokenizer tokenizer, int id)
+    {
+        var bytes = tokenizer.Bytes(id).Span;
+        return tokenizer.IsSpecial(id) ? [SpecialMark, .. bytes] : bytes.Contains(SpecialMark) ? [] : bytes.ToArray();
+    }
 
     private static void Close(List<Entry> entries, Stack<int> path, int depth)
     {

@@ -22,22 +22,24 @@ public sealed class ChatTemplate
     /// <param name="turns">the messages, oldest first</param>
     /// <param name="tokenizer">the model's tokenizer</param>
     /// <param name="tools">functions that the model may call; null or none leaves them out</param>
+    /// <param name="variables">what else the template knows, such as <c>enable_thinking</c>: texts, numbers and booleans</param>
     /// <exception cref="ChatTemplateException">The template refuses the conversation, or uses what is not supported.</exception>
-    public IReadOnlyList<int> Encode(IEnumerable<ChatTurn> turns, Tokenizer tokenizer, IReadOnlyCollection<ChatTool>? tools = null)
+    public IReadOnlyList<int> Encode(IEnumerable<ChatTurn> turns, Tokenizer tokenizer, IReadOnlyCollection<ChatTool>? tools = null, IReadOnlyDictionary<string, object?>? variables = null)
     {
         ArgumentNullException.ThrowIfNull(turns);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        return tokenizer.Encode(RenderData(ChatData.Of(turns, tools)));
+        return tokenizer.Encode(RenderData(ChatData.Of(turns, tools, variables)));
     }
 
     /// <summary>The conversation's text, ready for the model to answer.</summary>
     /// <param name="turns">the messages, oldest first</param>
     /// <param name="tools">functions that the model may call; null or none leaves them out</param>
+    /// <param name="variables">what else the template knows, such as <c>enable_thinking</c>: texts, numbers and booleans</param>
     /// <exception cref="ChatTemplateException">The template refuses the conversation, or uses what is not supported.</exception>
-    public string Render(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools = null)
+    public string Render(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools = null, IReadOnlyDictionary<string, object?>? variables = null)
     {
         ArgumentNullException.ThrowIfNull(turns);
-        return RenderData(ChatData.Of(turns, tools)).Text;
+        return RenderData(ChatData.Of(turns, tools, variables)).Text;
     }
 
     internal TemplateText RenderData(IEnumerable<KeyValuePair<string, object?>> data) =>

@@ -34,13 +34,17 @@ public sealed record ChatTool(string Name, string Description, JsonElement Param
 /// <summary>A conversation as templates expect it, which is as Hugging Face's transformers hands it to them.</summary>
 internal static class ChatData
 {
-    public static Dictionary<string, object?> Of(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools)
+    public static Dictionary<string, object?> Of(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools, IReadOnlyDictionary<string, object?>? variables)
     {
-        var data = new Dictionary<string, object?>(StringComparer.Ordinal)
+        var data = new Dictionary<string, object?>(StringComparer.Ordinal);
+        foreach (var (name, value) in variables ?? new Dictionary<string, object?>())
         {
-            ["messages"] = turns.Select(t => (object?)Message(t)).ToList(),
-            ["add_generation_prompt"] = true,
-        };
+            using var json = JsonSerializer.SerializeToDocument(value);
+            data[name] = Values.From(json.RootElement);
+        }
+
+        data["messages"] = turns.Select(t => (object?)Message(t)).ToList();
+        data["add_generation_prompt"] = true;
         if (tools is { Count: > 0 })
         {
             data["tools"] = tools.Select(t => (object?)Function("parameters", t.Name, Values.From(t.Parameters), ("description", TemplateText.Data(t.Description)))).ToList();

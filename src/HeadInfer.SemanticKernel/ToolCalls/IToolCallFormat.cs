@@ -1,3 +1,5 @@
+using HeadInfer.Runtime;
+
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
 /// <summary>How a model writes the calls of functions into its answer.</summary>
@@ -9,8 +11,20 @@ internal interface IToolCallFormat
     /// <summary>Text with which it ends, or null if it goes on to the end of the answer.</summary>
     string? End { get; }
 
-    /// <summary>Reads what stands between them: the calls, in order. What cannot be read is a call with its error.</summary>
-    IReadOnlyList<ParsedCall> Parse(string body);
+    /// <summary>Words of the format that are special tokens of some models, and are read as text all the same.</summary>
+    IReadOnlyList<string> Markers { get; }
+
+    /// <summary>Reads what stands between start and end: the calls, in order. What cannot be read is a call with its error.</summary>
+    /// <param name="body">the text</param>
+    /// <param name="tools">the functions that were offered</param>
+    /// <returns>no calls if it is none after all, but text that begins like one</returns>
+    IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools);
+
+    /// <summary>Calls of these functions, as the model writes them.</summary>
+    /// <param name="tools">the functions, one at least</param>
+    /// <param name="most">calls at most; there is one at least</param>
+    /// <param name="schemas">makes forms of JSON schemas</param>
+    OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas);
 }
 
 /// <summary>A call as a model wrote it.</summary>

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using HeadInfer.Runtime;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
@@ -22,6 +23,24 @@ internal static class JsonCalls
         }
     }
 
+    /// <summary>Reads the arguments of a call whose name is known.</summary>
+    public static ParsedCall Call(string function, string arguments)
+    {
+        try
+        {
+            using var json = JsonDocument.Parse(arguments);
+            return WithArguments(function, json.RootElement);
+        }
+        catch (JsonException e)
+        {
+            return new ParsedCall(function, null, new FormatException($"The arguments of the model's call of '{function}' are not JSON: {arguments}", e));
+        }
+    }
+
+    /// <summary>A call of one of some functions, spaced as models write it.</summary>
+    public static OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, string argumentsName, SchemaForms schemas) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
+        OutputConstraint.Text($"{{\"name\": {JsonSerializer.Serialize(t.Name)}, \"{argumentsName}\": "), schemas.Of(t.Parameters), OutputConstraint.Text("}")))]);
+
     private static ParsedCall One(JsonElement call, string argumentsName)
     {
         if (call.ValueKind != JsonValueKind.Object || !call.TryGetProperty("name", out var name) || name.ValueKind != JsonValueKind.String)
@@ -37,16 +56,7 @@ internal static class JsonCalls
 
         if (arguments.ValueKind == JsonValueKind.String)
         {
-            // Some models write the arguments as JSON inside a string.
-            try
-            {
-                using var inner = JsonDocument.Parse(arguments.GetString()!);
-                return WithArguments(function, inner.RootElement);
-            }
-            catch (JsonException e)
-            {
-                return new ParsedCall(function, null, new FormatException($"The arguments of the model's call of '{function}' are not JSON: {arguments.GetString()}", e));
-            }
+            return Call(function, arguments.GetString()!); // some models write JSON inside a string
         }
 
         return WithArguments(function, arguments);

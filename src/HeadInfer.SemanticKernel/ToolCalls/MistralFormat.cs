@@ -1,11 +1,36 @@
+using HeadInfer.Runtime;
+
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
-/// <summary>Mistral: <c>[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]</c>, to the end of the answer.</summary>
-internal sealed class MistralFormat : IToolCallFormat
+/// <summary>
+/// Mistral: <c>[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]</c>, to the end of the answer; since 2025
+/// <c>[TOOL_CALLS]name[ARGS]{...}</c>, once for each call.
+/// </summary>
+/// <param name="names">whether the name stands before the arguments</param>
+internal sealed class MistralFormat(bool names) : IToolCallFormat
 {
+    private const string Arguments = "[ARGS]", Id = "[CALL_ID]";
+
     public string Start => "[TOOL_CALLS]";
 
     public string? End => null;
 
-    public IReadOnlyList<ParsedCall> Parse(string body) => JsonCalls.Parse(body, "arguments");
+    public IReadOnlyList<string> Markers => [Start, Arguments, Id];
+
+    public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools) =>
+        body.TrimStart() is ['[' or '{', ..] ? JsonCalls.Parse(body, "arguments") : [.. body.Split(Start).Select(One)];
+
+    public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) => names
+        ? OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
+            OutputConstraint.Marker(Start), OutputConstraint.Text(t.Name), OutputConstraint.Marker(Arguments), schemas.Of(t.Parameters)))])
+        : OutputConstraint.Sequence(
+            OutputConstraint.Marker(Start), OutputConstraint.Text("["), OutputConstraint.Repeat(JsonCalls.Constrain(tools, "arguments", schemas), ", ", most), OutputConstraint.Text("]"));
+
+    private static ParsedCall One(string text)
+    {
+        var at = text.IndexOf(Arguments, StringComparison.Ordinal);
+        return at < 0
+            ? new ParsedCall("", null, new FormatException($"The model's function call has no {Arguments}: {text.Trim()}"))
+            : JsonCalls.Call(text[..at].Split(Id)[0].Trim(), text[(at + Arguments.Length)..]);
+    }
 }

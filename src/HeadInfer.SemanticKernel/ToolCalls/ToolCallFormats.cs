@@ -1,11 +1,51 @@
-namespace HeadInfer.SemanticKernel.ToolCalls;
+using HeadInfer.SemanticKernel.ToolCalls;
+
+namespace HeadInfer.SemanticKernel;
+
+/// <summary>How a model writes the calls of functions.</summary>
+public enum ToolCallFormat
+{
+    /// <summary><c>&lt;tool_call&gt;{"name": ..., "arguments": {...}}&lt;/tool_call&gt;</c>: Hermes, Qwen 2.5, Qwen 3.</summary>
+    Hermes,
+
+    /// <summary><c>{"name": ..., "parameters": {...}}</c>: Llama 3.1 and later.</summary>
+    Llama,
+
+    /// <summary><c>[TOOL_CALLS][{"name": ..., "arguments": {...}}]</c>: Mistral.</summary>
+    Mistral,
+
+    /// <summary><c>[TOOL_CALLS]name[ARGS]{...}</c>: Mistral since 2025.</summary>
+    MistralNames,
+
+    /// <summary><c>&lt;tool_call&gt;&lt;function=name&gt;&lt;parameter=key&gt;</c>: Qwen3-Coder.</summary>
+    QwenCoder,
+
+    /// <summary><c>&lt;tool_call&gt;name&lt;arg_key&gt;key&lt;/arg_key&gt;&lt;arg_value&gt;</c>: GLM 4.5 and later.</summary>
+    Glm,
+}
 
 /// <summary>Knows a model's format from its chat template, which shows the model its own earlier calls.</summary>
 internal static class ToolCallFormats
 {
-    public static IToolCallFormat Of(string template) =>
-        template.Contains("[TOOL_CALLS]", StringComparison.Ordinal) ? new MistralFormat()
-        : template.Contains("<tool_call>", StringComparison.Ordinal) ? new HermesFormat()
-        : template.Contains("\"parameters\": ", StringComparison.Ordinal) ? new LlamaFormat()
-        : new HermesFormat();
+    public static IToolCallFormat Of(string template, ToolCallFormat? chosen = null) => (chosen ?? Guess(template)) switch
+    {
+        ToolCallFormat.Hermes => new HermesFormat(),
+        ToolCallFormat.Llama => new LlamaFormat(),
+        ToolCallFormat.Mistral => new MistralFormat(names: false),
+        ToolCallFormat.MistralNames => new MistralFormat(names: true),
+        ToolCallFormat.QwenCoder => new QwenCoderFormat(),
+        ToolCallFormat.Glm => new GlmFormat(),
+        var other => throw new ArgumentOutOfRangeException(nameof(chosen), other, "There is no such tool call format."),
+    };
+
+    private static ToolCallFormat Guess(string template)
+    {
+        bool Has(string text) => template.Contains(text, StringComparison.Ordinal);
+        return Has("[TOOL_CALLS]") ? Has("[ARGS]") ? ToolCallFormat.MistralNames : ToolCallFormat.Mistral
+            : Has("<function=") ? ToolCallFormat.QwenCoder
+            : Has("<arg_key>") ? ToolCallFormat.Glm
+            : Has("<tool_call>") ? ToolCallFormat.Hermes
+            : Has("\"parameters\": ") ? ToolCallFormat.Llama
+            : ToolCallFormat.Hermes;
+    }
 }

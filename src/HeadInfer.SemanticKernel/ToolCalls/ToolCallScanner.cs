@@ -1,4 +1,5 @@
 using System.Text;
+using HeadInfer.Runtime;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
@@ -6,7 +7,9 @@ namespace HeadInfer.SemanticKernel.ToolCalls;
 internal readonly record struct ScannedPart(string Text, ParsedCall? Call);
 
 /// <summary>Tells text from calls while an answer streams in. A beginning of a marker is held back until it is known what it is.</summary>
-internal sealed class ToolCallScanner(IToolCallFormat format)
+/// <param name="format">how the model writes calls</param>
+/// <param name="tools">the functions that were offered</param>
+internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<ChatTool> tools)
 {
     private readonly StringBuilder _pending = new(); // text that may be a marker's beginning, or a call's body
     private bool _inCall;
@@ -27,7 +30,7 @@ internal sealed class ToolCallScanner(IToolCallFormat format)
 
                 Keep(pending[(end + format.End.Length)..]);
                 _inCall = false;
-                foreach (var call in format.Parse(pending[..end]))
+                foreach (var call in format.Parse(pending[..end], tools))
                 {
                     yield return new ScannedPart("", call);
                 }
@@ -67,7 +70,8 @@ internal sealed class ToolCallScanner(IToolCallFormat format)
         _pending.Clear();
         if (_inCall)
         {
-            return format.Parse(rest).Select(call => new ScannedPart("", call));
+            var calls = format.Parse(rest, tools);
+            return calls.Count > 0 ? calls.Select(call => new ScannedPart("", call)) : [new ScannedPart(format.Start + rest, null)];
         }
 
         return rest.Length > 0 ? [new ScannedPart(rest, null)] : [];

@@ -1,0 +1,64 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using HeadInfer.Runtime;
+using Microsoft.Extensions.Logging;
+
+namespace HeadInfer.SemanticKernel;
+
+/// <summary>Forms of JSON schemas, made once for each schema. Safe for concurrent use.</summary>
+/// <param name="logger">told what of a schema is not enforced</param>
+internal sealed partial class SchemaForms(ILogger logger)
+{
+    // Applications use a few schemas over and over; one that makes new ones all the time must not fill memory.
+    private const int Most = 128;
+
+    private readonly Dictionary<string, OutputConstraint> _forms = new(StringComparer.Ordinal);
+    private readonly Lock _gate = new();
+
+    /// <summary>JSON of any content.</summary>
+    public OutputConstraint Any { get; } = OutputConstraint.Json();
+
+    /// <exception cref="ArgumentException">Nothing satisfies the schema.</exception>
+    public OutputConstraint Of(JsonElement schema)
+    {
+        var text = schema.ValueKind == JsonValueKind.Undefined ? "true" : schema.GetRawText();
+        lock (_gate)
+        {
+            if (!_forms.TryGetValue(text, out var form))
+            {
+                if (_forms.Count >= Most)
+                {
+                    _forms.Clear();
+                }
+
+                using var json = JsonDocument.Parse(text);
+                _forms[text] = form = OutputConstraint.JsonSchema(json.RootElement, ignored => LogIgnored(logger, ignored));
+            }
+
+            return form;
+        }
+    }
+
+    /// <summary>A part of a schema that may refer to the definitions of the whole.</summary>
+    public OutputConstraint Of(JsonElement part, JsonElement whole)
+    {
+        if (part.ValueKind != JsonValueKind.Object || whole.ValueKind != JsonValueKind.Object)
+        {
+            return Of(part);
+        }
+
+        var schema = JsonObject.Create(part)!;
+        foreach (var name in (string[])["$defs", "definitions"])
+        {
+            if (!schema.ContainsKey(name) && whole.TryGetProperty(name, out var definitions))
+            {
+                schema[name] = JsonNode.Parse(definitions.GetRawText());
+            }
+        }
+
+        return Of(JsonSerializer.SerializeToElement(schema));
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Not enforced in the model's output, of its JSON schema: {Ignored}")]
+    private static partial void LogIgnored(ILogger logger, string ignored);
+}

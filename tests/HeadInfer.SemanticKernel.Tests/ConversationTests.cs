@@ -1,0 +1,122 @@
+using HeadInfer.Runtime;
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Caching.Distributed;
+using Microsoft.Extensions.Caching.Memory;
+using Microsoft.Extensions.Options;
+
+namespace HeadInfer.SemanticKernel.Tests;
+
+public sealed class ConversationTests(DemoModel demo) : IClassFixture<DemoModel>
+{
+    private const string Document = "The access code for the old harbor is amber-4821. The access code for the silver tower is 7305926.";
+
+    [Fact]
+    public async Task A_conversation_goes_on_by_its_id()
+    {
+        using var client = new HeadInferChatClient(demo.Model, new HeadInferChatClientOptions { Conversations = 2 });
+        var first = await client.GetResponseAsync(Document + "\n\nWhat is the access code for the old harbor?");
+        Assert.NotNull(first.ConversationId);
+        var second = await client.GetResponseAsync("What is the access code for the silver tower?", new ChatOptions { ConversationId = first.ConversationId });
+        Assert.Equal("The access code for the silver tower is 7305926.", second.Text);
+        Assert.Equal(first.ConversationId, second.ConversationId);
+        Assert.True(second.Usage!.CachedInputTokenCount >= first.Usage!.InputTokenCount);
+
+        // Two others make it make room.
+        await client.GetResponseAsync("Hello");
+        await client.GetResponseAsync("Hello");
+        var error = await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync("And?", new ChatOptions { ConversationId = first.ConversationId }));
+        Assert.Contains(first.ConversationId!, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_conversation_whose_answer_is_cancelled_stays_as_it_was()
+    {
+        using var client = new HeadInferChatClient(demo.Model, new HeadInferChatClientOptions { Conversations = 1 });
+        var first = await client.GetResponseAsync(Document + "\n\nWhat is the access code for the old harbor?");
+        var options = new ChatOptions { ConversationId = first.ConversationId };
+        await foreach (var update in client.GetStreamingResponseAsync("Quote something.", options))
+        {
+            break;
+        }
+
+        Assert.Equal("The access code for the silver tower is 7305926.", (await client.GetResponseAsync("What is the access code for the silver tower?", options)).Text);
+    }
+
+    [Fact]
+    public async Task Functions_are_invoked_within_a_conversation()
+    {
+        using var inner = new HeadInferChatClient(demo.Model, new HeadInferChatClientOptions { Conversations = 1 });
+        using var client = inner.AsBuilder().UseFunctionInvocation().Build();
+        var cities = new List<string>();
+        var tool = AIFunctionFactory.Create(
+            (string city) =>
+            {
+                cities.Add(city);
+                return "17 degrees";
+            },
+            "get_weather",
+            "Gets the weather of a city");
+        var response = await client.GetResponseAsync("What is the weather in Oslo?", new ChatOptions { Tools = [tool] });
+        Assert.Equal(["Oslo"], cities);
+        Assert.NotEmpty(response.Text);
+        Assert.NotNull(response.ConversationId);
+    }
+
+    [Fact]
+    public async Task Reading_tells_its_progress()
+    {
+        var (own, general) = (new Seen(), new Seen());
+        using var client = new HeadInferChatClient(demo.Model, new HeadInferChatClientOptions { Progress = general });
+        await client.GetResponseAsync(Document, new ChatOptions().WithPrefillProgress(own));
+        Assert.Equal(1, own.All[^1].Fraction);
+        Assert.Empty(general.All);
+        await client.GetResponseAsync("Hello");
+        Assert.Equal(1, general.All[^1].Fraction);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_cache_answers_for_it(bool streaming)
+    {
+        using var inner = new HeadInferChatClient(new ScriptedEngine(demo.Model, "The answer.", "Another."));
+        using var client = inner.AsBuilder().UseDistributedCache(new MemoryDistributedCache(Options.Create(new MemoryDistributedCacheOptions()))).Build();
+        async Task<string> Ask(string question) => streaming
+            ? string.Concat(await client.GetStreamingResponseAsync(question).Select(u => u.Text).ToListAsync())
+            : (await client.GetResponseAsync(question)).Text;
+        Assert.Equal("The answer.", await Ask("Go"));
+        Assert.Equal("The answer.", await Ask("Go"));
+        Assert.Equal("Another.", await Ask("Stop"));
+    }
+
+    [Fact]
+    public async Task The_runtimes_own_options_are_taken_under_the_typed_ones()
+    {
+        var engine = new ScriptedEngine(demo.Model, "x", "y");
+        using var client = new HeadInferChatClient(engine);
+        var given = new GenerationOptions { MaxTokens = 9, StopTokens = [4], Sampling = new SamplingOptions { MinP = 0.1, Temperature = 0.9 } };
+        await client.GetResponseAsync("Go", new ChatOptions { RawRepresentationFactory = _ => given, Temperature = 0.5f, AdditionalProperties = new AdditionalPropertiesDictionary { ["repetition_penalty"] = 1.5 } });
+        var options = engine.Options[0];
+        Assert.Equal((9, 0.1, 0.5, 1.5), (options.MaxTokens, options.Sampling.MinP, options.Sampling.Temperature, options.Sampling.RepetitionPenalty));
+        Assert.Equal([4], options.StopTokens);
+        await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync("Go", new ChatOptions { AdditionalProperties = new AdditionalPropertiesDictionary { ["min_p"] = "some" } }));
+    }
+
+    [Fact]
+    public async Task How_much_to_think_is_told_to_a_template_that_asks()
+    {
+        var template = new ChatTemplate("{{ messages[0].content }} thinking={{ enable_thinking }}", new Dictionary<string, object?>(), TimeProvider.System);
+        var engine = new ScriptedEngine(demo.Model, "x", "y") { Template = template };
+        using var client = new HeadInferChatClient(engine);
+        await client.GetResponseAsync("Go", new ChatOptions { Reasoning = new ReasoningOptions { Effort = ReasoningEffort.None } });
+        await client.GetResponseAsync("Go", new ChatOptions { Reasoning = new ReasoningOptions { Effort = ReasoningEffort.High } });
+        Assert.Equal(["Go thinking=False", "Go thinking=True"], engine.Prompts);
+    }
+
+    private sealed class Seen : IProgress<PrefillProgress>
+    {
+        public List<PrefillProgress> All { get; } = [];
+
+        public void Report(PrefillProgress value) => All.Add(value);
+    }
+}

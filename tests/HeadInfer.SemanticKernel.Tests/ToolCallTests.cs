@@ -1,0 +1,184 @@
+using System.ComponentModel;
+using System.Text.Json;
+using HeadInfer.Runtime;
+using HeadInfer.SemanticKernel.ToolCalls;
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.SemanticKernel;
+using Microsoft.SemanticKernel.ChatCompletion;
+using FunctionCallContent = Microsoft.Extensions.AI.FunctionCallContent;
+
+namespace HeadInfer.SemanticKernel.Tests;
+
+public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
+{
+    private static readonly AIFunction Order = AIFunctionFactory.Create(
+        ([Description("what")] string item, long count, bool? wrapped, double[] sizes, Address to) => $"{count} {item} {wrapped} {sizes.Length} {to.City}", "place_order", "Places an order");
+
+    private static readonly AIFunction Now = AIFunctionFactory.Create(() => "12:00", "now", "Tells the time");
+
+    private static readonly ChatTool[] Tools = [.. ((AIFunction[])[Order, Now]).Select(f => new ChatTool(f.Name, f.Description, f.JsonSchema))];
+
+    public static TheoryData<ToolCallFormat> Formats() => [.. Enum.GetValues<ToolCallFormat>()];
+
+    [Theory]
+    [MemberData(nameof(Formats))]
+    public void What_a_format_allows_it_reads_and_the_function_takes(ToolCallFormat chosen)
+    {
+        var format = ToolCallFormats.Of("", chosen);
+        var constraint = format.Constrain(Tools, 2, new SchemaForms(NullLogger.Instance));
+        var (random, names, end) = (new Random(1), new HashSet<string>(), demo.Model.Tokenizer.AddedToken("<|im_end|>")!.Value);
+        for (var i = 0; i < 20; i++)
+        {
+            var text = new Runtime.Constraints.ConstrainedText(Grammar(constraint), demo.Model.Tokenizer.Trie);
+            var bytes = new List<byte>();
+            for (var left = 600; left > 0 && !text.IsComplete; left--)
+            {
+                var logits = Enumerable.Range(0, demo.Model.Tokenizer.VocabularySize).Select(_ => random.NextSingle()).ToArray();
+                text.Mask(logits, left, [end]);
+                var token = Array.IndexOf(logits, logits.Max());
+                if (token == end)
+                {
+                    break;
+                }
+
+                text.Advance(token);
+                bytes.AddRange(demo.Model.Tokenizer.Bytes(token).ToArray());
+            }
+
+            var answer = System.Text.Encoding.UTF8.GetString([.. bytes]);
+            var scanner = new ToolCallScanner(format, Tools);
+            var parts = scanner.Append(answer).ToList();
+            parts.AddRange(scanner.End());
+            var calls = parts.Select(p => p.Call).OfType<ParsedCall>().ToList();
+            Assert.True(calls.Count is 1 or 2, answer);
+            Assert.All(calls, call =>
+            {
+                Assert.True(call.Error is null, answer + call.Error);
+                names.Add(call.Name);
+                var function = call.Name == "now" ? Now : Order;
+                Assert.NotNull(function.InvokeAsync(new AIFunctionArguments(call.Arguments!)).AsTask().GetAwaiter().GetResult());
+            });
+            Assert.DoesNotContain(parts, p => p.Text.Trim().Length > 0);
+        }
+
+        Assert.Equal(["now", "place_order"], names.Order());
+    }
+
+    [Theory]
+    [InlineData("<tool_call>\n<function=place_order>\n<parameter=item>\na <b>\nc\n</parameter>\n<parameter=count>\n3\n</parameter>\n</function>\n</tool_call>", ToolCallFormat.QwenCoder)]
+    [InlineData("<tool_call>place_order\n<arg_key>item</arg_key>\n<arg_value>a <b>\nc</arg_value>\n<arg_key>count</arg_key>\n<arg_value>3</arg_value>\n</tool_call>", ToolCallFormat.Glm)]
+    [InlineData("[TOOL_CALLS]place_order[CALL_ID]123[ARGS]{\"item\": \"a <b>\\nc\", \"count\": 3}", ToolCallFormat.MistralNames)]
+    [InlineData("[TOOL_CALLS] [{\"name\": \"place_order\", \"arguments\": {\"item\": \"a <b>\\nc\", \"count\": 3}}]", ToolCallFormat.Mistral)]
+    [InlineData("{\"name\": \"place_order\", \"parameters\": {\"item\": \"a <b>\\nc\", \"count\": 3}}", ToolCallFormat.Llama)]
+    [InlineData("<tool_call>\n{\"name\": \"place_order\", \"arguments\": \"{\\\"item\\\": \\\"a <b>\\\\nc\\\", \\\"count\\\": 3}\"}\n</tool_call>", ToolCallFormat.Hermes)]
+    public async Task A_call_is_read_as_published_models_write_it(string answer, ToolCallFormat format)
+    {
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, answer) { Piece = 2 }, new HeadInferChatClientOptions { ToolCallFormat = format });
+        var response = await client.GetResponseAsync("Go", new ChatOptions { Tools = [Order, Now] });
+        var call = Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>());
+        Assert.Null(call.Exception);
+        Assert.Equal(("place_order", "a <b>\nc", 3), (call.Name, call.Arguments!["item"]!.ToString(), ((JsonElement)call.Arguments["count"]!).GetInt32()));
+        Assert.Equal("", response.Text);
+    }
+
+    [Theory]
+    [InlineData("{%- if tools %}[TOOL_CALLS]{% endif %}", ToolCallFormat.Mistral)]
+    [InlineData("[TOOL_CALLS]{{ name }}[ARGS]", ToolCallFormat.MistralNames)]
+    [InlineData("<tool_call>\n<function={{ name }}>", ToolCallFormat.QwenCoder)]
+    [InlineData("<tool_call>{{ name }}<arg_key>", ToolCallFormat.Glm)]
+    [InlineData("<tool_call>{\"name\"", ToolCallFormat.Hermes)]
+    [InlineData("{\"name\": function name, \"parameters\": dictionary}", ToolCallFormat.Llama)]
+    public void The_template_shows_the_format(string template, ToolCallFormat expected) =>
+        Assert.IsType(ToolCallFormats.Of("", expected).GetType(), ToolCallFormats.Of(template));
+
+    [Fact]
+    public async Task Llamas_json_that_calls_nothing_is_text()
+    {
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, "{\"name\": \"Ruth\", \"age\": 17}"), new HeadInferChatClientOptions { ToolCallFormat = ToolCallFormat.Llama });
+        Assert.Equal("{\"name\": \"Ruth\", \"age\": 17}", (await client.GetResponseAsync("Go", new ChatOptions { Tools = [Now] })).Text);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(3)]
+    public async Task A_required_call_is_made_whatever_the_model_thinks_of_it(float temperature)
+    {
+        using var client = new HeadInferChatClient(demo.Model);
+        var options = new ChatOptions { Tools = [Order, Now], ToolMode = ChatToolMode.RequireAny, Temperature = temperature, Seed = 5, AllowMultipleToolCalls = false };
+        var any = await client.GetResponseAsync("Hello", options);
+        var call = Assert.Single(any.Messages[0].Contents.OfType<FunctionCallContent>());
+        Assert.Null(call.Exception);
+        Assert.Equal(ChatFinishReason.ToolCalls, any.FinishReason);
+        Assert.Equal("", any.Text);
+        options.ToolMode = ChatToolMode.RequireSpecific("place_order");
+        var specific = Assert.Single((await client.GetResponseAsync("Hello", options)).Messages[0].Contents.OfType<FunctionCallContent>());
+        Assert.Equal("place_order", specific.Name);
+        Assert.NotNull(await Order.InvokeAsync(new AIFunctionArguments(specific.Arguments!)));
+    }
+
+    [Fact]
+    public async Task A_call_of_what_is_not_there_cannot_be_required()
+    {
+        using var client = new HeadInferChatClient(demo.Model);
+        await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync("Hello", new ChatOptions { ToolMode = ChatToolMode.RequireAny }));
+        var error = await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync("Hello", new ChatOptions { ToolMode = ChatToolMode.RequireSpecific("later"), Tools = [Now] }));
+        Assert.Contains("'later'", error.Message, StringComparison.Ordinal);
+        Assert.NotEmpty((await client.GetResponseAsync("Hello", new ChatOptions { ToolMode = ChatToolMode.None, Tools = [Now] })).Text);
+    }
+
+    [Fact]
+    public async Task A_kernel_requires_a_call_too()
+    {
+        var kernel = Kernel.CreateBuilder().AddHeadInferChatCompletion(demo.Model).Build();
+        var called = new List<string>();
+        kernel.Plugins.AddFromFunctions("clock", [KernelFunctionFactory.CreateFromMethod(
+            (string city) =>
+            {
+                called.Add(city);
+                return "12:00";
+            },
+            "get_time",
+            "Gets the time in a city")]);
+        var settings = new HeadInferPromptExecutionSettings { FunctionChoiceBehavior = FunctionChoiceBehavior.Required() };
+        await kernel.GetRequiredService<IChatCompletionService>().GetChatMessageContentsAsync(new ChatHistory("Hello", AuthorRole.User), settings, kernel);
+        Assert.NotEmpty(called);
+    }
+
+    [Theory]
+    [InlineData("{}")]
+    [InlineData("true")]
+    [InlineData("""{"type":"object"}""")]
+    [InlineData("""{"type":"object","properties":{"a":{"$ref":"#/nowhere"},"b":{"type":["string","null"],"x":[null]},"c":false}}""")]
+    [InlineData("""{"$defs":{"n":{"type":"object","properties":{"n":{"$ref":"#/$defs/n"}}}},"type":"object","properties":{"n":{"$ref":"#/$defs/n"}},"required":["n"]}""")]
+    [InlineData("""{"type":"object","properties":{"größe \"x\"":{"enum":[]}},"title":"T","examples":[1],"not":{"type":"null"}}""")]
+    public async Task Odd_schemas_of_tools_never_throw(string schema)
+    {
+        using var client = new HeadInferChatClient(demo.Model);
+        var tool = AIFunctionFactory.CreateDeclaration("odd", "An odd one", JsonDocument.Parse(schema).RootElement);
+        await client.GetResponseAsync("Hello", new ChatOptions { Tools = [tool], MaxOutputTokens = 40 });
+        var required = await client.GetResponseAsync("Hello", new ChatOptions { Tools = [tool], MaxOutputTokens = 80, ToolMode = ChatToolMode.RequireAny, AllowMultipleToolCalls = false });
+        Assert.Null(Assert.Single(required.Messages[0].Contents.OfType<FunctionCallContent>()).Exception);
+    }
+
+    [Fact]
+    public async Task A_special_token_that_begins_a_call_is_read()
+    {
+        var engine = new ScriptedEngine(demo.Model, "x");
+        using var client = new HeadInferChatClient(engine, new HeadInferChatClientOptions { ToolCallFormat = ToolCallFormat.Mistral });
+        await client.GetResponseAsync("Go", new ChatOptions { Tools = [Now] });
+        Assert.Contains("[TOOL_CALLS]", Assert.Single(engine.Options).ShownTokens);
+
+        // The demo model's own special token stands for a marker.
+        using var session = demo.Model.CreateSession();
+        var end = demo.Model.Tokenizer.AddedToken("<|im_end|>")!.Value;
+        var options = new GenerationOptions { Constraint = OutputConstraint.Sequence(OutputConstraint.Marker("<|im_end|>"), OutputConstraint.Text("[1]")), StopTokens = [0], ShownTokens = ["<|im_end|>"] };
+        var steps = await session.GenerateAsync(demo.Model.Tokenizer.Encode("Hello"), options).ToListAsync();
+        Assert.Equal("<|im_end|>[1]", string.Concat(steps.Select(s => s.Text)));
+        Assert.Contains(end, steps.Select(s => s.TokenId));
+    }
+
+    private static Runtime.Constraints.Node Grammar(OutputConstraint constraint) => constraint.Measured();
+
+    private sealed record Address(string City, string? Street);
+}
