@@ -63,9 +63,9 @@ internal sealed class ArrayFrame : Frame
     {
         if (JsonText.IsSpace(value))
         {
-            if (_space < JsonText.MaxSpace && (_place != Place.AfterValue || _count >= _node.Least)) // none before a comma
+            if ((_place != Place.AfterValue || _count >= _node.Least) && JsonText.NextSpace(value, _space, Depth) is { } space) // none before a comma
             {
-                into.Add(new ArrayFrame(_node, _count, _place, _space + 1, After!));
+                into.Add(new ArrayFrame(_node, _count, _place, space, After!));
             }
         }
         else if (value == ']')
@@ -107,20 +107,16 @@ internal sealed class ArrayFrame : Frame
     private Node? Next() => _node.ItemAt(_count) is { IsPossible: true } item && Depth + item.MinDepth <= JsonText.MaxDepth ? item : null;
 }
 
-/// <summary>Before a value, with white space before it.</summary>
-internal sealed class ValueFrame(Node node, Frame after, int space = 0) : Frame(after)
+/// <summary>Before the value of a property; a space may stand before it.</summary>
+internal sealed class ValueFrame(Node node, Frame after, bool spaced = false) : Frame(after)
 {
     private FrameSet? _entered;
 
     public override void Step(byte value, FrameSet into)
     {
-        if (JsonText.IsSpace(value))
+        if (value == ' ' && !spaced)
         {
-            if (space < JsonText.MaxSpace)
-            {
-                into.Add(new ValueFrame(node, After!, space + 1));
-            }
-
+            into.Add(new ValueFrame(node, After!, spaced: true));
             return;
         }
 

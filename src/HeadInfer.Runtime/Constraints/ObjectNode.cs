@@ -121,9 +121,9 @@ internal sealed class ObjectFrame : Frame
     {
         if (JsonText.IsSpace(value))
         {
-            if (_space < JsonText.MaxSpace && (_place != Place.AfterValue || _node.MayEnd(_from, _written.Count))) // none before a comma
+            if ((_place != Place.AfterValue || _node.MayEnd(_from, _written.Count)) && JsonText.NextSpace(value, _space, Depth) is { } space) // none before a comma
             {
-                into.Add(new ObjectFrame(_node, _from, _place, _written, _space + 1, After!));
+                into.Add(new ObjectFrame(_node, _from, _place, _written, space, After!));
             }
         }
         else if (value == '}' && _place != Place.AfterComma && _node.MayEnd(_from, _written.Count))

@@ -1,0 +1,75 @@
+using System.Diagnostics;
+using System.Reflection;
+
+// One model in memory at a time: the machine that runs the tests may be small.
+[assembly: Xunit.v3.Parallelization(Mode = Xunit.Sdk.ParallelMode.None)]
+
+namespace HeadInfer.Samples.Tests;
+
+/// <summary>Samples as their README lines run them.</summary>
+public sealed class SampleTests
+{
+    private static readonly string Place = typeof(SampleTests).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().Single(a => a.Key == "Samples").Value!;
+
+    [Fact]
+    public async Task KernelTools_calls_a_plugin()
+    {
+        var (code, output, _) = await RunAsync("KernelTools");
+        Assert.Equal(0, code);
+        Assert.Contains("(get_weather Oslo)", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task StructuredOutput_fills_a_record_for_each_place()
+    {
+        var (code, output, _) = await RunAsync("StructuredOutput");
+        Assert.Equal(0, code);
+        Assert.Equal(
+            [
+                "old harbor: The access code for the old harbor is amber-4821.",
+                "silver tower: The access code for the silver tower is 7305926.",
+                "north gate: The access code for the north gate is velvet-77.",
+            ],
+            output.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
+    public async Task CodebaseAgent_lists_reads_and_quotes()
+    {
+        var (code, output, _) = await RunAsync("CodebaseAgent");
+        Assert.Equal(0, code);
+        Assert.Contains("(list_files )", output, StringComparison.Ordinal);
+        Assert.Contains("(read_file Folder.cs)", output, StringComparison.Ordinal);
+        Assert.EndsWith("internal sealed class Folder(string path)\n", output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("no-such-folder", "CodebaseAgent", "--folder", "no-such-folder")]
+    [InlineData("no-such-model", "CodebaseAgent", "--model", "no-such-model")]
+    [InlineData("no-such-model", "ChatServer", "--model", "no-such-model")]
+    [InlineData("--api-key", "ChatServer", "--urls", "http://0.0.0.0:8080")]
+    [InlineData("--max-request-bytes", "ChatServer", "--max-request-bytes", "many")]
+    public async Task A_mistake_is_named(string part, string sample, params string[] arguments)
+    {
+        var (code, _, error) = await RunAsync(sample, arguments);
+        Assert.Equal(1, code);
+        Assert.Contains(part, error, StringComparison.Ordinal);
+    }
+
+    private static async Task<(int Code, string Output, string Error)> RunAsync(string sample, params string[] arguments)
+    {
+        using var process = new Process
+        {
+            StartInfo = new ProcessStartInfo(Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet", [Place.Replace("{0}", sample, StringComparison.Ordinal), .. arguments])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+            },
+        };
+        process.Start();
+        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(5));
+        await process.WaitForExitAsync(limit.Token);
+        return (process.ExitCode, (await output).ReplaceLineEndings("\n"), await error);
+    }
+}
