@@ -62,8 +62,8 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     public MemoryPlan Plan { get; }
 
     /// <summary>Text to tokens and back.</summary>
-    /// <exception cref="TokenizerException">The model folder has no tokenizer.json.</exception>
-    public Tokenizer Tokenizer => _folder.Tokenizer ?? throw new TokenizerException($"'{_folder.Path}' has no tokenizer.json.");
+    /// <exception cref="TokenizerException">The model folder has no tokenizer.</exception>
+    public Tokenizer Tokenizer => _folder.Tokenizer ?? throw new TokenizerException($"'{_folder.Path}' has no tokenizer.json, and no tokenizer.model.");
 
     /// <summary>How a conversation is written for the model; null if the model folder has no chat template.</summary>
     public ChatTemplate? ChatTemplate => _folder.ChatTemplate;
@@ -179,7 +179,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
     private static HeadInferModel Load(string path, HeadInferOptions options, IProgress<LoadProgress>? progress, CancellationToken cancellationToken)
     {
-        var folder = ModelFolder.Open(path);
+        var folder = ModelFolder.Open(path, options.ChatTemplate);
         LibTorch.EnsureLoaded();
         using var checkpoint = Checkpoint.Open(path);
         using var check = new WeightCheck(checkpoint);

@@ -57,6 +57,9 @@ public sealed record HeadInferOptions
     /// <summary>Attention on a GPU. Default: the faster one, by a short measurement when the model is loaded.</summary>
     public FusedAttention? FusedAttention { get; set; }
 
+    /// <summary>A chat template (Jinja) in place of the model folder's. Default: the folder's, else ChatML if the tokenizer has its tokens.</summary>
+    public string? ChatTemplate { get; set; }
+
     /// <summary>Told of what works, but not as it should, such as memory that cannot be pinned; may be called from any thread.</summary>
     public Action<string>? Warning { get; set; }
 

@@ -60,6 +60,7 @@ internal static class HeadInferConfiguration
             case "SEGMENTTOKENS": options.SegmentTokens = Number(); break;
             case "CHUNKTOKENS": options.ChunkTokens = Number(); break;
             case "THREADS": options.Threads = Number(); break;
+            case "CHATTEMPLATE": options.ChatTemplate = text; break;
             case "IGNOREATTENTIONSOFTCAP": options.IgnoreAttentionSoftCap = bool.Parse(text); break;
             default: throw new FormatException($"there is no such setting; there are {ModelPath} and the properties of {nameof(HeadInferOptions)}.");
         }

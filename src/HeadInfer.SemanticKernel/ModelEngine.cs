@@ -13,7 +13,7 @@ internal sealed class ModelEngine(HeadInferModel model, string modelId) : IChatE
     public Tokenizer Tokenizer => model.Tokenizer;
 
     public ChatTemplate Template { get; } = model.ChatTemplate
-        ?? throw new UnsupportedModelException($"The model '{modelId}' has no chat template, so it cannot hold a conversation. Put a chat_template.jinja into its folder, or use AddHeadInferTextGeneration.");
+        ?? throw new UnsupportedModelException($"The model '{modelId}' has no chat template and no tokens of ChatML, so it cannot hold a conversation. Set HeadInferOptions.ChatTemplate to the template that it was trained with, put that into its folder as chat_template.jinja, or use AddHeadInferTextGeneration.");
 
     public GenerationOptions Defaults => model.Defaults;
 

@@ -1,9 +1,9 @@
 using HeadInfer.Reference;
 
-// Runs every model and tokenizer folder under the given folder against the figures beside it; one line a case.
+// Runs every model, tokenizer and chat template under the given folder against the figures beside it; one line a case.
 if (args.Length != 1)
 {
-    Console.Error.WriteLine("usage: HeadInfer.Reference FOLDER    (a folder with models/NAME/reference.safetensors and tokenizers/NAME/golden.json)");
+    Console.Error.WriteLine("usage: HeadInfer.Reference FOLDER    (a folder with models/NAME/reference.safetensors tokenizers/NAME/golden.json and chat-templates/NAME.json)");
     return 2;
 }
 

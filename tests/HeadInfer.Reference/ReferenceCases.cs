@@ -28,9 +28,10 @@ public static class ReferenceCases
     public static async IAsyncEnumerable<CaseResult> RunAsync(string folder, ComputeDevice device = ComputeDevice.Cpu)
     {
         var (models, tokenizers) = (Folders(folder, "models", "reference.safetensors"), Folders(folder, "tokenizers", "golden.json"));
-        if (models.Count + tokenizers.Count == 0)
+        var templates = Path.Combine(folder, "chat-templates") is var path && Directory.Exists(path) ? Directory.GetFiles(path, "*.json").Order(StringComparer.Ordinal).ToList() : [];
+        if (models.Count + tokenizers.Count + templates.Count == 0)
         {
-            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors and no tokenizers/NAME/golden.json");
+            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no tokenizers/NAME/golden.json and no chat-templates/NAME.json");
         }
 
         foreach (var model in models)
@@ -50,6 +51,11 @@ public static class ReferenceCases
         foreach (var tokenizer in tokenizers)
         {
             yield return await Guard(Path.GetFileName(tokenizer), () => Task.FromResult(TokenizerReference.Check(tokenizer))).ConfigureAwait(false);
+        }
+
+        foreach (var (name, check) in templates.SelectMany(ChatTemplateReference.Rows))
+        {
+            yield return await Guard(name, () => Task.FromResult(check())).ConfigureAwait(false);
         }
     }
 

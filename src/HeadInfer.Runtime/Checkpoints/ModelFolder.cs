@@ -12,17 +12,22 @@ namespace HeadInfer.Runtime.Checkpoints;
 internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? Tokenizer, ChatTemplate? ChatTemplate, GenerationOptions Defaults, IReadOnlyList<int> EndTokens)
 {
     /// <summary>Reads and checks them; reads no weight.</summary>
-    public static ModelFolder Open(string path)
+    /// <param name="path">the folder</param>
+    /// <param name="template">a chat template in place of the folder's; null takes that</param>
+    public static ModelFolder Open(string path, string? template = null)
     {
         var config = ModelConfig.Load(path);
-        var tokenizer = File.Exists(System.IO.Path.Combine(path, "tokenizer.json")) ? Runtime.Tokenizer.Load(path) : null;
+        var tokenizer = Runtime.Tokenizer.IsIn(path) ? Runtime.Tokenizer.Load(path) : null;
         if (tokenizer is not null && tokenizer.VocabularySize > config.VocabularySize)
         {
             throw new CheckpointException($"'{path}': the tokenizer has {tokenizer.VocabularySize} tokens and the model {config.VocabularySize}; they do not belong together.");
         }
 
         var (defaults, end) = ReadDefaults(System.IO.Path.Combine(path, "generation_config.json"));
-        return new ModelFolder(path, config, tokenizer, Runtime.ChatTemplate.Load(path), defaults, end.Length > 0 ? end : config.EndTokens);
+        var chat = template is null ? Runtime.ChatTemplate.Load(path, tokenizer) : Runtime.ChatTemplate.Of(template, path);
+        // Published configurations forget the token that ends a turn; the template never does.
+        int[] turn = tokenizer is not null && chat?.EndOfTurn(tokenizer) is { } token ? [token] : [];
+        return new ModelFolder(path, config, tokenizer, chat, defaults, [.. (end.Length > 0 ? end : config.EndTokens).Union(turn)]);
     }
 
     private static (GenerationOptions Defaults, int[] EndTokens) ReadDefaults(string file)

@@ -3,47 +3,103 @@ using System.Buffers;
 namespace HeadInfer.Runtime.Text;
 
 /// <summary>A token matched as it is written, before the text is cut into words.</summary>
-internal sealed record AddedToken(int Id, string Content, bool Special);
+/// <param name="Id">its id</param>
+/// <param name="Content">what is matched</param>
+/// <param name="Special">whether it steers the model and is not text</param>
+internal sealed record AddedToken(int Id, string Content, bool Special)
+{
+    /// <summary>Whether white space before it is part of it.</summary>
+    public bool StripsBefore { get; init; }
+
+    /// <summary>Whether white space after it is part of it.</summary>
+    public bool StripsAfter { get; init; }
+
+    /// <summary>Whether it is matched only where no letter, digit or underscore is beside it.</summary>
+    public bool SingleWord { get; init; }
+
+    /// <summary>
+    /// Whether it is matched in text from users and documents too. Special tokens are not, nor is what the chat template
+    /// writes: a user could forge it. Runs of spaces, say, are.
+    /// </summary>
+    public bool IsOpen { get; init; }
+}
+
+/// <summary>Where an added token was found.</summary>
+/// <param name="Start">the first character that is part of it</param>
+/// <param name="End">the first character after it</param>
+/// <param name="Id">the token</param>
+internal readonly record struct AddedMatch(int Start, int End, int Id);
 
 /// <summary>Finds added tokens in text: leftmost first, and the longest of those that begin at one place.</summary>
 internal sealed class AddedTokens
 {
     private readonly Dictionary<string, AddedToken> _byContent;
-    private readonly List<AddedToken> _longestFirst;
+    private readonly Dictionary<char, List<AddedToken>> _longestFirst; // by the first character
     private readonly SearchValues<string>? _any;
+    private readonly SearchValues<string>? _open;
 
     public AddedTokens(IEnumerable<AddedToken> tokens)
     {
-        _longestFirst = [.. tokens.OrderByDescending(t => t.Content.Length)];
-        _byContent = _longestFirst.ToDictionary(t => t.Content, StringComparer.Ordinal);
-        _any = _longestFirst.Count > 0 ? SearchValues.Create([.. _byContent.Keys], StringComparison.Ordinal) : null;
+        _byContent = tokens.GroupBy(t => t.Content, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Last(), StringComparer.Ordinal);
+        _longestFirst = _byContent.Values.GroupBy(t => t.Content[0]).ToDictionary(g => g.Key, g => g.OrderByDescending(t => t.Content.Length).ToList());
+        _any = Values(_byContent.Values);
+        _open = Values(_byContent.Values.Where(t => t.IsOpen));
     }
 
     public int? IdOf(string content) => _byContent.TryGetValue(content, out var token) ? token.Id : null;
 
-    /// <summary>Matches that lie wholly in trusted text, in order.</summary>
-    public IEnumerable<(int Start, AddedToken Token)> FindIn(TemplateText text)
+    /// <summary>The tokens of a text, in order; those that are not open only where they lie wholly in trusted text.</summary>
+    public IEnumerable<AddedMatch> FindIn(TemplateText text)
     {
-        if (_any is null)
+        var (end, ranges, range) = (0, text.TrustedRanges, 0);
+        for (var at = 0; at < text.Length;)
         {
-            yield break;
-        }
-
-        foreach (var (start, length) in text.TrustedRanges)
-        {
-            for (var at = start; at < start + length;)
+            while (range < ranges.Count && ranges[range].Start + ranges[range].Length <= at)
             {
-                var next = text.Text.AsSpan(at, start + length - at).IndexOfAny(_any);
-                if (next < 0)
-                {
-                    break;
-                }
-
-                at += next;
-                var token = _longestFirst.Find(t => at + t.Content.Length <= start + length && string.CompareOrdinal(text.Text, at, t.Content, 0, t.Content.Length) == 0)!;
-                yield return (at, token);
-                at += token.Content.Length;
+                range++;
             }
+
+            // Up to the next trusted text only open tokens can begin.
+            var (first, last) = range < ranges.Count ? (ranges[range].Start, ranges[range].Start + ranges[range].Length) : (text.Length, text.Length);
+            var trusted = at >= first;
+            var stop = trusted ? last : first;
+            var next = (trusted ? _any : _open) is { } values ? text.Text.AsSpan(at).IndexOfAny(values) : -1;
+            if (next < 0 || at + next >= stop)
+            {
+                at = stop;
+                continue;
+            }
+
+            at += next;
+            if (Match(text.Text, at, trusted ? last : 0) is not { } token)
+            {
+                at++;
+                continue;
+            }
+
+            var (from, to) = (at, at + token.Content.Length);
+            while (token.StripsBefore && from > end && char.IsWhiteSpace(text.Text[from - 1]))
+            {
+                from--;
+            }
+
+            while (token.StripsAfter && to < text.Length && char.IsWhiteSpace(text.Text[to]))
+            {
+                to++;
+            }
+
+            yield return new AddedMatch(from, to, token.Id);
+            (at, end) = (to, to);
         }
     }
+
+    private AddedToken? Match(string text, int at, int trustedEnd) => _longestFirst[text[at]].Find(t =>
+        (t.IsOpen || at + t.Content.Length <= trustedEnd)
+        && string.CompareOrdinal(text, at, t.Content, 0, t.Content.Length) == 0
+        && !(t.SingleWord && ((at > 0 && IsWord(text[at - 1])) || (at + t.Content.Length < text.Length && IsWord(text[at + t.Content.Length])))));
+
+    private static bool IsWord(char c) => char.IsLetterOrDigit(c) || c == '_';
+
+    private static SearchValues<string>? Values(IEnumerable<AddedToken> tokens) =>
+        tokens.Select(t => t.Content).ToArray() is { Length: > 0 } contents ? SearchValues.Create(contents, StringComparison.Ordinal) : null;
 }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using HeadInfer.Runtime.Text;
 using HeadInfer.Runtime.Text.Jinja;
 
@@ -8,14 +7,21 @@ namespace HeadInfer.Runtime;
 /// <remarks>What comes from messages is marked as data, so that a document can never close its turn.</remarks>
 public sealed class ChatTemplate
 {
+    /// <summary>ChatML, for models that have its tokens and come without a template.</summary>
+    private const string ChatMl = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
     private readonly Block _template;
+    private readonly Block? _forTools;
     private readonly TimeProvider _clock;
     private readonly IReadOnlyDictionary<string, object?> _specialTokens;
 
-    internal ChatTemplate(string source, IReadOnlyDictionary<string, object?> specialTokens, TimeProvider clock) =>
-        (Source, _template, _specialTokens, _clock) = (source, Parser.Parse(source), specialTokens, clock);
+    internal ChatTemplate(string source, IReadOnlyDictionary<string, object?> specialTokens, TimeProvider clock, string? forTools = null)
+    {
+        (Source, _template, _specialTokens, _clock) = (forTools is null ? source : source + "\n" + forTools, Parser.Parse(source), specialTokens, clock);
+        _forTools = forTools is null ? null : Parser.Parse(forTools);
+    }
 
-    /// <summary>The template itself.</summary>
+    /// <summary>The template itself; where there is another for conversations with tools, that after it.</summary>
     public string Source { get; }
 
     /// <summary>The conversation's tokens, ready for the model to answer.</summary>
@@ -28,7 +34,7 @@ public sealed class ChatTemplate
     {
         ArgumentNullException.ThrowIfNull(turns);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        return tokenizer.Encode(RenderData(ChatData.Of(turns, tools, variables)));
+        return tokenizer.Encode(RenderData(ChatData.Of(turns, tools, variables), tools is { Count: > 0 }));
     }
 
     /// <summary>The conversation's text, ready for the model to answer.</summary>
@@ -39,47 +45,41 @@ public sealed class ChatTemplate
     public string Render(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools = null, IReadOnlyDictionary<string, object?>? variables = null)
     {
         ArgumentNullException.ThrowIfNull(turns);
-        return RenderData(ChatData.Of(turns, tools, variables)).Text;
+        return RenderData(ChatData.Of(turns, tools, variables), tools is { Count: > 0 }).Text;
     }
 
-    internal TemplateText RenderData(IEnumerable<KeyValuePair<string, object?>> data) =>
-        Interpreter.Render(_template, _specialTokens.Concat(data), _clock);
+    internal TemplateText RenderData(IEnumerable<KeyValuePair<string, object?>> data, bool withTools = false) =>
+        Interpreter.Render(withTools && _forTools is not null ? _forTools : _template, _specialTokens.Concat(data), _clock);
 
-    /// <summary>Reads the template of a model folder: <c>chat_template.jinja</c>, else <c>tokenizer_config.json</c>; null if it has none.</summary>
-    /// <exception cref="ChatTemplateException">It is not Jinja.</exception>
-    internal static ChatTemplate? Load(string folder, TimeProvider? clock = null)
+    /// <summary>The token with which the template ends an assistant's turn; null if it ends it with none.</summary>
+    internal int? EndOfTurn(Tokenizer tokenizer)
     {
-        var (own, config) = (Path.Combine(folder, "chat_template.jinja"), Path.Combine(folder, "tokenizer_config.json"));
-        var special = new Dictionary<string, object?>(StringComparer.Ordinal);
-        string? source = null;
-        if (File.Exists(config))
+        const string said = "said";
+        try
         {
-            try
-            {
-                using var json = JsonDocument.Parse(File.ReadAllBytes(config));
-                source = json.RootElement.TryGetProperty("chat_template", out var template) && template.ValueKind == JsonValueKind.String ? template.GetString() : null;
-                foreach (var name in (string[])["bos_token", "eos_token", "unk_token", "pad_token"])
-                {
-                    if (json.RootElement.TryGetProperty(name, out var token) && Content(token) is { } content)
-                    {
-                        special[name] = TemplateText.Trusted(content);
-                    }
-                }
-            }
-            catch (Exception e) when (e is JsonException or InvalidOperationException or IOException or UnauthorizedAccessException)
-            {
-                throw new ChatTemplateException($"'{config}' is not a tokenizer configuration: {e.Message}", e);
-            }
+            var text = RenderData(ChatData.Of([new ChatTurn("user", "asked"), new ChatTurn("assistant", said)], null, null, answer: false));
+            var end = text.Text.LastIndexOf(said, StringComparison.Ordinal);
+            return end < 0 ? null : tokenizer.FirstSpecial(text.Substring(end + said.Length, text.Length - end - said.Length));
         }
-
-        source = File.Exists(own) ? File.ReadAllText(own) : source;
-        return source is null ? null : new ChatTemplate(source, special, clock ?? TimeProvider.System);
+        catch (ChatTemplateException)
+        {
+            return null; // it does not like such a conversation, and will say so to one that matters
+        }
     }
 
-    private static string? Content(JsonElement token) => token.ValueKind switch
+    /// <summary>Reads the template of a model folder: <c>chat_template.jinja</c>, <c>chat_template.json</c>, else <c>tokenizer_config.json</c>; null if it has none.</summary>
+    /// <param name="folder">the folder</param>
+    /// <param name="tokenizer">where ChatML's tokens are looked for if there is no template; null for nowhere</param>
+    /// <param name="clock">what templates read the time from; null for the system's</param>
+    /// <exception cref="ChatTemplateException">It is not Jinja.</exception>
+    internal static ChatTemplate? Load(string folder, Tokenizer? tokenizer = null, TimeProvider? clock = null)
     {
-        JsonValueKind.String => token.GetString(),
-        JsonValueKind.Object when token.TryGetProperty("content", out var content) => content.GetString(),
-        _ => null,
-    };
+        var files = ChatTemplateFiles.Read(folder);
+        var source = files.Default ?? files.ForTools ?? (tokenizer?.AddedToken("<|im_start|>") is not null && tokenizer.AddedToken("<|im_end|>") is not null ? ChatMl : null);
+        return source is null ? null : new ChatTemplate(source, files.SpecialTokens, clock ?? TimeProvider.System, files.Default is null ? null : files.ForTools);
+    }
+
+    /// <summary>Makes a template of its text, in place of a folder's.</summary>
+    /// <exception cref="ChatTemplateException">It is not Jinja.</exception>
+    internal static ChatTemplate Of(string source, string folder) => new(source, ChatTemplateFiles.Read(folder).SpecialTokens, TimeProvider.System);
 }

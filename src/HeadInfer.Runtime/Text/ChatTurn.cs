@@ -34,7 +34,7 @@ public sealed record ChatTool(string Name, string Description, JsonElement Param
 /// <summary>A conversation as templates expect it, which is as Hugging Face's transformers hands it to them.</summary>
 internal static class ChatData
 {
-    public static Dictionary<string, object?> Of(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools, IReadOnlyDictionary<string, object?>? variables)
+    public static Dictionary<string, object?> Of(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools, IReadOnlyDictionary<string, object?>? variables, bool answer = true)
     {
         var data = new Dictionary<string, object?>(StringComparer.Ordinal);
         foreach (var (name, value) in variables ?? new Dictionary<string, object?>())
@@ -44,7 +44,7 @@ internal static class ChatData
         }
 
         data["messages"] = turns.Select(t => (object?)Message(t)).ToList();
-        data["add_generation_prompt"] = true;
+        data["add_generation_prompt"] = answer;
         if (tools is { Count: > 0 })
         {
             data["tools"] = tools.Select(t => (object?)Function("parameters", t.Name, Values.From(t.Parameters), ("description", TemplateText.Data(t.Description)))).ToList();

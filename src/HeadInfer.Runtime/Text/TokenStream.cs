@@ -8,6 +8,7 @@ namespace HeadInfer.Runtime;
 public sealed class TokenStream(Tokenizer tokenizer, bool skipSpecial = true)
 {
     private readonly HashSet<int> _shown = [];
+    private int _strip = tokenizer.StrippedSpaces;
     private readonly System.Text.Decoder _decoder = Encoding.UTF8.GetDecoder();
 
     /// <summary>Does not leave out these special tokens.</summary>
@@ -35,6 +36,14 @@ public sealed class TokenStream(Tokenizer tokenizer, bool skipSpecial = true)
         Span<char> small = stackalloc char[64];
         var most = _decoder.GetCharCount(bytes, flush);
         var chars = most <= small.Length ? small : new char[most];
-        return new string(chars[.._decoder.GetChars(bytes, chars, flush)]);
+        ReadOnlySpan<char> text = chars[.._decoder.GetChars(bytes, chars, flush)];
+        while (_strip > 0 && text.Length > 0)
+        {
+            var space = text[0] == ' ';
+            text = space ? text[1..] : text;
+            _strip = space ? _strip - 1 : 0;
+        }
+
+        return new string(text);
     }
 }

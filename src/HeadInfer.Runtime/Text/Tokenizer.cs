@@ -7,6 +7,8 @@ namespace HeadInfer.Runtime;
 /// <summary>Text to token ids and back, as the <c>tokenizer.json</c> of a model folder says. Safe for concurrent use.</summary>
 public sealed class Tokenizer
 {
+    private const string JsonFile = "tokenizer.json", SentencePieceModel = "tokenizer.model";
+
     private readonly TokenizerModel _model;
     private readonly Lazy<TokenTrie> _trie;
 
@@ -22,10 +24,18 @@ public sealed class Tokenizer
     /// <summary>One more than the largest token id.</summary>
     public int VocabularySize => _model.TokenBytes.Length;
 
-    /// <summary>Reads the <c>tokenizer.json</c> of a model folder.</summary>
+    /// <summary>Reads the <c>tokenizer.json</c> of a model folder, or where it has none the <c>tokenizer.model</c> of SentencePiece.</summary>
     /// <exception cref="TokenizerException">It is missing or is not a tokenizer.</exception>
     /// <exception cref="UnsupportedModelException">It uses a part that is not supported; the message names it.</exception>
-    public static Tokenizer Load(string folder) => new(TokenizerFile.Read(Path.Combine(folder, "tokenizer.json")));
+    public static Tokenizer Load(string folder)
+    {
+        var (json, model) = (Path.Combine(folder, JsonFile), Path.Combine(folder, SentencePieceModel));
+        var guarded = ChatTemplateFiles.AllText(folder);
+        return new Tokenizer(!File.Exists(json) && File.Exists(model) ? SentencePieceFile.Read(model, guarded) : TokenizerFile.Read(json, guarded));
+    }
+
+    /// <summary>Whether a folder has a tokenizer.</summary>
+    internal static bool IsIn(string folder) => File.Exists(Path.Combine(folder, JsonFile)) || File.Exists(Path.Combine(folder, SentencePieceModel));
 
     /// <summary>Encodes text.</summary>
     /// <param name="text">the text</param>
@@ -48,14 +58,14 @@ public sealed class Tokenizer
         }
 
         var at = 0;
-        foreach (var (start, token) in _model.AddedTokens.FindIn(text))
+        foreach (var (start, end, id) in _model.AddedTokens.FindIn(text))
         {
-            _model.EncodePlain(text.Text.AsSpan(at, start - at), ids);
-            ids.Add(token.Id);
-            at = start + token.Content.Length;
+            _model.EncodePlain(text.Text.AsSpan(at, start - at), at == 0, ids);
+            ids.Add(id);
+            at = end;
         }
 
-        _model.EncodePlain(text.Text.AsSpan(at), ids);
+        _model.EncodePlain(text.Text.AsSpan(at), at == 0, ids);
         if (addSpecial)
         {
             ids.AddRange(_model.Suffix);
@@ -63,6 +73,9 @@ public sealed class Tokenizer
 
         return ids;
     }
+
+    /// <summary>The first special token of a text; null if it has none.</summary>
+    internal int? FirstSpecial(TemplateText text) => _model.AddedTokens.FindIn(text).Where(t => IsSpecial(t.Id)).Select(t => (int?)t.Id).FirstOrDefault();
 
     /// <summary>Decodes token ids; bytes that are no UTF-8 become U+FFFD.</summary>
     /// <param name="ids">the tokens</param>
@@ -85,6 +98,9 @@ public sealed class Tokenizer
     /// <exception cref="ArgumentOutOfRangeException">The id is not in the vocabulary.</exception>
     public ReadOnlyMemory<byte> Bytes(int id) =>
         (uint)id < (uint)VocabularySize ? _model.TokenBytes[id] : throw new ArgumentOutOfRangeException(nameof(id), id, $"Token ids are from 0 to {VocabularySize - 1}.");
+
+    /// <summary>Spaces that a decoded text loses at its beginning, as encoding put them there.</summary>
+    internal int StrippedSpaces => _model.StrippedSpaces;
 
     /// <summary>Whether a token is special: one that steers the model and is not text.</summary>
     public bool IsSpecial(int id) => _model.SpecialIds.Contains(id);

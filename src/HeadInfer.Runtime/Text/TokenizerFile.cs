@@ -1,16 +1,19 @@
 using System.Text;
 using System.Text.Json;
-using System.Text.RegularExpressions;
 using Microsoft.ML.Tokenizers;
 
 namespace HeadInfer.Runtime.Text;
 
-/// <summary>Reads a <c>tokenizer.json</c> of Hugging Face's tokenizers: byte-level BPE.</summary>
+/// <summary>Reads a <c>tokenizer.json</c> of Hugging Face's tokenizers: byte-pair encoding, over bytes or over characters.</summary>
 internal static class TokenizerFile
 {
+    private const int MaxId = 1 << 24;
+
+    /// <param name="path">the file</param>
+    /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
     /// <exception cref="TokenizerException">The file is missing or is not a tokenizer.</exception>
     /// <exception cref="UnsupportedModelException">It uses a part that is not supported.</exception>
-    public static TokenizerModel Read(string path)
+    public static TokenizerModel Read(string path, string guarded)
     {
         if (!File.Exists(path))
         {
@@ -20,7 +23,7 @@ internal static class TokenizerFile
         try
         {
             using var json = JsonDocument.Parse(File.ReadAllBytes(path));
-            return Build(json.RootElement, path);
+            return Build(json.RootElement, new TokenizerParts(json.RootElement, path), guarded);
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException or IOException or ArgumentException or UnauthorizedAccessException)
         {
@@ -28,156 +31,125 @@ internal static class TokenizerFile
         }
     }
 
-    private static TokenizerModel Build(JsonElement json, string path)
+    /// <summary>The byte that a token such as <c>&lt;0x0A&gt;</c> stands for; null if it is another token.</summary>
+    public static byte? ByteOf(string token) =>
+        token is ['<', '0', 'x', _, _, '>'] && byte.TryParse(token.AsSpan(3, 2), System.Globalization.NumberStyles.AllowHexSpecifier, null, out var value) ? value : null;
+
+    private static TokenizerModel Build(JsonElement json, TokenizerParts parts, string guarded)
     {
         var model = json.GetProperty("model");
-        RequireSupported(model, path);
+        RequireSupported(model, parts);
         var vocabulary = model.GetProperty("vocab").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetInt32(), StringComparer.Ordinal);
-        var added = Items(json, "added_tokens").Where(t => Text(t, "content") is not "").Select(t => ReadAdded(t, path)).ToList();
-        var merges = Items(model, "merges").Select(m => m.ValueKind == JsonValueKind.Array && m.GetArrayLength() == 2 ? $"{m[0].GetString()} {m[1].GetString()}" : m.GetString() ?? "");
-        var (prefix, suffix) = ReadPostProcessor(json, path);
-        var splitter = new WordSplitter(ReadWordPattern(json, path));
+        var added = TokenizerParts.Items(json, "added_tokens").Where(t => TokenizerParts.Text(t, "content") is not "").Select(t => ReadAdded(t, guarded)).ToList();
+        var merges = TokenizerParts.Items(model, "merges").Select(ReadMerge).ToList();
+        var (prefix, suffix) = parts.Surroundings();
+        var (splits, byteLevel) = parts.Words();
         return new TokenizerModel
         {
-            Bpe = BpeTokenizer.Create(new BpeOptions(vocabulary)
-            {
-                Merges = merges,
-                ByteLevel = true,
-                PreTokenizer = splitter,
-            }),
-            Splitter = splitter,
-            WholeWords = IsTrue(model, "ignore_merges") ? vocabulary : null,
+            Normalizers = parts.Normalizers(),
+            Words = byteLevel ? ByteLevelWords(model, vocabulary, merges, splits) : PieceWords(model, vocabulary, merges, splits, parts),
             AddedTokens = new AddedTokens(added),
-            SpecialIds = added.Where(t => t.Special).Select(t => t.Id).ToHashSet(),
-            TokenBytes = Bytes(vocabulary, added),
-            ComposesText = ReadNormalizer(json, path),
+            SpecialIds = added.Where(t => t.Special && (byteLevel || ByteOf(t.Content) is null)).Select(t => t.Id).ToHashSet(), // bytes are text, whatever the file says
+            TokenBytes = Bytes(vocabulary, added, byteLevel),
+            StrippedSpaces = parts.StrippedSpaces(byteLevel),
             Prefix = prefix,
             Suffix = suffix,
         };
     }
 
-    private static void RequireSupported(JsonElement model, string path)
+    private static void RequireSupported(JsonElement model, TokenizerParts parts)
     {
-        if (Text(model, "type") is { } type && type != "BPE")
+        if (TokenizerParts.Text(model, "type") is { } type && type != "BPE")
         {
-            throw Unsupported(path, "model.type", type);
+            throw parts.Unsupported("model.type", type);
         }
 
         foreach (var affix in (string[])["dropout", "continuing_subword_prefix", "end_of_word_suffix"])
         {
             if (model.TryGetProperty(affix, out var value) && value.ValueKind != JsonValueKind.Null && value.ToString().Length > 0)
             {
-                throw Unsupported(path, $"model.{affix}", value.ToString());
+                throw parts.Unsupported($"model.{affix}", value.ToString());
             }
-        }
-
-        if (IsTrue(model, "byte_fallback"))
-        {
-            throw Unsupported(path, "model.byte_fallback", "true");
         }
     }
 
-    private static AddedToken ReadAdded(JsonElement token, string path)
+    private static ByteLevelEncoder ByteLevelWords(JsonElement model, Dictionary<string, int> vocabulary, List<(string Left, string Right)> merges, List<WordSplit> splits)
     {
-        foreach (var flag in (string[])["lstrip", "rstrip", "single_word"])
-        {
-            if (IsTrue(token, flag))
-            {
-                throw Unsupported(path, $"added_tokens.{flag}", "true");
-            }
-        }
-
-        return new AddedToken(token.GetProperty("id").GetInt32(), Text(token, "content") is { Length: > 0 } content ? content : throw new FormatException("an added token has no content"), token.GetProperty("special").GetBoolean());
+        var splitter = new WordSplitter(splits);
+        var bpe = BpeTokenizer.Create(new BpeOptions(vocabulary) { Merges = merges.Select(m => $"{m.Left} {m.Right}"), ByteLevel = true, PreTokenizer = splitter });
+        return new ByteLevelEncoder(bpe, splitter, TokenizerParts.IsTrue(model, "ignore_merges") ? vocabulary : null);
     }
 
-    private static bool ReadNormalizer(JsonElement json, string path) => Part(json, "normalizer") switch
+    private static PieceBpe PieceWords(JsonElement model, Dictionary<string, int> vocabulary, List<(string Left, string Right)> merges, List<WordSplit> splits, TokenizerParts parts)
     {
-        null => false,
-        { } part when Text(part, "type") == "NFC" => true,
-        { } part => throw Unsupported(path, "normalizer.type", Text(part, "type")),
-    };
-
-    // A split by an expression, then the byte-level alphabet.
-    private static Regex ReadWordPattern(JsonElement json, string path)
-    {
-        var steps = Part(json, "pre_tokenizer") is { } part
-            ? Text(part, "type") == "Sequence" ? Items(part, "pretokenizers") : [part]
-            : [];
-        if (steps is not [var split, var bytes] || Text(split, "type") != "Split" || Text(split, "behavior") != "Isolated" || Text(bytes, "type") != "ByteLevel"
-            || IsTrue(split, "invert") || !IsFalse(bytes, "use_regex") || !IsFalse(bytes, "add_prefix_space")) // both are on where they are not mentioned
+        if (TokenizerParts.IsTrue(model, "ignore_merges"))
         {
-            throw Unsupported(path, "pre_tokenizer", string.Join(", ", steps.Select(s => Text(s, "type"))));
+            throw parts.Unsupported("model.ignore_merges", "true (without ByteLevel)");
         }
 
-        return new Regex(split.GetProperty("pattern").GetProperty("Regex").GetString() ?? "", RegexOptions.Compiled | RegexOptions.CultureInvariant);
-    }
-
-    // Tokens around a text: a template of special tokens with the text between. Byte-level steps only move offsets.
-    private static (List<int> Prefix, List<int> Suffix) ReadPostProcessor(JsonElement json, string path)
-    {
-        var (prefix, suffix) = (new List<int>(), new List<int>());
-        var steps = Part(json, "post_processor") is { } part
-            ? Text(part, "type") == "Sequence" ? Items(part, "processors") : [part]
-            : [];
-        foreach (var step in steps.Where(s => Text(s, "type") != "ByteLevel"))
+        // Gemma cuts at spaces, of which its normalizer has left none.
+        if (splits.Any(s => s.Pattern.ToString() is not (" " or "\\ ")))
         {
-            if (Text(step, "type") != "TemplateProcessing")
-            {
-                throw Unsupported(path, "post_processor.type", Text(step, "type"));
-            }
-
-            var into = prefix;
-            foreach (var piece in Items(step, "single"))
-            {
-                if (piece.TryGetProperty("SpecialToken", out var special))
-                {
-                    into.AddRange(step.GetProperty("special_tokens").GetProperty(Text(special, "id") ?? "").GetProperty("ids").EnumerateArray().Select(i => i.GetInt32()));
-                }
-                else
-                {
-                    into = suffix;
-                }
-            }
+            throw parts.Unsupported("pre_tokenizer.type", "Split (without ByteLevel)");
         }
 
-        return (prefix, suffix);
+        var pairs = new Dictionary<long, PairMerge>(merges.Count);
+        foreach (var (left, right) in merges)
+        {
+            pairs.TryAdd(PieceBpe.Pair(vocabulary[left], vocabulary[right]), new PairMerge(pairs.Count, vocabulary[left + right]));
+        }
+
+        int? unknown = TokenizerParts.Text(model, "unk_token") is { } name && vocabulary.TryGetValue(name, out var id) ? id : null;
+        var bytes = Enumerable.Range(0, 256).Select(b => TokenizerParts.IsTrue(model, "byte_fallback") ? vocabulary.GetValueOrDefault($"<0x{b:X2}>", -1) : -1).ToArray();
+        return new PieceBpe(vocabulary, pairs, bytes, unknown, TokenizerParts.IsTrue(model, "fuse_unk"));
     }
 
-    private static ReadOnlyMemory<byte>[] Bytes(Dictionary<string, int> vocabulary, List<AddedToken> added)
+    private static (string Left, string Right) ReadMerge(JsonElement merge)
     {
-        var size = vocabulary.Values.Concat(added.Select(t => t.Id)).DefaultIfEmpty(-1).Max() + 1L;
-        if (size is 0 or > 1 << 24 || vocabulary.Values.Concat(added.Select(t => t.Id)).Min() < 0)
+        if (merge.ValueKind == JsonValueKind.Array && merge.GetArrayLength() == 2)
+        {
+            return (merge[0].GetString() ?? "", merge[1].GetString() ?? "");
+        }
+
+        return merge.GetString()?.Split(' ') is [var left, var right] ? (left, right) : throw new FormatException($"a merge is {merge.GetRawText()}");
+    }
+
+    private static AddedToken ReadAdded(JsonElement token, string guarded)
+    {
+        var content = TokenizerParts.Text(token, "content") is { Length: > 0 } text ? text : throw new FormatException("an added token has no content");
+        var special = token.GetProperty("special").GetBoolean();
+        return new AddedToken(token.GetProperty("id").GetInt32(), content, special)
+        {
+            StripsBefore = TokenizerParts.IsTrue(token, "lstrip"),
+            StripsAfter = TokenizerParts.IsTrue(token, "rstrip"),
+            SingleWord = TokenizerParts.IsTrue(token, "single_word"),
+            IsOpen = !special && !guarded.Contains(content, StringComparison.Ordinal),
+        };
+    }
+
+    private static ReadOnlyMemory<byte>[] Bytes(Dictionary<string, int> vocabulary, List<AddedToken> added, bool byteLevel)
+    {
+        var ids = vocabulary.Values.Concat(added.Select(t => t.Id)).ToList();
+        if (ids.Count == 0 || ids.Min() < 0 || ids.Max() >= MaxId)
         {
             throw new FormatException("token ids are out of range");
         }
 
-        var bytes = new ReadOnlyMemory<byte>[size];
+        var bytes = new ReadOnlyMemory<byte>[ids.Max() + 1];
         foreach (var token in added)
         {
-            bytes[token.Id] = Encoding.UTF8.GetBytes(token.Content);
+            bytes[token.Id] = byteLevel ? Encoding.UTF8.GetBytes(token.Content) : PieceBytes(token.Content);
         }
 
         foreach (var (token, id) in vocabulary)
         {
-            bytes[id] = bytes[id].IsEmpty ? ByteLevel.Decode(token) : bytes[id];
+            bytes[id] = !bytes[id].IsEmpty ? bytes[id] : byteLevel ? ByteLevel.Decode(token) : PieceBytes(token);
         }
 
         return bytes;
     }
 
-    private static JsonElement? Part(JsonElement json, string name) =>
-        json.TryGetProperty(name, out var part) && part.ValueKind == JsonValueKind.Object ? part : null;
-
-    private static JsonElement[] Items(JsonElement json, string name) =>
-        json.TryGetProperty(name, out var list) && list.ValueKind == JsonValueKind.Array ? [.. list.EnumerateArray()] : [];
-
-    private static string? Text(JsonElement json, string name) =>
-        json.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
-
-    private static bool IsTrue(JsonElement json, string name) => json.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.True;
-
-    private static bool IsFalse(JsonElement json, string name) => json.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.False;
-
-    private static UnsupportedModelException Unsupported(string path, string field, string? value) =>
-        new($"'{path}': {field} is '{value}', which is not supported.");
+    /// <summary>The bytes of a token written as SentencePiece does.</summary>
+    public static byte[] PieceBytes(string token) =>
+        ByteOf(token) is { } value ? [value] : Encoding.UTF8.GetBytes(token.Replace(PieceBpe.SpaceMark, ' '));
 }

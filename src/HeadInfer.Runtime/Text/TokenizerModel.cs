@@ -5,16 +5,11 @@ namespace HeadInfer.Runtime.Text;
 /// <summary>The parts of a loaded tokenizer.</summary>
 internal sealed class TokenizerModel
 {
-    public required BpeTokenizer Bpe { get; init; }
+    /// <summary>What is done to text first, in order.</summary>
+    public IReadOnlyList<TextNormalizer> Normalizers { get; init; } = [];
 
-    /// <summary>Cuts text into words.</summary>
-    public required WordSplitter Splitter { get; init; }
-
-    /// <summary>
-    /// Tokens by their spelling in the byte-level alphabet, where a word that is a token as it stands is that token
-    /// whatever the merges would make of it (<c>ignore_merges</c>, Llama 3); null where merges decide alone.
-    /// </summary>
-    public IReadOnlyDictionary<string, int>? WholeWords { get; init; }
+    /// <summary>Encodes normalized text.</summary>
+    public required IWordEncoder Words { get; init; }
 
     public required AddedTokens AddedTokens { get; init; }
 
@@ -23,8 +18,8 @@ internal sealed class TokenizerModel
     /// <summary>[id] the bytes that a token stands for; empty where the vocabulary has a hole.</summary>
     public required ReadOnlyMemory<byte>[] TokenBytes { get; init; }
 
-    /// <summary>Whether text is brought to Unicode's composed form first.</summary>
-    public bool ComposesText { get; init; }
+    /// <summary>Spaces that a decoded text loses at its beginning, as encoding put them there.</summary>
+    public int StrippedSpaces { get; init; }
 
     /// <summary>Tokens before a text that is encoded with special tokens.</summary>
     public IReadOnlyList<int> Prefix { get; init; } = [];
@@ -32,35 +27,65 @@ internal sealed class TokenizerModel
     /// <summary>Tokens after it.</summary>
     public IReadOnlyList<int> Suffix { get; init; } = [];
 
-    /// <summary>Encodes text in which nothing is special.</summary>
-    public void EncodePlain(ReadOnlySpan<char> text, List<int> ids)
+    /// <summary>Encodes text in which no added token is.</summary>
+    /// <param name="text">the text</param>
+    /// <param name="first">whether nothing is before it</param>
+    /// <param name="ids">gets the tokens</param>
+    public void EncodePlain(ReadOnlySpan<char> text, bool first, List<int> ids)
     {
         if (text.IsEmpty)
         {
             return;
         }
 
-        if (ComposesText)
+        var normal = text.ToString();
+        foreach (var normalizer in Normalizers)
         {
-            text = ComposedForm.Of(text);
+            normal = normalizer.Apply(normal, first);
         }
 
-        if (WholeWords is null)
+        if (normal.Length > 0)
         {
-            ids.AddRange(Bpe.EncodeToIds(text, considerNormalization: false));
+            Words.Encode(normal, ids);
+        }
+    }
+}
+
+/// <summary>Encodes normalized text.</summary>
+internal interface IWordEncoder
+{
+    /// <param name="text">normalized text, not empty</param>
+    /// <param name="ids">gets the tokens</param>
+    void Encode(string text, List<int> ids);
+}
+
+/// <summary>Byte-level byte-pair encoding: the library's.</summary>
+/// <param name="bpe">the library's encoder; has the splitter too</param>
+/// <param name="splitter">cuts text into words</param>
+/// <param name="whole">
+/// tokens by their spelling in the byte-level alphabet, where a word that is a token as it stands is that token whatever the
+/// merges would make of it (<c>ignore_merges</c>, Llama 3); null where merges decide alone
+/// </param>
+internal sealed class ByteLevelEncoder(BpeTokenizer bpe, WordSplitter splitter, IReadOnlyDictionary<string, int>? whole) : IWordEncoder
+{
+    public void Encode(string text, List<int> ids)
+    {
+        if (whole is null)
+        {
+            ids.AddRange(bpe.EncodeToIds(text, considerNormalization: false));
             return;
         }
 
-        foreach (var (offset, length) in Splitter.PreTokenize(text))
+        foreach (var (offset, length) in splitter.PreTokenize(text))
         {
-            var word = text.Slice(offset, length);
-            if (WholeWords.TryGetValue(ByteLevel.Encode(word), out var id))
+            var word = text.AsSpan(offset, length);
+            if (whole.TryGetValue(ByteLevel.Encode(word), out var id))
             {
                 ids.Add(id);
             }
             else
             {
-                ids.AddRange(Bpe.EncodeToIds(word, considerPreTokenization: false, considerNormalization: false));
+                ids.AddRange(bpe.EncodeToIds(word, considerPreTokenization: false, considerNormalization: false));
             }
         }
     }

@@ -3,14 +3,46 @@ using Microsoft.ML.Tokenizers;
 
 namespace HeadInfer.Runtime.Text;
 
-/// <summary>Cuts text into words by an expression: its matches, and whatever lies between them, each a word.</summary>
-/// <remarks>The library's own splitter drops what lies between.</remarks>
-internal sealed class WordSplitter(Regex pattern) : PreTokenizer
+/// <summary>What becomes of the text that an expression matches, beside the text between the matches.</summary>
+internal enum SplitBehavior
 {
-    public override IEnumerable<(int Offset, int Length)> PreTokenize(string text)
+    /// <summary>A word of its own.</summary>
+    Isolated,
+
+    /// <summary>It is dropped.</summary>
+    Removed,
+
+    /// <summary>The end of the word before it.</summary>
+    MergedWithPrevious,
+
+    /// <summary>The beginning of the word after it.</summary>
+    MergedWithNext,
+
+    /// <summary>Matches that follow each other are one word.</summary>
+    Contiguous,
+}
+
+/// <summary>One cut of a text into words.</summary>
+/// <param name="Pattern">what is matched</param>
+/// <param name="Behavior">what becomes of it</param>
+/// <param name="Inverted">whether what lies between the matches takes their place</param>
+internal sealed record WordSplit(Regex Pattern, SplitBehavior Behavior = SplitBehavior.Isolated, bool Inverted = false)
+{
+    /// <summary>The words of a text, in order.</summary>
+    public IEnumerable<(int Offset, int Length)> Of(string text)
+    {
+        if (Behavior == SplitBehavior.Isolated)
+        {
+            return Pieces(text).Select(p => (p.Offset, p.Length)); // whichever is which
+        }
+
+        return Merged(text);
+    }
+
+    private IEnumerable<(int Offset, int Length, bool Matched)> Pieces(string text)
     {
         var at = 0;
-        for (var match = pattern.Match(text); match.Success; match = match.NextMatch())
+        for (var match = Pattern.Match(text); match.Success; match = match.NextMatch())
         {
             if (match.Length == 0)
             {
@@ -19,18 +51,81 @@ internal sealed class WordSplitter(Regex pattern) : PreTokenizer
 
             if (match.Index > at)
             {
-                yield return (at, match.Index - at);
+                yield return (at, match.Index - at, Inverted);
             }
 
-            yield return (match.Index, match.Length);
+            yield return (match.Index, match.Length, !Inverted);
             at = match.Index + match.Length;
         }
 
         if (at < text.Length)
         {
-            yield return (at, text.Length - at);
+            yield return (at, text.Length - at, Inverted);
         }
     }
 
+    private IEnumerable<(int Offset, int Length)> Merged(string text)
+    {
+        (int Offset, int Length, bool Matched)? open = null; // may still grow
+        foreach (var piece in Pieces(text))
+        {
+            var joins = open is { } before && Behavior switch
+            {
+                SplitBehavior.MergedWithPrevious => piece.Matched && !before.Matched,
+                SplitBehavior.MergedWithNext => before.Matched && !piece.Matched,
+                SplitBehavior.Contiguous => piece.Matched == before.Matched,
+                _ => false,
+            };
+            if (joins)
+            {
+                // What was merged takes no more.
+                open = (open!.Value.Offset, open.Value.Length + piece.Length, Behavior == SplitBehavior.Contiguous ? piece.Matched : Behavior == SplitBehavior.MergedWithPrevious);
+                continue;
+            }
+
+            if (open is { } done && !(Behavior == SplitBehavior.Removed && done.Matched))
+            {
+                yield return (done.Offset, done.Length);
+            }
+
+            open = piece;
+        }
+
+        if (open is { } last && !(Behavior == SplitBehavior.Removed && last.Matched))
+        {
+            yield return (last.Offset, last.Length);
+        }
+    }
+}
+
+/// <summary>Cuts text into words, one cut after the other.</summary>
+/// <remarks>The library's own splitter drops what lies between matches, and sees characters beyond U+FFFF as two.</remarks>
+internal sealed class WordSplitter(IReadOnlyList<WordSplit> splits) : PreTokenizer
+{
+    public override IEnumerable<(int Offset, int Length)> PreTokenize(string text)
+    {
+        if (!text.AsSpan().ContainsAnyInRange('\ud800', '\udfff'))
+        {
+            return Cut(text, 0, text.Length, 0);
+        }
+
+        var (proxy, offsets) = CharacterProxies.Of(text);
+        return Cut(proxy, 0, proxy.Length, 0).Select(w => (offsets[w.Offset], offsets[w.Offset + w.Length] - offsets[w.Offset]));
+    }
+
     public override IEnumerable<(int Offset, int Length)> PreTokenize(ReadOnlySpan<char> text) => PreTokenize(text.ToString());
+
+    private IEnumerable<(int Offset, int Length)> Cut(string text, int offset, int length, int split)
+    {
+        if (split == splits.Count)
+        {
+            return [(offset, length)];
+        }
+
+        // An expression sees one word, and nothing around it.
+        var words = splits[split].Of(length == text.Length ? text : text.Substring(offset, length));
+        return split == splits.Count - 1
+            ? offset == 0 ? words : words.Select(w => (w.Offset + offset, w.Length))
+            : words.SelectMany(w => Cut(text, w.Offset + offset, w.Length, split + 1));
+    }
 }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using HeadInfer.Reference;
 using HeadInfer.Runtime.Tests.Support;
 using HeadInfer.Runtime.Text;
 using HeadInfer.Runtime.Text.Jinja;
@@ -158,25 +159,14 @@ public sealed class JinjaTests
     {
         var path = Fixtures.Shared("fixtures", "chat-templates", file);
         Assert.SkipWhen(path is null, "the collection of published templates is not beside this checkout");
-        using var rows = JsonDocument.Parse(File.ReadAllBytes(path));
-        foreach (var row in rows.RootElement.EnumerateArray())
-        {
-            var data = row.GetProperty("data").EnumerateObject().Select(p => KeyValuePair.Create(p.Name, (object?)p.Value));
-            var text = Interpreter.Render(Parser.Parse(row.GetProperty("chat_template").GetString()!), data, new FixedClock()).Text;
-            Assert.True(row.GetProperty("target").GetString() == text, row.GetProperty("name").GetString());
-        }
+        var rows = ChatTemplateReference.Rows(path);
+        Assert.NotEmpty(rows);
+        Assert.All(rows, row => Assert.True(row.Check().Ok, row.Name));
     }
 
     private static TemplateText Render(string template)
     {
         using var data = JsonDocument.Parse(Data);
-        return Interpreter.Render(Parser.Parse(template), data.RootElement.EnumerateObject().Select(p => KeyValuePair.Create(p.Name, (object?)p.Value)), new FixedClock());
-    }
-
-    private sealed class FixedClock : TimeProvider
-    {
-        public override TimeZoneInfo LocalTimeZone => TimeZoneInfo.Utc;
-
-        public override DateTimeOffset GetUtcNow() => new(2025, 7, 10, 12, 0, 0, TimeSpan.Zero);
+        return Interpreter.Render(Parser.Parse(template), data.RootElement.EnumerateObject().Select(p => KeyValuePair.Create(p.Name, (object?)p.Value)), new ChatTemplateReference.FixedClock());
     }
 }

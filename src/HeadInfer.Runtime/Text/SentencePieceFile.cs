@@ -1,0 +1,232 @@
+using System.Buffers.Binary;
+using System.Text;
+using System.Text.Json;
+
+namespace HeadInfer.Runtime.Text;
+
+/// <summary>Reads a SentencePiece <c>tokenizer.model</c>, which Llama 2 and Mistral come with: byte-pair encoding over characters.</summary>
+/// <remarks>The file is a protocol buffer; of its fields, those that say how text is encoded are read (sentencepiece_model.proto).</remarks>
+internal static class SentencePieceFile
+{
+    private const int Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6; // types of pieces
+    private const int BytePair = 2; // the trainer's kind of model
+
+    /// <param name="path">the file</param>
+    /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
+    /// <exception cref="TokenizerException">The file is not a tokenizer.</exception>
+    /// <exception cref="UnsupportedModelException">It uses a part that is not supported.</exception>
+    public static TokenizerModel Read(string path, string guarded)
+    {
+        try
+        {
+            return Build(File.ReadAllBytes(path), path, guarded);
+        }
+        catch (Exception e) when (e is FormatException or IOException or ArgumentException or IndexOutOfRangeException or OverflowException or UnauthorizedAccessException or JsonException)
+        {
+            throw new TokenizerException($"'{path}' is not a SentencePiece model: {e.Message}", e);
+        }
+    }
+
+    private static TokenizerModel Build(byte[] file, string path, string guarded)
+    {
+        var pieces = new List<(string Text, float Score, int Type)>();
+        var (kind, prefixes, strips, escapes, map) = (1, true, true, true, 0); // the format's own defaults
+        foreach (var (field, value) in Fields(file))
+        {
+            switch (field)
+            {
+                case 1:
+                    pieces.Add(ReadPiece(value));
+                    break;
+                case 2:
+                    kind = (int)Number(value, 3, kind);
+                    break;
+                case 3:
+                    (prefixes, strips, escapes) = (Number(value, 3, 1) != 0, Number(value, 4, 1) != 0, Number(value, 5, 1) != 0);
+                    map = Fields(value).Where(f => f.Field == 2).Select(f => f.Value.Length).FirstOrDefault();
+                    break;
+                default:
+                    break;
+            }
+        }
+
+        if (pieces.Count == 0)
+        {
+            throw new FormatException("it has no pieces");
+        }
+
+        Require(path, kind == BytePair, "trainer_spec.model_type", kind);
+        Require(path, map == 0, "normalizer_spec.precompiled_charsmap", $"{map} bytes");
+        Require(path, !strips, "normalizer_spec.remove_extra_whitespaces", strips);
+        Require(path, escapes, "normalizer_spec.escape_whitespaces", escapes);
+        return Model(pieces, prefixes, path, guarded);
+    }
+
+    private static TokenizerModel Model(List<(string Text, float Score, int Type)> pieces, bool prefixes, string path, string guarded)
+    {
+        var ids = new Dictionary<string, int>(StringComparer.Ordinal);
+        var normal = new Dictionary<string, int>(StringComparer.Ordinal); // what merges may make
+        var bytes = Enumerable.Repeat(-1, 256).ToArray();
+        var added = new List<AddedToken>();
+        int? unknown = null;
+        for (var id = 0; id < pieces.Count; id++)
+        {
+            var (text, _, type) = pieces[id];
+            ids.TryAdd(text, id);
+            switch (type)
+            {
+                case Control or UserDefined when text.Length > 0:
+                    added.Add(new AddedToken(id, text.Replace(PieceBpe.SpaceMark, ' '), type == Control) { IsOpen = type == UserDefined && !guarded.Contains(text, StringComparison.Ordinal) });
+                    break;
+                case Unknown:
+                    unknown = id;
+                    break;
+                case Byte when TokenizerFile.ByteOf(text) is { } value:
+                    bytes[value] = id;
+                    break;
+                case Unused:
+                    break;
+                default:
+                    normal.TryAdd(text, id);
+                    break;
+            }
+        }
+
+        var (bos, eos) = Surroundings(path);
+        return new TokenizerModel
+        {
+            Normalizers = [.. prefixes ? [new TextNormalizer.Prepend(" ")] : (TextNormalizer[])[], new TextNormalizer.Replace(" ", PieceBpe.SpaceMark.ToString())],
+            Words = new PieceBpe(normal, Merges(normal, pieces), bytes, unknown, fusesUnknown: true),
+            AddedTokens = new AddedTokens(added),
+            SpecialIds = added.Where(t => t.Special).Select(t => t.Id).Concat(unknown is { } u ? [u] : []).ToHashSet(),
+            TokenBytes = [.. pieces.Select(p => (ReadOnlyMemory<byte>)TokenizerFile.PieceBytes(p.Text))],
+            StrippedSpaces = prefixes ? 1 : 0,
+            Prefix = bos && ids.TryGetValue("<s>", out var first) ? [first] : [],
+            Suffix = eos && ids.TryGetValue("</s>", out var last) ? [last] : [],
+        };
+    }
+
+    // Any two pieces whose texts together are a piece become it, the one with the higher score first.
+    private static Dictionary<long, PairMerge> Merges(Dictionary<string, int> vocabulary, List<(string Text, float Score, int Type)> pieces)
+    {
+        var ranks = vocabulary.Values.Select(id => pieces[id].Score).Distinct().OrderDescending().Select((score, rank) => (score, rank)).ToDictionary(p => p.score, p => p.rank);
+        var find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
+        var merges = new Dictionary<long, PairMerge>();
+        foreach (var (text, id) in vocabulary)
+        {
+            for (var cut = 1; cut < text.Length; cut++)
+            {
+                if (find.TryGetValue(text.AsSpan(0, cut), out var left) && find.TryGetValue(text.AsSpan(cut), out var right))
+                {
+                    merges[PieceBpe.Pair(left, right)] = new PairMerge(ranks[pieces[id].Score], id);
+                }
+            }
+        }
+
+        return merges;
+    }
+
+    // Whether a text is begun and ended by tokens stands in another file; Llama's tokenizers begin it unless that says otherwise.
+    private static (bool Bos, bool Eos) Surroundings(string path)
+    {
+        var config = Path.Combine(Path.GetDirectoryName(path) ?? "", "tokenizer_config.json");
+        if (!File.Exists(config))
+        {
+            return (true, false);
+        }
+
+        using var json = JsonDocument.Parse(File.ReadAllBytes(config));
+        bool Flag(string name, bool otherwise) => json.RootElement.TryGetProperty(name, out var flag) ? flag.ValueKind == JsonValueKind.True : otherwise;
+        return (Flag("add_bos_token", true), Flag("add_eos_token", false));
+    }
+
+    private static void Require(string path, bool supported, string field, object value)
+    {
+        if (!supported)
+        {
+            throw new UnsupportedModelException($"'{path}': {field} is '{value}', which is not supported. Use the model's tokenizer.json.");
+        }
+    }
+
+    private static (string Text, float Score, int Type) ReadPiece(ReadOnlyMemory<byte> message)
+    {
+        var (text, score, type) = ("", 0f, 1);
+        foreach (var (field, value) in Fields(message))
+        {
+            switch (field)
+            {
+                case 1:
+                    text = Encoding.UTF8.GetString(value.Span);
+                    break;
+                case 2:
+                    score = BinaryPrimitives.ReadSingleLittleEndian(value.Span);
+                    break;
+                case 3:
+                    type = (int)BinaryPrimitives.ReadInt64LittleEndian(value.Span);
+                    break;
+                default:
+                    break;
+            }
+        }
+
+        return (text, score, type);
+    }
+
+    private static long Number(ReadOnlyMemory<byte> message, int wanted, long otherwise)
+    {
+        foreach (var (field, value) in Fields(message))
+        {
+            otherwise = field == wanted && value.Length == sizeof(long) ? BinaryPrimitives.ReadInt64LittleEndian(value.Span) : otherwise;
+        }
+
+        return otherwise;
+    }
+
+    // The fields of a protocol buffer's message: bytes as they are, numbers as eight of them.
+    private static IEnumerable<(int Field, ReadOnlyMemory<byte> Value)> Fields(ReadOnlyMemory<byte> message)
+    {
+        for (var at = 0; at < message.Length;)
+        {
+            var key = ReadNumber(message.Span, ref at);
+            var (field, wire) = ((int)(key >> 3), (int)(key & 7));
+            ReadOnlyMemory<byte> value;
+            switch (wire)
+            {
+                case 0:
+                    var number = new byte[sizeof(long)];
+                    BinaryPrimitives.WriteInt64LittleEndian(number, ReadNumber(message.Span, ref at));
+                    value = number;
+                    break;
+                case 1 or 5:
+                    var size = wire == 1 ? 8 : 4;
+                    value = message.Slice(at, size);
+                    at += size;
+                    break;
+                case 2:
+                    var length = checked((int)ReadNumber(message.Span, ref at));
+                    value = message.Slice(at, length);
+                    at += length;
+                    break;
+                default:
+                    throw new FormatException($"a field has the unknown wire type {wire}");
+            }
+
+            yield return (field, value);
+        }
+    }
+
+    private static long ReadNumber(ReadOnlySpan<byte> bytes, ref int at)
+    {
+        for (var (number, shift) = (0L, 0); shift < 64; shift += 7)
+        {
+            var value = bytes[at++];
+            number |= (long)(value & 0x7f) << shift;
+            if (value < 0x80)
+            {
+                return number;
+            }
+        }
+
+        throw new FormatException("a number is too long");
+    }
+}
