@@ -9,6 +9,7 @@ try
         ["kernels", .. var rest] => Kernels(rest),
         ["demo", .. var rest] => await DemoAsync(rest),
         ["constraints", .. var rest] => ConstraintBenchmark.Run(new Options(rest, ["--model"]).Text("--model", "models/headinfer-demo")),
+        ["text", .. var rest] => TextBenchmark.Measure(new Options(rest, ["--fixtures"]).Text("--fixtures", "tests/fixtures")),
         ["plan", .. var rest] => ShapeBenchmark.Plan(new Options(rest, ShapeBenchmark.Known)),
         ["prefill", .. var rest] => await ShapeBenchmark.PrefillAsync(new Options(rest, ShapeBenchmark.Known)),
         ["decode", .. var rest] => await ShapeBenchmark.DecodeAsync(new Options(rest, ShapeBenchmark.Known)),
@@ -52,6 +53,8 @@ static int Usage()
                            prefill and decode of a model folder on the CPU, beside the machine's own rates
           constraints [--model DIR]
                            masking of tokens by JSON schemas, on a vocabulary of 150,000; run from the repository's root
+          text [--fixtures DIR]
+                           encoding and rendering of 4 million characters, beside the library's own time and a copy
           plan --shape S [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M]
                            where a model of that shape goes on a GPU, and what fits; needs no GPU
           prefill --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]

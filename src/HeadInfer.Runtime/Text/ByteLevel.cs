@@ -8,6 +8,9 @@ internal static class ByteLevel
     private static readonly char[] Characters = BuildCharacters();
     private static readonly Dictionary<char, byte> Values = Enumerable.Range(0, 256).ToDictionary(b => Characters[b], b => (byte)b);
 
+    /// <summary>The character that stands for a byte.</summary>
+    public static char Character(byte value) => Characters[value];
+
     /// <summary>The bytes that a token of the vocabulary stands for.</summary>
     /// <exception cref="TokenizerException">It has a character that stands for no byte.</exception>
     public static byte[] Decode(string token)

@@ -107,18 +107,18 @@ internal static class SentencePieceFile
     }
 
     // Any two pieces whose texts together are a piece become it, the one with the higher score first.
-    private static Dictionary<long, PairMerge> Merges(Dictionary<string, int> vocabulary, List<(string Text, float Score, int Type)> pieces)
+    private static List<PairMerge> Merges(Dictionary<string, int> vocabulary, List<(string Text, float Score, int Type)> pieces)
     {
         var ranks = vocabulary.Values.Select(id => pieces[id].Score).Distinct().OrderDescending().Select((score, rank) => (score, rank)).ToDictionary(p => p.score, p => p.rank);
         var find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
-        var merges = new Dictionary<long, PairMerge>();
+        var merges = new List<PairMerge>();
         foreach (var (text, id) in vocabulary)
         {
             for (var cut = 1; cut < text.Length; cut++)
             {
                 if (find.TryGetValue(text.AsSpan(0, cut), out var left) && find.TryGetValue(text.AsSpan(cut), out var right))
                 {
-                    merges[PieceBpe.Pair(left, right)] = new PairMerge(ranks[pieces[id].Score], id);
+                    merges.Add(new PairMerge(left, right, ranks[pieces[id].Score], id));
                 }
             }
         }

@@ -77,7 +77,23 @@ internal static class TokenizerFile
     {
         var splitter = new WordSplitter(splits);
         var bpe = BpeTokenizer.Create(new BpeOptions(vocabulary) { Merges = merges.Select(m => $"{m.Left} {m.Right}"), ByteLevel = true, PreTokenizer = splitter });
-        return new ByteLevelEncoder(bpe, splitter, TokenizerParts.IsTrue(model, "ignore_merges") ? vocabulary : null);
+        var bytes = Enumerable.Range(0, 256).Select(b => vocabulary.GetValueOrDefault(ByteLevel.Character((byte)b).ToString(), -1)).ToArray();
+        return new ByteLevelEncoder(bpe, splitter, TokenizerParts.IsTrue(model, "ignore_merges") ? vocabulary : null, bytes, new Lazy<PairMerger>(() => new PairMerger(Pairs(vocabulary, merges))));
+    }
+
+    // A merge whose parts or whole are no tokens is passed over, as everywhere.
+    private static List<PairMerge> Pairs(Dictionary<string, int> vocabulary, List<(string Left, string Right)> merges)
+    {
+        var pairs = new List<PairMerge>(merges.Count);
+        foreach (var (left, right) in merges)
+        {
+            if (vocabulary.TryGetValue(left, out var first) && vocabulary.TryGetValue(right, out var second) && vocabulary.TryGetValue(left + right, out var whole))
+            {
+                pairs.Add(new PairMerge(first, second, pairs.Count, whole));
+            }
+        }
+
+        return pairs;
     }
 
     private static PieceBpe PieceWords(JsonElement model, Dictionary<string, int> vocabulary, List<(string Left, string Right)> merges, List<WordSplit> splits, TokenizerParts parts)
@@ -93,15 +109,9 @@ internal static class TokenizerFile
             throw parts.Unsupported("pre_tokenizer.type", "Split (without ByteLevel)");
         }
 
-        var pairs = new Dictionary<long, PairMerge>(merges.Count);
-        foreach (var (left, right) in merges)
-        {
-            pairs.TryAdd(PieceBpe.Pair(vocabulary[left], vocabulary[right]), new PairMerge(pairs.Count, vocabulary[left + right]));
-        }
-
         int? unknown = TokenizerParts.Text(model, "unk_token") is { } name && vocabulary.TryGetValue(name, out var id) ? id : null;
         var bytes = Enumerable.Range(0, 256).Select(b => TokenizerParts.IsTrue(model, "byte_fallback") ? vocabulary.GetValueOrDefault($"<0x{b:X2}>", -1) : -1).ToArray();
-        return new PieceBpe(vocabulary, pairs, bytes, unknown, TokenizerParts.IsTrue(model, "fuse_unk"));
+        return new PieceBpe(vocabulary, Pairs(vocabulary, merges), bytes, unknown, TokenizerParts.IsTrue(model, "fuse_unk"));
     }
 
     private static (string Left, string Right) ReadMerge(JsonElement merge)

@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+using System.Text;
 using Microsoft.ML.Tokenizers;
 
 namespace HeadInfer.Runtime.Text;
@@ -59,34 +61,63 @@ internal interface IWordEncoder
     void Encode(string text, List<int> ids);
 }
 
-/// <summary>Byte-level byte-pair encoding: the library's.</summary>
-/// <param name="bpe">the library's encoder; has the splitter too</param>
+/// <summary>Byte-level byte-pair encoding: the library's, but for words so long that its time grows with their square.</summary>
+/// <param name="bpe">the library's encoder</param>
 /// <param name="splitter">cuts text into words</param>
 /// <param name="whole">
 /// tokens by their spelling in the byte-level alphabet, where a word that is a token as it stands is that token whatever the
 /// merges would make of it (<c>ignore_merges</c>, Llama 3); null where merges decide alone
 /// </param>
-internal sealed class ByteLevelEncoder(BpeTokenizer bpe, WordSplitter splitter, IReadOnlyDictionary<string, int>? whole) : IWordEncoder
+/// <param name="bytes">[256] tokens of single bytes; -1 where there is none</param>
+/// <param name="merger">the same merges</param>
+internal sealed class ByteLevelEncoder(BpeTokenizer bpe, WordSplitter splitter, IReadOnlyDictionary<string, int>? whole, int[] bytes, Lazy<PairMerger> merger) : IWordEncoder
 {
+    private const int LongWord = 500;
+
+    private readonly WordCache _words = new();
+    private readonly bool _spells = !bytes.Contains(-1);
+
+    /// <inheritdoc/>
     public void Encode(string text, List<int> ids)
     {
-        if (whole is null)
-        {
-            ids.AddRange(bpe.EncodeToIds(text, considerNormalization: false));
-            return;
-        }
-
         foreach (var (offset, length) in splitter.PreTokenize(text))
         {
             var word = text.AsSpan(offset, length);
-            if (whole.TryGetValue(ByteLevel.Encode(word), out var id))
+            if (_words.Find(word) is { } known)
             {
-                ids.Add(id);
+                ids.AddRange(known);
+            }
+            else if (length > LongWord && _spells)
+            {
+                Merge(word, ids);
             }
             else
             {
-                ids.AddRange(bpe.EncodeToIds(word, considerPreTokenization: false, considerNormalization: false));
+                var first = ids.Count;
+                if (whole is not null && whole.TryGetValue(ByteLevel.Encode(word), out var id))
+                {
+                    ids.Add(id);
+                }
+                else
+                {
+                    ids.AddRange(bpe.EncodeToIds(word, considerPreTokenization: false, considerNormalization: false));
+                }
+
+                _words.Keep(word, CollectionsMarshal.AsSpan(ids)[first..]);
             }
         }
+    }
+
+    private void Merge(ReadOnlySpan<char> word, List<int> ids)
+    {
+        var tokens = new int[Encoding.UTF8.GetByteCount(word)];
+        var utf8 = new byte[tokens.Length];
+        Encoding.UTF8.GetBytes(word, utf8);
+        for (var i = 0; i < utf8.Length; i++)
+        {
+            tokens[i] = bytes[utf8[i]];
+        }
+
+        ids.AddRange(tokens.AsSpan(0, merger.Value.Merge(tokens)));
     }
 }
