@@ -60,7 +60,7 @@ internal static class TextBenchmark
     private static double Best(Func<int> work)
     {
         var best = double.MaxValue;
-        for (var i = 0; i < 4; i++)
+        for (var i = 0; i < 10; i++)
         {
             var clock = Stopwatch.StartNew();
             work();

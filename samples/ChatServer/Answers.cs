@@ -46,8 +46,9 @@ internal static class Answers
     private static Completion Envelope(string kind, string? id, DateTimeOffset? created, string? model, IReadOnlyList<Choice> choices, Usage? usage) =>
         new("chatcmpl-" + id, kind, (created ?? DateTimeOffset.UtcNow).ToUnixTimeSeconds(), model ?? "", choices, usage);
 
+    // What the model wrote and nobody can read is passed on as it is, so that no function is called without its arguments.
     private static ToolCallBody Call(FunctionCallContent call, int? index) =>
-        new(call.CallId, "function", new CallBody(call.Name, JsonSerializer.Serialize(call.Arguments ?? new Dictionary<string, object?>(), Wire.Json)), index);
+        new(call.CallId, "function", new CallBody(call.Name, call.Exception is null ? JsonSerializer.Serialize(call.Arguments ?? new Dictionary<string, object?>(), Wire.Json) : call.RawRepresentation as string ?? ""), index);
 
     private static Usage? Count(UsageDetails? usage) => usage is null ? null
         : new Usage(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0, usage.TotalTokenCount ?? 0, new PromptDetails(usage.CachedInputTokenCount ?? 0));

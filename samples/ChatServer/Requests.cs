@@ -12,9 +12,9 @@ internal static class Requests
     /// <exception cref="NotSupportedException">It asks for what the server does not do; the message names it.</exception>
     public static (IReadOnlyList<ChatMessage> Messages, ChatOptions Options) Read(ChatRequestBody body)
     {
-        if (body.N is > 1)
+        if (body.N is not (null or 1))
         {
-            throw new NotSupportedException("n is more than 1; a request gets one answer.");
+            throw new NotSupportedException($"n is {body.N}; a request gets one answer.");
         }
 
         if (body.Logprobs == true)
@@ -43,8 +43,13 @@ internal static class Requests
         });
     }
 
-    private static ChatMessage Message(MessageBody message)
+    private static ChatMessage Message(MessageBody? message)
     {
+        if (message is null)
+        {
+            throw new ArgumentException("messages has a null.");
+        }
+
         var contents = new List<AIContent>();
         switch (message.Content)
         {
@@ -79,18 +84,20 @@ internal static class Requests
         { AuthorName = message.Name };
     }
 
-    private static TextContent Part(JsonElement part) => part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var type) && type.ValueEquals("text") && part.TryGetProperty("text", out var text)
-        ? new TextContent(text.GetString())
+    private static TextContent Part(JsonElement part) => part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var type) && Word(type) == "text" && part.TryGetProperty("text", out var text) && Word(text) is { } words
+        ? new TextContent(words)
         : throw new NotSupportedException($"messages.content has a part that is no text: {(part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var kind) ? kind : part.ValueKind)}.");
 
-    private static FunctionCallContent Call(ToolCallBody call) => new(
-        call.Id ?? throw new ArgumentException("a tool call has no id."),
+    private static string? Word(JsonElement element) => element.ValueKind == JsonValueKind.String ? element.GetString() : null;
+
+    private static FunctionCallContent Call(ToolCallBody? call) => new(
+        call?.Id ?? throw new ArgumentException("a tool call has no id."),
         call.Function?.Name ?? throw new ArgumentException("a tool call names no function."),
         JsonSerializer.Deserialize<Dictionary<string, object?>>(call.Function.Arguments is { Length: > 0 } arguments ? arguments : "{}"));
 
-    private static AITool Tool(ToolBody tool) => tool is { Type: "function", Function.Name: { Length: > 0 } name }
+    private static AITool Tool(ToolBody? tool) => tool is { Type: "function", Function.Name: { Length: > 0 } name }
         ? AIFunctionFactory.CreateDeclaration(name, tool.Function.Description ?? "", tool.Function.Parameters ?? NoParameters)
-        : throw new NotSupportedException($"tools has one of the type '{tool.Type}'; the server knows functions, each with a name.");
+        : throw new NotSupportedException($"tools has one of the type '{tool?.Type}'; the server knows functions, each with a name.");
 
     private static ChatToolMode? Mode(JsonElement? choice) => choice switch
     {
@@ -102,22 +109,22 @@ internal static class Requests
             "required" => ChatToolMode.RequireAny,
             var other => throw new ArgumentException($"tool_choice is '{other}'; it must be none, auto, required or a function."),
         },
-        { ValueKind: JsonValueKind.Object } named when named.TryGetProperty("function", out var function) && function.TryGetProperty("name", out var name) => ChatToolMode.RequireSpecific(name.GetString()!),
+        { ValueKind: JsonValueKind.Object } named when named.TryGetProperty("function", out var function) && function.ValueKind == JsonValueKind.Object && function.TryGetProperty("name", out var name) && Word(name) is { Length: > 0 } wanted => ChatToolMode.RequireSpecific(wanted),
         _ => throw new ArgumentException("tool_choice must be none, auto, required or a function."),
     };
 
     private static ChatResponseFormat? Format(JsonElement? format)
     {
-        if (format is not { ValueKind: JsonValueKind.Object } given)
+        if (format is null or { ValueKind: JsonValueKind.Null })
         {
             return null;
         }
 
-        return given.TryGetProperty("type", out var type) ? type.GetString() switch
+        return format is { ValueKind: JsonValueKind.Object } given && given.TryGetProperty("type", out var type) ? Word(type) switch
         {
             "text" => ChatResponseFormat.Text,
             "json_object" => ChatResponseFormat.Json,
-            "json_schema" when given.TryGetProperty("json_schema", out var named) && named.TryGetProperty("schema", out var schema) => ChatResponseFormat.ForJsonSchema(schema),
+            "json_schema" when given.TryGetProperty("json_schema", out var named) && named.ValueKind == JsonValueKind.Object && named.TryGetProperty("schema", out var schema) => ChatResponseFormat.ForJsonSchema(schema),
             var other => throw new ArgumentException($"response_format.type is '{other}'; it must be text, json_object, or json_schema with its schema."),
         }
         : throw new ArgumentException("response_format has no type.");
@@ -125,8 +132,9 @@ internal static class Requests
 
     private static List<string>? Stops(JsonElement? stop) => stop switch
     {
+        null or { ValueKind: JsonValueKind.Null } => null,
         { ValueKind: JsonValueKind.String } one => [one.GetString()!],
-        { ValueKind: JsonValueKind.Array } many => [.. many.EnumerateArray().Select(s => s.GetString()!)],
-        _ => null,
+        { ValueKind: JsonValueKind.Array } many => [.. many.EnumerateArray().Select(s => Word(s) ?? throw new ArgumentException("stop has what is no text."))],
+        _ => throw new ArgumentException("stop must be a text or a list of texts."),
     };
 }

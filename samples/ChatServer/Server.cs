@@ -25,6 +25,11 @@ internal static class Server
             throw new ArgumentException($"--urls {string.Join(';', urls)} lets other machines in. Give --api-key, or stay on http://127.0.0.1.");
         }
 
+        if (settings.GetSection("Kestrel:Endpoints").GetChildren().Any())
+        {
+            throw new ArgumentException("Kestrel:Endpoints names addresses beside --urls. Name them there, where it is seen who may come in.");
+        }
+
         var most = settings["max-request-bytes"] is not { } text ? MaxRequestBytes
             : long.TryParse(text, out var bytes) && bytes > 0 ? bytes
             : throw new ArgumentException($"--max-request-bytes is '{text}'; it must be a whole number above 0.");

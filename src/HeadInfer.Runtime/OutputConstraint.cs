@@ -35,7 +35,7 @@ public sealed class OutputConstraint
             }
         }).Compile();
         grammar.Measure();
-        return grammar.IsPossible ? new OutputConstraint(grammar) : throw new ArgumentException("Nothing satisfies the JSON schema: some required part of it contradicts itself or contains itself.", nameof(schema));
+        return grammar.IsPossible && grammar.MinDepth <= JsonText.MaxDepth ? new OutputConstraint(grammar) : throw new ArgumentException("Nothing satisfies the JSON schema: some required part of it contradicts itself, contains itself, or lies deeper than any reader goes.", nameof(schema));
     }
 
     /// <summary>A text as it stands.</summary>

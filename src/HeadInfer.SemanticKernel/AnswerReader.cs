@@ -18,6 +18,9 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
     /// <summary>Calls so far.</summary>
     public int Calls { get; private set; }
 
+    /// <summary>Whether the last call cannot be read.</summary>
+    public bool LastCallFailed { get; private set; }
+
     /// <summary>Whether nothing that could follow is wanted.</summary>
     public bool IsDone => _calls is not null && Calls >= callsAtMost;
 
@@ -44,6 +47,7 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
         }
 
         Calls++;
-        return [new FunctionCallContent("call_" + Guid.NewGuid().ToString("N")[..16], call.Name, call.Arguments) { Exception = call.Error }];
+        LastCallFailed = call.Error is not null;
+        return [new FunctionCallContent("call_" + Guid.NewGuid().ToString("N")[..16], call.Name, call.Arguments) { Exception = call.Error, RawRepresentation = call.Raw }];
     }
 }

@@ -21,6 +21,11 @@ internal static class ChatRequest
         var result = new List<ChatTool>();
         foreach (var tool in tools)
         {
+            if (tool is null)
+            {
+                throw new ArgumentException($"ChatOptions.Tools[{result.Count}] is null.", nameof(options));
+            }
+
             if (tool is not AIFunctionDeclaration function)
             {
                 throw new NotSupportedException($"The tool '{tool.Name}' ({tool.GetType().Name}) is not supported: a local model calls functions. Remove it from ChatOptions.Tools.");
@@ -39,7 +44,11 @@ internal static class ChatRequest
 
     /// <summary>Sampling, limits and stops.</summary>
     /// <exception cref="NotSupportedException">An option cannot be honoured; the message names it.</exception>
-    public static GenerationOptions Generation(ChatOptions? options, GenerationOptions defaults, string modelId)
+    /// <param name="options">the caller's</param>
+    /// <param name="defaults">the model's</param>
+    /// <param name="modelId">the model's name</param>
+    /// <param name="client">what options are made for; null for text generation</param>
+    public static GenerationOptions Generation(ChatOptions? options, GenerationOptions defaults, string modelId, IChatClient? client = null)
     {
         if (options is null)
         {
@@ -56,6 +65,11 @@ internal static class ChatRequest
             throw new NotSupportedException($"ChatOptions.ResponseFormat cannot be honoured: it is {options.ResponseFormat.GetType().Name}, and there are text, JSON, and JSON of a schema.");
         }
 
+        if (options.Reasoning?.Output is { } output && !Enum.IsDefined(output))
+        {
+            throw new ArgumentException($"ChatOptions.Reasoning.Output is {output}; it must be None, Summary or Full.");
+        }
+
         if (options.Reasoning?.Output == ReasoningOutput.Summary)
         {
             throw new NotSupportedException("ChatOptions.Reasoning.Output cannot be honoured: thoughts are not summarised; ask for Full or None.");
@@ -67,7 +81,7 @@ internal static class ChatRequest
         }
 
         // Typed options win over the runtime's own, and these over the model's.
-        defaults = options.RawRepresentationFactory is { } raw ? Raw(raw, defaults) : defaults;
+        defaults = options.RawRepresentationFactory is { } raw ? Raw(raw(client!), defaults) : defaults;
         var sampling = defaults.Sampling;
         return defaults with
         {
@@ -112,9 +126,9 @@ internal static class ChatRequest
     {
         var turns = new List<ChatTurn>();
         var names = new Dictionary<string, string>(StringComparer.Ordinal); // call id -> function
-        foreach (var message in messages)
+        foreach (var (message, i) in messages.Select((m, i) => (m, i)))
         {
-            Add(turns, message, names);
+            Add(turns, message ?? throw new ArgumentException($"Message {i} is null.", nameof(messages)), names);
         }
 
         if (options?.Instructions is { Length: > 0 } instructions)
@@ -175,7 +189,7 @@ internal static class ChatRequest
         var other => JsonSerializer.Serialize(other, AIJsonUtilities.DefaultOptions),
     };
 
-    private static GenerationOptions Raw(Func<IChatClient, object?> factory, GenerationOptions defaults) => factory(null!) switch
+    private static GenerationOptions Raw(object? made, GenerationOptions defaults) => made switch
     {
         null => defaults,
         GenerationOptions given => given,

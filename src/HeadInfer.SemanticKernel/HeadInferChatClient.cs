@@ -77,7 +77,7 @@ public sealed class HeadInferChatClient : IChatClient
         ArgumentNullException.ThrowIfNull(messages);
         var template = _engine.Template;
         var tools = ChatRequest.Tools(options);
-        var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId);
+        var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId, this);
         IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
         var prompt = template.Encode(ChatRequest.Turns(all, options), _engine.Tokenizer, tools, ChatRequest.Variables(options, template.Source));
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
@@ -155,7 +155,10 @@ public sealed class HeadInferChatClient : IChatClient
             _conversations.Keep(request.ConversationId, [.. request.Messages, .. kept.ToChatResponse().Messages]);
         }
 
-        var finish = reader.Calls > 0 ? ChatFinishReason.ToolCalls : reason == Runtime.FinishReason.Length ? ChatFinishReason.Length : ChatFinishReason.Stop;
+        // A call that the limit cut off is no call that could be made.
+        var finish = reader.Calls > 0 && !(reader.LastCallFailed && reason == Runtime.FinishReason.Length) ? ChatFinishReason.ToolCalls
+            : reason == Runtime.FinishReason.Length ? ChatFinishReason.Length
+            : ChatFinishReason.Stop;
         var last = Update(new UsageContent(new UsageDetails
         {
             InputTokenCount = prompt.Count,

@@ -84,5 +84,5 @@ internal static class HeadInferRegistration
         });
 
     public static IServiceCollection AddTextGeneration(this IServiceCollection services, HeadInferModel? model, string? serviceId) =>
-        services.AddHeadInfer<ITextGenerationService>(serviceId, provider => new HeadInferTextGenerationService(model ?? provider.HeadInferModel(serviceId), serviceId));
+        services.AddHeadInfer<ITextGenerationService>(serviceId, provider => new HeadInferTextGenerationService(model ?? provider.HeadInferModel(serviceId), serviceId, provider.GetService<ILoggerFactory>()));
 }

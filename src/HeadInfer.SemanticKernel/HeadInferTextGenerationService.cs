@@ -2,6 +2,8 @@ using System.Runtime.CompilerServices;
 using System.Text;
 using HeadInfer.Runtime;
 using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.SemanticKernel;
 using Microsoft.SemanticKernel.TextGeneration;
 using TextContent = Microsoft.SemanticKernel.TextContent;
@@ -14,15 +16,18 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
 {
     private readonly HeadInferModel _model;
     private readonly SequenceQueue _sequence;
+    private readonly SchemaForms _schemas;
 
     /// <summary>Makes a service of a loaded model.</summary>
     /// <param name="model">the model; stays the caller's</param>
     /// <param name="modelId">its name in answers; default: the name of its architecture</param>
-    public HeadInferTextGenerationService(HeadInferModel model, string? modelId = null)
+    /// <param name="loggerFactory">told what of a JSON schema is not enforced; null tells nobody</param>
+    public HeadInferTextGenerationService(HeadInferModel model, string? modelId = null, ILoggerFactory? loggerFactory = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         _model = model;
         _sequence = new SequenceQueue(model);
+        _schemas = new SchemaForms((loggerFactory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferTextGenerationService>());
         Attributes = new Dictionary<string, object?> { ["ModelId"] = modelId ?? model.Config.Architecture };
     }
 
@@ -54,7 +59,14 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
     {
         ArgumentException.ThrowIfNullOrEmpty(prompt);
         var settings = HeadInferPromptExecutionSettings.FromExecutionSettings(executionSettings);
-        var options = ChatRequest.Generation(settings.ToChatOptions(), _model.Defaults, ModelId);
+        if (settings.ReasoningEffort is not null || settings.ShowReasoning == true)
+        {
+            throw new NotSupportedException("ReasoningEffort and ShowReasoning cannot be honoured: text generation knows no thoughts. Use chat completion.");
+        }
+
+        var chat = settings.ToChatOptions();
+        var options = ChatRequest.Generation(chat, _model.Defaults, ModelId);
+        options = options with { Constraint = chat.ResponseFormat is not ChatResponseFormatJson json ? options.Constraint : json.Schema is { } schema ? _schemas.Of(schema) : _schemas.Any };
         return ContinueAsync(_model.Tokenizer.Encode(prompt, addSpecial: true), options, cancellationToken);
     }
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using HeadInfer.Runtime;
@@ -12,31 +13,21 @@ internal sealed partial class SchemaForms(ILogger logger)
     // Applications use a few schemas over and over; one that makes new ones all the time must not fill memory.
     private const int Most = 128;
 
-    private readonly Dictionary<string, OutputConstraint> _forms = new(StringComparer.Ordinal);
-    private readonly Lock _gate = new();
+    private readonly ConcurrentDictionary<string, Lazy<OutputConstraint>> _forms = new(StringComparer.Ordinal);
 
     /// <summary>JSON of any content.</summary>
     public OutputConstraint Any { get; } = OutputConstraint.Json();
 
-    /// <exception cref="ArgumentException">Nothing satisfies the schema.</exception>
+    /// <exception cref="ArgumentException">Nothing satisfies the schema, or it is too large.</exception>
     public OutputConstraint Of(JsonElement schema)
     {
         var text = schema.ValueKind == JsonValueKind.Undefined ? "true" : schema.GetRawText();
-        lock (_gate)
+        if (_forms.Count >= Most)
         {
-            if (!_forms.TryGetValue(text, out var form))
-            {
-                if (_forms.Count >= Most)
-                {
-                    _forms.Clear();
-                }
-
-                using var json = JsonDocument.Parse(text);
-                _forms[text] = form = OutputConstraint.JsonSchema(json.RootElement, ignored => LogIgnored(logger, ignored));
-            }
-
-            return form;
+            _forms.Clear();
         }
+
+        return _forms.GetOrAdd(text, key => new Lazy<OutputConstraint>(() => Make(key))).Value;
     }
 
     /// <summary>A part of a schema that may refer to the definitions of the whole.</summary>
@@ -57,6 +48,19 @@ internal sealed partial class SchemaForms(ILogger logger)
         }
 
         return Of(JsonSerializer.SerializeToElement(schema));
+    }
+
+    private OutputConstraint Make(string text)
+    {
+        try
+        {
+            using var json = JsonDocument.Parse(text);
+            return OutputConstraint.JsonSchema(json.RootElement, ignored => LogIgnored(logger, ignored));
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new ArgumentException("The JSON schema has a text with half a surrogate pair, which cannot be written.", e);
+        }
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Not enforced in the model's output, of its JSON schema: {Ignored}")]

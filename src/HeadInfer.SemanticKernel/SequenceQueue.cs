@@ -26,6 +26,11 @@ internal sealed class SequenceQueue(HeadInferModel model) : IDisposable
             ObjectDisposedException.ThrowIf(_disposed, this);
             model.Plan.EnsureFits(prompt.Count + 1L); // of the whole prompt, before what was read is forgotten
             _session ??= model.CreateSession();
+            if (_disposed)
+            {
+                _session.Dispose(); // made while the queue went
+            }
+
             var known = _session.Reuse(prompt);
             reused(known);
             int[] unread = [.. prompt.Skip(known)];

@@ -113,6 +113,13 @@ public sealed class ChatServerTests : IAsyncLifetime
     [InlineData(HttpStatusCode.BadRequest, "response_format", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"response_format\":{\"type\":\"yaml\"}}")]
     [InlineData(HttpStatusCode.BadRequest, "Temperature", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temperature\":-1}")]
     [InlineData(HttpStatusCode.BadRequest, "n is", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2}")]
+    [InlineData(HttpStatusCode.BadRequest, "null", "{\"messages\":[null]}")]
+    [InlineData(HttpStatusCode.BadRequest, "tools", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[null]}")]
+    [InlineData(HttpStatusCode.BadRequest, "tool call", "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[null]}]}")]
+    [InlineData(HttpStatusCode.BadRequest, "part", "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":5}]}]}")]
+    [InlineData(HttpStatusCode.BadRequest, "stop", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stop\":[1]}")]
+    [InlineData(HttpStatusCode.BadRequest, "response_format", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"response_format\":\"json\"}")]
+    [InlineData(HttpStatusCode.BadRequest, "surrogate", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"const\":\"\\ud800\"}}}}")]
     public Task A_mistake_is_named(HttpStatusCode status, string part, string body) => AssertFailsAsync(status, part, new StringContent(body, Encoding.UTF8, "application/json"));
 
     [Fact]
@@ -127,6 +134,15 @@ public sealed class ChatServerTests : IAsyncLifetime
         foreign.Headers.Host = "pages.example";
         Assert.Equal(HttpStatusCode.BadRequest, (await http.SendAsync(foreign)).StatusCode);
         Assert.NotEmpty((await Client().CompleteChatAsync([new UserChatMessage("Hello")])).Value.Content[0].Text); // and goes on
+    }
+
+    [Fact]
+    public async Task A_call_that_the_limit_cut_off_is_none_that_could_be_made()
+    {
+        var options = new ChatCompletionOptions { Tools = { ChatTool.CreateFunctionTool("get_weather") }, ToolChoice = ChatToolChoice.CreateRequiredChoice(), MaxOutputTokenCount = 5 };
+        var cut = (await Client().CompleteChatAsync([new UserChatMessage("Hello")], options)).Value;
+        Assert.Equal(ChatFinishReason.Length, cut.FinishReason);
+        Assert.All(cut.ToolCalls, c => Assert.ThrowsAny<JsonException>(() => JsonDocument.Parse(c.FunctionArguments)));
     }
 
     private async Task AssertFailsAsync(HttpStatusCode status, string part, HttpContent content)

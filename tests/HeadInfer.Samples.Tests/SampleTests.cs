@@ -48,6 +48,7 @@ public sealed class SampleTests
     [InlineData("no-such-model", "CodebaseAgent", "--model", "no-such-model")]
     [InlineData("no-such-model", "ChatServer", "--model", "no-such-model")]
     [InlineData("--api-key", "ChatServer", "--urls", "http://0.0.0.0:8080")]
+    [InlineData("Kestrel:Endpoints", "ChatServer", "--Kestrel:Endpoints:Open:Url", "http://0.0.0.0:8081")]
     [InlineData("--max-request-bytes", "ChatServer", "--max-request-bytes", "many")]
     public async Task A_mistake_is_named(string part, string sample, params string[] arguments)
     {

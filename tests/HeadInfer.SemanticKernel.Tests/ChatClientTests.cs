@@ -242,6 +242,8 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
         using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, "x"));
         await Assert.ThrowsAsync<ArgumentNullException>(() => client.GetResponseAsync((IEnumerable<ChatMessage>)null!));
         await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync(Array.Empty<ChatMessage>()));
+        await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync([null!]));
+        await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync("Go", new ChatOptions { Tools = [null!] }));
         var image = await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([new ChatMessage(ChatRole.User, [new DataContent(new byte[] { 1 }, "image/png")])]));
         Assert.Contains("image/png", image.Message, StringComparison.Ordinal);
         var twice = new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "f"), AIFunctionFactory.Create(() => 2, "f")] };

@@ -146,6 +146,9 @@ public sealed class SemanticKernelTests(DemoModel demo) : IClassFixture<DemoMode
         Assert.Equal(demo.Model.Tokenizer.Encode(prompt).Count, usage.InputTokenCount); // as special tokens they would be fewer
         Assert.NotEqual(demo.Model.Tokenizer.Encode(prompt, parseSpecial: true).Count, usage.InputTokenCount);
         await Assert.ThrowsAsync<ArgumentException>(() => service.GetTextContentsAsync(""));
+        var json = await service.GetTextContentsAsync(prompt, new HeadInferPromptExecutionSettings { ResponseFormat = "json_object", MaxTokens = 40 });
+        System.Text.Json.JsonDocument.Parse(json[0].Text!).Dispose();
+        await Assert.ThrowsAsync<NotSupportedException>(() => service.GetTextContentsAsync(prompt, new HeadInferPromptExecutionSettings { ShowReasoning = true }));
     }
 
     [Fact]

@@ -71,6 +71,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("[TOOL_CALLS]place_order[CALL_ID]123[ARGS]{\"item\": \"a <b>\\nc\", \"count\": 3}", ToolCallFormat.MistralNames)]
     [InlineData("[TOOL_CALLS] [{\"name\": \"place_order\", \"arguments\": {\"item\": \"a <b>\\nc\", \"count\": 3}}]", ToolCallFormat.Mistral)]
     [InlineData("{\"name\": \"place_order\", \"parameters\": {\"item\": \"a <b>\\nc\", \"count\": 3}}", ToolCallFormat.Llama)]
+    [InlineData("<|python_tag|>{\n  \"type\": \"function\", \"name\": \"place_order\", \"parameters\": {\"item\": \"a <b>\\nc\", \"count\": 3}}", ToolCallFormat.Llama)]
     [InlineData("<tool_call>\n{\"name\": \"place_order\", \"arguments\": \"{\\\"item\\\": \\\"a <b>\\\\nc\\\", \\\"count\\\": 3}\"}\n</tool_call>", ToolCallFormat.Hermes)]
     public async Task A_call_is_read_as_published_models_write_it(string answer, ToolCallFormat format)
     {
@@ -91,6 +92,32 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("{\"name\": function name, \"parameters\": dictionary}", ToolCallFormat.Llama)]
     public void The_template_shows_the_format(string template, ToolCallFormat expected) =>
         Assert.IsType(ToolCallFormats.Of("", expected).GetType(), ToolCallFormats.Of(template));
+
+    [Fact]
+    public async Task An_end_within_an_argument_is_none()
+    {
+        const string text = "a </tool_call> b [TOOL_CALLS] c";
+        foreach (var (format, answer) in ((ToolCallFormat, string)[])[
+            (ToolCallFormat.Hermes, $"<tool_call>\n{{\"name\": \"place_order\", \"arguments\": {{\"item\": \"{text}\"}}}}\n</tool_call>\nthen"),
+            (ToolCallFormat.MistralNames, $"then[TOOL_CALLS]place_order[ARGS]{{\"item\": \"{text}\"}}")])
+        {
+            using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, answer), new HeadInferChatClientOptions { ToolCallFormat = format });
+            var response = await client.GetResponseAsync("Go", new ChatOptions { Tools = [Order] });
+            Assert.Equal(text, Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>()).Arguments!["item"]!.ToString());
+            Assert.Equal("then", response.Text.Trim());
+        }
+    }
+
+    [Fact]
+    public async Task Several_calls_of_Llama_are_read_and_digits_stay_text_where_text_is_asked_for()
+    {
+        using var llama = new HeadInferChatClient(new ScriptedEngine(demo.Model, "{\"name\": \"now\", \"parameters\": {}}; {\"name\": \"now\", \"parameters\": {}} I hope."), new HeadInferChatClientOptions { ToolCallFormat = ToolCallFormat.Llama });
+        Assert.Equal(["now", "now"], (await llama.GetResponseAsync("Go", new ChatOptions { Tools = [Now] })).Messages[0].Contents.OfType<FunctionCallContent>().Select(c => c.Name));
+        var note = AIFunctionFactory.Create((string? text, string? other) => $"{text ?? "nothing"} {other ?? "nothing"}", "note");
+        using var coder = new HeadInferChatClient(new ScriptedEngine(demo.Model, "<tool_call>\n<function=note>\n<parameter=text>\n12345\n</parameter>\n<parameter=other>\nnull\n</parameter>\n</function>\n</tool_call>"), new HeadInferChatClientOptions { ToolCallFormat = ToolCallFormat.QwenCoder });
+        var call = Assert.Single((await coder.GetResponseAsync("Go", new ChatOptions { Tools = [note] })).Messages[0].Contents.OfType<FunctionCallContent>());
+        Assert.Equal("12345 nothing", (await note.InvokeAsync(new AIFunctionArguments(call.Arguments!)))!.ToString());
+    }
 
     [Fact]
     public async Task Llamas_json_that_calls_nothing_is_text()

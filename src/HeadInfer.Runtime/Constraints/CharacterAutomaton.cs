@@ -172,6 +172,7 @@ internal sealed class PatternGraph
     private const int MaxPlaces = 20_000;
 
     private readonly List<(CharacterSet? Set, int To, int Other)> _places = []; // a character leads to To; without one, To and Other are reached
+    private readonly Dictionary<CharacterSet, CharacterSet> _writable = new(ReferenceEqualityComparer.Instance);
     private readonly int _start;
     private readonly int _end;
 
@@ -198,7 +199,7 @@ internal sealed class PatternGraph
     /// <summary>The places after each range of characters.</summary>
     public IEnumerable<(int First, int Last, int[] Places)> Moves(int[] places)
     {
-        var moves = places.Where(p => _places[p].Set is not null).Select(p => (_places[p].Set!.Intersect(CharacterSet.Writable).Ranges, _places[p].To)).ToList();
+        var moves = places.Where(p => _places[p].Set is not null).Select(p => (_places[p].Set!.Ranges, _places[p].To)).ToList();
         var edges = moves.SelectMany(m => m.Ranges.SelectMany(r => (int[])[r.First, r.Last + 1])).Distinct().Order().ToList();
         for (var i = 0; i + 1 < edges.Count; i++)
         {
@@ -223,7 +224,7 @@ internal sealed class PatternGraph
         switch (pattern)
         {
             case Pattern.One one:
-                return Place(one.Set, next, -1);
+                return Place(Writable(one.Set), next, -1);
             case Pattern.Sequence sequence:
                 return sequence.Parts.Reverse().Aggregate(next, (after, part) => Build(part, after));
             case Pattern.Choice choice:
@@ -253,6 +254,17 @@ internal sealed class PatternGraph
             default:
                 throw new NotSupportedException("the pattern has an anchor within");
         }
+    }
+
+    // .NET and JavaScript see characters beyond U+FFFF as two, so a pattern gets them only where it names them.
+    private CharacterSet Writable(CharacterSet set)
+    {
+        if (!_writable.TryGetValue(set, out var known))
+        {
+            _writable[set] = known = set.Intersect(set.Ranges is [(var first, var last)] && first == last ? CharacterSet.Writable : CharacterSet.WritableOfPlane0);
+        }
+
+        return known;
     }
 
     private int Place(CharacterSet? set, int to, int other)

@@ -20,6 +20,8 @@ internal sealed record CharacterSet(IReadOnlyList<(int First, int Last)> Ranges)
     /// <summary>What a string in JSON has without an escape by number.</summary>
     public static CharacterSet Writable { get; } = Of(('\b', '\n'), ('\f', '\r'), (' ', 0xd7ff), (0xe000, Largest));
 
+    public static CharacterSet WritableOfPlane0 { get; } = Writable.Intersect(Of((0, 0xffff)));
+
     public static CharacterSet Of(params IEnumerable<(int First, int Last)> ranges)
     {
         var result = new List<(int First, int Last)>();

@@ -35,6 +35,74 @@ internal sealed class LiteralFrame(ReadOnlyMemory<byte> rest, Frame after) : Fra
     protected override int Rest() => _rest.Length;
 }
 
+/// <summary>One of many literals, such as the values of an enumeration: one place for all that begin alike.</summary>
+internal sealed class LiteralsNode : Node
+{
+    private readonly byte[][] _literals; // in order
+
+    public LiteralsNode(IEnumerable<byte[]> literals)
+    {
+        _literals = [.. literals];
+        Array.Sort(_literals, (a, b) => a.AsSpan().SequenceCompareTo(b));
+    }
+
+    public override IEnumerable<Node> Parts => [];
+
+    public override void Enter(Frame after, FrameSet into)
+    {
+        if (_literals.Length > 0)
+        {
+            into.Add(new Within(this, 0, _literals.Length, 0, after));
+        }
+    }
+
+    protected override long ShortestBytes() => _literals.Select(l => (long)l.Length).DefaultIfEmpty(Never).Min();
+
+    protected override long LeastDepth() => 0;
+
+    /// <summary>After some bytes that literals from one to another share.</summary>
+    private sealed class Within(LiteralsNode node, int from, int to, int bytes, Frame after) : Frame(after)
+    {
+        public override void Step(byte value, FrameSet into)
+        {
+            var (first, last) = (Find(value), value == byte.MaxValue ? to : Find((byte)(value + 1)));
+            for (; first < last && node._literals[first].Length == bytes + 1; first++)
+            {
+                into.Add(After!);
+            }
+
+            if (first < last)
+            {
+                into.Add(new Within(node, first, last, bytes + 1, After!));
+            }
+        }
+
+        protected override int Rest()
+        {
+            var least = Node.Never;
+            for (var i = from; i < to; i++)
+            {
+                least = Math.Min(least, node._literals[i].Length - bytes);
+            }
+
+            return least;
+        }
+
+        // The first literal whose next byte is this or a later one.
+        private int Find(byte value)
+        {
+            var (low, high) = (from, to);
+            while (low < high)
+            {
+                var middle = (low + high) / 2;
+                (low, high) = node._literals[middle][bytes] < value ? (middle + 1, high) : (low, middle);
+            }
+
+            return low;
+        }
+    }
+}
+
 /// <summary>Parts, one after the other.</summary>
 internal sealed class SequenceNode(params Node[] parts) : Node
 {
@@ -59,7 +127,11 @@ internal sealed class SequenceNode(params Node[] parts) : Node
     {
         private FrameSet? _entered;
 
-        public override void Step(byte value, FrameSet into)
+        public override bool CanEnd => Entered().CanEnd;
+
+        public override void Step(byte value, FrameSet into) => Entered().Step(value, into);
+
+        private FrameSet Entered()
         {
             if (_entered is null)
             {
@@ -68,7 +140,7 @@ internal sealed class SequenceNode(params Node[] parts) : Node
                 _entered = entered;
             }
 
-            _entered.Step(value, into);
+            return _entered;
         }
 
         protected override int Rest() => node.Parts.Skip(part).Sum(p => p.MinBytes);
@@ -103,7 +175,13 @@ internal sealed class ReferenceNode : Node
 
     public override IEnumerable<Node> Parts => [Target!];
 
-    public override void Enter(Frame after, FrameSet into) => Target!.Enter(after, into);
+    public override void Enter(Frame after, FrameSet into)
+    {
+        if (into.Enters(this, after))
+        {
+            Target!.Enter(after, into);
+        }
+    }
 
     protected override long ShortestBytes() => Target!.MinBytes;
 

@@ -102,10 +102,12 @@ internal sealed class EndFrame() : Frame(null)
 /// <summary>Places that a grammar may be at, where one text can be read in several ways.</summary>
 internal sealed class FrameSet
 {
-    // Ways to read one text double with every ambiguous choice. Those beyond are not followed, which loses variety alone.
-    private const int Most = 64;
+    // Ways to read one text double with every ambiguous choice, so equal ones are told while they are few, and those that
+    // are the farthest from an end are given up when they are many.
+    private const int Compared = 128, Most = 4096;
 
     private readonly List<Frame> _frames = [];
+    private readonly HashSet<(Node Node, Frame After)> _entered = [];
 
     public int Count => _frames.Count;
 
@@ -133,17 +135,45 @@ internal sealed class FrameSet
         }
     }
 
-    public int MinBytes => _frames.Count == 0 ? Node.Never : _frames.Min(f => f.MinBytes);
+    public int MinBytes
+    {
+        get
+        {
+            var least = Node.Never;
+            foreach (var frame in _frames)
+            {
+                least = Math.Min(least, frame.MinBytes);
+            }
 
-    public void Clear() => _frames.Clear();
+            return least;
+        }
+    }
+
+    public void Clear()
+    {
+        _frames.Clear();
+        _entered.Clear();
+    }
 
     public void Add(Frame frame)
     {
-        if (_frames.Count < Most && !_frames.Exists(f => f.SameAs(frame)))
+        if (_frames.Count < Compared && _frames.Exists(f => f.SameAs(frame)))
+        {
+            return;
+        }
+
+        if (_frames.Count < Most)
         {
             _frames.Add(frame);
         }
+        else if (_frames.FindLastIndex(f => f.MinBytes > frame.MinBytes) is >= 0 and var farther)
+        {
+            _frames[farther] = frame;
+        }
     }
+
+    /// <summary>Whether a node that may contain itself is entered here for the first time. A second time adds nothing, and would have no end.</summary>
+    public bool Enters(Node node, Frame after) => _entered.Add((node, after));
 
     /// <summary>Adds what follows a byte.</summary>
     public void Step(byte value, FrameSet into)

@@ -73,7 +73,13 @@ internal sealed class ObjectNode(IReadOnlyList<PropertyRule> properties, Node? o
 
     protected override long ShortestBytes() => 1 + Container.Rest(Needed(0, 0), Place.Open);
 
-    protected override long LeastDepth() => 1 + properties.Where(p => p.Required).Select(p => (long)p.Value.MinDepth).DefaultIfEmpty(0).Max();
+    protected override long LeastDepth()
+    {
+        var required = properties.Where(p => p.Required).Select(p => (long)p.Value.MinDepth).ToList();
+        var more = Math.Max(0, least - required.Count);
+        var optional = properties.Where(p => !p.Required).Select(p => (long)p.Value.MinDepth).Concat(others is null ? [] : Enumerable.Repeat((long)others.MinDepth, Math.Min(more, properties.Count + 1))).Order().Take(more);
+        return 1 + required.Concat(optional).DefaultIfEmpty(0).Max();
+    }
 }
 
 /// <summary>Properties that were written, and the names of those that the schema does not name.</summary>

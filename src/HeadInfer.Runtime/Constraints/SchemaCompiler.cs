@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -8,81 +9,84 @@ namespace HeadInfer.Runtime.Constraints;
 /// <param name="ignored">told what is not enforced</param>
 internal sealed class SchemaCompiler(JsonNode? root, Action<string> ignored)
 {
-    private const int MaxDepth = 200;
+    private const int MostSchemas = 20_000;
 
     private static readonly string[] Types = ["object", "array", "string", "number", "integer", "boolean", "null"];
 
-    private readonly Dictionary<string, ReferenceNode> _references = new(StringComparer.Ordinal);
+    // By what they ask, so that a schema that contains itself, however it is combined, is one node.
+    private readonly Dictionary<string, ReferenceNode> _known = new(StringComparer.Ordinal);
     private readonly SchemaMerge _merge = new(ignored);
     private Node? _any;
-    private int _depth;
 
     /// <summary>Any value at all.</summary>
     public static Node Any(bool containersOnly = false)
     {
         var any = new ReferenceNode();
         Node value = new ObjectNode([], any, 0, int.MaxValue), list = new ArrayNode([], any, 0, int.MaxValue);
-        any.Target = new ChoiceNode([value, list, new StringNode(null, 0, JsonStringState.NoLimit), NumberRules.Compile(null, isInteger: false, _ => { }), .. Words("true", "false", "null")]);
+        any.Target = new ChoiceNode([value, list, new StringNode(null, 0, JsonStringState.NoLimit), NumberRules.Compile(null, isInteger: false, _ => { }), Words("true", "false", "null")]);
         return containersOnly ? new ChoiceNode([value, list]) : any;
     }
 
     /// <summary>A grammar of the root.</summary>
+    /// <exception cref="ArgumentException">The schema is too large.</exception>
     public Node Compile() => Compile(root);
 
     private Node Compile(JsonNode? schema)
     {
-        if (schema is JsonValue value && value.TryGetValue<bool>(out var allows))
+        if (schema is JsonValue value && value.GetValueKind() is JsonValueKind.True or JsonValueKind.False)
         {
-            return allows ? _any ??= Any() : new ChoiceNode([]);
+            return SchemaKeywords.IsFalse(schema) ? new ChoiceNode([]) : AnyValue();
         }
 
-        if (schema is not JsonObject rules)
+        if (schema is not JsonObject given)
         {
             ignored($"'{schema?.ToJsonString() ?? "null"}' is no schema");
-            return _any ??= Any();
+            return AnyValue();
         }
 
-        if (++_depth > MaxDepth)
-        {
-            throw new ArgumentException($"The JSON schema is nested more than {MaxDepth} levels deep.");
-        }
-
-        try
-        {
-            return rules.ContainsKey("$ref") ? Refer(rules) : Combine(rules);
-        }
-        finally
-        {
-            _depth--;
-        }
-    }
-
-    private Node Refer(JsonObject rules)
-    {
+        var rules = SchemaKeywords.Rules(given);
         var key = rules.ToJsonString();
-        if (_references.TryGetValue(key, out var known))
+        if (_known.TryGetValue(key, out var known))
         {
             return known;
         }
 
-        var reference = _references[key] = new ReferenceNode();
-        reference.Target = Compile(Resolve(rules));
-        return reference;
+        if (_known.Count >= MostSchemas || !RuntimeHelpers.TryEnsureSufficientExecutionStack())
+        {
+            throw new ArgumentException($"The JSON schema is too large: it has more than {MostSchemas} parts, or is nested too deep.");
+        }
+
+        var node = _known[key] = new ReferenceNode();
+        foreach (var name in rules.Select(r => r.Key).ToList())
+        {
+            if (!SchemaKeywords.IsKnown(name) || !SchemaKeywords.IsRightKind(name, rules[name]))
+            {
+                ignored(SchemaKeywords.IsKnown(name) ? $"the keyword '{name}', which is no value of its kind: {rules[name]?.ToJsonString() ?? "null"}" : $"the keyword '{name}'");
+                rules.Remove(name);
+            }
+        }
+
+        node.Target = rules.ContainsKey("$ref") ? Compile(Resolve(rules)) : Combine(rules);
+        return node;
     }
+
+    private Node AnyValue() => _any ??= Any();
 
     // What a reference means: the schema it names, with the rules beside it.
     private JsonNode Resolve(JsonObject rules)
     {
-        var name = rules["$ref"] is JsonValue value && value.TryGetValue<string>(out var text) ? text : "";
+        var name = rules["$ref"]!.GetValue<string>();
         var target = Find(name);
         if (target is null)
         {
             ignored($"$ref '{name}' names nothing in the schema");
         }
 
-        var beside = SchemaMerge.Without(rules, "$ref");
-        return SchemaMerge.HasRules(beside) ? _merge.Merge(target ?? true, beside) : target?.DeepClone() ?? true;
+        var beside = SchemaKeywords.Without(rules, "$ref");
+        return SchemaKeywords.HasRules(beside) ? _merge.Merge(Rules(target), beside) : target ?? true;
     }
+
+    private static JsonNode Rules(JsonNode? schema) => schema is JsonObject rules ? SchemaKeywords.Rules(rules) : schema?.DeepClone() ?? true;
 
     private JsonNode? Find(string name)
     {
@@ -109,61 +113,65 @@ internal sealed class SchemaCompiler(JsonNode? root, Action<string> ignored)
     {
         if (rules["allOf"] is JsonArray all)
         {
-            return Compile(all.Aggregate((JsonNode)SchemaMerge.Without(rules, "allOf"), (merged, part) => _merge.Merge(merged, Inline(part))));
+            var others = SchemaKeywords.Without(rules, "allOf");
+            return all.Count == 1 && !SchemaKeywords.HasRules(others)
+                ? Compile(all[0])
+                : Compile(all.Aggregate((JsonNode)others, (merged, part) => _merge.Merge(merged, Inline(part))));
         }
 
         foreach (var keyword in (string[])["anyOf", "oneOf"])
         {
             if (rules[keyword] is JsonArray choices)
             {
-                if (keyword == "oneOf" && SchemaMerge.MayOverlap([.. choices.Select(Inline)]))
+                if (keyword == "oneOf" && SchemaKeywords.MayOverlap([.. choices.Select(Inline)]))
                 {
                     ignored("oneOf is read as anyOf, since values may satisfy more than one of its choices");
                 }
 
-                var others = SchemaMerge.Without(rules, keyword);
-                return new ChoiceNode([.. choices.Select(c => Compile(SchemaMerge.HasRules(others) ? _merge.Merge(others, Inline(c)) : c))]);
+                var others = SchemaKeywords.Without(rules, keyword);
+                return new ChoiceNode([.. choices.Select(c => Compile(SchemaKeywords.HasRules(others) ? _merge.Merge(others, Inline(c)) : c))]);
             }
         }
 
-        foreach (var (name, _) in rules.Where(r => !SchemaMerge.IsKnown(r.Key)))
-        {
-            ignored($"the keyword '{name}'");
-        }
-
         var types = TypesOf(rules);
-        if (rules["enum"] is JsonArray || rules.ContainsKey("const"))
-        {
-            return new ChoiceNode([.. SchemaMerge.Values(rules).Where(v => types.Any(t => SchemaMerge.HasType(v, t))).Select(Constant)]);
-        }
-
-        return types.Count == 1 ? Typed(rules, types[0]) : new ChoiceNode([.. types.Select(t => Typed(rules, t))]);
+        return SchemaKeywords.IsConstant(rules) ? Constants(rules, types)
+            : types.Count == 1 ? Typed(rules, types[0])
+            : new ChoiceNode([.. types.Select(t => Typed(rules, t))]);
     }
 
     // A reference within a combination is what it names.
     private JsonNode Inline(JsonNode? schema)
     {
-        var result = schema;
-        for (var i = 0; i < 20 && result is JsonObject rules && rules.ContainsKey("$ref"); i++)
+        var result = Rules(schema);
+        for (var i = 0; i < 20 && result is JsonObject rules && SchemaKeywords.IsRightKind("$ref", rules["$ref"]) && rules.ContainsKey("$ref"); i++)
         {
-            result = Resolve(rules);
+            result = Rules(Resolve(rules));
         }
 
-        return result ?? true;
+        return result;
+    }
+
+    private ChoiceNode Constants(JsonObject rules, List<string> types)
+    {
+        var rest = SchemaKeywords.Without(SchemaKeywords.Without(rules, "enum"), "const");
+        var values = SchemaKeywords.Values(rules).Where(v => types.Any(t => SchemaKeywords.HasType(v, t)) && (!SchemaKeywords.HasValueRules(rest) || ValueRules.Allow(rest, v))).ToList();
+        if (SchemaKeywords.HasValueRules(rest) && values.Exists(v => v is JsonObject or JsonArray))
+        {
+            ignored("what is asked of the parts of an object or array that is given whole");
+        }
+
+        return new ChoiceNode([
+            new LiteralsNode(values.Where(v => v is not (JsonObject or JsonArray)).Select(Scalar)),
+            .. values.Where(v => v is JsonObject or JsonArray).Select(Constant)]);
     }
 
     // Without a type, the keywords tell: those of strings say nothing of objects, but nobody means them so.
     private List<string> TypesOf(JsonObject rules)
     {
-        var named = rules["type"] switch
-        {
-            JsonValue value when value.TryGetValue<string>(out var one) => [one],
-            JsonArray list => list.Select(t => t is JsonValue v && v.TryGetValue<string>(out var name) ? name : "").ToList(),
-            _ => new List<string>(),
-        };
+        var named = rules.ContainsKey("type") ? SchemaKeywords.Types(rules["type"]) : [];
         foreach (var unknown in named.Where(t => !Types.Contains(t)))
         {
-            ignored($"the type '{unknown}'");
+            ignored($"the type '{(unknown.Length > 0 ? unknown : rules["type"]?.ToJsonString())}'");
         }
 
         named = [.. named.Where(Types.Contains).Distinct()];
@@ -177,7 +185,7 @@ internal sealed class SchemaCompiler(JsonNode? root, Action<string> ignored)
             return named;
         }
 
-        var implied = Types.Where(t => SchemaMerge.Implies(rules, t)).ToList();
+        var implied = SchemaKeywords.IsConstant(rules) ? [] : Types.Where(t => SchemaKeywords.Implies(rules, t)).ToList();
         return implied.Count > 0 ? implied : [.. Types.Where(t => t != "integer")];
     }
 
@@ -187,22 +195,22 @@ internal sealed class SchemaCompiler(JsonNode? root, Action<string> ignored)
         "array" => Array(rules),
         "string" => StringRules.Compile(rules, ignored),
         "number" or "integer" => NumberRules.Compile(rules, type == "integer", ignored),
-        "boolean" => new ChoiceNode(Words("true", "false")),
-        _ => new LiteralNode("null"u8.ToArray()),
+        "boolean" => Words("true", "false"),
+        _ => Words("null"),
     };
 
     private ObjectNode Object(JsonObject rules)
     {
         var named = (rules["properties"] as JsonObject)?.ToDictionary(p => p.Key, p => p.Value, StringComparer.Ordinal) ?? [];
-        var required = (rules["required"] as JsonArray)?.Select(r => r is JsonValue v && v.TryGetValue<string>(out var name) ? name : null).OfType<string>().Distinct().ToList() ?? [];
-        var (least, most) = (SchemaMerge.Count(rules, "minProperties") ?? 0, SchemaMerge.Count(rules, "maxProperties") ?? int.MaxValue);
+        var required = rules.ContainsKey("required") ? SchemaKeywords.Types(rules["required"]).Where(n => n.Length > 0).Distinct().ToList() : [];
+        var (least, most) = (SchemaKeywords.Count(rules, "minProperties") ?? 0, SchemaKeywords.Count(rules, "maxProperties") ?? int.MaxValue);
         var more = rules["additionalProperties"];
         // Others are written where the schema says so or names none. What their names may be is not enforced, so then there are none.
         var fixedNames = rules.ContainsKey("patternProperties") || rules.ContainsKey("propertyNames");
         var open = !fixedNames && (rules.ContainsKey("additionalProperties") || !rules.ContainsKey("properties") || least > named.Count);
-        var others = open ? more is null ? _any ??= Any() : Compile(more) : null;
+        var others = open ? more is null ? AnyValue() : Compile(more) : null;
         var properties = named.Select(p => new PropertyRule(p.Key, Compile(p.Value), required.Contains(p.Key))).ToList();
-        properties.AddRange(required.Where(r => !named.ContainsKey(r)).Select(r => new PropertyRule(r, more is null ? _any ??= Any() : others ?? Compile(more), true)));
+        properties.AddRange(required.Where(r => !named.ContainsKey(r)).Select(r => new PropertyRule(r, more is null ? AnyValue() : others ?? Compile(more), true)));
         return new ObjectNode(properties, others, least, most);
     }
 
@@ -212,18 +220,19 @@ internal sealed class SchemaCompiler(JsonNode? root, Action<string> ignored)
         var rest = rules["items"] is JsonArray ? rules["additionalItems"] : rules["items"];
         return new ArrayNode(
             [.. places?.Select(Compile) ?? []],
-            rest is null ? places is null ? _any ??= Any() : null : Compile(rest),
-            SchemaMerge.Count(rules, "minItems") ?? 0,
-            SchemaMerge.Count(rules, "maxItems") ?? int.MaxValue);
+            rest is null ? places is null ? AnyValue() : null : Compile(rest),
+            SchemaKeywords.Count(rules, "minItems") ?? 0,
+            SchemaKeywords.Count(rules, "maxItems") ?? int.MaxValue);
     }
 
     private static Node Constant(JsonNode? value) => value switch
     {
         JsonObject o => new ObjectNode([.. o.Select(p => new PropertyRule(p.Key, Constant(p.Value), true))], null, 0, int.MaxValue),
         JsonArray a => new ArrayNode([.. a.Select(Constant)], null, a.Count, a.Count),
-        null => new LiteralNode("null"u8.ToArray()),
-        _ => new LiteralNode(JsonText.Scalar(value.Deserialize<JsonElement>())),
+        _ => new LiteralNode(Scalar(value)),
     };
 
-    private static List<Node> Words(params string[] words) => [.. words.Select(w => (Node)new LiteralNode(System.Text.Encoding.UTF8.GetBytes(w)))];
+    private static byte[] Scalar(JsonNode? value) => value is null ? "null"u8.ToArray() : JsonText.Scalar(value.Deserialize<JsonElement>());
+
+    private static LiteralsNode Words(params string[] words) => new(words.Select(System.Text.Encoding.UTF8.GetBytes));
 }

@@ -20,7 +20,9 @@ internal sealed class TextMasks(TokenTrie trie)
     public TextMask Of<TState>(TState state, int limit)
         where TState : struct, ITextState<TState>
     {
-        (TState, int) key = (state.ForTokensUpTo(trie.LongestToken), Math.Clamp(limit, 0, state.MaxMinBytes)); // MinBytes is 1 at least
+        // What is left out of the state is left out of the limit too.
+        var reduced = state.ForTokensUpTo(trie.LongestToken);
+        (TState State, int Limit) key = (reduced, Math.Max(0, Math.Min(limit, state.MaxMinBytes) - (state.MaxMinBytes - reduced.MaxMinBytes)));
         lock (_gate)
         {
             if (!_masks.TryGetValue(key, out var mask))
@@ -30,7 +32,7 @@ internal sealed class TextMasks(TokenTrie trie)
                     _masks.Clear();
                 }
 
-                _masks[key] = mask = Find(state, key.Item2);
+                _masks[key] = mask = Find(reduced, key.Limit);
             }
 
             return mask;

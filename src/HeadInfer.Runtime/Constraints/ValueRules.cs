@@ -1,17 +1,51 @@
 using System.Numerics;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace HeadInfer.Runtime.Constraints;
 
+/// <summary>Whether a value that is given whole is what the rules beside it ask; of containers, what they ask of the whole.</summary>
+internal static class ValueRules
+{
+    public static bool Allow(JsonObject rules, JsonNode? value) => value switch
+    {
+        JsonObject o => Within(rules, "minProperties", "maxProperties", o.Count)
+            && (!rules.ContainsKey("required") || SchemaKeywords.Types(rules["required"]).TrueForAll(o.ContainsKey))
+            && (!SchemaKeywords.IsFalse(rules["additionalProperties"]) || o.All(p => (rules["properties"] as JsonObject)?.ContainsKey(p.Key) == true)),
+        JsonArray a => Within(rules, "minItems", "maxItems", a.Count),
+        JsonValue v when v.GetValueKind() == JsonValueKind.String => Accepts(StringRules.Compile(rules, _ => { }), JsonText.Quote(v.GetValue<string>())),
+        JsonValue v when v.GetValueKind() == JsonValueKind.Number => Scaled.Parse(v.ToJsonString()) is not { } number || NumberRules.Allow(rules, number),
+        _ => true,
+    };
+
+    private static bool Within(JsonObject rules, string least, string most, int count) => count >= (SchemaKeywords.Count(rules, least) ?? 0) && count <= (SchemaKeywords.Count(rules, most) ?? int.MaxValue);
+
+    private static bool Accepts(Node node, byte[] text)
+    {
+        node.Measure();
+        var frames = new FrameSet();
+        node.Enter(new EndFrame(), frames);
+        foreach (var value in text)
+        {
+            var next = new FrameSet();
+            frames.Step(value, next);
+            frames = next;
+        }
+
+        return frames.CanEnd;
+    }
+}
+
 /// <summary>Strings as a schema wants them.</summary>
 internal static class StringRules
 {
-    // Formats of .NET's own types, and others that are regular. Days end at the 28th, which every month has.
+    // Formats that .NET's own types read, whose ranges are narrower than the standard's: days that every month has, years
+    // that stay years in any time zone, times of day without one.
     private static readonly Dictionary<string, string> Formats = new(StringComparer.Ordinal)
     {
-        ["date"] = @"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])$",
-        ["time"] = @"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,7})?(Z|[+-](0\d|1[0-3]):[0-5]\d)?$",
-        ["date-time"] = @"^(000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,7})?(Z|[+-](0\d|1[0-3]):[0-5]\d)$",
+        ["date"] = @"^[1-9]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])$",
+        ["time"] = @"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,7})?$",
+        ["date-time"] = @"^([1-8]\d{3}|9[0-8]\d\d)-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,7})?(Z|[+-](0\d|1[0-3]):[0-5]\d)$",
         ["uuid"] = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
         ["ipv4"] = @"^((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)$",
         ["email"] = @"^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
@@ -20,9 +54,9 @@ internal static class StringRules
 
     public static StringNode Compile(JsonObject rules, Action<string> ignored)
     {
-        var (least, most) = (SchemaMerge.Count(rules, "minLength") ?? 0, SchemaMerge.Count(rules, "maxLength"));
-        var format = (rules["format"] as JsonValue)?.TryGetValue<string>(out var name) == true ? name : null;
-        var pattern = (rules["pattern"] as JsonValue)?.TryGetValue<string>(out var text) == true ? text : null;
+        var (least, most) = (SchemaKeywords.Count(rules, "minLength") ?? 0, SchemaKeywords.Count(rules, "maxLength"));
+        var format = rules["format"]?.GetValue<string>();
+        var pattern = rules["pattern"]?.GetValue<string>();
         if (format is not null && (pattern is not null || !Formats.ContainsKey(format)))
         {
             ignored($"the format '{format}'");
@@ -51,7 +85,16 @@ internal static class NumberRules
     // Every double has so many digits exactly.
     private const int Digits = 15;
     private const int Places = 6;
-    private const int MaxScale = 330;
+
+    /// <summary>Whether a number is within the bounds and a multiple.</summary>
+    public static bool Allow(JsonObject rules, Scaled number)
+    {
+        int? Compare(string keyword) => rules[keyword] is { } value && Scaled.Parse(value.ToJsonString()) is { } bound
+            ? (number.Ceiling(Math.Max(number.Scale, bound.Scale)) - bound.Ceiling(Math.Max(number.Scale, bound.Scale))).Sign : null;
+        var multiple = rules["multipleOf"] is { } step && Scaled.Parse(step.ToJsonString()) is { Value.Sign: > 0 } s ? s : null;
+        return Compare("minimum") is null or >= 0 && Compare("maximum") is null or <= 0 && Compare("exclusiveMinimum") is null or > 0 && Compare("exclusiveMaximum") is null or < 0
+            && (multiple is null || (number.Ceiling(Math.Max(number.Scale, multiple.Scale)) % multiple.Ceiling(Math.Max(number.Scale, multiple.Scale))).IsZero);
+    }
 
     public static NumberNode Compile(JsonObject? rules, bool isInteger, Action<string> ignored)
     {
@@ -92,41 +135,5 @@ internal static class NumberRules
         var from = low ?? BigInteger.Min(-room, (high ?? 0) - room);
         var to = high ?? BigInteger.Max(room, (low ?? 0) + room);
         return new NumberNode(places, from, to, step, exponents: !isInteger && all.All(s => s is null));
-    }
-
-    /// <summary>A decimal number: <paramref name="Value"/> times ten to minus <paramref name="Scale"/>.</summary>
-    private sealed record Scaled(BigInteger Value, int Scale)
-    {
-        public static Scaled? Parse(string json)
-        {
-            var exponent = json.IndexOfAny(['e', 'E']);
-            var digits = exponent < 0 ? json : json[..exponent];
-            var point = digits.IndexOf('.', StringComparison.Ordinal);
-            var power = 0;
-            if ((exponent >= 0 && !int.TryParse(json.AsSpan(exponent + 1), System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out power))
-                || !BigInteger.TryParse(digits.Replace(".", "", StringComparison.Ordinal), System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out var value))
-            {
-                return null;
-            }
-
-            var scale = (point < 0 ? 0 : digits.Length - point - 1) - power;
-            return Math.Abs(scale) > MaxScale ? null : new Scaled(value, scale);
-        }
-
-        public BigInteger Floor(int places)
-        {
-            var (quotient, remainder) = Divide(places);
-            return remainder.Sign < 0 ? quotient - 1 : quotient;
-        }
-
-        public BigInteger Ceiling(int places)
-        {
-            var (quotient, remainder) = Divide(places);
-            return remainder.Sign > 0 ? quotient + 1 : quotient;
-        }
-
-        private (BigInteger Quotient, BigInteger Remainder) Divide(int places) => places >= Scale
-            ? (Value * BigInteger.Pow(10, places - Scale), BigInteger.Zero)
-            : BigInteger.DivRem(Value, BigInteger.Pow(10, Scale - places));
     }
 }

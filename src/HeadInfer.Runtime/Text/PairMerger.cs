@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace HeadInfer.Runtime.Text;
 
 /// <summary>What a pair of neighbouring tokens becomes.</summary>
@@ -11,7 +13,7 @@ internal readonly record struct PairMerge(int Left, int Right, int Rank, int Id)
 /// <remarks>Time grows with the length times its logarithm. Immutable, so safe for concurrent use.</remarks>
 internal sealed class PairMerger
 {
-    private const int Scanned = 96; // tokens up to which looking at all ranks is faster than a heap
+    private const int Scanned = 512; // tokens up to which looking at all ranks is faster than a heap
     private const int Never = int.MaxValue;
 
     // Open addressing: a lookup or two for each character of a text is most of the time that encoding takes.
@@ -62,19 +64,13 @@ internal sealed class PairMerger
 
         while (count > 1)
         {
-            var (at, best) = (0, ranks[0]);
-            for (var i = 1; i < count - 1; i++)
-            {
-                if (ranks[i] < best)
-                {
-                    (at, best) = (i, ranks[i]);
-                }
-            }
-
+            var best = Least(ranks[..(count - 1)]);
             if (best == Never)
             {
                 break;
             }
+
+            var at = ranks.IndexOf(best);
 
             tokens[at] = Find(tokens[at], tokens[at + 1]).Id;
             tokens[(at + 2)..count].CopyTo(tokens[(at + 1)..]);
@@ -92,6 +88,31 @@ internal sealed class PairMerger
         }
 
         return count;
+    }
+
+    private static int Least(ReadOnlySpan<int> ranks)
+    {
+        var (least, at) = (Never, 0);
+        if (ranks.Length >= Vector<int>.Count)
+        {
+            var lanes = new Vector<int>(Never);
+            for (; at <= ranks.Length - Vector<int>.Count; at += Vector<int>.Count)
+            {
+                lanes = Vector.Min(lanes, new Vector<int>(ranks[at..]));
+            }
+
+            for (var lane = 0; lane < Vector<int>.Count; lane++)
+            {
+                least = Math.Min(least, lanes[lane]);
+            }
+        }
+
+        for (; at < ranks.Length; at++)
+        {
+            least = Math.Min(least, ranks[at]);
+        }
+
+        return least;
     }
 
     // Pairs wait in a heap; some are no more when their turn comes.

@@ -11,6 +11,8 @@ internal sealed class HermesFormat : IToolCallFormat
 
     public IReadOnlyList<string> Markers => [Start, End!];
 
+    public bool IsWhole(string body) => JsonCalls.IsWhole(body);
+
     public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools) => JsonCalls.Parse(body, "arguments");
 
     public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) => OutputConstraint.Repeat(

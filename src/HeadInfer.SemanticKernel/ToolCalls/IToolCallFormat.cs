@@ -11,6 +11,15 @@ internal interface IToolCallFormat
     /// <summary>Text with which it ends, or null if it goes on to the end of the answer.</summary>
     string? End { get; }
 
+    /// <summary>Whether a call is all that there is of an answer, so that one is looked for at its beginning alone.</summary>
+    bool OnlyAtBeginning => false;
+
+    /// <summary>A word that may stand before a call at the beginning, and is no text; null if there is none.</summary>
+    string? Prefix => null;
+
+    /// <summary>Whether what stands before an end is all of a call: the end may be within one of its texts.</summary>
+    bool IsWhole(string body) => true;
+
     /// <summary>Words of the format that are special tokens of some models, and are read as text all the same.</summary>
     IReadOnlyList<string> Markers { get; }
 
@@ -31,4 +40,5 @@ internal interface IToolCallFormat
 /// <param name="Name">The function; empty if the text names none.</param>
 /// <param name="Arguments">Its arguments by name; null if they cannot be read.</param>
 /// <param name="Error">Why they cannot be read.</param>
-internal sealed record ParsedCall(string Name, IDictionary<string, object?>? Arguments, Exception? Error = null);
+/// <param name="Raw">What the model wrote, if it cannot be read.</param>
+internal sealed record ParsedCall(string Name, IDictionary<string, object?>? Arguments, Exception? Error = null, string? Raw = null);

@@ -65,7 +65,7 @@ internal abstract class XmlFormat : IToolCallFormat
     {
         if (Function.Match(body) is not { Success: true } call)
         {
-            return [new ParsedCall("", null, new FormatException($"The model's function call names no function: {body.Trim()}"))];
+            return [new ParsedCall("", null, new FormatException($"The model's function call names no function: {body.Trim()}"), body)];
         }
 
         var (name, rest, at) = (call.Groups["name"].Value.Trim(), call.Groups["rest"].Value, 0);
@@ -79,7 +79,7 @@ internal abstract class XmlFormat : IToolCallFormat
 
         return string.IsNullOrWhiteSpace(rest[at..])
             ? [new ParsedCall(name, arguments)]
-            : [new ParsedCall(name, null, new FormatException($"The arguments of the model's call of '{name}' cannot be read: {rest[at..].Trim()}"))];
+            : [new ParsedCall(name, null, new FormatException($"The arguments of the model's call of '{name}' cannot be read: {rest[at..].Trim()}"), body)];
     }
 
     public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) => OutputConstraint.Repeat(
@@ -108,14 +108,18 @@ internal abstract class XmlFormat : IToolCallFormat
     private static JsonElement? Property(JsonElement? schema, string name) =>
         schema is { ValueKind: JsonValueKind.Object } s && s.TryGetProperty("properties", out var properties) && properties.ValueKind == JsonValueKind.Object && properties.TryGetProperty(name, out var property) ? property : null;
 
-    private static bool IsText(JsonElement? schema) =>
-        schema is not { ValueKind: JsonValueKind.Object } s || (s.TryGetProperty("type", out var type) && type.ValueEqualsText("string") && !s.TryGetProperty("enum", out _));
+    // Text may be said to be null as well; then only that word is no text.
+    private static bool IsText(JsonElement? schema) => schema is not { ValueKind: JsonValueKind.Object } s || (Types(s).Contains("string") && Types(s).All(t => t is "string" or "null") && !s.TryGetProperty("enum", out _));
+
+    private static List<string> Types(JsonElement schema) => !schema.TryGetProperty("type", out var type) ? []
+        : type.ValueKind == JsonValueKind.Array ? [.. type.EnumerateArray().Select(t => t.ToString())]
+        : [type.ToString()];
 
     private static object? Value(JsonElement? schema, string text)
     {
         if (IsText(schema))
         {
-            return text;
+            return text == "null" && schema is { } s && Types(s).Contains("null") ? null : text;
         }
 
         try

@@ -34,6 +34,20 @@ public sealed class ConstraintTests
     [InlineData("""{"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"},"c":{"type":"null"}},"minProperties":2,"maxProperties":2}""", """{"a":null,"b":null}|{"b":null,"c":null}|{"a":null}|{"a":null,"b":null,"c":null}|{"c":null}""", "yynnn")]
     [InlineData("""{"type":["integer","null"],"minimum":10}""", "10|9|null|100|\"x\"", "ynyyn")]
     [InlineData("""{"type":"string","format":"date-time"}""", "\"2026-11-24T19:15:45Z\"|\"2026-13-24T19:15:45Z\"|\"yesterday\"", "ynn")]
+    [InlineData("""{"anyOf":[{"$ref":"#"},{"type":"null"}]}""", "null|1", "yn")]
+    [InlineData("""{"$ref":"#/$defs/v","$defs":{"v":{"anyOf":[{"$ref":"#/$defs/w"},{"const":"s"}]},"w":{"anyOf":[{"$ref":"#/$defs/v"},{"type":"null"}]}}}""", "\"s\"|null|1", "yyn")]
+    [InlineData("""{"type":"object","properties":{"child":{"description":"next","allOf":[{"$ref":"#"}]}}}""", """{}|{"child":{"child":{}}}|{"child":1}""", "yyn")]
+    [InlineData("""{"$ref":"#/$defs/n","$defs":{"n":{"type":"object","properties":{"n":{"anyOf":[{"$ref":"#/$defs/n"},{"type":"null"}],"nullable":true}},"required":["n"]}}}""", """{"n":{"n":null}}|{"n":1}""", "yn")]
+    [InlineData("""{"allOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}],"$defs":{"a":{"type":"object","properties":{"x":{"allOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}]}}},"b":{"type":"object","properties":{"x":{"$ref":"#/$defs/b"}},"maxProperties":1}}}""", """{}|{"x":{"x":{}}}|{"x":3}""", "yyn")]
+    [InlineData("""{"type":["string","null"],"anyOf":[{"type":"integer"},{"type":"string","maxLength":3}]}""", "\"abc\"|\"abcd\"|7|null", "ynnn")]
+    [InlineData("""{"enum":["a","abc",1,5,10,{"a":1},{"b":1}],"minLength":2,"minimum":3,"required":["a"]}""", """5|"abc"|"a"|1|{"a":1}|{"b":1}""", "yynnyn")]
+    [InlineData("""{"type":"integer","enum":[1.0,2.5,1e2]}""", "1.0|2.5|1e2", "yny")]
+    [InlineData("""{"const":"a","anyOf":[{"const":"a"},{"const":"b"}]}""", "\"a\"|\"b\"", "yn")]
+    [InlineData("""{"allOf":[{"allOf":[{"type":"string","minLength":3}]},{"allOf":[{"maxLength":4,"type":"string"}]}]}""", "\"ab\"|\"abc\"|\"abcde\"", "nyn")]
+    [InlineData("""{"allOf":[{"properties":{"a":{"type":"null"}},"additionalProperties":false},{"properties":{"b":{"type":"null"}}}]}""", """{"a":null}|{"b":null}|{}""", "yny")]
+    [InlineData("""{"type":"array","minItems":1,"allOf":[{"prefixItems":[{"type":"integer"}]},{"items":{"type":["integer","string"],"maximum":3}}]}""", """[2]|[4]|["a"]|[1,"a"]|[1,4]""", "ynnyn")]
+    [InlineData("""{"type":"string","pattern":"^.{2}$"}""", "\"ab\"|\"äö\"|\"😀😀\"", "yyn")]
+    [InlineData("""{"type":"object","minProperties":1,"additionalProperties":{"type":"array","minItems":1,"items":{"type":"array"}}}""", """{"a":[[]]}|{}|{"a":[]}""", "ynn")]
     public void A_schema_allows_what_it_says(string schema, string texts, string expected)
     {
         var constraint = OutputConstraint.JsonSchema(JsonDocument.Parse(schema).RootElement);
@@ -101,6 +115,12 @@ public sealed class ConstraintTests
     [InlineData("""{"type":"whatever"}""", "whatever")]
     [InlineData("""{"x-vendor":{"a":1},"type":"string"}""", "x-vendor")]
     [InlineData("17", "17")]
+    [InlineData("""{"enum":"x"}""", "enum")]
+    [InlineData("""{"type":"object","required":"x"}""", "required")]
+    [InlineData("""{"properties":[]}""", "properties")]
+    [InlineData("""{"type":5}""", "5")]
+    [InlineData("""{"type":"string","minLength":"5"}""", "minLength")]
+    [InlineData("""{"$ref":3}""", "$ref")]
     public void What_is_not_enforced_is_told_and_never_thrown(string schema, string part)
     {
         var told = new List<string>();
@@ -114,8 +134,41 @@ public sealed class ConstraintTests
     [InlineData("""{"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]}""")]
     [InlineData("""{"type":"string","minLength":3,"maxLength":2}""")]
     [InlineData("""{"type":"string","pattern":"^ab$","minLength":3}""")]
+    [InlineData("""{"allOf":[{"type":"integer"},false]}""")]
+    [InlineData("""{"allOf":[{"type":"string"},{"type":"integer"}]}""")]
+    [InlineData("""{"$ref":"#/a","a":{"$ref":"#/b"},"b":{"$ref":"#/a"}}""")]
     public void What_nothing_satisfies_is_refused(string schema) =>
         Assert.Contains("Nothing satisfies", Assert.Throws<ArgumentException>(() => OutputConstraint.JsonSchema(JsonDocument.Parse(schema).RootElement)).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void Every_value_of_many_is_within_reach_and_the_shortest_fits()
+    {
+        var values = Enumerable.Range(0, 3000).Select(i => $"v{i:0000}").ToArray();
+        var constraint = OutputConstraint.JsonSchema(JsonSerializer.SerializeToElement(new Dictionary<string, object> { ["enum"] = values }));
+        Assert.All(values, v => Assert.True(Allows(constraint, $"\"{v}\"")));
+        Assert.False(Allows(constraint, "\"v3000\""));
+        var optional = Enumerable.Range(0, 150).ToDictionary(i => $"p{i}", i => (object)new { type = "string", minLength = 100 });
+        optional["r"] = new { type = "null" };
+        var schema = JsonSerializer.Serialize(new { type = "object", properties = optional, required = (string[])["r"] });
+        var node = new SchemaCompiler(JsonNode.Parse(schema), _ => { }).Compile();
+        node.Measure();
+        Assert.Equal("{\"r\":null}", Generate(node, node.MinBytes, logits => Array.Fill(logits, 1)));
+    }
+
+    [Fact]
+    public void Large_combinations_are_compiled_or_told_in_time_that_grows_with_them()
+    {
+        // Exponential growth would take hours here; there is no clock in this test.
+        var told = new List<string>();
+        var choices = string.Join(",", Enumerable.Range(0, 40).Select(i => $$$"""{"anyOf":[{"required":["a{{{i}}}"]},{"required":["b{{{i}}}"]}]}"""));
+        OutputConstraint.JsonSchema(JsonDocument.Parse($$"""{"allOf":[{{choices}}]}""").RootElement, told.Add);
+        Assert.Contains(told, t => t.Contains("anyOf", StringComparison.Ordinal));
+        var definitions = string.Join(",", Enumerable.Range(0, 60).Select(i => """
+            "dHERE":{"type":"object","properties":{"x":{"allOf":[{"$ref":"#/$defs/dNEXT"}]},"y":{"description":"y","allOf":[{"$ref":"#/$defs/dNEXT"}]}}}
+            """.Replace("HERE", $"{i}", StringComparison.Ordinal).Replace("NEXT", $"{i + 1}", StringComparison.Ordinal)));
+        OutputConstraint.JsonSchema(JsonDocument.Parse("{\"$ref\":\"#/$defs/d0\",\"$defs\":{" + definitions + ",\"d60\":{\"type\":\"null\"}}}").RootElement);
+        OutputConstraint.JsonSchema(JsonDocument.Parse("""{"type":"string","pattern":"^.*([a-z]?){900}$","maxLength":15000}""").RootElement, told.Add);
+    }
 
     [Fact]
     public void A_mask_allows_the_tokens_whose_bytes_are_allowed()
@@ -220,6 +273,7 @@ public sealed class ConstraintTests
             OutputConstraint.Repeat(call, "\n", 2));
         string[] texts = ["<n>1</n>", "<n>1</n>\n<n>-20</n>", "<think>a < b </th </think>\n\n<n>7</n>", "<think></think><n>1</n>", "<n>1</n>\n<n>2</n>\n<n>3</n>", "<n></n>", "<think><n>1</n>", "x<n>1</n>", ""];
         Assert.Equal("yyyynnnnn", string.Concat(texts.Select(t => Allows(constraint, t) ? 'y' : 'n')));
+        Assert.True(Allows(OutputConstraint.Sequence(OutputConstraint.Text("a"), OutputConstraint.Optional(OutputConstraint.Text("b")), OutputConstraint.Space()), "a"));
     }
 
     [Fact]
