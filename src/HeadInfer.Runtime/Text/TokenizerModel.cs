@@ -40,7 +40,7 @@ internal sealed class TokenizerModel
             return;
         }
 
-        var normal = text.ToString();
+        var normal = WellFormed(text.ToString());
         foreach (var normalizer in Normalizers)
         {
             normal = normalizer.Apply(normal, first);
@@ -50,6 +50,20 @@ internal sealed class TokenizerModel
         {
             Words.Encode(normal, ids);
         }
+    }
+
+    // Half a surrogate pair is U+FFFD, as it would be in UTF-8.
+    private static string WellFormed(string text)
+    {
+        for (var at = text.AsSpan().IndexOfAnyInRange('\ud800', '\udfff'); at < text.Length && at >= 0; at++)
+        {
+            if (char.IsSurrogate(text[at]) && (at + 1 == text.Length || !char.IsSurrogatePair(text[at], text[++at])))
+            {
+                return Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
+            }
+        }
+
+        return text;
     }
 }
 

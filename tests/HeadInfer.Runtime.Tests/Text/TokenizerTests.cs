@@ -67,17 +67,10 @@ public sealed class TokenizerTests
     }
 
     [Fact]
-    public void What_a_tokenizer_asks_for_and_is_not_supported_is_named()
+    public void A_dropout_of_merges_is_named_as_unsupported()
     {
-        var error = Assert.Throws<UnsupportedModelException>(() => Tokenizer.Load(Path.Combine(Fixtures.Root, "tokenizers", "llama2-style")));
-        Assert.Contains("byte_fallback", error.Message, StringComparison.Ordinal);
-        foreach (var (old, changed, field) in ((string, string, string)[])[
-            ("\"use_regex\": false", "\"use_regex\": true", "pre_tokenizer"), ("\"type\": \"NFC\"", "\"type\": \"Lowercase\"", "normalizer"),
-            ("\"dropout\": null", "\"dropout\": 0.1", "dropout"), ("\"lstrip\": false", "\"lstrip\": true", "lstrip")])
-        {
-            using var folder = new ScratchFolder(Path.Combine(Fixtures.Root, "tokenizers", "qwen2-style"));
-            folder.Edit("tokenizer.json", old, changed);
-            Assert.Contains(field, Assert.Throws<UnsupportedModelException>(() => Tokenizer.Load(folder.Path)).Message, StringComparison.Ordinal);
-        }
+        using var folder = new ScratchFolder(Path.Combine(Fixtures.Root, "tokenizers", "qwen2-style"));
+        folder.Edit("tokenizer.json", "\"dropout\": null", "\"dropout\": 0.1");
+        Assert.Contains("dropout", Assert.Throws<UnsupportedModelException>(() => Tokenizer.Load(folder.Path)).Message, StringComparison.Ordinal);
     }
 }
