@@ -13,6 +13,7 @@ internal sealed class PieceBpe : IWordEncoder
     public const char SpaceMark = '\u2581';
 
     private const int Ascii = 128;
+    private const int Share = 1 << 16; // characters that are worth a thread
 
     private readonly PairMerger _merger;
     private readonly int[] _characters; // [UTF-16 unit] the token of that character alone; -1 where there is none
@@ -55,8 +56,27 @@ internal sealed class PieceBpe : IWordEncoder
     /// <inheritdoc/>
     public void Encode(string text, List<int> ids)
     {
+        // What cannot be spelled may be one token with what is before it, and is then not encoded by itself.
+        var shares = _bytes.Contains(-1) ? 1 : Math.Min(Environment.ProcessorCount, text.Length / Share);
+        if (shares < 2)
+        {
+            Encode(text, 0, text.Length, ids);
+            return;
+        }
+
+        int[] starts = [0, .. Enumerable.Range(1, shares - 1).Select(i => Cut(text, (int)((long)text.Length * i / shares))), text.Length];
+        var parts = new List<int>[shares];
+        Parallel.For(0, shares, i => Encode(text, starts[i], starts[i + 1], parts[i] = new List<int>((starts[i + 1] - starts[i]) / 3)));
+        foreach (var part in parts)
+        {
+            ids.AddRange(part);
+        }
+    }
+
+    private void Encode(string text, int from, int to, List<int> ids)
+    {
         var symbols = new List<int>();
-        for (var at = 0; at < text.Length;)
+        for (var at = from; at < to;)
         {
             var end = Cut(text, at + 1);
             var piece = text.AsSpan(at, end - at);

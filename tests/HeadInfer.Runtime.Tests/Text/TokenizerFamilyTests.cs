@@ -241,6 +241,19 @@ public sealed class TokenizerFamilyTests
     }
 
     [Fact]
+    public void A_long_text_has_the_tokens_of_its_parts()
+    {
+        var tokenizer = Tokenizer.Load(Path.Combine(Fixtures.Root, "tokenizers", "llama2-style"));
+        var book = Fixtures.Book("acts") + Fixtures.Book("esther") + Fixtures.Book("jonah") + Fixtures.Book("acts");
+        var lines = book.Replace("\n", " ", StringComparison.Ordinal)[..200_000];
+        // No token of the vocabulary has these neighbours, so the whole is the sum of its parts, in one thread or in several.
+        string[] parts = [.. Enumerable.Range(0, 20).Select(i => lines.Substring(i * 10_000, 10_000).Trim() + "\u2603")];
+        var separately = parts.SelectMany((p, i) => tokenizer.Encode(i == 0 ? p : "\u2603" + p).Skip(i == 0 ? 0 : tokenizer.Encode("\u2603").Count)).ToList();
+        Assert.Equal(separately, tokenizer.Encode(string.Concat(parts)));
+        Assert.Equal(lines, tokenizer.Decode(tokenizer.Encode(lines)));
+    }
+
+    [Fact]
     public void Ten_thousand_random_texts_come_back()
     {
         foreach (var style in Styles)
