@@ -30,7 +30,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
         var (random, names, end) = (new Random(1), new HashSet<string>(), demo.Model.Tokenizer.AddedToken("<|im_end|>")!.Value);
         for (var i = 0; i < 20; i++)
         {
-            var text = new Runtime.Constraints.ConstrainedText(Grammar(constraint), demo.Model.Tokenizer.Trie);
+            var text = new Runtime.Constraints.ConstrainedText(Grammar(constraint), Runtime.Constraints.TokenTrie.Of(demo.Model.Tokenizer));
             var bytes = new List<byte>();
             for (var left = 600; left > 0 && !text.IsComplete; left--)
             {

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace HeadInfer.Runtime.Constraints;
 
 /// <summary>The tokens of a vocabulary by their bytes, laid out so that a walk leaves out all that begins like what is not allowed.</summary>
@@ -8,6 +10,8 @@ namespace HeadInfer.Runtime.Constraints;
 internal sealed class TokenTrie
 {
     public const byte SpecialMark = 0xff;
+
+    private static readonly ConditionalWeakTable<Tokenizer, TokenTrie> Known = [];
 
     private readonly Entry[] _entries; // each followed by those that continue it
     private readonly int[] _tokens; // of all entries, in their order
@@ -45,7 +49,10 @@ internal sealed class TokenTrie
         Masks = new TextMasks(this);
     }
 
-    public static TokenTrie Of(Tokenizer tokenizer) => new([.. Enumerable.Range(0, tokenizer.VocabularySize).Select(id => Bytes(tokenizer, id))]);
+    /// <summary>A tokenizer's vocabulary, made when first asked for and kept as long as the tokenizer is.</summary>
+    public static TokenTrie Of(Tokenizer tokenizer) => Known.GetValue(tokenizer, Make);
+
+    private static TokenTrie Make(Tokenizer tokenizer) => new([.. Enumerable.Range(0, tokenizer.VocabularySize).Select(id => Bytes(tokenizer, id))]);
 
     /// <summary>Ids are below this.</summary>
     public int Size => _bytes.Length;

@@ -12,7 +12,7 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
     private readonly Sampler _sampler = new(options.Sampling);
     private readonly StopMatcher _stops = new(options.StopSequences);
     private readonly TokenStream? _text = tokenizer is null ? null : new TokenStream(tokenizer).Show(options.ShownTokens.Select(tokenizer.AddedToken).OfType<int>());
-    private readonly ConstrainedText? _constrained = options.Constraint?.Begin(tokenizer!.Trie);
+    private readonly ConstrainedText? _constrained = options.Constraint?.Begin(TokenTrie.Of(tokenizer!));
     private int _generated;
 
     /// <summary>The next step; one with a reason is the last.</summary>

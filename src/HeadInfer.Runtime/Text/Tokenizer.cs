@@ -1,5 +1,4 @@
 using System.Text;
-using HeadInfer.Runtime.Constraints;
 using HeadInfer.Runtime.Text;
 
 namespace HeadInfer.Runtime;
@@ -10,16 +9,8 @@ public sealed class Tokenizer
     private const string JsonFile = "tokenizer.json", SentencePieceModel = "tokenizer.model";
 
     private readonly TokenizerModel _model;
-    private readonly Lazy<TokenTrie> _trie;
 
-    internal Tokenizer(TokenizerModel model)
-    {
-        _model = model;
-        _trie = new Lazy<TokenTrie>(() => TokenTrie.Of(this));
-    }
-
-    /// <summary>The vocabulary by its bytes, made when first asked for.</summary>
-    internal TokenTrie Trie => _trie.Value;
+    internal Tokenizer(TokenizerModel model) => _model = model;
 
     /// <summary>One more than the largest token id.</summary>
     public int VocabularySize => _model.TokenBytes.Length;

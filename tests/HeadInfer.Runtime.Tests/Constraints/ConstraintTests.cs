@@ -174,7 +174,7 @@ public sealed class ConstraintTests
     public void A_mask_allows_the_tokens_whose_bytes_are_allowed()
     {
         var schemas = new RandomSchemas(3);
-        var (trie, random) = (Words.Value.Trie, new Random(4));
+        var (trie, random) = (TokenTrie.Of(Words.Value), new Random(4));
         for (var i = 0; i < 30; i++)
         {
             var node = new SchemaCompiler(JsonNode.Parse(schemas.Next().ToJsonString()), _ => { }).Compile();
@@ -279,7 +279,7 @@ public sealed class ConstraintTests
     [Fact]
     public void A_special_token_is_a_marker_and_never_text()
     {
-        var trie = Words.Value.Trie;
+        var trie = TokenTrie.Of(Words.Value);
         var special = Words.Value.AddedToken("<|im_end|>")!.Value;
         bool Allowed(OutputConstraint constraint, string before)
         {
@@ -322,7 +322,7 @@ public sealed class ConstraintTests
 
     private static string Generate(Node node, int limit, Action<float[]> fill)
     {
-        var constrained = new ConstrainedText(node, Words.Value.Trie);
+        var constrained = new ConstrainedText(node, TokenTrie.Of(Words.Value));
         var (stop, logits, bytes) = (Words.Value.AddedToken("<|im_end|>")!.Value, new float[Words.Value.VocabularySize], new List<byte>());
         for (var left = limit; left > 0 && !constrained.IsComplete; left--)
         {
