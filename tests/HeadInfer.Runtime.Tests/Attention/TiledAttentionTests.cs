@@ -86,9 +86,10 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
     {
         // Large enough that copies take long beside what is computed meanwhile. Without waits the same case must fail, or it shows nothing.
         Assert.SkipWhen(Gpu is null, "copies run beside the computation on a GPU only");
-        var (with, without) = (WorstOfLargeCase(ignoreWaits: false), Enumerable.Range(0, 3).Max(_ => WorstOfLargeCase(ignoreWaits: true)));
+        var with = WorstOfLargeCase(ignoreWaits: false);
         Assert.True(with < HalfTolerance, $"off by {with}");
-        Assert.True(without > HalfTolerance, $"without waits off by {without} only: the case shows nothing");
+        // Some GPUs are seldom too late.
+        Assert.True(Enumerable.Range(0, 25).Any(_ => WorstOfLargeCase(ignoreWaits: true) > HalfTolerance), "without waits nothing is wrong either: the case shows nothing");
     }
 
     private void CompareFused(bool cuDnn)
