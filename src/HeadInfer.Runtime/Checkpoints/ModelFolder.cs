@@ -17,7 +17,7 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
     public static ModelFolder Open(string path, string? template = null)
     {
         var config = ModelConfig.Load(path);
-        var tokenizer = Runtime.Tokenizer.IsIn(path) ? Runtime.Tokenizer.Load(path) : null;
+        var tokenizer = Runtime.Tokenizer.IsIn(path) ? Runtime.Tokenizer.Load(path, template) : null;
         if (tokenizer is not null && tokenizer.VocabularySize > config.VocabularySize)
         {
             throw new CheckpointException($"'{path}': the tokenizer has {tokenizer.VocabularySize} tokens and the model {config.VocabularySize}; they do not belong together.");
@@ -41,10 +41,11 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
         {
             using var document = JsonDocument.Parse(File.ReadAllBytes(file));
             var json = new ConfigReader(document.RootElement, file);
-            var sampling = !json.Bool("do_sample", false) ? new SamplingOptions() : new SamplingOptions
+            var greedy = !json.Bool("do_sample", false) || (json.Has("temperature") && json.Number("temperature") == 0);
+            var sampling = greedy ? new SamplingOptions() : new SamplingOptions
             {
                 Temperature = json.Positive("temperature", 1),
-                TopK = json.Has("top_k") && json.Int("top_k", least: 0) is > 0 and var k ? k : null,
+                TopK = json.Has("top_k") && json.Int("top_k", least: -1) is > 0 and var k ? k : null,
                 TopP = json.Positive("top_p", 1),
                 MinP = json.Has("min_p") ? json.Number("min_p") : 0,
             };

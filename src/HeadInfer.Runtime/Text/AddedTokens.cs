@@ -19,9 +19,15 @@ internal sealed record AddedToken(int Id, string Content, bool Special)
 
     /// <summary>
     /// Whether it is matched in text from users and documents too. Special tokens are not, nor is what the chat template
-    /// writes: a user could forge it. Runs of spaces, say, are.
+    /// writes or might: a user could forge it. Runs of spaces, say, are.
     /// </summary>
     public bool IsOpen { get; init; }
+
+    /// <summary>Whether a token that is not special may be matched everywhere.</summary>
+    /// <param name="content">the token</param>
+    /// <param name="guarded">text of the chat template</param>
+    public static bool MayBeOpen(string content, string guarded) =>
+        string.IsNullOrWhiteSpace(content) || !(TextMarkers.IsMarker(content) || guarded.Contains(content, StringComparison.Ordinal));
 }
 
 /// <summary>Where an added token was found.</summary>
@@ -35,6 +41,7 @@ internal sealed class AddedTokens
 {
     private readonly Dictionary<string, AddedToken> _byContent;
     private readonly Dictionary<char, List<AddedToken>> _longestFirst; // by the first character
+    private readonly int _longest;
     private readonly SearchValues<string>? _any;
     private readonly SearchValues<string>? _open;
 
@@ -42,6 +49,7 @@ internal sealed class AddedTokens
     {
         _byContent = tokens.GroupBy(t => t.Content, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Last(), StringComparer.Ordinal);
         _longestFirst = _byContent.Values.GroupBy(t => t.Content[0]).ToDictionary(g => g.Key, g => g.OrderByDescending(t => t.Content.Length).ToList());
+        _longest = _byContent.Keys.Select(c => c.Length).DefaultIfEmpty(0).Max();
         _any = Values(_byContent.Values);
         _open = Values(_byContent.Values.Where(t => t.IsOpen));
     }
@@ -63,7 +71,8 @@ internal sealed class AddedTokens
             var (first, last) = range < ranges.Count ? (ranges[range].Start, ranges[range].Start + ranges[range].Length) : (text.Length, text.Length);
             var trusted = at >= first;
             var stop = trusted ? last : first;
-            var next = (trusted ? _any : _open) is { } values ? text.Text.AsSpan(at).IndexOfAny(values) : -1;
+            var seen = Math.Min(text.Length - at, stop - at + _longest);
+            var next = (trusted ? _any : _open) is { } values ? text.Text.AsSpan(at, seen).IndexOfAny(values) : -1;
             if (next < 0 || at + next >= stop)
             {
                 at = stop;

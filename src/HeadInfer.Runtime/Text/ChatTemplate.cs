@@ -8,7 +8,7 @@ namespace HeadInfer.Runtime;
 public sealed class ChatTemplate
 {
     /// <summary>ChatML, for models that have its tokens and come without a template.</summary>
-    private const string ChatMl = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    internal const string ChatMl = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
     private readonly Block _template;
     private readonly Block? _forTools;
@@ -52,14 +52,22 @@ public sealed class ChatTemplate
         Interpreter.Render(withTools && _forTools is not null ? _forTools : _template, _specialTokens.Concat(data), _clock);
 
     /// <summary>The token with which the template ends an assistant's turn; null if it ends it with none.</summary>
-    internal int? EndOfTurn(Tokenizer tokenizer)
+    internal int? EndOfTurn(Tokenizer tokenizer) => After("said", tokenizer, new("user", "asked"), new("assistant", "said"))
+        ?? After("said", tokenizer, new("user", "asked"), new("assistant", "said"), new("user", "next")); // some leave the last turn open
+
+    private int? After(string said, Tokenizer tokenizer, params ChatTurn[] turns)
     {
-        const string said = "said";
         try
         {
-            var text = RenderData(ChatData.Of([new ChatTurn("user", "asked"), new ChatTurn("assistant", said)], null, null, answer: false));
-            var end = text.Text.LastIndexOf(said, StringComparison.Ordinal);
-            return end < 0 ? null : tokenizer.FirstSpecial(text.Substring(end + said.Length, text.Length - end - said.Length));
+            var text = RenderData(ChatData.Of(turns, null, null, answer: false));
+            var from = text.Text.LastIndexOf(said, StringComparison.Ordinal) + said.Length;
+            if (from < said.Length)
+            {
+                return null;
+            }
+
+            var to = text.Text.IndexOf("next", from, StringComparison.Ordinal) is >= 0 and var next ? next : text.Length;
+            return tokenizer.FirstMarker(text.Substring(from, to - from));
         }
         catch (ChatTemplateException)
         {

@@ -10,11 +10,35 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
 {
     private const string Config = "tokenizer_config.json";
 
-    private static readonly string[] Names = ["bos_token", "eos_token", "unk_token", "pad_token"];
-
     /// <summary>Reads them: files of its own come before the tokenizer's configuration.</summary>
     /// <exception cref="ChatTemplateException">A file is not what it should be.</exception>
     public static ChatTemplateFiles Read(string folder)
+    {
+        try
+        {
+            return ReadAll(folder);
+        }
+        catch (Exception e) when (e is InvalidOperationException or IOException or UnauthorizedAccessException)
+        {
+            throw new ChatTemplateException($"'{folder}': its chat template cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>All text that a folder's templates may write; ChatML's where they are none, or cannot be read.</summary>
+    public static string AllText(string folder)
+    {
+        try
+        {
+            var files = Read(folder);
+            return (files.Default ?? files.ForTools ?? ChatTemplate.ChatMl) + files.ForTools + string.Concat(files.SpecialTokens.Values.OfType<TemplateText>());
+        }
+        catch (ChatTemplateException)
+        {
+            return ChatTemplate.ChatMl; // said when the template itself is loaded
+        }
+    }
+
+    private static ChatTemplateFiles ReadAll(string folder)
     {
         var special = new Dictionary<string, object?>(StringComparer.Ordinal);
         var (template, forTools) = ((string?)null, (string?)null);
@@ -32,26 +56,17 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
             }
         }
 
-        if (Json(folder, "chat_template.json") is { } own && own.ValueKind == JsonValueKind.Object && own.TryGetProperty("chat_template", out var inner))
+        if (Json(folder, "chat_template.json") is { } own && own.TryGetProperty("chat_template", out var inner) && inner.ValueKind != JsonValueKind.Null)
         {
             (template, forTools) = Templates(folder, inner);
         }
 
-        return new ChatTemplateFiles(Text(folder, "chat_template.jinja") ?? template, Text(folder, "additional_chat_templates", "tool_use.jinja") ?? forTools, special);
-    }
+        if (Text(folder, "chat_template.jinja") is { } file)
+        {
+            (template, forTools) = (file, Text(folder, "additional_chat_templates", "tool_use.jinja"));
+        }
 
-    /// <summary>All text in which a folder's templates may be, whether they can be read or not.</summary>
-    public static string AllText(string folder)
-    {
-        try
-        {
-            var files = Read(folder);
-            return files.Default + files.ForTools;
-        }
-        catch (ChatTemplateException)
-        {
-            return ""; // said when the template itself is loaded
-        }
+        return new ChatTemplateFiles(template, forTools, special);
     }
 
     private static (string? Default, string? ForTools) Templates(string folder, JsonElement given)
@@ -69,11 +84,15 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
 
     private static void AddSpecial(JsonElement json, Dictionary<string, object?> special)
     {
-        foreach (var name in Names)
+        foreach (var property in json.EnumerateObject())
         {
-            if (json.TryGetProperty(name, out var token) && Content(token) is { } content)
+            if (property.Name.EndsWith("_token", StringComparison.Ordinal) && Content(property.Value) is { } content)
             {
-                special[name] = TemplateText.Trusted(content);
+                special[property.Name] = TemplateText.Trusted(content);
+            }
+            else if (property.Name == "additional_special_tokens" && property.Value.ValueKind == JsonValueKind.Array)
+            {
+                special[property.Name] = property.Value.EnumerateArray().Select(Content).OfType<string>().Select(t => (object?)TemplateText.Trusted(t)).ToList();
             }
         }
     }
@@ -95,7 +114,7 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
 
         try
         {
-            using var json = JsonDocument.Parse(File.ReadAllBytes(file));
+            using var json = JsonDocument.Parse(JsonFiles.Read(file));
             return json.RootElement.ValueKind == JsonValueKind.Object ? json.RootElement.Clone() : throw new JsonException("it is no object");
         }
         catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)

@@ -24,7 +24,7 @@ internal static class Expressions
             switch (pattern[i])
             {
                 case '\\':
-                    i += i + 2 < pattern.Length && pattern[i + 1] is 'p' or 'P' && pattern[i + 2] == '{' ? pattern.IndexOf('}', i) - i + 1 : 2;
+                    i += i + 2 < pattern.Length && pattern[i + 1] is 'p' or 'P' && pattern[i + 2] == '{' && pattern.IndexOf('}', i) is > 0 and var close ? close - i + 1 : 2;
                     atom = result.Length;
                     break;
                 case '[':

@@ -21,6 +21,7 @@ internal sealed class PieceBpe : IWordEncoder
     private readonly int[] _bytes; // [byte] -1 where there is no token
     private readonly int? _unknown;
     private readonly bool _fusesUnknown;
+    private readonly bool _cutsAtMarks;
     private readonly bool[] _ascii = new bool[Ascii * Ascii]; // pairs of neighbours that some token has
     private readonly HashSet<int> _neighbours = []; // the same of other characters
     private readonly WordCache _pieces = new();
@@ -30,9 +31,10 @@ internal sealed class PieceBpe : IWordEncoder
     /// <param name="bytes">[256] tokens of single bytes; -1 where there is none</param>
     /// <param name="unknown">the token of what cannot be spelled; null leaves it out</param>
     /// <param name="fusesUnknown">whether several of them are one</param>
-    public PieceBpe(Dictionary<string, int> vocabulary, IReadOnlyCollection<PairMerge> merges, int[] bytes, int? unknown, bool fusesUnknown)
+    /// <param name="cutsAtMarks">whether each mark of a space begins a word that no merge crosses</param>
+    public PieceBpe(Dictionary<string, int> vocabulary, IReadOnlyCollection<PairMerge> merges, int[] bytes, int? unknown, bool fusesUnknown, bool cutsAtMarks = false)
     {
-        (_merger, _bytes, _unknown, _fusesUnknown) = (new PairMerger(merges), bytes, unknown, fusesUnknown);
+        (_merger, _bytes, _unknown, _fusesUnknown, _cutsAtMarks) = (new PairMerger(merges), bytes, unknown, fusesUnknown, cutsAtMarks);
         _characters = new int[char.MaxValue + 1];
         Array.Fill(_characters, -1);
         foreach (var (token, id) in vocabulary)
@@ -54,10 +56,22 @@ internal sealed class PieceBpe : IWordEncoder
     }
 
     /// <inheritdoc/>
+    public bool SpellsBytes => !_bytes.Contains(-1);
+
+    /// <inheritdoc/>
+    public void SpellBytes(ReadOnlySpan<char> text, List<int> ids)
+    {
+        foreach (var value in Encoding.UTF8.GetBytes(text.ToArray()))
+        {
+            ids.Add(_bytes[value]);
+        }
+    }
+
+    /// <inheritdoc/>
     public void Encode(string text, List<int> ids)
     {
         // What cannot be spelled may be one token with what is before it, and is then not encoded by itself.
-        var shares = _bytes.Contains(-1) ? 1 : Math.Min(Environment.ProcessorCount, text.Length / Share);
+        var shares = !SpellsBytes ? 1 : Math.Min(Environment.ProcessorCount, text.Length / Share);
         if (shares < 2)
         {
             Encode(text, 0, text.Length, ids);
@@ -106,6 +120,11 @@ internal sealed class PieceBpe : IWordEncoder
         for (var at = from; at < text.Length; at++)
         {
             var (left, right) = (text[at - 1], text[at]);
+            if (_cutsAtMarks && right == SpaceMark)
+            {
+                return at;
+            }
+
             if (!((left | right) < Ascii ? _ascii[(left * Ascii) + right] : char.IsLowSurrogate(right) || _neighbours.Contains((left << 16) | right)))
             {
                 return at;

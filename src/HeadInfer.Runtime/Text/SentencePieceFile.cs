@@ -9,6 +9,7 @@ namespace HeadInfer.Runtime.Text;
 internal static class SentencePieceFile
 {
     private const int Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6; // types of pieces
+    private const int MaxId = 1 << 24;
     private const int BytePair = 2; // the trainer's kind of model
 
     /// <param name="path">the file</param>
@@ -21,7 +22,7 @@ internal static class SentencePieceFile
         {
             return Build(File.ReadAllBytes(path), path, guarded);
         }
-        catch (Exception e) when (e is FormatException or IOException or ArgumentException or IndexOutOfRangeException or OverflowException or UnauthorizedAccessException or JsonException)
+        catch (Exception e) when (e is FormatException or IOException or ArgumentException or IndexOutOfRangeException or OverflowException or UnauthorizedAccessException or JsonException or InvalidOperationException)
         {
             throw new TokenizerException($"'{path}' is not a SentencePiece model: {e.Message}", e);
         }
@@ -31,6 +32,7 @@ internal static class SentencePieceFile
     {
         var pieces = new List<(string Text, float Score, int Type)>();
         var (kind, prefixes, strips, escapes, map) = (1, true, true, true, 0); // the format's own defaults
+        var trainer = ReadOnlyMemory<byte>.Empty;
         foreach (var (field, value) in Fields(file))
         {
             switch (field)
@@ -39,7 +41,7 @@ internal static class SentencePieceFile
                     pieces.Add(ReadPiece(value));
                     break;
                 case 2:
-                    kind = (int)Number(value, 3, kind);
+                    (trainer, kind) = (value, (int)Number(value, 3, kind));
                     break;
                 case 3:
                     (prefixes, strips, escapes) = (Number(value, 3, 1) != 0, Number(value, 4, 1) != 0, Number(value, 5, 1) != 0);
@@ -55,14 +57,15 @@ internal static class SentencePieceFile
             throw new FormatException("it has no pieces");
         }
 
+        var (first, last) = (Text(trainer, 46, "<s>"), Text(trainer, 47, "</s>"));
         Require(path, kind == BytePair, "trainer_spec.model_type", kind);
         Require(path, map == 0, "normalizer_spec.precompiled_charsmap", $"{map} bytes");
         Require(path, !strips, "normalizer_spec.remove_extra_whitespaces", strips);
         Require(path, escapes, "normalizer_spec.escape_whitespaces", escapes);
-        return Model(pieces, prefixes, path, guarded);
+        return Model(pieces, prefixes, first, last, path, guarded);
     }
 
-    private static TokenizerModel Model(List<(string Text, float Score, int Type)> pieces, bool prefixes, string path, string guarded)
+    private static TokenizerModel Model(List<(string Text, float Score, int Type)> pieces, bool prefixes, string first, string last, string path, string guarded)
     {
         var ids = new Dictionary<string, int>(StringComparer.Ordinal);
         var normal = new Dictionary<string, int>(StringComparer.Ordinal); // what merges may make
@@ -76,7 +79,7 @@ internal static class SentencePieceFile
             switch (type)
             {
                 case Control or UserDefined when text.Length > 0:
-                    added.Add(new AddedToken(id, text.Replace(PieceBpe.SpaceMark, ' '), type == Control) { IsOpen = type == UserDefined && !guarded.Contains(text, StringComparison.Ordinal) });
+                    added.Add(new AddedToken(id, text.Replace(PieceBpe.SpaceMark, ' '), type == Control) { IsOpen = type == UserDefined && AddedToken.MayBeOpen(text.Replace(PieceBpe.SpaceMark, ' '), guarded) });
                     break;
                 case Unknown:
                     unknown = id;
@@ -92,18 +95,82 @@ internal static class SentencePieceFile
             }
         }
 
+        added.AddRange(AddedBeside(path, pieces.Count, guarded));
+        var size = added.Select(t => t.Id + 1).Append(pieces.Count).Max();
+        var tokenBytes = new ReadOnlyMemory<byte>[size];
+        for (var id = 0; id < pieces.Count; id++)
+        {
+            tokenBytes[id] = TokenizerFile.PieceBytes(pieces[id].Text);
+        }
+
+        foreach (var token in added.Where(t => t.Id >= pieces.Count))
+        {
+            tokenBytes[token.Id] = Encoding.UTF8.GetBytes(token.Content);
+        }
+
+        var tokens = new AddedTokens(added);
         var (bos, eos) = Surroundings(path);
         return new TokenizerModel
         {
             Normalizers = [.. prefixes ? [new TextNormalizer.Prepend(" ")] : (TextNormalizer[])[], new TextNormalizer.Replace(" ", PieceBpe.SpaceMark.ToString())],
             Words = new PieceBpe(normal, Merges(normal, pieces), bytes, unknown, fusesUnknown: true),
-            AddedTokens = new AddedTokens(added),
+            AddedTokens = tokens,
+            Markers = TextMarkers.Of(guarded, tokens),
             SpecialIds = added.Where(t => t.Special).Select(t => t.Id).Concat(unknown is { } u ? [u] : []).ToHashSet(),
-            TokenBytes = [.. pieces.Select(p => (ReadOnlyMemory<byte>)TokenizerFile.PieceBytes(p.Text))],
+            TokenBytes = tokenBytes,
             StrippedSpaces = prefixes ? 1 : 0,
-            Prefix = bos && ids.TryGetValue("<s>", out var first) ? [first] : [],
-            Suffix = eos && ids.TryGetValue("</s>", out var last) ? [last] : [],
+            Prefix = bos && ids.TryGetValue(first, out var begin) ? [begin] : [],
+            Suffix = eos && ids.TryGetValue(last, out var end) ? [end] : [],
         };
+    }
+
+    // Tokens that were added after training stand in files of their own; ids below the pieces' only repeat them.
+    private static List<AddedToken> AddedBeside(string path, int pieces, string guarded)
+    {
+        var added = new Dictionary<int, AddedToken>();
+        void Add(int id, string? content, JsonElement flags, bool special)
+        {
+            if (id >= pieces && id < MaxId && content is { Length: > 0 })
+            {
+                added[id] = new AddedToken(id, content, special)
+                {
+                    StripsBefore = TokenizerParts.IsTrue(flags, "lstrip"),
+                    StripsAfter = TokenizerParts.IsTrue(flags, "rstrip"),
+                    SingleWord = TokenizerParts.IsTrue(flags, "single_word"),
+                    IsOpen = !special && AddedToken.MayBeOpen(content, guarded),
+                };
+            }
+        }
+
+        if (Beside(path, "added_tokens.json") is { } list)
+        {
+            foreach (var token in list.EnumerateObject().Where(t => t.Value.ValueKind == JsonValueKind.Number))
+            {
+                Add(token.Value.GetInt32(), token.Name, list, special: true);
+            }
+        }
+
+        if (Beside(path, "tokenizer_config.json") is { } config && config.TryGetProperty("added_tokens_decoder", out var decoder) && decoder.ValueKind == JsonValueKind.Object)
+        {
+            foreach (var token in decoder.EnumerateObject().Where(t => t.Value.ValueKind == JsonValueKind.Object))
+            {
+                Add(int.Parse(token.Name, System.Globalization.CultureInfo.InvariantCulture), TokenizerParts.Text(token.Value, "content"), token.Value, TokenizerParts.IsTrue(token.Value, "special"));
+            }
+        }
+
+        return [.. added.Values];
+    }
+
+    private static JsonElement? Beside(string path, string name)
+    {
+        var file = Path.Combine(Path.GetDirectoryName(path) ?? "", name);
+        if (!File.Exists(file))
+        {
+            return null;
+        }
+
+        using var json = JsonDocument.Parse(JsonFiles.Read(file));
+        return json.RootElement.ValueKind == JsonValueKind.Object ? json.RootElement.Clone() : throw new FormatException($"{name} is no JSON object");
     }
 
     // Any two pieces whose texts together are a piece become it, the one with the higher score first.
@@ -129,14 +196,12 @@ internal static class SentencePieceFile
     // Whether a text is begun and ended by tokens stands in another file; Llama's tokenizers begin it unless that says otherwise.
     private static (bool Bos, bool Eos) Surroundings(string path)
     {
-        var config = Path.Combine(Path.GetDirectoryName(path) ?? "", "tokenizer_config.json");
-        if (!File.Exists(config))
+        if (Beside(path, "tokenizer_config.json") is not { } config)
         {
             return (true, false);
         }
 
-        using var json = JsonDocument.Parse(File.ReadAllBytes(config));
-        bool Flag(string name, bool otherwise) => json.RootElement.TryGetProperty(name, out var flag) ? flag.ValueKind == JsonValueKind.True : otherwise;
+        bool Flag(string name, bool otherwise) => config.TryGetProperty(name, out var flag) ? flag.ValueKind == JsonValueKind.True : otherwise;
         return (Flag("add_bos_token", true), Flag("add_eos_token", false));
     }
 
@@ -177,6 +242,16 @@ internal static class SentencePieceFile
         foreach (var (field, value) in Fields(message))
         {
             otherwise = field == wanted && value.Length == sizeof(long) ? BinaryPrimitives.ReadInt64LittleEndian(value.Span) : otherwise;
+        }
+
+        return otherwise;
+    }
+
+    private static string Text(ReadOnlyMemory<byte> message, int wanted, string otherwise)
+    {
+        foreach (var (field, value) in Fields(message))
+        {
+            otherwise = field == wanted ? Encoding.UTF8.GetString(value.Span) : otherwise;
         }
 
         return otherwise;

@@ -3,41 +3,54 @@ using System.Text.RegularExpressions;
 
 namespace HeadInfer.Runtime.Text;
 
+/// <summary>Where a text between added tokens stands.</summary>
+internal enum TextPlace
+{
+    /// <summary>Nothing is before it.</summary>
+    First,
+
+    /// <summary>An added token is before it.</summary>
+    AfterToken,
+
+    /// <summary>It goes on a text that was cut.</summary>
+    Continued,
+}
+
 /// <summary>What is done to text before it is cut into words.</summary>
 internal abstract record TextNormalizer
 {
     /// <param name="text">a text between added tokens, not empty</param>
-    /// <param name="first">whether it is the first of them, with nothing before it</param>
-    public abstract string Apply(string text, bool first);
+    /// <param name="place">where it stands</param>
+    public abstract string Apply(string text, TextPlace place);
 
     /// <summary>Unicode's composed form (NFC).</summary>
     public sealed record Composed : TextNormalizer
     {
-        public override string Apply(string text, bool first) => ComposedForm.Of(text) is var composed && composed.Length == text.Length && composed.SequenceEqual(text) ? text : composed.ToString();
+        public override string Apply(string text, TextPlace place) => ComposedForm.Of(text) is var composed && composed.Length == text.Length && composed.SequenceEqual(text) ? text : composed.ToString();
     }
 
     /// <summary>Another of Unicode's forms.</summary>
     public sealed record Form(NormalizationForm Kind) : TextNormalizer
     {
-        public override string Apply(string text, bool first) => text.Normalize(Kind);
+        public override string Apply(string text, TextPlace place) => text.Normalize(Kind);
     }
 
     /// <summary>Each occurrence of a text becomes another.</summary>
     public sealed record Replace(string Old, string New) : TextNormalizer
     {
-        public override string Apply(string text, bool first) => text.Replace(Old, New, StringComparison.Ordinal);
+        public override string Apply(string text, TextPlace place) => text.Replace(Old, New, StringComparison.Ordinal);
     }
 
     /// <summary>Each match of an expression becomes a text.</summary>
     public sealed record ReplaceMatches(Regex Old, string New) : TextNormalizer
     {
-        public override string Apply(string text, bool first) => Old.Replace(text, _ => New);
+        public override string Apply(string text, TextPlace place) => Old.Replace(text, _ => New);
     }
 
     /// <summary>A text is put before.</summary>
     public sealed record Prepend(string Before) : TextNormalizer
     {
-        public override string Apply(string text, bool first) => Before + text;
+        public override string Apply(string text, TextPlace place) => place == TextPlace.Continued ? text : Before + text;
     }
 
     /// <summary>Spaces become a mark, and one is put before a text that does not begin with it (Metaspace).</summary>
@@ -46,10 +59,10 @@ internal abstract record TextNormalizer
     /// <param name="Never">whether it is put before none</param>
     public sealed record MarkSpaces(string Mark, bool Always, bool Never) : TextNormalizer
     {
-        public override string Apply(string text, bool first)
+        public override string Apply(string text, TextPlace place)
         {
             var marked = text.Replace(" ", Mark, StringComparison.Ordinal);
-            return !Never && (Always || first) && !marked.StartsWith(Mark, StringComparison.Ordinal) ? Mark + marked : marked;
+            return !Never && (place == TextPlace.First || (Always && place == TextPlace.AfterToken)) && !marked.StartsWith(Mark, StringComparison.Ordinal) ? Mark + marked : marked;
         }
     }
 }

@@ -18,10 +18,14 @@ public sealed class Tokenizer
     /// <summary>Reads the <c>tokenizer.json</c> of a model folder, or where it has none the <c>tokenizer.model</c> of SentencePiece.</summary>
     /// <exception cref="TokenizerException">It is missing or is not a tokenizer.</exception>
     /// <exception cref="UnsupportedModelException">It uses a part that is not supported; the message names it.</exception>
-    public static Tokenizer Load(string folder)
+    public static Tokenizer Load(string folder) => Load(folder, template: null);
+
+    /// <param name="folder">the folder</param>
+    /// <param name="template">a chat template in place of the folder's; null takes that</param>
+    internal static Tokenizer Load(string folder, string? template)
     {
         var (json, model) = (Path.Combine(folder, JsonFile), Path.Combine(folder, SentencePieceModel));
-        var guarded = ChatTemplateFiles.AllText(folder);
+        var guarded = ChatTemplateFiles.AllText(folder) + template;
         return new Tokenizer(!File.Exists(json) && File.Exists(model) ? SentencePieceFile.Read(model, guarded) : TokenizerFile.Read(json, guarded));
     }
 
@@ -51,12 +55,12 @@ public sealed class Tokenizer
         var at = 0;
         foreach (var (start, end, id) in _model.AddedTokens.FindIn(text))
         {
-            _model.EncodePlain(text.Text.AsSpan(at, start - at), at == 0, ids);
+            EncodePlain(text, at, start, ids);
             ids.Add(id);
             at = end;
         }
 
-        _model.EncodePlain(text.Text.AsSpan(at), at == 0, ids);
+        EncodePlain(text, at, text.Length, ids);
         if (addSpecial)
         {
             ids.AddRange(_model.Suffix);
@@ -65,8 +69,9 @@ public sealed class Tokenizer
         return ids;
     }
 
-    /// <summary>The first special token of a text; null if it has none.</summary>
-    internal int? FirstSpecial(TemplateText text) => _model.AddedTokens.FindIn(text).Where(t => IsSpecial(t.Id)).Select(t => (int?)t.Id).FirstOrDefault();
+    /// <summary>The first added token of a text that is no white space; null if it has none.</summary>
+    internal int? FirstMarker(TemplateText text) =>
+        _model.AddedTokens.FindIn(text).Where(t => !string.IsNullOrWhiteSpace(text.Text[t.Start..t.End])).Select(t => (int?)t.Id).FirstOrDefault();
 
     /// <summary>Decodes token ids; bytes that are no UTF-8 become U+FFFD.</summary>
     /// <param name="ids">the tokens</param>
@@ -98,4 +103,19 @@ public sealed class Tokenizer
 
     /// <summary>The id of an added token, such as <c>&lt;|im_end|&gt;</c>, or null if there is none of that name.</summary>
     public int? AddedToken(string content) => _model.AddedTokens.IdOf(content);
+
+    private void EncodePlain(TemplateText text, int from, int to, List<int> ids)
+    {
+        var place = from == 0 ? TextPlace.First : TextPlace.AfterToken;
+        foreach (var (start, length) in _model.Markers.FindIn(text, from, to))
+        {
+            var cut = _model.Words.SpellsBytes ? start : start + (length / 2);
+            _model.EncodePlain(text.Text.AsSpan(from, cut - from), place, ids);
+            from = cut + (_model.Words.SpellsBytes ? 1 : 0);
+            _model.Words.SpellBytes(text.Text.AsSpan(cut, from - cut), ids);
+            place = TextPlace.Continued;
+        }
+
+        _model.EncodePlain(text.Text.AsSpan(from, to - from), place, ids);
+    }
 }

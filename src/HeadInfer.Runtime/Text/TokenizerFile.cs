@@ -22,7 +22,7 @@ internal static class TokenizerFile
 
         try
         {
-            using var json = JsonDocument.Parse(File.ReadAllBytes(path));
+            using var json = JsonDocument.Parse(JsonFiles.Read(path));
             return Build(json.RootElement, new TokenizerParts(json.RootElement, path), guarded);
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException or IOException or ArgumentException or UnauthorizedAccessException)
@@ -44,12 +44,17 @@ internal static class TokenizerFile
         var merges = TokenizerParts.Items(model, "merges").Select(ReadMerge).ToList();
         var (prefix, suffix) = parts.Surroundings();
         var (splits, byteLevel) = parts.Words();
+        var tokens = new AddedTokens(added);
+        // Bytes are text, whatever the file says. What is special comes of no merge: text cannot spell it.
+        var special = added.Where(t => t.Special && (byteLevel || ByteOf(t.Content) is null)).Select(t => t.Id).ToHashSet();
+        var spelled = vocabulary.Where(v => !special.Contains(v.Value)).ToDictionary(StringComparer.Ordinal);
         return new TokenizerModel
         {
             Normalizers = parts.Normalizers(),
-            Words = byteLevel ? ByteLevelWords(model, vocabulary, merges, splits) : PieceWords(model, vocabulary, merges, splits, parts),
-            AddedTokens = new AddedTokens(added),
-            SpecialIds = added.Where(t => t.Special && (byteLevel || ByteOf(t.Content) is null)).Select(t => t.Id).ToHashSet(), // bytes are text, whatever the file says
+            Words = byteLevel ? ByteLevelWords(model, vocabulary, spelled, merges, splits) : PieceWords(model, vocabulary, spelled, merges, splits, parts),
+            AddedTokens = tokens,
+            Markers = TextMarkers.Of(guarded, tokens),
+            SpecialIds = special,
             TokenBytes = Bytes(vocabulary, added, byteLevel),
             StrippedSpaces = parts.StrippedSpaces(byteLevel),
             Prefix = prefix,
@@ -66,19 +71,19 @@ internal static class TokenizerFile
 
         foreach (var affix in (string[])["dropout", "continuing_subword_prefix", "end_of_word_suffix"])
         {
-            if (model.TryGetProperty(affix, out var value) && value.ValueKind != JsonValueKind.Null && value.ToString().Length > 0)
+            if (model.TryGetProperty(affix, out var value) && value.ValueKind != JsonValueKind.Null && value.ToString() is not ("" or "0" or "0.0"))
             {
                 throw parts.Unsupported($"model.{affix}", value.ToString());
             }
         }
     }
 
-    private static ByteLevelEncoder ByteLevelWords(JsonElement model, Dictionary<string, int> vocabulary, List<(string Left, string Right)> merges, List<WordSplit> splits)
+    private static ByteLevelEncoder ByteLevelWords(JsonElement model, Dictionary<string, int> vocabulary, Dictionary<string, int> spelled, List<(string Left, string Right)> merges, List<WordSplit> splits)
     {
         var splitter = new WordSplitter(splits);
-        var bpe = BpeTokenizer.Create(new BpeOptions(vocabulary) { Merges = merges.Select(m => $"{m.Left} {m.Right}"), ByteLevel = true, PreTokenizer = splitter });
+        var bpe = BpeTokenizer.Create(new BpeOptions(vocabulary) { Merges = merges.Where(m => !vocabulary.ContainsKey(m.Left + m.Right) || spelled.ContainsKey(m.Left + m.Right)).Select(m => $"{m.Left} {m.Right}"), ByteLevel = true, PreTokenizer = splitter });
         var bytes = Enumerable.Range(0, 256).Select(b => vocabulary.GetValueOrDefault(ByteLevel.Character((byte)b).ToString(), -1)).ToArray();
-        return new ByteLevelEncoder(bpe, splitter, TokenizerParts.IsTrue(model, "ignore_merges") ? vocabulary : null, bytes, new Lazy<PairMerger>(() => new PairMerger(Pairs(vocabulary, merges))));
+        return new ByteLevelEncoder(bpe, splitter, TokenizerParts.IsTrue(model, "ignore_merges") ? spelled : null, bytes, new Lazy<PairMerger>(() => new PairMerger(Pairs(spelled, merges))));
     }
 
     // A merge whose parts or whole are no tokens is passed over, as everywhere.
@@ -96,7 +101,7 @@ internal static class TokenizerFile
         return pairs;
     }
 
-    private static PieceBpe PieceWords(JsonElement model, Dictionary<string, int> vocabulary, List<(string Left, string Right)> merges, List<WordSplit> splits, TokenizerParts parts)
+    private static PieceBpe PieceWords(JsonElement model, Dictionary<string, int> vocabulary, Dictionary<string, int> spelled, List<(string Left, string Right)> merges, List<WordSplit> splits, TokenizerParts parts)
     {
         if (TokenizerParts.IsTrue(model, "ignore_merges"))
         {
@@ -111,7 +116,7 @@ internal static class TokenizerFile
 
         int? unknown = TokenizerParts.Text(model, "unk_token") is { } name && vocabulary.TryGetValue(name, out var id) ? id : null;
         var bytes = Enumerable.Range(0, 256).Select(b => TokenizerParts.IsTrue(model, "byte_fallback") ? vocabulary.GetValueOrDefault($"<0x{b:X2}>", -1) : -1).ToArray();
-        return new PieceBpe(vocabulary, Pairs(vocabulary, merges), bytes, unknown, TokenizerParts.IsTrue(model, "fuse_unk"));
+        return new PieceBpe(spelled, Pairs(spelled, merges), bytes, unknown, TokenizerParts.IsTrue(model, "fuse_unk"), parts.CutsAtMarks());
     }
 
     private static (string Left, string Right) ReadMerge(JsonElement merge)
@@ -133,7 +138,7 @@ internal static class TokenizerFile
             StripsBefore = TokenizerParts.IsTrue(token, "lstrip"),
             StripsAfter = TokenizerParts.IsTrue(token, "rstrip"),
             SingleWord = TokenizerParts.IsTrue(token, "single_word"),
-            IsOpen = !special && !guarded.Contains(content, StringComparison.Ordinal),
+            IsOpen = !special && AddedToken.MayBeOpen(content, guarded),
         };
     }
 

@@ -23,6 +23,9 @@ internal sealed class TokenizerModel
     /// <summary>Spaces that a decoded text loses at its beginning, as encoding put them there.</summary>
     public int StrippedSpaces { get; init; }
 
+    /// <summary>Markers of the chat template that are no tokens, but text (Llama 2's <c>[/INST]</c>).</summary>
+    public TextMarkers Markers { get; init; } = TextMarkers.None;
+
     /// <summary>Tokens before a text that is encoded with special tokens.</summary>
     public IReadOnlyList<int> Prefix { get; init; } = [];
 
@@ -31,9 +34,9 @@ internal sealed class TokenizerModel
 
     /// <summary>Encodes text in which no added token is.</summary>
     /// <param name="text">the text</param>
-    /// <param name="first">whether nothing is before it</param>
+    /// <param name="place">where it stands</param>
     /// <param name="ids">gets the tokens</param>
-    public void EncodePlain(ReadOnlySpan<char> text, bool first, List<int> ids)
+    public void EncodePlain(ReadOnlySpan<char> text, TextPlace place, List<int> ids)
     {
         if (text.IsEmpty)
         {
@@ -43,7 +46,7 @@ internal sealed class TokenizerModel
         var normal = WellFormed(text.ToString());
         foreach (var normalizer in Normalizers)
         {
-            normal = normalizer.Apply(normal, first);
+            normal = normalizer.Apply(normal, place);
         }
 
         if (normal.Length > 0)
@@ -73,6 +76,14 @@ internal interface IWordEncoder
     /// <param name="text">normalized text, not empty</param>
     /// <param name="ids">gets the tokens</param>
     void Encode(string text, List<int> ids);
+
+    /// <summary>Whether any text can be spelled in tokens of bytes that no other text has.</summary>
+    bool SpellsBytes => false;
+
+    /// <summary>Spells a text in tokens of bytes.</summary>
+    void SpellBytes(ReadOnlySpan<char> text, List<int> ids)
+    {
+    }
 }
 
 /// <summary>Byte-level byte-pair encoding: the library's, but for words so long that its time grows with their square.</summary>

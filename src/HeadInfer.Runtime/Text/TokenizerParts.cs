@@ -24,8 +24,8 @@ internal sealed class TokenizerParts(JsonElement json, string path)
                 "NFKC" => new TextNormalizer.Form(NormalizationForm.FormKC),
                 "NFKD" => new TextNormalizer.Form(NormalizationForm.FormKD),
                 "Prepend" => new TextNormalizer.Prepend(Text(step, "prepend") ?? ""),
-                "Replace" when Pattern(step, "String") is { } old => new TextNormalizer.Replace(old, Text(step, "content") ?? ""),
-                "Replace" when Pattern(step, "Regex") is { } old => new TextNormalizer.ReplaceMatches(Expressions.Compile(old), Text(step, "content") ?? ""),
+                "Replace" when Pattern(step, "String") is { Length: > 0 } old => new TextNormalizer.Replace(old, Text(step, "content") ?? ""),
+                "Replace" when Pattern(step, "Regex") is { } old => new TextNormalizer.ReplaceMatches(Compile(old, "normalizer.pattern"), Text(step, "content") ?? ""),
                 var type => throw Unsupported("normalizer.type", type),
             });
         }
@@ -39,6 +39,9 @@ internal sealed class TokenizerParts(JsonElement json, string path)
 
         return result;
     }
+
+    /// <summary>Whether each mark of a space begins a word: what Metaspace does unless it is told not to.</summary>
+    public bool CutsAtMarks() => Steps("pre_tokenizer", "pretokenizers").Any(s => Type(s) == "Metaspace" && !IsFalse(s, "split"));
 
     /// <summary>How text is cut into words, and whether words are then bytes.</summary>
     public (List<WordSplit> Splits, bool ByteLevel) Words()
@@ -68,7 +71,7 @@ internal sealed class TokenizerParts(JsonElement json, string path)
 
                     break;
                 case "Metaspace":
-                    break; // a word that is a mark and what follows is cut by the encoder, where that changes nothing
+                    break; // see CutsAtMarks
                 case var type:
                     throw Unsupported("pre_tokenizer.type", type);
             }
@@ -154,11 +157,23 @@ internal sealed class TokenizerParts(JsonElement json, string path)
     {
         var pattern = Pattern(step, "Regex") ?? (Pattern(step, "String") is { } text ? Regex.Escape(text) : throw Unsupported("pre_tokenizer.pattern", null));
         return Enum.TryParse<SplitBehavior>(Text(step, "behavior"), out var behavior)
-            ? new WordSplit(Expressions.Compile(pattern), behavior, IsTrue(step, "invert"))
+            ? new WordSplit(Compile(pattern, "pre_tokenizer.pattern"), behavior, IsTrue(step, "invert"))
             : throw Unsupported("pre_tokenizer.behavior", Text(step, "behavior"));
     }
 
-    private JsonElement[] Steps(string part, string inner) => !json.TryGetProperty(part, out var step) || step.ValueKind != JsonValueKind.Object ? []
-        : Type(step) == "Sequence" ? Items(step, inner)
-        : [step];
+    private List<JsonElement> Steps(string part, string inner) => json.TryGetProperty(part, out var step) && step.ValueKind == JsonValueKind.Object ? Flat(step, inner) : [];
+
+    private static List<JsonElement> Flat(JsonElement step, string inner) => Type(step) == "Sequence" ? [.. Items(step, inner).SelectMany(s => Flat(s, inner))] : [step];
+
+    private Regex Compile(string pattern, string field)
+    {
+        try
+        {
+            return Expressions.Compile(pattern);
+        }
+        catch (ArgumentException e)
+        {
+            throw Unsupported(field, $"{pattern} ({e.Message})");
+        }
+    }
 }

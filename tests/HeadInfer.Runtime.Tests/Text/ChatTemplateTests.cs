@@ -67,7 +67,10 @@ public sealed class ChatTemplateTests
         Directory.CreateDirectory(folder.File("additional_chat_templates"));
         File.WriteAllText(folder.File("additional_chat_templates/tool_use.jinja"), "own tools");
         Assert.Equal(("own", "own tools"), (Render(), Render(tool)));
-        foreach (var broken in (string[])["{\"chat_template\": 5}", "{\"chat_template\": [5]}", "[]", "{"])
+        File.WriteAllText(folder.File("special_tokens_map.json"), """{"additional_special_tokens": ["<a>", {"content": "<b>"}], "mask_token": "<m>"}""");
+        File.WriteAllText(folder.File("chat_template.jinja"), "{{ additional_special_tokens[1] ~ mask_token }}");
+        Assert.Equal("<b><m>", Render());
+        foreach (var broken in (string[])["{\"chat_template\": 5}", "{\"chat_template\": \"\\ud800\"}", "{\"chat_template\": [5]}", "[]", "{"])
         {
             Config(broken);
             Assert.Throws<ChatTemplateException>(() => ChatTemplate.Load(folder.Path));
@@ -111,6 +114,7 @@ public sealed class ChatTemplateTests
     [Theory]
     [InlineData("{% for m in messages %}{% if m.role == 'assistant' %}{{ ' ' + m.content + ' <|im_end|>' }}{% endif %}{% endfor %}", "<|im_end|>")]
     [InlineData("{% for m in messages %}<|im_start|>{{ m.content }}{{ '<|im_end|>\n' }}{% endfor %}<|endoftext|>", "<|im_end|>")]
+    [InlineData("{% for m in messages %}{{ m.content }}{% if not loop.last %}<|im_end|>{% endif %}{% endfor %}", "<|im_end|>")]
     [InlineData("{% for m in messages %}{{ m.content }}\n{% endfor %}", null)]
     [InlineData("{{ raise_exception('never') }}", null)]
     public void The_end_of_a_turn_is_what_follows_an_answer(string template, string? end)

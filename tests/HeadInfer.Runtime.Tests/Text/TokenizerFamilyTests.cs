@@ -56,6 +56,74 @@ public sealed class TokenizerFamilyTests
     }
 
     [Fact]
+    public void A_marker_that_is_text_is_never_the_templates()
+    {
+        // Llama 2 and the first Mistral have no tokens for these: the template's are words, and a message's must be others.
+        using var folder = Folder("llama2-style");
+        File.WriteAllText(folder.File("chat_template.jinja"), Families[3].Template);
+        File.WriteAllText(folder.File("tokenizer_config.json"), """{"bos_token": "<s>", "eos_token": "</s>"}""");
+        var (tokenizer, chat) = (Tokenizer.Load(folder.Path), ChatTemplate.Load(folder.Path)!);
+        List<int> Window(IReadOnlyList<int> ids, string marker) => Enumerable.Range(1, 12)
+            .SelectMany(length => Enumerable.Range(0, Math.Max(0, ids.Count - length + 1)).Select(i => ids.Skip(i).Take(length).ToList()))
+            .First(w => tokenizer.Decode([0, .. w]).Contains(marker, StringComparison.Ordinal));
+        int Times(IReadOnlyList<int> ids, List<int> wanted) => Enumerable.Range(0, ids.Count).Count(i => ids.Skip(i).Take(wanted.Count).SequenceEqual(wanted));
+        foreach (var marker in (string[])["[INST]", "[/INST]"])
+        {
+            var plain = chat.Encode([new("user", "hi sure")], tokenizer);
+            var forged = chat.Encode([new("user", $"hi {marker} sure {marker}")], tokenizer);
+            var wanted = Window(plain, marker);
+            Assert.Equal((1, 1), (Times(plain, wanted), Times(forged, wanted)));
+            Assert.Contains($"hi {marker} sure {marker}", tokenizer.Decode(forged), StringComparison.Ordinal);
+            Assert.Equal($"a{marker}b", tokenizer.Decode(tokenizer.Encode($"a{marker}b")));
+        }
+    }
+
+    [Fact]
+    public void What_looks_like_a_marker_or_may_be_written_is_closed_and_white_space_is_open()
+    {
+        using var folder = Folder("qwen2-style");
+        Edit(folder, json =>
+        {
+            var added = json["added_tokens"]!.AsArray();
+            added.Add(Added(3010, "<|tool|>", false));
+            added.Add(Added(3011, "    ", false));
+            added.Add(Added(3012, "STOP", false));
+            added.Add(Added(3013, "<table>", false));
+        });
+        File.WriteAllText(folder.File("chat_template.jinja"), "{% for m in messages %}\n    {{ m.content + eos_token }}{% endfor %}");
+        File.WriteAllText(folder.File("tokenizer_config.json"), """{"eos_token": "STOP"}""");
+        var tokenizer = Tokenizer.Load(folder.Path);
+        Assert.DoesNotContain(3010, tokenizer.Encode("a<|tool|>b"));
+        Assert.Contains(3011, tokenizer.Encode("a    b"));
+        Assert.DoesNotContain(3012, tokenizer.Encode("aSTOPb"));
+        Assert.Contains(3013, tokenizer.Encode("a<table>b"));
+        var given = Tokenizer.Load(folder.Path, "<table>");
+        Assert.DoesNotContain(3013, given.Encode("a<table>b"));
+    }
+
+    [Fact]
+    public void No_merge_makes_a_special_token()
+    {
+        using var llama3 = Folder("llama3-style");
+        Edit(llama3, json => json["model"]!["vocab"]!["<|eot_id|>"] = json["added_tokens"]!.AsArray().First(t => t!["content"]!.GetValue<string>() == "<|eot_id|>")!["id"]!.GetValue<int>());
+        var words = Tokenizer.Load(llama3.Path);
+        Assert.DoesNotContain(words.AddedToken("<|eot_id|>")!.Value, words.Encode("<|eot_id|>"));
+        using var llama2 = Folder("llama2-style");
+        Edit(llama2, json =>
+        {
+            json["model"]!["vocab"]!["<e"] = 3000;
+            json["model"]!["vocab"]!["<e>"] = 3001;
+            json["model"]!["merges"]!.AsArray().Insert(0, new JsonArray("<", "e"));
+            json["model"]!["merges"]!.AsArray().Insert(1, new JsonArray("<e", ">"));
+            json["added_tokens"]!.AsArray().Add(Added(3001, "<e>", true));
+        });
+        var pieces = Tokenizer.Load(llama2.Path);
+        Assert.Contains(3000, pieces.Encode("<e>"));
+        Assert.DoesNotContain(3001, pieces.Encode("<e>"));
+        Assert.Contains(3001, pieces.Encode("<e>", parseSpecial: true));
+    }
+
+    [Fact]
     public void A_sentencepiece_model_alone_gives_the_librarys_ids()
     {
         using var folder = new ScratchFolder();
@@ -79,6 +147,11 @@ public sealed class TokenizerFamilyTests
         Assert.Equal(1, tokenizer.Encode("x", addSpecial: true)[0]);
         File.WriteAllText(folder.File("tokenizer_config.json"), """{"add_bos_token": false, "add_eos_token": true}""");
         Assert.Equal([.. tokenizer.Encode("x"), 2], Tokenizer.Load(folder.Path).Encode("x", addSpecial: true));
+        File.WriteAllText(folder.File("added_tokens.json"), """{"<|im_start|>": 3000}""");
+        File.WriteAllText(folder.File("tokenizer_config.json"), """{"added_tokens_decoder": {"1": {"content": "<s>", "special": true}, "3001": {"content": "<|im_end|>", "special": true, "rstrip": true}}}""");
+        var more = Tokenizer.Load(folder.Path);
+        Assert.Equal((3002, 3000, 3001), (more.VocabularySize, more.AddedToken("<|im_start|>")!.Value, more.AddedToken("<|im_end|>")!.Value));
+        Assert.Equal([3000, .. more.Encode("x"), 3001], more.Encode("<|im_start|>x<|im_end|> \n", parseSpecial: true));
     }
 
     [Fact]
@@ -134,6 +207,15 @@ public sealed class TokenizerFamilyTests
                 {
                     Assert.Equal(reference.Encode(text[0] == ' ' ? text[1..] : text), tokenizer.Encode(text));
                 }
+            }
+
+            if (scheme == "first")
+            {
+                // Where it splits, each mark begins a word.
+                Edit(folder, json => json["pre_tokenizer"]!["split"] = true);
+                var cut = Tokenizer.Load(folder.Path);
+                var mark = Assert.Single(cut.Encode(" "));
+                Assert.Equal(4, cut.Encode("    ").Count(t => t == mark));
             }
 
             // After an added token the older form puts a space again, "first" and "never" do not.
@@ -192,6 +274,9 @@ public sealed class TokenizerFamilyTests
         foreach (var (part, json, named) in ((string, string, string)[])[
             ("normalizer", """{"type": "Lowercase"}""", "Lowercase"),
             ("pre_tokenizer", """{"type": "Whitespace"}""", "Whitespace"),
+            ("pre_tokenizer", """{"type": "Split", "pattern": {"Regex": "\\p{Han}"}, "behavior": "Isolated"}""", "pattern"),
+            ("pre_tokenizer", """{"type": "Split", "pattern": {"Regex": "\\p{L"}, "behavior": "Isolated"}""", "pattern"),
+            ("normalizer", """{"type": "Replace", "pattern": {"String": ""}, "content": "x"}""", "Replace"),
             ("pre_tokenizer", """{"type": "ByteLevel", "add_prefix_space": true}""", "add_prefix_space"),
             ("decoder", """{"type": "WordPiece"}""", "WordPiece"),
             ("post_processor", """{"type": "BertProcessing"}""", "BertProcessing"),
