@@ -17,6 +17,9 @@ internal sealed record AddedToken(int Id, string Content, bool Special)
     /// <summary>Whether it is matched only where no letter, digit or underscore is beside it.</summary>
     public bool SingleWord { get; init; }
 
+    /// <summary>Whether it is matched in normalized text, in its own normalized form, and not before.</summary>
+    public bool IsNormalized { get; init; }
+
     /// <summary>
     /// Whether it is matched in text from users and documents too. Special tokens are not, nor is what the chat template
     /// writes or might: a user could forge it. Runs of spaces, say, are.
@@ -48,10 +51,11 @@ internal sealed class AddedTokens
     public AddedTokens(IEnumerable<AddedToken> tokens)
     {
         _byContent = tokens.GroupBy(t => t.Content, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Last(), StringComparer.Ordinal);
-        _longestFirst = _byContent.Values.GroupBy(t => t.Content[0]).ToDictionary(g => g.Key, g => g.OrderByDescending(t => t.Content.Length).ToList());
-        _longest = _byContent.Keys.Select(c => c.Length).DefaultIfEmpty(0).Max();
-        _any = Values(_byContent.Values);
-        _open = Values(_byContent.Values.Where(t => t.IsOpen));
+        var matched = _byContent.Values.Where(t => !t.IsNormalized).ToList();
+        _longestFirst = matched.GroupBy(t => t.Content[0]).ToDictionary(g => g.Key, g => g.OrderByDescending(t => t.Content.Length).ToList());
+        _longest = matched.Select(t => t.Content.Length).DefaultIfEmpty(0).Max();
+        _any = Values(matched);
+        _open = Values(matched.Where(t => t.IsOpen));
     }
 
     public int? IdOf(string content) => _byContent.TryGetValue(content, out var token) ? token.Id : null;

@@ -40,7 +40,8 @@ internal static class TokenizerFile
         var model = json.GetProperty("model");
         RequireSupported(model, parts);
         var vocabulary = model.GetProperty("vocab").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetInt32(), StringComparer.Ordinal);
-        var added = TokenizerParts.Items(json, "added_tokens").Where(t => TokenizerParts.Text(t, "content") is not "").Select(t => ReadAdded(t, guarded)).ToList();
+        var normalizers = parts.Normalizers();
+        var added = TokenizerParts.Items(json, "added_tokens").Where(t => TokenizerParts.Text(t, "content") is not "").Select(t => ReadAdded(t, guarded, normalizers.Count > 0)).ToList();
         var merges = TokenizerParts.Items(model, "merges").Select(ReadMerge).ToList();
         var (prefix, suffix) = parts.Surroundings();
         var (splits, byteLevel) = parts.Words();
@@ -50,7 +51,8 @@ internal static class TokenizerFile
         var spelled = vocabulary.Where(v => !special.Contains(v.Value)).ToDictionary(StringComparer.Ordinal);
         return new TokenizerModel
         {
-            Normalizers = parts.Normalizers(),
+            Normalizers = normalizers,
+            NormalizedTokens = Normalized(added, normalizers),
             Words = byteLevel ? ByteLevelWords(model, vocabulary, spelled, merges, splits) : PieceWords(model, vocabulary, spelled, merges, splits, parts),
             AddedTokens = tokens,
             Markers = TextMarkers.Of(guarded, tokens),
@@ -60,6 +62,14 @@ internal static class TokenizerFile
             Prefix = prefix,
             Suffix = suffix,
         };
+    }
+
+    private static AddedTokens? Normalized(List<AddedToken> added, List<TextNormalizer> normalizers)
+    {
+        var tokens = added.Where(t => t.IsNormalized)
+            .Select(t => t with { IsNormalized = false, Content = normalizers.Aggregate(t.Content, (text, n) => n.Apply(text, TextPlace.First)) })
+            .Where(t => t.Content.Length > 0).ToList();
+        return tokens.Count > 0 ? new AddedTokens(tokens) : null;
     }
 
     private static void RequireSupported(JsonElement model, TokenizerParts parts)
@@ -129,7 +139,8 @@ internal static class TokenizerFile
         return merge.GetString()?.Split(' ') is [var left, var right] ? (left, right) : throw new FormatException($"a merge is {merge.GetRawText()}");
     }
 
-    private static AddedToken ReadAdded(JsonElement token, string guarded)
+    // A special token, or one that the template writes, is matched as it stands: normalizing would hide where it came from.
+    private static AddedToken ReadAdded(JsonElement token, string guarded, bool hasNormalizer)
     {
         var content = TokenizerParts.Text(token, "content") is { Length: > 0 } text ? text : throw new FormatException("an added token has no content");
         var special = token.GetProperty("special").GetBoolean();
@@ -139,6 +150,7 @@ internal static class TokenizerFile
             StripsAfter = TokenizerParts.IsTrue(token, "rstrip"),
             SingleWord = TokenizerParts.IsTrue(token, "single_word"),
             IsOpen = !special && AddedToken.MayBeOpen(content, guarded),
+            IsNormalized = hasNormalizer && !special && TokenizerParts.IsTrue(token, "normalized") && AddedToken.MayBeOpen(content, guarded),
         };
     }
 

@@ -15,6 +15,9 @@ internal sealed class TokenizerModel
 
     public required AddedTokens AddedTokens { get; init; }
 
+    /// <summary>Those that are matched in normalized text; null if there are none.</summary>
+    public AddedTokens? NormalizedTokens { get; init; }
+
     public required IReadOnlySet<int> SpecialIds { get; init; }
 
     /// <summary>[id] the bytes that a token stands for; empty where the vocabulary has a hole.</summary>
@@ -49,9 +52,21 @@ internal sealed class TokenizerModel
             normal = normalizer.Apply(normal, place);
         }
 
-        if (normal.Length > 0)
+        var at = 0;
+        foreach (var (start, end, id) in NormalizedTokens?.FindIn(TemplateText.Data(normal)) ?? [])
         {
-            Words.Encode(normal, ids);
+            if (start > at)
+            {
+                Words.Encode(normal[at..start], ids);
+            }
+
+            ids.Add(id);
+            at = end;
+        }
+
+        if (at < normal.Length)
+        {
+            Words.Encode(normal[at..], ids);
         }
     }
 

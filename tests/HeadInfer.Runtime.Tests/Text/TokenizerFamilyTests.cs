@@ -177,6 +177,7 @@ public sealed class TokenizerFamilyTests
             added.Add(Added(3010, "<right>", true, ("rstrip", true)));
             added.Add(Added(3011, "<left>", true, ("lstrip", true)));
             added.Add(Added(3012, "word", true, ("single_word", true)));
+            added.Add(Added(3014, "caféX", false, ("normalized", true)));
             added.Add(Added(3013, "\n\n\n", false)); // no template writes it, so it is a token in every text
         });
         var tokenizer = Tokenizer.Load(folder.Path);
@@ -185,6 +186,9 @@ public sealed class TokenizerFamilyTests
         Assert.Equal([.. Plain("a"), 3011, .. Plain(" b")], tokenizer.Encode("a \n <left> b", parseSpecial: true));
         Assert.Equal([.. Plain("a "), 3012, .. Plain(" swords")], tokenizer.Encode("a word swords", parseSpecial: true));
         Assert.Equal([3012], tokenizer.Encode("word", parseSpecial: true));
+        Assert.Contains(3014, tokenizer.Encode("a cafe\u0301X b")); // composed first, which is what it is written in
+        Assert.Contains(3014, tokenizer.Encode("a caféX b"));
+        Assert.Equal("a caféX b", tokenizer.Decode(tokenizer.Encode("a cafe\u0301X b")));
         Assert.Contains(3013, tokenizer.Encode("a\n\n\nb"));
         Assert.Equal("a\n\n\nb", tokenizer.Decode(tokenizer.Encode("a\n\n\nb")));
     }
