@@ -88,8 +88,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
         Assert.SkipWhen(Gpu is null, "copies run beside the computation on a GPU only");
         var with = WorstOfLargeCase(ignoreWaits: false);
         Assert.True(with < HalfTolerance, $"off by {with}");
-        // Some GPUs are seldom too late.
-        Assert.True(Enumerable.Range(0, 25).Any(_ => WorstOfLargeCase(ignoreWaits: true) > HalfTolerance), "without waits nothing is wrong either: the case shows nothing");
+        Assert.True(Enumerable.Range(0, 5).Any(_ => WorstOfLargeCase(ignoreWaits: true) > HalfTolerance), "without waits nothing is wrong either: the case shows nothing");
     }
 
     private void CompareFused(bool cuDnn)
@@ -107,17 +106,26 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
         const int kvHeads = 4, shared = 2, dim = 128, tokens = 16_384;
         var layout = new AttentionLayout(kvHeads, shared, dim, [null], 2048) { Placement = _ => HeadPlacement.Streamed, GroupSize = 2 };
         using var attended = new AttentionCase(layout, ScalarType.BFloat16, Gpu, 256, ByteSize.FromMiB(64), ignoreWaits: ignoreWaits);
-        var (keys, values) = (Random(tokens, kvHeads, dim).to(ScalarType.BFloat16), Random(tokens, kvHeads, dim).to(ScalarType.BFloat16));
-        var worst = 0.0;
+        // Values tell where they stand: rows of another tile, or none, then show even in the mean of many.
+        var place = (arange(tokens, dtype: ScalarType.Float32, device: TorchDevice) / 2048).floor().reshape(tokens, 1, 1);
+        var (keys, values) = (Random(tokens, kvHeads, dim).to(ScalarType.BFloat16), (Random(tokens, kvHeads, dim) + place).to(ScalarType.BFloat16));
+        var attends = new List<(int Tokens, Tensor Queries, Tensor Attended)>();
         for (var at = 0; at < tokens; at += 2048)
         {
+            // One after the other, with copies that are late.
             var queries = Random(2048, kvHeads * shared, dim).to(ScalarType.BFloat16);
-            var last = queries[^16..].clone();
+            attends.Add((at + 2048, queries[^16..].clone(), queries));
             attended.Attention.Reserve(2048);
+            attended.Delay();
             attended.Attend(queries, keys.narrow(0, at, 2048), values.narrow(0, at, 2048));
             attended.Attention.Advance(2048);
-            var expected = DenseAttention.Attend(last, keys.narrow(0, 0, at + 2048), values.narrow(0, 0, at + 2048), attended.Scale, null, null);
-            worst = Math.Max(worst, Worst(queries[^16..], expected));
+        }
+
+        var worst = 0.0;
+        foreach (var (count, queries, output) in attends)
+        {
+            var expected = DenseAttention.Attend(queries, keys.narrow(0, 0, count), values.narrow(0, 0, count), attended.Scale, null, null);
+            worst = Math.Max(worst, Worst(output[^16..], expected));
         }
 
         return worst;

@@ -11,6 +11,8 @@ internal sealed class AttentionCase : IDisposable
 {
     private readonly AttentionWorkspace _workspace;
     private readonly FusedKernels? _kernels;
+    private Tensor? _idle, _rows;
+    private IDisposable? _pin;
 
     public AttentionCase(AttentionLayout layout, ScalarType type, CudaDevice? gpu, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, bool ignoreWaits = false)
     {
@@ -27,6 +29,21 @@ internal sealed class AttentionCase : IDisposable
     }
 
     public AttentionLayout Layout { get; }
+
+    /// <summary>Gives the queues of copies work for a millisecond or more, so that what is copied next is late.</summary>
+    public void Delay()
+    {
+        var link = _workspace.Link;
+        if (_idle is null)
+        {
+            _idle = empty([256, 4, 2, 256, 128], ScalarType.BFloat16).DetachFromDisposeScope(); // [pages, heads, 2, tokens, dim]
+            _rows = empty([4, 2, 256 * 256, 128], ScalarType.BFloat16, link.Device).DetachFromDisposeScope();
+            _pin = link.Pin(TensorMemory.Pointer(_idle), _idle.NumberOfElements * 2);
+        }
+
+        link.Upload(_idle, _rows!, 0);
+        link.Download(_rows!, 0, _idle);
+    }
 
     public double Scale { get; }
 
@@ -52,6 +69,10 @@ internal sealed class AttentionCase : IDisposable
 
     public void Dispose()
     {
+        _workspace.Link.Drain();
+        _pin?.Dispose();
+        _idle?.Dispose();
+        _rows?.Dispose();
         Attention.Dispose();
         _workspace.Dispose();
     }
