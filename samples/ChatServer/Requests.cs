@@ -38,7 +38,7 @@ internal static class Requests
             AllowMultipleToolCalls = body.ParallelToolCalls,
             Reasoning = body.ReasoningEffort is null ? null : new ReasoningOptions
             {
-                Effort = Enum.TryParse<ReasoningEffort>(body.ReasoningEffort, ignoreCase: true, out var effort) ? effort : throw new ArgumentException($"reasoning_effort is '{body.ReasoningEffort}'; it must be none, low, medium or high."),
+                Effort = Enum.TryParse<ReasoningEffort>(body.ReasoningEffort, ignoreCase: true, out var effort) && char.IsAsciiLetter(body.ReasoningEffort[0]) ? effort : throw new ArgumentException($"reasoning_effort is '{body.ReasoningEffort}'; it must be none, low, medium or high."),
             },
         });
     }

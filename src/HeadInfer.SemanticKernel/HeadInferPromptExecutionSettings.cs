@@ -117,7 +117,7 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
     public string? ReasoningEffort
     {
         get => _reasoningEffort;
-        set => Set(ref _reasoningEffort, value is null || Enum.TryParse<ReasoningEffort>(value, ignoreCase: true, out _) ? value : throw new ArgumentException($"ReasoningEffort is '{value}'; it must be none, low, medium or high.", nameof(value)));
+        set => Set(ref _reasoningEffort, value is null || Enum.GetNames<ReasoningEffort>().Contains(value, StringComparer.OrdinalIgnoreCase) ? value : throw new ArgumentException($"ReasoningEffort is '{value}'; it must be none, low, medium or high.", nameof(value)));
     }
 
     /// <summary>Whether what the model thinks is shown too. Default: no.</summary>

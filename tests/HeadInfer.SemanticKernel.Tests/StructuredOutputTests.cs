@@ -72,6 +72,7 @@ public sealed class StructuredOutputTests(DemoModel demo) : IClassFixture<DemoMo
         JsonDocument.Parse(json!).Dispose();
         Assert.Throws<ArgumentException>(() => new HeadInferPromptExecutionSettings { ResponseFormat = "yaml" });
         Assert.Throws<ArgumentException>(() => new HeadInferPromptExecutionSettings { ReasoningEffort = "enormous" });
+        Assert.Throws<ArgumentException>(() => new HeadInferPromptExecutionSettings { ReasoningEffort = "17" });
     }
 
     [Fact]

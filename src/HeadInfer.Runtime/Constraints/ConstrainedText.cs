@@ -12,7 +12,7 @@ internal sealed class ConstrainedText
     private readonly List<FrameSet> _walk = []; // [depth]
     private FrameSet _at = new();
     private FrameSet _next = new();
-    private bool _left;
+    private bool _leftOut;
     private int _nearest;
 
     public ConstrainedText(Node grammar, TokenTrie trie)
@@ -35,11 +35,11 @@ internal sealed class ConstrainedText
     public void Mask(Span<float> logits, int tokensLeft, IReadOnlyCollection<int> stopTokens)
     {
         Array.Clear(_allowed);
-        _left = false;
+        _leftOut = false;
         var limit = LimitOf(tokensLeft);
         AllowUpTo(limit);
         Apply(logits, stopTokens);
-        WasHurried |= _left;
+        WasHurried |= _leftOut;
     }
 
     /// <summary>How many bytes may remain after the next token: a byte is a token at most.</summary>
@@ -92,7 +92,7 @@ internal sealed class ConstrainedText
     private void Add(TextFrame text, int limit)
     {
         var mask = text.Mask(_trie, limit);
-        _left |= mask.LeavesOut;
+        _leftOut |= mask.LeavesOut;
         for (var word = 0; word < _allowed.Length; word++)
         {
             _allowed[word] |= mask.Inside[word];
@@ -148,7 +148,7 @@ internal sealed class ConstrainedText
     {
         if (minBytes > limit)
         {
-            _left = true;
+            _leftOut = true;
             _nearest = Math.Min(_nearest, minBytes);
             return;
         }
