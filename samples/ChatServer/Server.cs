@@ -10,43 +10,35 @@ namespace ChatServer;
 /// <summary>The server's routes, and who may use them.</summary>
 internal static class Server
 {
-    private const long MaxRequestBytes = 64 << 20; // a long book is 5 MB
+    /// <exception cref="ArgumentException">A flag is not understood, or the server would be open to everybody.</exception>
+    public static WebApplication Build(params string[] args) => Build(Flags.Parse(args) ?? throw new ArgumentException(Flags.Usage));
 
-    /// <exception cref="ArgumentException">An option is not understood, or the server would be open to everybody.</exception>
-    public static WebApplication Build(string[] args)
+    /// <exception cref="ArgumentException">The server would be open to everybody, or cannot listen where it should.</exception>
+    public static WebApplication Build(Flags flags)
     {
-        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { Args = args, ContentRootPath = AppContext.BaseDirectory });
-        var settings = builder.Configuration;
-        var urls = (settings["urls"] ?? "http://127.0.0.1:8080").Split(';');
-        var key = settings["api-key"] ?? Environment.GetEnvironmentVariable("HEADINFER_API_KEY");
-        var local = urls.All(IsLoopback);
-        if (!local && string.IsNullOrEmpty(key))
-        {
-            throw new ArgumentException($"--urls {string.Join(';', urls)} lets other machines in. Give --api-key, or stay on http://127.0.0.1.");
-        }
-
-        if (settings.GetSection("Kestrel:Endpoints").GetChildren().Any())
+        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
+        if (builder.Configuration.GetSection("Kestrel:Endpoints").GetChildren().Any())
         {
             throw new ArgumentException("Kestrel:Endpoints names addresses beside --urls. Name them there, where it is seen who may come in.");
         }
 
-        var most = settings["max-request-bytes"] is not { } text ? MaxRequestBytes
-            : long.TryParse(text, out var bytes) && bytes > 0 ? bytes
-            : throw new ArgumentException($"--max-request-bytes is '{text}'; it must be a whole number above 0.");
-        builder.WebHost.UseUrls(urls);
-        builder.WebHost.ConfigureKestrel(k => k.Limits.MaxRequestBodySize = most);
-        if (local)
+        var addresses = Addresses.Of(flags.Urls ?? builder.Configuration["urls"] ?? "http://127.0.0.1:8080");
+        if (flags.Key is null && addresses.FirstOrDefault(a => !Addresses.IsLoopback(a)) is { } open)
         {
-            settings["AllowedHosts"] ??= "localhost;127.0.0.1;[::1]"; // a web page elsewhere must not reach it by a name of its own
+            throw new ArgumentException($"--urls has '{open}', which lets other machines in. Give --api-key, or stay on http://127.0.0.1.");
         }
 
-        var model = settings["model"] ?? Path.Combine(AppContext.BaseDirectory, "models", "headinfer-demo");
-        builder.Services.AddHeadInferChatClient(model);
-        builder.Services.Configure<Microsoft.AspNetCore.HostFiltering.HostFilteringOptions>(o => o.AllowedHosts = (settings["AllowedHosts"] ?? "*").Split(';'));
+        builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning); // not four lines a request
+        builder.WebHost.UseUrls([.. addresses.Select(a => a.ToString())]);
+        builder.WebHost.ConfigureKestrel(k => k.Limits.MaxRequestBodySize = flags.MaxRequestBytes);
+        builder.Services.AddHeadInferChatClient(flags.Model, configure: flags.Configure);
         var app = builder.Build();
         app.Services.GetRequiredService<IChatClient>(); // so that a model that does not load is known now
-        app.UseHostFiltering();
-        app.Use((context, next) => Authorized(context, key) ? next(context) : FailAsync(context, HttpStatusCode.Unauthorized, "The API key is missing or wrong: send it as a bearer token.", "invalid_api_key"));
+        string[]? hosts = addresses.All(Addresses.IsLoopback) ? ["localhost", "127.0.0.1", "[::1]", .. addresses.Select(a => a.Host)] : null;
+        app.Use((context, next) =>
+            hosts is not null && !hosts.Contains(context.Request.Host.Host, StringComparer.OrdinalIgnoreCase) ? FailAsync(context, HttpStatusCode.BadRequest, "The Host of the request is none of this machine's own names.")
+            : Authorized(context, flags.Key) ? next(context)
+            : FailAsync(context, HttpStatusCode.Unauthorized, "The API key is missing or wrong: send it as a bearer token.", "invalid_api_key"));
         app.MapGet("/v1/models", (IChatClient client) => Results.Json(new { Object = "list", Data = new[] { new { Id = ModelId(client), Object = "model", OwnedBy = "headinfer" } } }, Wire.Json));
         app.MapPost("/v1/chat/completions", CompleteAsync);
         return app;
@@ -141,7 +133,4 @@ internal static class Server
         var given = header.StartsWith(scheme, StringComparison.OrdinalIgnoreCase) ? header[scheme.Length..] : "";
         return CryptographicOperations.FixedTimeEquals(SHA256.HashData(Encoding.UTF8.GetBytes(given)), SHA256.HashData(Encoding.UTF8.GetBytes(key)));
     }
-
-    private static bool IsLoopback(string url) =>
-        Uri.TryCreate(url, UriKind.Absolute, out var uri) ? uri.IsLoopback : throw new ArgumentException($"--urls has '{url}', which is no address.");
 }

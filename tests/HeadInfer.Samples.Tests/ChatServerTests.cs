@@ -21,7 +21,7 @@ public sealed class ChatServerTests : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        _app = Server.Build(["--urls", "http://127.0.0.1:0", "--api-key", Key, "--max-request-bytes", "400000"]);
+        _app = ChatServer.Server.Build("--urls", "http://127.0.0.1:0", "--api-key", Key, "--max-request-bytes", "400000");
         await _app.StartAsync();
     }
 
