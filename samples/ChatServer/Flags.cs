@@ -15,6 +15,7 @@ internal sealed class Flags
         new("--urls", "URL[;URL]", "where to listen; default: http://127.0.0.1:8080; beyond the loopback only with a key", (flags, text) => flags.Urls = text),
         new("--api-key", "KEY", $"what callers must send as a bearer token; {KeyVariable} is not seen by other users of the machine", (flags, text) => flags.Key = text),
         new("--max-request-bytes", "N", "bytes of a request at most; default: 64 MiB", (flags, text) => flags.MaxRequestBytes = Above0(text)),
+        new("--keep-alive", "SECONDS", "between the comments of a stream that waits or reads; default: 10", (flags, text) => flags.KeepAlive = Seconds(text)),
         new("--device", "NAME", "auto, cpu or cuda; default: a GPU if there is one", Option((options, text) => options.Device = Name<ComputeDevice>(text))),
         new("--gpu-index", "N", "which GPU, counted from 0", Option((options, text) => options.GpuIndex = Whole(text))),
         new("--gpu-memory", "SIZE", "GPU memory to take, such as 24GiB; default: nineteen twentieths of what is free", Option((options, text) => options.GpuMemory = ByteSize.Parse(text))),
@@ -46,6 +47,9 @@ internal sealed class Flags
 
     /// <summary>Bytes of a request at most. A long book is 5 MB.</summary>
     public long MaxRequestBytes { get; private set; } = 64 << 20;
+
+    /// <summary>Time between the comments of a stream that waits. OpenAI's client for .NET gives up after 100 s without a byte.</summary>
+    public TimeSpan KeepAlive { get; private set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>Reads the command line; null if help is wanted.</summary>
     /// <exception cref="ArgumentException">It cannot be understood; the message names the flag.</exception>
@@ -93,6 +97,8 @@ internal sealed class Flags
     private static int Whole(string text) => int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : throw new FormatException("it must be a whole number.");
 
     private static long Above0(string text) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number > 0 ? number : throw new FormatException("it must be a whole number above 0.");
+
+    private static TimeSpan Seconds(string text) => double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number) && number is >= 0.001 and <= 1e6 ? TimeSpan.FromSeconds(number) : throw new FormatException("it must be a number of seconds above 0.");
 
     private static T Name<T>(string text)
         where T : struct, Enum =>

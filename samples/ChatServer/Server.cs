@@ -1,8 +1,6 @@
 using System.Net;
 using System.Security.Cryptography;
 using System.Text;
-using System.Text.Json;
-using HeadInfer.Runtime;
 using Microsoft.Extensions.AI;
 
 namespace ChatServer;
@@ -32,98 +30,32 @@ internal static class Server
         builder.WebHost.UseUrls([.. addresses.Select(a => a.ToString())]);
         builder.WebHost.ConfigureKestrel(k => k.Limits.MaxRequestBodySize = flags.MaxRequestBytes);
         builder.Services.AddHeadInferChatClient(flags.Model, configure: flags.Configure);
+        builder.Services.AddSingleton(services => new Completions(services.GetRequiredService<IChatClient>(), flags.KeepAlive, services.GetRequiredService<ILogger<Completions>>()));
         var app = builder.Build();
-        app.Services.GetRequiredService<IChatClient>(); // so that a model that does not load is known now
+        var client = app.Services.GetRequiredService<IChatClient>(); // so that a model that does not load is known now
+        var model = new ModelBody(client.GetService<ChatClientMetadata>()?.DefaultModelId ?? "", "model", DateTimeOffset.UtcNow.ToUnixTimeSeconds(), "headinfer");
         string[]? hosts = addresses.All(Addresses.IsLoopback) ? ["localhost", "127.0.0.1", "[::1]", .. addresses.Select(a => a.Host)] : null;
+        app.UseStatusCodePages(pages => Unserved(pages.HttpContext).SendAsync(pages.HttpContext));
         app.Use((context, next) =>
-            hosts is not null && !hosts.Contains(context.Request.Host.Host, StringComparer.OrdinalIgnoreCase) ? FailAsync(context, HttpStatusCode.BadRequest, "The Host of the request is none of this machine's own names.")
+            hosts is not null && !hosts.Contains(context.Request.Host.Host, StringComparer.OrdinalIgnoreCase) ? Refusal.Of(HttpStatusCode.BadRequest, "The Host of the request is none of this machine's own names.").SendAsync(context)
             : Authorized(context, flags.Key) ? next(context)
-            : FailAsync(context, HttpStatusCode.Unauthorized, "The API key is missing or wrong: send it as a bearer token.", "invalid_api_key"));
-        app.MapGet("/v1/models", (IChatClient client) => Results.Json(new { Object = "list", Data = new[] { new { Id = ModelId(client), Object = "model", OwnedBy = "headinfer" } } }, Wire.Json));
-        app.MapPost("/v1/chat/completions", CompleteAsync);
+            : Refusal.Of(HttpStatusCode.Unauthorized, "The API key is missing or wrong: send it as a bearer token.", "invalid_api_key").SendAsync(context));
+        app.MapGet("/v1/models", () => Results.Json(new Models("list", [model]), Wire.Json));
+        app.MapGet("/v1/models/{**id}", (string id) => id == model.Id ? Results.Json(model, Wire.Json) : Results.NotFound());
+        app.MapPost("/v1/chat/completions", (HttpContext context, Completions completions) => completions.AnswerAsync(context));
         return app;
     }
 
-    private static string ModelId(IChatClient client) => client.GetService<ChatClientMetadata>()?.DefaultModelId ?? "";
-
-    private static async Task CompleteAsync(HttpContext context, IChatClient client)
-    {
-        var started = false;
-        try
-        {
-            if (!context.Request.HasJsonContentType())
-            {
-                await FailAsync(context, HttpStatusCode.UnsupportedMediaType, "The request must be application/json.");
-                return;
-            }
-
-            var body = await context.Request.ReadFromJsonAsync<ChatRequestBody>(Wire.Json, context.RequestAborted) ?? throw new ArgumentException("The request is empty.");
-            var (messages, options) = Requests.Read(body);
-            if (body.Stream != true)
-            {
-                await context.Response.WriteAsJsonAsync(Answers.Whole(await client.GetResponseAsync(messages, options, context.RequestAborted)), Wire.Json, context.RequestAborted);
-                return;
-            }
-
-            var calls = 0;
-            await foreach (var update in client.GetStreamingResponseAsync(messages, options, context.RequestAborted))
-            {
-                if (!started)
-                {
-                    (started, context.Response.ContentType) = (true, "text/event-stream");
-                    context.Response.Headers.CacheControl = "no-cache";
-                }
-
-                foreach (var chunk in Answers.Chunks(update, calls, body.StreamOptions?.IncludeUsage == true))
-                {
-                    await SendAsync(context, JsonSerializer.Serialize(chunk, Wire.Json));
-                }
-
-                calls += update.Contents.OfType<FunctionCallContent>().Count();
-            }
-
-            await SendAsync(context, "[DONE]");
-        }
-        catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
-        {
-            // The caller has gone, and nobody else waits for the answer.
-        }
-        catch (Exception e) when (!started)
-        {
-            await FailAsync(context, e);
-        }
-        catch (Exception e)
-        {
-            await SendAsync(context, JsonSerializer.Serialize(new Failure(new FailureBody(e is HeadInferException ? e.Message : "The server failed.", "server_error", null)), Wire.Json));
-        }
-    }
-
-    private static async Task SendAsync(HttpContext context, string data)
-    {
-        await context.Response.WriteAsync($"data: {data}\n\n", context.RequestAborted);
-        await context.Response.Body.FlushAsync(context.RequestAborted);
-    }
-
-    // What the caller can act on is told; what went wrong inside is not the caller's.
-    private static Task FailAsync(HttpContext context, Exception error) => error switch
-    {
-        ContextLengthException or MemoryBudgetException => FailAsync(context, HttpStatusCode.BadRequest, error.Message, "context_length_exceeded"),
-        BadHttpRequestException { StatusCode: 413 } => FailAsync(context, HttpStatusCode.RequestEntityTooLarge, "The request is larger than --max-request-bytes allows."),
-        JsonException or BadHttpRequestException => FailAsync(context, HttpStatusCode.BadRequest, "The request is not the JSON of a chat completion: " + error.Message),
-        ArgumentException or NotSupportedException or ChatTemplateException => FailAsync(context, HttpStatusCode.BadRequest, error.Message),
-        _ => FailAsync(context, HttpStatusCode.InternalServerError, error is HeadInferException ? error.Message : "The server failed."),
-    };
-
-    private static Task FailAsync(HttpContext context, HttpStatusCode status, string message, string? code = null)
-    {
-        context.Response.StatusCode = (int)status;
-        return context.Response.WriteAsJsonAsync(new Failure(new FailureBody(message, status >= HttpStatusCode.InternalServerError ? "server_error" : "invalid_request_error", code)), Wire.Json);
-    }
+    private static Refusal Unserved(HttpContext context) => Refusal.Of(
+        (HttpStatusCode)context.Response.StatusCode,
+        context.Response.StatusCode == StatusCodes.Status404NotFound || context.Response.StatusCode == StatusCodes.Status405MethodNotAllowed
+            ? "There is no such thing here; there are POST /v1/chat/completions, GET /v1/models, and the models by their names."
+            : "The request cannot be served.");
 
     // Hashes have one length, and are compared in one time: neither tells anything of the key.
     private static bool Authorized(HttpContext context, string? key)
     {
-        if (string.IsNullOrEmpty(key))
+        if (key is null)
         {
             return true;
         }
