@@ -16,7 +16,12 @@ try
     await app.RunAsync();
     return 0;
 }
-catch (Exception e) when (e is HeadInferException or ArgumentException or IOException or SocketException)
+catch (SocketException e)
+{
+    Console.Error.WriteLine($"--urls cannot be listened on: {e.Message}.");
+    return 1;
+}
+catch (Exception e) when (e is HeadInferException or ArgumentException or IOException)
 {
     Console.Error.WriteLine(Words.Of(e));
     return 1;

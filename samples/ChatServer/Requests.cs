@@ -14,7 +14,7 @@ internal sealed record Request(IReadOnlyList<ChatMessage> Messages, ChatOptions 
 /// <summary>Requests of the wire, in the words of chat clients: every setting is honoured or refused by name.</summary>
 internal static class Requests
 {
-    private const int MaxStops = 64;
+    private const int MaxStops = 64, MaxTools = 1024; // no model is told more of either
 
     private static readonly JsonElement NoParameters = JsonElement.Parse("""{"type":"object","properties":{}}""");
 
@@ -66,7 +66,7 @@ internal static class Requests
             FrequencyPenalty = body.Number("frequency_penalty", -100, 100),
             PresencePenalty = body.Number("presence_penalty", -100, 100),
             ResponseFormat = Format(body),
-            Tools = body.Objects("tools")?.Select(Tool).ToList(),
+            Tools = Tools(body),
             ToolMode = Mode(body),
             AllowMultipleToolCalls = body.Flag("parallel_tool_calls"),
             Reasoning = Effort(body) is { } effort ? new ReasoningOptions { Effort = effort } : null,
@@ -134,6 +134,12 @@ internal static class Requests
             },
             var other => throw format.Wrong("type", $"is '{Fields.Short(other)}'; it must be text, json_object, or json_schema beside a json_schema."),
         };
+    }
+
+    private static List<AITool>? Tools(Fields body)
+    {
+        var count = body.Get("tools") is { ValueKind: JsonValueKind.Array } list ? list.GetArrayLength() : 0;
+        return count <= MaxTools ? body.Objects("tools")?.Select(Tool).ToList() : throw body.Wrong("tools", $"has {count} functions; {MaxTools} may be given.");
     }
 
     private static AITool Tool(Fields tool)

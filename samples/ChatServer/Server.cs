@@ -27,6 +27,7 @@ internal static class Server
         }
 
         builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning); // not four lines a request
+        builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None); // why it does not start is said once, without a stack
         builder.WebHost.UseUrls([.. addresses.Select(a => a.ToString())]);
         builder.WebHost.ConfigureKestrel(k => k.Limits.MaxRequestBodySize = flags.MaxRequestBytes);
         builder.Services.AddHeadInferChatClient(flags.Model, configure: flags.Configure);

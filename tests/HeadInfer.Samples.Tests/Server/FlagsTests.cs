@@ -39,6 +39,22 @@ public sealed class FlagsTests
     }
 
     [Theory]
+    [InlineData("ASPNETCORE_URLS", "http://+:8080")]
+    [InlineData("Kestrel__Endpoints__Open__Url", "http://0.0.0.0:8080")]
+    public void The_environment_lets_nobody_in_either(string variable, string url)
+    {
+        Environment.SetEnvironmentVariable(variable, url);
+        try
+        {
+            Assert.Contains("--urls", Assert.Throws<ArgumentException>(() => ChatServer.Server.Build()).Message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable(variable, null);
+        }
+    }
+
+    [Theory]
     [InlineData("127.0.0.1:8080")]
     [InlineData("https://127.0.0.1:8080")]
     [InlineData("http://127.0.0.1:8080/v2")]

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Http.Headers;
+using System.Net.Sockets;
 using System.Text;
 using System.Text.RegularExpressions;
 using Microsoft.Extensions.AI;
@@ -144,6 +145,16 @@ public sealed partial class RequestTests : IAsyncLifetime
     public async Task A_mistake_is_named(string part, string body) => Assert.Contains(part, (await RefusedAsync(body)).GetProperty("message").GetString(), StringComparison.Ordinal);
 
     [Theory]
+    [InlineData("stop", 64, "\"a\"")]
+    [InlineData("tools", 1024, """{"type":"function","function":{"name":"f"}}""")]
+    public async Task Lists_have_an_end(string name, int most, string item)
+    {
+        string List(int count) => $"\"{name}\":[{string.Join(',', Enumerable.Repeat(item, count))}]";
+        Assert.StartsWith($"{name} has {most + 1} ", (await RefusedAsync($$"""{"messages":[{"role":"user","content":"x"}],{{List(most + 1)}}}""")).GetProperty("message").GetString(), StringComparison.Ordinal);
+        await OptionsAsync(List(most));
+    }
+
+    [Theory]
     [InlineData(65)]
     [InlineData(100_000)]
     public async Task Json_is_not_deep(int depth)
@@ -190,6 +201,23 @@ public sealed partial class RequestTests : IAsyncLifetime
         var zipped = Bytes([0x1F, 0x8B]);
         zipped.Headers.ContentEncoding.Add("gzip");
         Assert.Equal(HttpStatusCode.UnsupportedMediaType, (await _server.AskAsync(zipped)).Status);
+    }
+
+    [Theory]
+    [InlineData("Transfer-Encoding: chunked\r\n\r\nZZ\r\n")]
+    [InlineData("Transfer-Encoding: chunked\r\n\r\n5\r\n{}")]
+    [InlineData("Content-Length: 10\r\n\r\n{}")]
+    public async Task A_body_that_breaks_off_is_refused(string rest)
+    {
+        using var client = new TcpClient();
+        await client.ConnectAsync(IPAddress.Loopback, _server.Address.Port);
+        var stream = client.GetStream();
+        await stream.WriteAsync(Encoding.ASCII.GetBytes("POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n" + rest));
+        client.Client.Shutdown(SocketShutdown.Send);
+        var answer = await new StreamReader(stream).ReadToEndAsync();
+        Assert.True(answer.Length == 0 || answer.StartsWith("HTTP/1.1 400", StringComparison.Ordinal), answer); // nobody may be there to be answered
+        Assert.Empty(_asked);
+        await OptionsAsync("\"n\":1"); // and goes on
     }
 
     [Fact]
