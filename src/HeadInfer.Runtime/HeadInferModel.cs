@@ -179,9 +179,10 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
     private static HeadInferModel Load(string path, HeadInferOptions options, IProgress<LoadProgress>? progress, CancellationToken cancellationToken)
     {
-        var folder = ModelFolder.Open(path, options.ChatTemplate);
+        var folder = ModelFolder.Open(path, options);
         LibTorch.EnsureLoaded();
-        using var checkpoint = Checkpoint.Open(path);
+        using var checkpoint = Checkpoint.Open(folder.Path);
+        folder = folder with { Config = DecoderWeights.Untie(folder.Config, checkpoint) };
         using var check = new WeightCheck(checkpoint);
         DecoderWeights.Read(folder.Config, check);
         check.RefuseOthers();
