@@ -15,6 +15,8 @@ internal sealed class Checkpoint : IDisposable
     private readonly List<SafetensorsFile> _files = [];
     private readonly Dictionary<string, (SafetensorsFile File, SafetensorsEntry Entry)> _tensors = new(StringComparer.Ordinal);
 
+    private readonly Dictionary<ScalarType, Tensor> _staging = []; // a piece of each type
+
     private Checkpoint(string folder) => Folder = folder;
 
     public string Folder { get; }
@@ -94,8 +96,8 @@ internal sealed class Checkpoint : IDisposable
         var size = DataTypes.Size(entry.Type);
         using var flat = destination.view(-1);
         var direct = destination.device_type == DeviceType.CPU && destination.dtype == entry.Type;
-        using var staging = empty(direct ? 0 : Math.Min(entry.Length, Piece) / size, entry.Type);
-        var target = entry.Length == 0 ? null : TensorMemory.Address(direct ? flat : staging);
+        var staging = direct ? flat : Staging(entry.Type);
+        var target = entry.Length == 0 ? null : TensorMemory.Address(staging);
         for (var at = 0L; at < entry.Length; at += Piece)
         {
             var bytes = (int)Math.Min(Piece, entry.Length - at);
@@ -135,9 +137,26 @@ internal sealed class Checkpoint : IDisposable
 
     public void Dispose()
     {
+        foreach (var piece in _staging.Values)
+        {
+            piece.Dispose();
+        }
+
+        _staging.Clear();
         _files.ForEach(f => f.Dispose());
         _files.Clear();
         _tensors.Clear();
+    }
+
+    // One for all tensors: new ones, between weights that stay, would tear holes into the heap.
+    private Tensor Staging(ScalarType type)
+    {
+        if (!_staging.TryGetValue(type, out var piece))
+        {
+            _staging[type] = piece = empty(Piece / DataTypes.Size(type), type).DetachFromDisposeScope();
+        }
+
+        return piece;
     }
 
     private void Add(SafetensorsFile file)
