@@ -61,7 +61,7 @@ internal static class Characters
     public static string Capitalize(string text)
     {
         var first = text.Length == 0 ? 0 : CodePoints.IsInside(text, 1) ? 2 : 1;
-        return first == 0 ? text : Large(CodePoints.Of(text[..first]).First()) + Lower(text[first..]);
+        return first == 0 ? text : Large(CodePoints.Of(text[..first]).First()) + Lower(text)[Lower(text[..first]).Length..];
     }
 
     /// <summary>Whether all cased characters satisfy a test, and there are some.</summary>

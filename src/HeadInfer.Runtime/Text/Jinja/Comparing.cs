@@ -47,7 +47,7 @@ internal static class Comparing
         {
             case (TemplateText x, TemplateText y):
                 return CodePoints.Compare(x.Text, y.Text, budget);
-            case (JinjaSequence x, JinjaSequence y) when x is JinjaTuple == y is JinjaTuple:
+            case (JinjaSequence x, JinjaSequence y) when (x is JinjaTuple && y is JinjaTuple) || (x is JinjaList && y is JinjaList):
                 for (var i = 0; i < Math.Min(x.Count, y.Count); i++)
                 {
                     if (!AreEqual(x[i], y[i], budget))

@@ -9,10 +9,14 @@ internal sealed class Evaluator(Interpreter interpreter)
 
     public object? Evaluate(Expression expression)
     {
+        if (expression is Literal literal)
+        {
+            return literal.Value; // costs nothing
+        }
+
         interpreter.Step(expression.At);
         return expression switch
         {
-            Literal literal => literal.Value,
             Variable variable => interpreter.Scope.Get(variable.Name),
             Member member => Members.Get(Evaluate(member.Target), member.Name, member.At),
             Subscript subscript => Members.Item(Evaluate(subscript.Target), Evaluate(subscript.Index), subscript.At, Budget),

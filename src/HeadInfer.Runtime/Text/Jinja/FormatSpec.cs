@@ -80,12 +80,7 @@ internal sealed record FormatSpec(string Fill, char Align, char Sign, bool Alter
             throw at.Error($"{Values.Kind(value)} cannot be formatted so.");
         }
 
-        if (value is bool && Type == '\0')
-        {
-            return (this with { Type = 's' }).Write(Values.Print(value, budget), trusted, at, budget);
-        }
-
-        var (negative, digits) = value is double || Type is 'e' or 'E' or 'f' or 'F' or 'g' or 'G' or '%' || Precision is not null && Type == '\0'
+        var (negative, digits) = value is double || Type is 'e' or 'E' or 'f' or 'F' or 'g' or 'G' or '%'
             ? FloatDigits(Numbers.AsDouble(value)!.Value, at, budget)
             : WholeDigits(Numbers.AsWhole(value)!.Value, at, budget);
         var sign = negative ? "-" : Sign is '+' or ' ' ? Sign.ToString() : "";
@@ -119,6 +114,11 @@ internal sealed record FormatSpec(string Fill, char Align, char Sign, bool Alter
 
     private (bool Negative, string Digits) WholeDigits(BigInteger number, Position at, WorkBudget budget)
     {
+        if (Precision is not null)
+        {
+            throw at.Error("a whole number is not formatted with a precision.");
+        }
+
         budget.Walk(number.GetByteCount() * 4L);
         var size = BigInteger.Abs(number);
         var digits = Type switch
@@ -130,7 +130,8 @@ internal sealed record FormatSpec(string Fill, char Align, char Sign, bool Alter
             'c' => size <= 0x10ffff ? Characters.Write((int)size) : throw at.Error("there is no such character."),
             _ => throw at.Error($"a whole number cannot be formatted with '{Type}'."),
         };
-        return (number.Sign < 0, Grouped(digits, Type is 'x' or 'X' or 'b' or 'o' ? 4 : 3));
+        budget.HoldText(Group == '\0' ? 0 : 2 * Width);
+        return (number.Sign < 0, Grouped(digits, Type is 'x' or 'X' or 'b' or 'o' ? 4 : 3, number.Sign < 0 || Sign is '+' or ' ' ? 1 : 0));
     }
 
     private static string Octal(BigInteger number)
@@ -155,7 +156,7 @@ internal sealed record FormatSpec(string Fill, char Align, char Sign, bool Alter
         }
 
         budget.Spend(200);
-        budget.HoldText(Precision ?? 0);
+        budget.HoldText((Precision ?? 0) + (Group == '\0' ? 0 : 2 * Width));
         var precision = (int)(Precision ?? 6);
         var digits = Type switch
         {
@@ -163,23 +164,31 @@ internal sealed record FormatSpec(string Fill, char Align, char Sign, bool Alter
             '%' => Fixed(number * 100, precision) + "%",
             'e' or 'E' => Exponential(number, precision),
             'g' or 'G' => General(number, Math.Max(precision, 1), Alternate),
-            '\0' or 'n' when Precision is null => Numbers.Float(Math.Abs(number)),
-            '\0' or 'n' => General(number, Math.Max(precision, 1), false) is var general && Type == '\0' && general.All(char.IsAsciiDigit) && general.Length < precision ? general + ".0" : general,
+            'n' => General(number, Math.Max(precision, 1), false),
+            '\0' when Precision is null => Numbers.Float(Math.Abs(number)),
+            '\0' => General(number, Math.Max(precision, 1), false) is var general && general.All(char.IsAsciiDigit) && general.Length < precision ? general + ".0" : general,
             _ => throw at.Error($"a float cannot be formatted with '{Type}'."),
         };
         var end = digits.AsSpan().IndexOfAnyExceptInRange('0', '9') is >= 0 and var other ? other : digits.Length;
-        digits = Grouped(digits[..end], 3) + digits[end..];
+        digits = Grouped(digits[..end], 3, digits.Length - end + (negative || Sign is '+' or ' ' ? 1 : 0)) + digits[end..];
         return (negative, Type is 'E' or 'G' or 'F' ? digits.ToUpperInvariant() : digits);
     }
 
-    private string Grouped(string digits, int size)
+    // With separators, which also stand between the zeros that a number is filled up with.
+    private string Grouped(string digits, int size, int beside)
     {
         if (Group == '\0')
         {
             return digits;
         }
 
-        var parts = digits.Reverse().Chunk(size).Select(part => new string([.. part.Reverse()])).Reverse();
+        var count = digits.Length;
+        while (Align == '=' && Fill == "0" && count + ((count - 1) / size) + beside < Width)
+        {
+            count++;
+        }
+
+        var parts = digits.PadLeft(count, '0').Reverse().Chunk(size).Select(part => new string([.. part.Reverse()])).Reverse();
         return string.Join(Group, parts);
     }
 

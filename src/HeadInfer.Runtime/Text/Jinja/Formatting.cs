@@ -43,7 +43,9 @@ internal static class Formatting
             result.Append(Convert(spec, named ? given : Next(), format.IsTrusted, at, budget));
         }
 
-        return next < (values is JinjaTuple all ? all.Count : 1) && values is not JinjaDict ? throw at.Error("'%' has more values than places.") : result.Build();
+        // As in Python, lists and dictionaries may be left over: they could have been asked for by name.
+        var left = values is JinjaTuple all ? next < all.Count : next == 0 && values is not (JinjaSequence or JinjaDict or Undefined);
+        return left ? throw at.Error("'%' has more values than places.") : result.Build();
     }
 
     /// <summary><c>{}</c>, <c>{0}</c> and <c>{name}</c>, with <c>.member</c>, <c>[item]</c>, <c>!r</c> and a specification.</summary>

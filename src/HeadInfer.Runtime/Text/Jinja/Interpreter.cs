@@ -117,19 +117,22 @@ internal sealed class Interpreter
     // Returns what a loop must do next.
     private Flow Execute(Statement statement)
     {
+        if (statement is Block block)
+        {
+            for (var i = 0; i < block.Statements.Count; i++)
+            {
+                if (Execute(block.Statements[i]) is not Flow.Next and var flow)
+                {
+                    return flow;
+                }
+            }
+
+            return Flow.Next;
+        }
+
         Step(statement.At);
         switch (statement)
         {
-            case Block block:
-                foreach (var inner in block.Statements)
-                {
-                    if (Execute(inner) is not Flow.Next and var flow)
-                    {
-                        return flow;
-                    }
-                }
-
-                return Flow.Next;
             case Output output:
                 Write(_evaluator.Evaluate(output.Value));
                 return Flow.Next;

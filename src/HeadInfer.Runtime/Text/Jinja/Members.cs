@@ -8,6 +8,7 @@ internal static class Members
     {
         Undefined undefined => throw at.Error($"'{undefined.Name}' is undefined and has no '{name}'."),
         JinjaObject own => own.TryGet(name, out var value) ? value : new Undefined(name),
+        JinjaTuple tuple when tuple.Names.Contains(name) => tuple[tuple.Names.TakeWhile(n => n != name).Count()],
         // As in Python, a method hides a key of the same name; x['items'] reaches the key.
         _ => (object?)Methods.Of(target, name) ?? (target is JinjaDict dict && dict.TryGet(name, out var value) ? value : new Undefined(name)),
     };
@@ -72,6 +73,11 @@ internal static class Members
             }
 
             return parts.Part((int)Math.Min(start, length), count);
+        }
+
+        if (target is JinjaRange range && count > 0)
+        {
+            return new JinjaRange((long)range[(int)start]!, range.Step * step, count);
         }
 
         budget.HoldItems(count);

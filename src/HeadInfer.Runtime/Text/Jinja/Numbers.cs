@@ -27,7 +27,14 @@ internal static class Numbers
         _ => null,
     };
 
-    public static double? AsDouble(object? value) => value is double number ? number : (double?)AsWhole(value);
+    public static double? AsDouble(object? value) => value switch
+    {
+        double number => number,
+        long number => number,
+        bool flag => flag ? 1 : 0,
+        BigInteger number => double.Parse(number.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture), // rounded; a cast cuts off
+        _ => null,
+    };
 
     /// <summary>Which number is larger, exactly; null where one is no number.</summary>
     public static int? Compare(object a, object b)

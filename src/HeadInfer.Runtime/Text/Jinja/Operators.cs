@@ -116,7 +116,7 @@ internal static class Operators
                 "//" => Numbers.Whole(Numbers.DivideDown(i, j).Quotient),
                 "%" => Numbers.Whole(Numbers.DivideDown(i, j).Remainder),
                 "**" when j.Sign >= 0 => Numbers.Power(i, j),
-                "**" => Float("**", (double)i, (double)j, at),
+                "**" => Float("**", Numbers.AsDouble(left)!.Value, Numbers.AsDouble(right)!.Value, at),
                 _ => throw at.Error($"the operator '{@operator}' is not supported."),
             };
         }
@@ -133,10 +133,27 @@ internal static class Operators
         "*" => a * b,
         "/" or "//" or "%" when b == 0 => throw at.Error("division by zero."),
         "/" => a / b,
-        "//" => Math.Floor(a / b),
-        "%" => a % b is var rest && rest != 0 && rest < 0 != b < 0 ? rest + b : a % b,
+        "//" => DivideDown(a, b).Quotient,
+        "%" => DivideDown(a, b).Remainder,
         "**" when a == 0 && b < 0 => throw at.Error("division by zero."),
         "**" => double.IsFinite(Math.Pow(a, b)) || !double.IsFinite(a) || !double.IsFinite(b) ? Math.Pow(a, b) : throw at.Error("a number is too large, or not a real one."),
         _ => throw at.Error($"the operator '{@operator}' is not supported."),
     };
+
+    // The rest is exact and has the divisor's sign; the quotient goes with it.
+    private static (double Quotient, double Remainder) DivideDown(double a, double b)
+    {
+        var rest = a % b;
+        var quotient = (a - rest) / b;
+        if (rest == 0)
+        {
+            rest = double.CopySign(0, b);
+        }
+        else if (rest < 0 != b < 0)
+        {
+            (rest, quotient) = (rest + b, quotient - 1);
+        }
+
+        return (quotient == 0 ? double.CopySign(0, a / b) : Math.Round(quotient), rest);
+    }
 }

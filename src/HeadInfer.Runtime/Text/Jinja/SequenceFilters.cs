@@ -3,6 +3,8 @@ namespace HeadInfer.Runtime.Text.Jinja;
 /// <summary>The filters of sequences and dictionaries.</summary>
 internal static class SequenceFilters
 {
+    private static readonly string[] GroupNames = ["grouper", "list"];
+
     public static object? Apply(string name, object? input, CallArguments call)
     {
         JinjaSequence Items() => Values.Items(input, call.At, call.Budget);
@@ -21,7 +23,7 @@ internal static class SequenceFilters
             case "unique":
                 return Unique(Items(), call);
             case "sort":
-                return Comparing.Sort(Items(), SortKey(call.Get(2, "attribute"), call.IsTrue(1, "case_sensitive"), call), call.IsTrue(0, "reverse"), call.At, call.Budget);
+                return Comparing.Sort(Items(), SortKey(call.Get(2, "attribute"), call.IsTrue(1, "case_sensitive"), call, alwaysSeveral: true), call.IsTrue(0, "reverse"), call.At, call.Budget);
             case "items":
                 return input is Undefined ? new JinjaList() : Methods.Pairs(Dict(input, "items", call), call.Budget);
             case "dictsort":
@@ -101,10 +103,10 @@ internal static class SequenceFilters
     }
 
     // What items are compared by: an attribute or several, without regard to case.
-    private static Func<object?, object?> SortKey(object? attribute, bool sensitive, CallArguments call)
+    private static Func<object?, object?> SortKey(object? attribute, bool sensitive, CallArguments call, bool alwaysSeveral = false)
     {
         object? Plain(object? value) => value is TemplateText text && !sensitive ? TextMethods.Cased(text, Characters.Lower, call.Budget) : value;
-        if (attribute is TemplateText several && several.Text.Contains(','))
+        if (attribute is TemplateText several && (alwaysSeveral || several.Text.Contains(',')))
         {
             var paths = several.Text.Split(',');
             return item => new JinjaTuple([.. paths.Select(p => Plain(Attribute(item, TemplateText.Data(p), call)))]);
@@ -178,7 +180,7 @@ internal static class SequenceFilters
             if (groups.Count == 0 || !Comparing.AreEqual(key, last, call.Budget))
             {
                 call.Budget.Hold(200);
-                groups.AddRange(new JinjaTuple(new JinjaTuple(Value(item), new JinjaList())), call.Budget);
+                groups.AddRange(new JinjaTuple(new JinjaTuple(Value(item), new JinjaList()) { Names = GroupNames }), call.Budget);
                 last = key;
             }
 

@@ -113,6 +113,9 @@ internal sealed class JinjaList : JinjaSequence
 /// <summary>A sequence that does not change: <c>(1, 2)</c>.</summary>
 internal sealed class JinjaTuple(params object?[] items) : JinjaSequence
 {
+    /// <summary>Names that its items have besides their places.</summary>
+    public IReadOnlyList<string> Names { get; init; } = [];
+
     public override int Count => items.Length;
 
     public override object? this[int index] => items[index];

@@ -31,7 +31,7 @@ internal static class Tests
             "callable" => input is JinjaObject { IsCallable: true },
             "filter" => input is TemplateText filter && Filters.Has(filter.Text),
             "test" => input is TemplateText test && Names.Contains(test.Text),
-            "odd" => Remainder(input, 2L, call) is var rest && !Comparing.AreEqual(rest, 0L, call.Budget),
+            "odd" => Comparing.AreEqual(Remainder(input, 2L, call), 1L, call.Budget),
             "even" => Comparing.AreEqual(Remainder(input, 2L, call), 0L, call.Budget),
             "divisibleby" => Comparing.AreEqual(Remainder(input, First(), call), 0L, call.Budget),
             "lower" => (bool)TextMethods.Of(Values.Print(input, call.Budget), "islower")!(call)!,

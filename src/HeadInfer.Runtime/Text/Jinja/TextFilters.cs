@@ -12,7 +12,7 @@ internal static class TextFilters
             return Query(input, call);
         }
 
-        var text = Values.Print(input, call.Budget);
+        var text = input is TemplateText || name is not ("indent" or "wordwrap") ? Values.Print(input, call.Budget) : throw call.At.Error($"'{name}' needs a string, not {Values.Kind(input)}.");
         return name switch
         {
             "trim" => TextMethods.Trim(text, call.Get(0, "chars"), true, true, call),

@@ -19,6 +19,7 @@ internal static class Values
         double => "a float",
         TemplateText => "a string",
         JinjaTuple => "a tuple",
+        JinjaRange => "a range",
         JinjaSequence => "a list",
         JinjaDict => "a dictionary",
         JinjaNamespace => "a namespace",
