@@ -93,7 +93,6 @@ public sealed class JinjaTests
     [InlineData("{% set ns = namespace(s='ab') %}{% for i in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "without end")]
     [InlineData("{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = ns.l + ns.l %}{% endfor %}", "without end")]
     [InlineData("{% for i in range(100000) %}{% set x = range(1000000) | list %}{% endfor %}", "too much")]
-    [InlineData("{{ x.99999999999999999999 }}", "too large")]
     [InlineData("{{ loop.cycle() }}", "undefined")]
     [InlineData("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "deep")]
     [InlineData("{% for a in range(9999) %}{% for b in range(9999) %}{{ '' }}{% endfor %}{% endfor %}", "too much")]
@@ -112,7 +111,7 @@ public sealed class JinjaTests
         Assert.Throws<ChatTemplateException>(() => Render("{{ " + string.Concat(Enumerable.Repeat("not ", 1_000_000)) + "1 }}"));
         Assert.Throws<ChatTemplateException>(() => Render("{{ 1 + " + new string('-', 1_000_000) + "1 }}"));
         Assert.Equal("True", Render("{% set a = namespace() %}{% set a.a = a %}{{ a == a }}").Text);
-        Assert.Throws<ChatTemplateException>(() => Render("{% set a = namespace() %}{% set a.x = a %}{% set b = namespace() %}{% set b.x = b %}{{ a == b }}"));
+        Assert.Throws<ChatTemplateException>(() => Render("{% set a = [] %}{% set _ = a.append(a) %}{% set b = [] %}{% set _ = b.append(b) %}{{ a == b }}"));
     }
 
     [Fact]
