@@ -110,6 +110,8 @@ public sealed class JinjaTests
         Assert.Throws<ChatTemplateException>(() => Render(string.Concat(Enumerable.Repeat("{% if 1 %}", 10_000))));
         Assert.Throws<ChatTemplateException>(() => Render("{{ " + string.Concat(Enumerable.Repeat("not ", 1_000_000)) + "1 }}"));
         Assert.Throws<ChatTemplateException>(() => Render("{{ 1 + " + new string('-', 1_000_000) + "1 }}"));
+        Assert.Throws<ChatTemplateException>(() => Render("{{ name" + string.Concat(Enumerable.Repeat(".a", 100_000)) + " }}"));
+        Assert.Throws<ChatTemplateException>(() => Render("{{ name" + string.Concat(Enumerable.Repeat(" | trim", 100_000)) + " }}"));
         Assert.Equal("True", Render("{% set a = namespace() %}{% set a.a = a %}{{ a == a }}").Text);
         Assert.Throws<ChatTemplateException>(() => Render("{% set a = [] %}{% set _ = a.append(a) %}{% set b = [] %}{% set _ = b.append(b) %}{{ a == b }}"));
     }

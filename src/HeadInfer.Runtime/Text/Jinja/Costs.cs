@@ -4,7 +4,7 @@ namespace HeadInfer.Runtime.Text.Jinja;
 internal static class Costs
 {
     /// <summary>Steps and bytes that any template may take.</summary>
-    private const long BaseSteps = 2_000_000;
+    private const long BaseSteps = 800_000;
 
     private const long BaseBytes = 48L << 20;
 

@@ -7,6 +7,8 @@ namespace HeadInfer.Runtime.Text.Jinja;
 /// <summary>Reads expressions, by falling precedence: conditional, or, and, not, comparison, ~, sums, products, powers, postfix.</summary>
 internal readonly struct ExpressionParser(TokenReader reader)
 {
+    private const int MaxChain = 1000;
+
     private static readonly string[] Comparisons = ["==", "!=", "<", "<=", ">", ">="];
 
     public Expression Parse()
@@ -154,9 +156,10 @@ internal readonly struct ExpressionParser(TokenReader reader)
 
     private Expression ParsePostfix(Expression value)
     {
-        while (true)
+        for (var links = 0; ; links++)
         {
             var at = reader.Current.At;
+            GuardChain(links);
             if (reader.Accept("."))
             {
                 value = reader.Current.Kind == TokenKind.Integer
@@ -181,9 +184,10 @@ internal readonly struct ExpressionParser(TokenReader reader)
     // Filters and tests bind tighter than operators and looser than calls, and may be followed by either again.
     private Expression ParseFiltered(Expression value)
     {
-        while (true)
+        for (var links = 0; ; links++)
         {
             var at = reader.Current.At;
+            GuardChain(links);
             if (reader.Accept("|"))
             {
                 var name = reader.Expect(TokenKind.Name, "a filter").Text;
@@ -326,6 +330,15 @@ internal readonly struct ExpressionParser(TokenReader reader)
         }
 
         return new DictDisplay(items, at);
+    }
+
+    // What hangs on one value is evaluated from within: a chain is as deep as it is long.
+    private void GuardChain(int links)
+    {
+        if (links > MaxChain)
+        {
+            throw reader.Current.At.Error($"the expression has more than {MaxChain} members, items, calls or filters in a row.");
+        }
     }
 
     private void GuardDepth()

@@ -89,7 +89,7 @@ internal sealed class Interpreter
         Budget.Spend();
         if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
         {
-            throw at.Error("the template does too much: it is nested too deep.");
+            throw new ChatTemplateException(at.Error("the template does too much: it is nested too deep.").Message) { IsTooMuch = true };
         }
     }
 
