@@ -14,7 +14,7 @@ internal static class Costs
     /// <param name="refuse">makes the error, from what ran out</param>
     /// <param name="cancellationToken">ends the rendering</param>
     public static WorkBudget Budget(long characters, long items, Func<string, long, Exception> refuse, CancellationToken cancellationToken) =>
-        new(BaseSteps + (8 * characters) + (100 * items), BaseBytes + (64 * characters) + (256 * items), refuse, cancellationToken);
+        new(BaseSteps + (8 * characters) + (70 * items), BaseBytes + (64 * characters) + (128 * items), refuse, cancellationToken);
 
     /// <summary>Counts a text before it is made.</summary>
     public static void HoldText(this WorkBudget budget, long characters) => budget.Hold(64 + (2 * characters));
