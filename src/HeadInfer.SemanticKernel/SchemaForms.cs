@@ -22,13 +22,34 @@ internal sealed partial class SchemaForms(ILogger logger)
     public OutputConstraint Of(JsonElement schema)
     {
         var text = schema.ValueKind == JsonValueKind.Undefined ? "true" : schema.GetRawText();
+        return Kept(text, () => Make(text));
+    }
+
+    /// <summary>The arguments of a function, which are always an object.</summary>
+    public OutputConstraint Arguments(ChatTool tool) => Kept("arguments " + (tool.Parameters.ValueKind == JsonValueKind.Undefined ? "" : tool.Parameters.GetRawText()), () =>
+    {
+        var schema = tool.Parameters.ValueKind == JsonValueKind.Object ? JsonObject.Create(tool.Parameters)! : [];
+        if (!((string[])["type", "$ref", "anyOf", "oneOf", "allOf"]).Any(schema.ContainsKey))
+        {
+            schema["type"] = "object";
+        }
+
+        return Of(JsonSerializer.SerializeToElement(schema));
+    });
+
+    /// <summary>A form that is made once for its key, and kept with all that is found out about it.</summary>
+    public OutputConstraint Kept(string key, Func<OutputConstraint> make)
+    {
         if (_forms.Count >= Most)
         {
             _forms.Clear();
         }
 
-        return _forms.GetOrAdd(text, key => new Lazy<OutputConstraint>(() => Make(key))).Value;
+        return _forms.GetOrAdd(key, _ => new Lazy<OutputConstraint>(make)).Value;
     }
+
+    /// <summary>Tells of something that is not enforced.</summary>
+    public void Ignored(string what) => LogIgnored(logger, what);
 
     /// <summary>A part of a schema that may refer to the definitions of the whole.</summary>
     public OutputConstraint Of(JsonElement part, JsonElement whole)

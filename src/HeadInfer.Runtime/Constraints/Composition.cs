@@ -127,21 +127,24 @@ internal sealed class SequenceNode(params Node[] parts) : Node
     {
         private FrameSet? _entered;
 
-        public override bool CanEnd => Entered().CanEnd;
+        public override bool CanEnd => Entered.CanEnd;
 
-        public override void Step(byte value, FrameSet into) => Entered().Step(value, into);
-
-        private FrameSet Entered()
+        public override FrameSet Entered
         {
-            if (_entered is null)
+            get
             {
-                var entered = new FrameSet();
-                node.Enter(part, After!, entered);
-                _entered = entered;
-            }
+                if (_entered is null)
+                {
+                    var entered = new FrameSet();
+                    node.Enter(part, After!, entered);
+                    _entered = entered;
+                }
 
-            return _entered;
+                return _entered;
+            }
         }
+
+        public override void Step(byte value, FrameSet into) => Entered.Step(value, into);
 
         protected override int Rest() => node.Parts.Skip(part).Sum(p => p.MinBytes);
     }
@@ -169,9 +172,9 @@ internal sealed class ChoiceNode(IReadOnlyList<Node> choices) : Node
 }
 
 /// <summary>A node that is known by its place before it is known: where a schema refers to itself.</summary>
-internal sealed class ReferenceNode : Node
+internal class ReferenceNode : Node
 {
-    public Node? Target { get; set; }
+    public virtual Node? Target { get; set; }
 
     public override IEnumerable<Node> Parts => [Target!];
 
@@ -186,6 +189,14 @@ internal sealed class ReferenceNode : Node
     protected override long ShortestBytes() => Target!.MinBytes;
 
     protected override long LeastDepth() => Target!.MinDepth;
+}
+
+/// <summary>A node that is made when it is first needed: where a form contains itself.</summary>
+internal sealed class DeferredNode(Func<Node> make) : ReferenceNode
+{
+    private Node? _made;
+
+    public override Node? Target => _made ??= make();
 }
 
 /// <summary>Something once or more, with a separator between.</summary>
