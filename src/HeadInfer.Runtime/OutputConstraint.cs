@@ -73,12 +73,12 @@ public sealed class OutputConstraint
             : throw new ArgumentException("There must be markers, none of them empty.", nameof(held));
     }
 
-    /// <summary>A form that is made later, so that a form may contain itself.</summary>
-    /// <param name="form">gives it; asked once, when a text of the form begins</param>
+    /// <summary>A form that is made when an output comes to it: it may contain itself, or be one that few outputs need.</summary>
+    /// <param name="form">gives it; asked once, while text is generated</param>
     public static OutputConstraint Defer(Func<OutputConstraint> form)
     {
         ArgumentNullException.ThrowIfNull(form);
-        return new OutputConstraint(new DeferredNode(() => form()._grammar));
+        return new OutputConstraint(new DeferredNode(() => form().Measured()));
     }
 
     /// <summary>Some white space, or none.</summary>

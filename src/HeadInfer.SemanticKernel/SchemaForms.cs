@@ -18,6 +18,8 @@ internal sealed partial class SchemaForms(ILogger logger)
     /// <summary>JSON of any content.</summary>
     public OutputConstraint Any { get; } = OutputConstraint.Json();
 
+    private static readonly JsonElement AnyObject = JsonDocument.Parse("""{"type":"object"}""").RootElement;
+
     /// <exception cref="ArgumentException">Nothing satisfies the schema, or it is too large.</exception>
     public OutputConstraint Of(JsonElement schema)
     {
@@ -35,6 +37,26 @@ internal sealed partial class SchemaForms(ILogger logger)
         }
 
         return Of(JsonSerializer.SerializeToElement(schema));
+    });
+
+    /// <summary>As <see cref="Arguments"/>, but made only when the model calls the function.</summary>
+    public OutputConstraint ArgumentsLater(ChatTool tool) => Later(tool, () => Arguments(tool), Of(AnyObject));
+
+    /// <summary>A form of a function's call that is made only when the model calls it. What cannot be made is told, and the other form stands for it.</summary>
+    /// <param name="tool">the function</param>
+    /// <param name="make">makes the form</param>
+    /// <param name="other">stands for it</param>
+    public OutputConstraint Later(ChatTool tool, Func<OutputConstraint> make, OutputConstraint other) => OutputConstraint.Defer(() =>
+    {
+        try
+        {
+            return make();
+        }
+        catch (ArgumentException e)
+        {
+            Ignored($"the parameters of '{tool.Name}': {e.Message}");
+            return other;
+        }
     });
 
     /// <summary>A form that is made once for its key, and kept with all that is found out about it.</summary>

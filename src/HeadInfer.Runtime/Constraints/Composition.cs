@@ -172,9 +172,9 @@ internal sealed class ChoiceNode(IReadOnlyList<Node> choices) : Node
 }
 
 /// <summary>A node that is known by its place before it is known: where a schema refers to itself.</summary>
-internal class ReferenceNode : Node
+internal sealed class ReferenceNode : Node
 {
-    public virtual Node? Target { get; set; }
+    public Node? Target { get; set; }
 
     public override IEnumerable<Node> Parts => [Target!];
 
@@ -189,14 +189,6 @@ internal class ReferenceNode : Node
     protected override long ShortestBytes() => Target!.MinBytes;
 
     protected override long LeastDepth() => Target!.MinDepth;
-}
-
-/// <summary>A node that is made when it is first needed: where a form contains itself.</summary>
-internal sealed class DeferredNode(Func<Node> make) : ReferenceNode
-{
-    private Node? _made;
-
-    public override Node? Target => _made ??= make();
 }
 
 /// <summary>Something once or more, with a separator between.</summary>

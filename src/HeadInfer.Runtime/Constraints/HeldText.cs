@@ -183,3 +183,25 @@ internal sealed class MarkerAutomaton
         }
     }
 }
+
+/// <summary>A node that is made when an output comes to it: a form that contains itself, or one that few outputs need.</summary>
+/// <param name="make">makes it, measured</param>
+/// <remarks>What it needs at least is not known before, and so counts as nothing.</remarks>
+internal sealed class DeferredNode(Func<Node> make) : Node
+{
+    private readonly Lazy<Node> _made = new(make);
+
+    public override IEnumerable<Node> Parts => [];
+
+    public override void Enter(Frame after, FrameSet into)
+    {
+        if (into.Enters(this, after))
+        {
+            _made.Value.Enter(after, into);
+        }
+    }
+
+    protected override long ShortestBytes() => 0;
+
+    protected override long LeastDepth() => 0;
+}

@@ -16,11 +16,11 @@ internal sealed class HermesFormat : IToolCallFormat
     public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools) => JsonCalls.Parse(body);
 
     public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) =>
-        OutputConstraint.Repeat(OutputConstraint.Sequence(OutputConstraint.Marker(Start), AfterStart(tools, schemas)), "\n", most);
+        OutputConstraint.Repeat(OutputConstraint.Sequence(OutputConstraint.Marker(Start), AfterStart(tools, schemas.Arguments)), "\n", most);
 
     public IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text) =>
-        [(Start, OutputConstraint.Sequence(AfterStart(tools, schemas), text))];
+        [(Start, OutputConstraint.Sequence(AfterStart(tools, schemas.ArgumentsLater), text))];
 
-    private static OutputConstraint AfterStart(IReadOnlyList<ChatTool> tools, SchemaForms schemas) =>
-        OutputConstraint.Sequence(OutputConstraint.Text("\n"), JsonCalls.Constrain(tools, "arguments", schemas), OutputConstraint.Text("\n"), OutputConstraint.Marker(End));
+    private static OutputConstraint AfterStart(IReadOnlyList<ChatTool> tools, Func<ChatTool, OutputConstraint> arguments) =>
+        OutputConstraint.Sequence(OutputConstraint.Text("\n"), JsonCalls.Constrain(tools, "arguments", arguments), OutputConstraint.Text("\n"), OutputConstraint.Marker(End));
 }

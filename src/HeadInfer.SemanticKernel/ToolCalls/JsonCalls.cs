@@ -16,8 +16,11 @@ internal static class JsonCalls
     private static readonly JsonDocumentOptions Lenient = new() { AllowTrailingCommas = true, MaxDepth = MaxDepth };
 
     /// <summary>A call of one of some functions, spaced as models write it.</summary>
-    public static OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, string argumentsName, SchemaForms schemas) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
-        OutputConstraint.Text(Beginning(t, argumentsName)), schemas.Arguments(t), OutputConstraint.Text("}")))]);
+    /// <param name="tools">the functions</param>
+    /// <param name="argumentsName">the property that has the arguments</param>
+    /// <param name="arguments">makes the form of a function's arguments</param>
+    public static OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, string argumentsName, Func<ChatTool, OutputConstraint> arguments) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
+        OutputConstraint.Text(Beginning(t, argumentsName)), arguments(t), OutputConstraint.Text("}")))]);
 
     /// <summary>How a call begins, up to its arguments.</summary>
     public static string Beginning(ChatTool tool, string argumentsName) => $"{{\"name\": {JsonSerializer.Serialize(tool.Name)}, \"{argumentsName}\": ";

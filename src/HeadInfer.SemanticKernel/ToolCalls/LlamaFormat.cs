@@ -31,15 +31,16 @@ internal sealed class LlamaFormat : IToolCallFormat
         return calls.All(c => c.Error is not null || tools.Any(t => t.Name == c.Name)) ? calls : [.. calls.Where(c => tools.Any(t => t.Name == c.Name))];
     }
 
-    public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) =>
-        OutputConstraint.Repeat(JsonCalls.Constrain(tools, "parameters", schemas), "; ", most);
+    public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) => Calls(tools, most, schemas.Arguments);
 
     // Before a function is named, JSON may be an answer.
     public IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text)
     {
-        var more = OutputConstraint.Optional(OutputConstraint.Sequence(OutputConstraint.Text("; "), Constrain(tools, int.MaxValue, schemas)));
-        return [
-            (Tag, Constrain(tools, int.MaxValue, schemas)),
-            .. tools.Select(t => (JsonCalls.Beginning(t, "parameters"), OutputConstraint.Sequence(schemas.Arguments(t), OutputConstraint.Text("}"), more)))];
+        var calls = Calls(tools, int.MaxValue, schemas.ArgumentsLater);
+        var more = OutputConstraint.Optional(OutputConstraint.Sequence(OutputConstraint.Text("; "), calls));
+        return [(Tag, calls), .. tools.Select(t => (JsonCalls.Beginning(t, "parameters"), OutputConstraint.Sequence(schemas.ArgumentsLater(t), OutputConstraint.Text("}"), more)))];
     }
+
+    private static OutputConstraint Calls(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments) =>
+        OutputConstraint.Repeat(JsonCalls.Constrain(tools, "parameters", arguments), "; ", most);
 }

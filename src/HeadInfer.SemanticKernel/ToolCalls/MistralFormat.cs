@@ -19,26 +19,26 @@ internal sealed class MistralFormat(bool names) : IToolCallFormat
         body.TrimStart() is ['[' or '{', ..] and var json && !json.StartsWith(Arguments, StringComparison.Ordinal) ? JsonCalls.ParseMany(json) : [.. Calls(body).Select(c => One(c, tools))];
 
     public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) => names
-        ? OutputConstraint.Sequence(OutputConstraint.Marker(Start), NamedCall(tools, schemas))
-        : OutputConstraint.Sequence(OutputConstraint.Marker(Start), CallList(tools, most, schemas));
+        ? OutputConstraint.Sequence(OutputConstraint.Marker(Start), NamedCall(tools, schemas.Arguments))
+        : OutputConstraint.Sequence(OutputConstraint.Marker(Start), CallList(tools, most, schemas.Arguments));
 
     public IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text)
     {
         if (!names)
         {
-            return [(Start, OutputConstraint.Sequence(OutputConstraint.Optional(OutputConstraint.Text(" ")), CallList(tools, int.MaxValue, schemas)))];
+            return [(Start, OutputConstraint.Sequence(OutputConstraint.Optional(OutputConstraint.Text(" ")), CallList(tools, int.MaxValue, schemas.ArgumentsLater)))];
         }
 
         OutputConstraint? calls = null;
         var more = OutputConstraint.Optional(OutputConstraint.Sequence(OutputConstraint.Marker(Start), OutputConstraint.Defer(() => calls!)));
-        return [(Start, calls = OutputConstraint.Sequence(NamedCall(tools, schemas), more))];
+        return [(Start, calls = OutputConstraint.Sequence(NamedCall(tools, schemas.ArgumentsLater), more))];
     }
 
-    private static OutputConstraint CallList(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) =>
-        OutputConstraint.Sequence(OutputConstraint.Text("["), OutputConstraint.Repeat(JsonCalls.Constrain(tools, "arguments", schemas), ", ", most), OutputConstraint.Text("]"));
+    private static OutputConstraint CallList(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments) =>
+        OutputConstraint.Sequence(OutputConstraint.Text("["), OutputConstraint.Repeat(JsonCalls.Constrain(tools, "arguments", arguments), ", ", most), OutputConstraint.Text("]"));
 
-    private static OutputConstraint NamedCall(IReadOnlyList<ChatTool> tools, SchemaForms schemas) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
-        OutputConstraint.Text(t.Name), OutputConstraint.Marker(Arguments), schemas.Arguments(t)))]);
+    private static OutputConstraint NamedCall(IReadOnlyList<ChatTool> tools, Func<ChatTool, OutputConstraint> arguments) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
+        OutputConstraint.Text(t.Name), OutputConstraint.Marker(Arguments), arguments(t)))]);
 
     // The marker may be within an argument's text, too.
     private static List<string> Calls(string body)

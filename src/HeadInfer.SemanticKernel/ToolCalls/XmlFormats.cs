@@ -23,11 +23,13 @@ internal sealed partial class QwenCoderFormat : XmlFormat
     public override IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text) =>
     [
         .. base.Hold(tools, schemas, text),
-        .. tools.Select(t => ($"{Function}{t.Name}>\n", OutputConstraint.Sequence([.. Parameters(t, schemas), OutputConstraint.Text(FunctionEnd), text]))),
+        .. tools.Select(t => ($"{Function}{t.Name}>\n", OutputConstraint.Sequence(
+            schemas.Later(t, () => OutputConstraint.Sequence([.. Parameters(t, schemas), OutputConstraint.Text(FunctionEnd)]), OutputConstraint.Until(FunctionEnd)), text))),
     ];
 
-    protected override OutputConstraint Call(ChatTool tool, SchemaForms schemas) =>
-        OutputConstraint.Sequence([OutputConstraint.Text($"\n{Function}{tool.Name}>\n"), .. Parameters(tool, schemas), OutputConstraint.Text(FunctionEnd + "\n")]);
+    protected override OutputConstraint Name(ChatTool tool) => OutputConstraint.Text($"\n{Function}{tool.Name}>\n");
+
+    protected override OutputConstraint? Last { get; } = OutputConstraint.Text(FunctionEnd + "\n");
 
     protected override OutputConstraint Before(string parameter) => OutputConstraint.Text($"<parameter={parameter}>\n");
 
@@ -67,8 +69,9 @@ internal sealed partial class GlmFormat : XmlFormat
 
     public override bool IsWhole(string body) => body.AsSpan().TrimEnd().EndsWith(ValueEnd) || !body.Contains("<arg_key>", StringComparison.Ordinal);
 
-    protected override OutputConstraint Call(ChatTool tool, SchemaForms schemas) =>
-        OutputConstraint.Sequence([OutputConstraint.Text(tool.Name), Between, .. Parameters(tool, schemas)]);
+    protected override OutputConstraint Name(ChatTool tool) => OutputConstraint.Sequence(OutputConstraint.Text(tool.Name), Between);
+
+    protected override OutputConstraint? Last => null;
 
     protected override OutputConstraint Before(string parameter) =>
         OutputConstraint.Sequence(OutputConstraint.Text($"<arg_key>{parameter}</arg_key>"), Between, OutputConstraint.Text("<arg_value>"));
@@ -110,8 +113,11 @@ internal abstract class XmlFormat : IToolCallFormat
 
     public virtual bool IsText(string body, IReadOnlyList<ChatTool> tools) => false;
 
-    /// <summary>What stands between the outer tags.</summary>
-    protected abstract OutputConstraint Call(ChatTool tool, SchemaForms schemas);
+    /// <summary>What stands before the parameters.</summary>
+    protected abstract OutputConstraint Name(ChatTool tool);
+
+    /// <summary>What stands after them; null if nothing does.</summary>
+    protected abstract OutputConstraint? Last { get; }
 
     protected abstract OutputConstraint Before(string parameter);
 
@@ -173,10 +179,11 @@ internal abstract class XmlFormat : IToolCallFormat
     }
 
     public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) =>
-        OutputConstraint.Repeat(OutputConstraint.Sequence(OutputConstraint.Marker(Start), AfterStart(tools, schemas)), "\n", most);
+        OutputConstraint.Repeat(OutputConstraint.Sequence(OutputConstraint.Marker(Start), OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(Name(t), AfterName(t, schemas)))])), "\n", most);
 
     public virtual IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text) =>
-        [(Start, OutputConstraint.Sequence(AfterStart(tools, schemas), text))];
+        [(Start, OutputConstraint.Sequence(
+            OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(Name(t), schemas.Later(t, () => AfterName(t, schemas), OutputConstraint.Until(End))))]), text))];
 
     /// <summary>The parameters of a function, in its schema's order.</summary>
     protected IEnumerable<OutputConstraint> Parameters(ChatTool tool, SchemaForms schemas)
@@ -190,8 +197,8 @@ internal abstract class XmlFormat : IToolCallFormat
         }
     }
 
-    private OutputConstraint AfterStart(IReadOnlyList<ChatTool> tools, SchemaForms schemas) =>
-        OutputConstraint.Sequence(OutputConstraint.OneOf([.. tools.Select(t => Call(t, schemas))]), OutputConstraint.Marker(End));
+    private OutputConstraint AfterName(ChatTool tool, SchemaForms schemas) =>
+        OutputConstraint.Sequence([.. Parameters(tool, schemas), .. Last is null ? (OutputConstraint[])[] : [Last], OutputConstraint.Marker(End)]);
 
     private int EndOfValue(string body, int from)
     {
