@@ -56,10 +56,25 @@ internal static class ChatData
         data["add_generation_prompt"] = answer;
         if (tools is { Count: > 0 })
         {
-            data["tools"] = tools.Select(t => (object?)Function(("name", TemplateText.Data(t.Name)), ("description", TemplateText.Data(t.Description)), ("parameters", Values.From(t.Parameters)))).ToList();
+            data["tools"] = tools.Select(t => (object?)Function(("name", TemplateText.Data(t.Name)), ("description", TemplateText.Data(t.Description)), ("parameters", Parameters(t)))).ToList();
         }
 
         return data;
+    }
+
+    // Arguments are an object, and templates go through its properties, so both are said where the schema does not.
+    private static JinjaDict Parameters(ChatTool tool)
+    {
+        var schema = Values.From(tool.Parameters) as JinjaDict ?? Values.Dict([]);
+        foreach (var (key, value) in ((string, object?)[])[("type", TemplateText.Data("object")), ("properties", Values.Dict([]))])
+        {
+            if (!schema.TryGet(key, out _))
+            {
+                schema.Set(key, value);
+            }
+        }
+
+        return schema;
     }
 
     /// <summary>A function, or a call of one.</summary>

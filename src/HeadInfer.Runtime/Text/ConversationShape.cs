@@ -258,7 +258,7 @@ internal sealed record ConversationShape
         object? value;
         try
         {
-            using var document = JsonDocument.Parse(string.IsNullOrWhiteSpace(call.Arguments) ? "{}" : call.Arguments);
+            using var document = JsonDocument.Parse(string.IsNullOrWhiteSpace(call.Arguments) ? "{}" : call.Arguments, new JsonDocumentOptions { MaxDepth = 128 });
             value = Values.From(document.RootElement);
         }
         catch (JsonException)

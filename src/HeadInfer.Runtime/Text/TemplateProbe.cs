@@ -20,6 +20,18 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, string> re
     /// <summary>The shape in which the template takes as much as it can.</summary>
     public ConversationShape Find()
     {
+        try
+        {
+            return FindAll();
+        }
+        catch (ChatTemplateException e) when (IsTooMuch(e))
+        {
+            return ConversationShape.Plain; // it is not tried a second time; a real conversation is told the same
+        }
+    }
+
+    private ConversationShape FindAll()
+    {
         var notes = new List<string>();
         if (Fails(ConversationShape.Plain, [User], Asked) is not null)
         {
@@ -131,11 +143,14 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, string> re
             var lost = words.FirstOrDefault(w => !text.Contains(w, StringComparison.Ordinal));
             return lost is null ? null : $"it leaves out {What(lost)}.";
         }
-        catch (ChatTemplateException e)
+        catch (ChatTemplateException e) when (!IsTooMuch(e))
         {
             return e.Message;
         }
     }
+
+    // Whether a rendering was ended for its work, which other conversations would take too.
+    private static bool IsTooMuch(ChatTemplateException e) => e.Message.Contains("does too much", StringComparison.Ordinal);
 
     private static string What(string word) => word switch
     {

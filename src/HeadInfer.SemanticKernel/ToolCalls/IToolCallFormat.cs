@@ -17,8 +17,8 @@ internal interface IToolCallFormat
     /// <summary>Whether what stands before an end is all of a call: the end may be within one of its texts.</summary>
     bool IsWhole(string body) => true;
 
-    /// <summary>Whether a call that has begun is known to be text after all.</summary>
-    bool IsText(string body, IReadOnlyList<ChatTool> tools) => false;
+    /// <summary>Whether what begins like a call is one, and not text; null if that cannot be known yet.</summary>
+    bool? IsCall(string body, IReadOnlyList<ChatTool> tools) => true;
 
     /// <summary>Words of the format that are special tokens of some models, and are read as text all the same.</summary>
     IReadOnlyList<string> Markers { get; }

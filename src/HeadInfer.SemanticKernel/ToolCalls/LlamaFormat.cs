@@ -17,12 +17,12 @@ internal sealed class LlamaFormat : IToolCallFormat
     /// <summary>What may stand before the first call.</summary>
     public string? Prefix => Tag;
 
-    public bool IsText(string body, IReadOnlyList<ChatTool> tools) => JsonCalls.MayCall(body, tools) == false;
+    public bool? IsCall(string body, IReadOnlyList<ChatTool> tools) => JsonCalls.MayCall(body, tools);
 
     // An answer may be JSON, too, such as a caller's schema asks for.
     public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools)
     {
-        if (JsonCalls.MayCall(body, tools) != true)
+        if (IsCall(body, tools) != true)
         {
             return [];
         }

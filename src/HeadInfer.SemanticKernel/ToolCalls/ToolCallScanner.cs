@@ -14,6 +14,7 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
     private readonly StringBuilder _pending = new(); // text that may be a marker's beginning, or a call's body
     private State _state = format.OnlyAtBeginning ? State.Beginning : State.Text;
     private CallMarks _marks = format.Marks[0]; // of the call that is being read
+    private bool _isCall; // whether it is certain that it is one
     private string _space = ""; // white space before it, which is text if the call is
 
     private enum State
@@ -34,12 +35,17 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
     public IEnumerable<ScannedPart> Append(string text)
     {
         _pending.Append(text);
+        if (_isCall && !MayEnd(text.Length))
+        {
+            yield break; // long calls are not searched again with every piece
+        }
+
         while (true)
         {
             var pending = _pending.ToString();
             switch (_state)
             {
-                case State.Call when _marks.StartIsPart && format.IsText(_marks.Start + pending, tools):
+                case State.Call when IsText(pending):
                     Keep(pending, format.OnlyAtBeginning ? State.TextAlone : State.Text);
                     yield return new ScannedPart(_space + _marks.Start, null);
                     continue;
@@ -185,7 +191,22 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
     private void Keep(string text, State state)
     {
         _pending.Clear().Append(text);
-        _state = state;
+        (_state, _isCall) = (state, false);
+    }
+
+    // Whether what began like a call is known to be none.
+    private bool IsText(string pending)
+    {
+        var isCall = _isCall || !_marks.StartIsPart ? true : format.IsCall(_marks.Start + pending, tools);
+        _isCall = isCall == true;
+        return isCall == false;
+    }
+
+    // Whether a call's end may have come with the last characters.
+    private bool MayEnd(int characters)
+    {
+        var length = Math.Min(_pending.Length, characters + (_marks.End?.Length ?? 0));
+        return _marks.End is { } end && _pending.ToString(_pending.Length - length, length).Contains(end, StringComparison.Ordinal);
     }
 
     // How many characters at the end may be white space before a marker, or the marker's beginning.

@@ -15,10 +15,12 @@ internal sealed partial class QwenCoderFormat : XmlFormat
         body.AsSpan().TrimEnd() is var text && (text.EndsWith(FunctionEnd) || text.EndsWith(ParameterEnd) || !body.Contains("<parameter=", StringComparison.Ordinal));
 
     // A function that nobody offered is spoken of, not called.
-    public override bool IsText(string body, IReadOnlyList<ChatTool> tools) =>
-        body.IndexOfAny(['>', '\n'], Function.Length) is >= 0 and var end && !tools.Any(t => t.Name == body[Function.Length..end].Trim());
+    public override bool? IsCall(string body, IReadOnlyList<ChatTool> tools) =>
+        !body.StartsWith(Function, StringComparison.Ordinal) ? true
+        : body.IndexOfAny(['>', '\n'], Function.Length) is >= 0 and var end ? tools.Any(t => t.Name == body[Function.Length..end].Trim())
+        : null;
 
-    public override IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools) => body.StartsWith(Function, StringComparison.Ordinal) && IsText(body, tools) ? [] : base.Parse(body, tools);
+    public override IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools) => IsCall(body, tools) == false ? [] : base.Parse(body, tools);
 
     public override IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text) =>
     [
@@ -111,7 +113,7 @@ internal abstract class XmlFormat : IToolCallFormat
 
     public abstract bool IsWhole(string body);
 
-    public virtual bool IsText(string body, IReadOnlyList<ChatTool> tools) => false;
+    public virtual bool? IsCall(string body, IReadOnlyList<ChatTool> tools) => true;
 
     /// <summary>What stands before the parameters.</summary>
     protected abstract OutputConstraint Name(ChatTool tool);

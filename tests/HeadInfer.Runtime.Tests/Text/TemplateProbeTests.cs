@@ -106,10 +106,83 @@ public sealed class TemplateProbeTests
     }
 
     [Fact]
+    public void A_function_without_parameters_has_no_properties_rather_than_none()
+    {
+        var template = Template("{% for t in tools %}{{ t.function.name }}:{% for k, v in t.function.parameters.properties.items() %}{{ k }}{% endfor %}{{ t.function.parameters | tojson }};{% endfor %}");
+        Assert.Equal(
+            "now:{\"type\": \"object\", \"properties\": {}};none:{\"type\": \"object\", \"properties\": {}};f:a{\"properties\": {\"a\": {}}, \"type\": \"object\"};",
+            template.Render([User], [.. Tools, new("none", "", default), new("f", "", JsonDocument.Parse("{\"properties\": {\"a\": {}}}").RootElement)]));
+    }
+
+    [Fact]
     public void A_template_that_takes_nothing_says_so_itself()
     {
         var template = Template("{{ raise_exception('never') }}");
         Assert.Empty(template.Limitations);
         Assert.Contains("never", Assert.Throws<ChatTemplateException>(() => template.Render([User])).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_template_that_does_too_much_is_tried_once()
+    {
+        var tried = 0;
+        var shape = new TemplateProbe(_ => ++tried < 3 ? "probeasked proberule" : throw new ChatTemplateException("the template does too much: it loops.")).Find();
+        Assert.Equal((3, ConversationShape.Plain), (tried, shape));
+        var template = Template("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}");
+        Assert.Empty(template.Limitations);
+        Assert.Throws<ChatTemplateException>(() => template.Render([User]));
+    }
+
+    [Fact]
+    public void Published_templates_take_every_conversation_or_say_why_not()
+    {
+        // Third-party templates, which are read where they are present.
+        List<string> sources = [];
+        foreach (var file in (string[])["published.json", "rendered.json"])
+        {
+            if (Fixtures.Shared("fixtures", "chat-templates", file) is { } path)
+            {
+                using var rows = JsonDocument.Parse(File.ReadAllBytes(path));
+                sources.AddRange(rows.RootElement.EnumerateArray().Select(r => r.GetProperty("chat_template").GetString()!));
+            }
+        }
+
+        var special = new Dictionary<string, object?> { ["bos_token"] = TemplateText.Trusted("<s>"), ["eos_token"] = TemplateText.Trusted("</s>") };
+        var taken = 0;
+        foreach (var source in sources.Distinct())
+        {
+            var template = new ChatTemplate(source, special, TimeProvider.System);
+            if (template.Limitations.Any(l => l.Contains("calls of functions", StringComparison.Ordinal)))
+            {
+                Assert.Throws<ChatTemplateException>(() => template.Render([User, Calling("", new ChatToolCall("a", "now", "{}")), Result], Tools));
+            }
+            else if (Takes(template, [User]))
+            {
+                taken++;
+                var text = template.Render(
+                    [new("system", "brief"), User, Calling("", new("a", "now", "{\"in\": \"Oslo\"}"), new("b", "now", "{\"in\": \"Rome\"}")), Result with { ToolCallId = "a" }, Result with { Content = "eleven", ToolCallId = "b" }], Tools);
+                Assert.All((string[])["brief", "Go", "Oslo", "Rome", "twelve", "eleven"], w => Assert.Contains(w, text, StringComparison.Ordinal));
+            }
+
+            if (Takes(template, [User]))
+            {
+                var text = template.Render([new("system", "brief"), User, new("user", "On"), new("assistant", "Yes"), new("assistant", "No"), new("system", "later"), new("user", "End")]);
+                Assert.All((string[])["brief", "Go", "On", "Yes", "No", "later", "End"], w => Assert.Contains(w, text, StringComparison.Ordinal));
+            }
+        }
+
+        Assert.True(sources.Count == 0 || taken >= 10);
+
+        static bool Takes(ChatTemplate template, ChatTurn[] turns)
+        {
+            try
+            {
+                return template.Render(turns).Contains("Go", StringComparison.Ordinal);
+            }
+            catch (ChatTemplateException)
+            {
+                return false;
+            }
+        }
     }
 }
