@@ -26,9 +26,10 @@ internal static class HeadInferConfiguration
         return (path, Configure);
     }
 
-    private static void Set(object options, IConfigurationSection setting)
+    /// <summary>Sets the property that a setting names; a setting with parts sets the properties of an object.</summary>
+    internal static void Set(object options, IConfigurationSection setting)
     {
-        var properties = options.GetType().GetProperties(BindingFlags.Instance | BindingFlags.Public).Where(p => p.CanWrite && !typeof(Delegate).IsAssignableFrom(p.PropertyType)).ToList();
+        var properties = options.GetType().GetProperties(BindingFlags.Instance | BindingFlags.Public).Where(p => p.CanWrite && (IsText(p.PropertyType) || p.PropertyType.GetConstructor([]) is not null)).ToList();
         var property = properties.Find(p => p.Name.Equals(setting.Key, StringComparison.OrdinalIgnoreCase))
             ?? throw new InvalidOperationException($"{setting.Path} is no setting. There are {string.Join(", ", properties.Select(p => p.Name).Order(StringComparer.Ordinal))}.");
         try
@@ -43,10 +44,9 @@ internal static class HeadInferConfiguration
 
     private static object? Value(Type type, IConfigurationSection setting)
     {
-        var converter = TypeDescriptor.GetConverter(type);
-        if (!converter.CanConvertFrom(typeof(string)))
+        if (!IsText(type))
         {
-            var parts = Activator.CreateInstance(type)!;
+            var parts = string.IsNullOrEmpty(setting.Value) ? Activator.CreateInstance(type)! : throw new FormatException($"it has parts: {string.Join(", ", type.GetProperties().Where(p => p.CanWrite).Select(p => p.Name))}.");
             setting.GetChildren().ToList().ForEach(c => Set(parts, c));
             return parts;
         }
@@ -54,8 +54,9 @@ internal static class HeadInferConfiguration
         var text = setting.Value ?? throw new FormatException("it must be one value.");
         return type == typeof(string) ? text
             : type == typeof(int) ? int.Parse(text, NumberStyles.Integer, CultureInfo.InvariantCulture) // hexadecimal to the converter
-            : !type.IsEnum ? converter.ConvertFromInvariantString(text)
+            : !type.IsEnum ? TypeDescriptor.GetConverter(type).ConvertFromInvariantString(text)
             : Enum.GetNames(type).Contains(text, StringComparer.OrdinalIgnoreCase) ? Enum.Parse(type, text, ignoreCase: true)
             : throw new FormatException($"it must be one of {string.Join(", ", Enum.GetNames(type))}.");
     }
+    private static bool IsText(Type type) => TypeDescriptor.GetConverter(type).CanConvertFrom(typeof(string));
 }
