@@ -87,7 +87,7 @@ public sealed class ChatServerTests : IAsyncLifetime
     {
         using var http = Http();
         using var models = JsonDocument.Parse(await http.GetStringAsync(new Uri(Address + "/models")));
-        Assert.Equal("Qwen3ForCausalLM", models.RootElement.GetProperty("data")[0].GetProperty("id").GetString());
+        Assert.Equal("headinfer-demo", models.RootElement.GetProperty("data")[0].GetProperty("id").GetString());
     }
 
     [Theory]
@@ -162,5 +162,5 @@ public sealed class ChatServerTests : IAsyncLifetime
         return http;
     }
 
-    private ChatClient Client(string key = Key) => new("Qwen3ForCausalLM", new ApiKeyCredential(key), new OpenAIClientOptions { Endpoint = Address, RetryPolicy = new ClientRetryPolicy(0) });
+    private ChatClient Client(string key = Key) => new("headinfer-demo", new ApiKeyCredential(key), new OpenAIClientOptions { Endpoint = Address, RetryPolicy = new ClientRetryPolicy(0) });
 }
