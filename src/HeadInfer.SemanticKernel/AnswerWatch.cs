@@ -93,6 +93,9 @@ internal sealed class AnswerWatch(string modelId, int promptTokens, IProgress<Pr
             case null or OperationCanceledException:
                 HeadInferLog.Cancelled(logger, Generated);
                 break;
+            case HeadInferException or ArgumentException or NotSupportedException:
+                HeadInferLog.Refused(logger, _failure.Message); // the caller can act on it, and a stack would tell nothing more
+                break;
             default:
                 HeadInferLog.Failed(logger, _failure, Generated);
                 break;

@@ -32,6 +32,9 @@ internal static partial class HeadInferLog
     [LoggerMessage(13, LogLevel.Debug, "Answered with {Tokens} tokens in {Seconds:F3} s")]
     public static partial void Answered(ILogger logger, int tokens, double seconds);
 
+    [LoggerMessage(17, LogLevel.Warning, "The request was refused: {Reason}")]
+    public static partial void Refused(ILogger logger, string reason);
+
     [LoggerMessage(14, LogLevel.Warning, "The request failed after {Tokens} tokens of its answer")]
     public static partial void Failed(ILogger logger, Exception exception, int tokens);
 

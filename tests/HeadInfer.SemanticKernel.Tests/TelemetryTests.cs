@@ -117,8 +117,8 @@ public sealed class TelemetryTests(DemoModel demo) : IClassFixture<DemoModel>
         var request = Assert.Single(seen.Requests);
         Assert.Equal(outcome, request["headinfer.outcome"]);
         Assert.Equal(failure?.GetType().FullName, request.GetValueOrDefault("error.type"));
-        Assert.Equal(outcome switch { "completed" => 13, "failed" => 14, _ => 15 }, log.All[^1].Id);
-        Assert.Equal(outcome == "failed" ? failure : null, log.All[^1].Exception);
+        Assert.Equal(how switch { "answered" => 13, "breaks" => 14, "refused" or "too long" => 17, _ => 15 }, log.All[^1].Id);
+        Assert.Equal(how == "breaks" ? failure : null, log.All[^1].Exception);
 
         // What was read counts, also if the answer was not wanted to its end.
         Assert.Equal(how is "left" or "answered" or "cancelled while it streams", seen.Values.ContainsKey("headinfer.prefill.tokens"));
