@@ -79,7 +79,7 @@ public sealed class HeadInferChatClient : IChatClient
     {
         try
         {
-            var request = Prepare(messages, options);
+            var request = Prepare(messages, options, cancellationToken);
             return AnswerWatch.OverAsync(
                 () => new AnswerWatch(_engine.ModelId, request.Prompt.Count, request.Progress, _logger), (watch, cancel) => AnswerAsync(request, watch, cancel), cancellationToken);
         }
@@ -105,7 +105,7 @@ public sealed class HeadInferChatClient : IChatClient
 
     private static ILogger Logger(ILoggerFactory? factory) => (factory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferChatClient>();
 
-    private Request Prepare(IEnumerable<ChatMessage> messages, ChatOptions? options)
+    private Request Prepare(IEnumerable<ChatMessage> messages, ChatOptions? options, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(messages);
         var template = _engine.Template;
@@ -113,7 +113,7 @@ public sealed class HeadInferChatClient : IChatClient
         var (raw, progress) = options.Made(this);
         var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId, raw);
         IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
-        var prompt = template.Encode(ChatRequest.Turns(all, options), _engine.Tokenizer, tools, ChatRequest.Variables(options, template.Source));
+        var prompt = template.Encode(ChatRequest.Turns(all, options), _engine.Tokenizer, tools, ChatRequest.Variables(options, template.Source), cancellationToken);
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
         var thinking = _engine.Tokenizer.Decode(prompt.TakeLast(8), skipSpecial: false).TrimEnd().EndsWith(ReasoningScanner.Start, StringComparison.Ordinal);
         var showThoughts = options?.Reasoning?.Output == ReasoningOutput.Full;
