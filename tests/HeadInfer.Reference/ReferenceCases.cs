@@ -29,9 +29,10 @@ public static class ReferenceCases
     {
         var (models, tokenizers) = (Folders(folder, "models", "reference.safetensors"), Folders(folder, "tokenizers", "golden.json"));
         var templates = Path.Combine(folder, "chat-templates") is var path && Directory.Exists(path) ? Directory.GetFiles(path, "*.json").Order(StringComparer.Ordinal).ToList() : [];
-        if (models.Count + tokenizers.Count + templates.Count == 0)
+        var schemas = Path.Combine(folder, "json-schema-test-suite");
+        if (models.Count + tokenizers.Count + templates.Count == 0 && !Directory.Exists(schemas))
         {
-            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no tokenizers/NAME/golden.json and no chat-templates/NAME.json");
+            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no tokenizers/NAME/golden.json, no chat-templates/NAME.json and no json-schema-test-suite");
         }
 
         foreach (var model in models)
@@ -51,6 +52,11 @@ public static class ReferenceCases
         foreach (var tokenizer in tokenizers)
         {
             yield return await Guard(Path.GetFileName(tokenizer), () => Task.FromResult(TokenizerReference.Check(tokenizer))).ConfigureAwait(false);
+        }
+
+        if (Directory.Exists(schemas))
+        {
+            yield return await Guard("json-schema-test-suite", () => Task.FromResult(SchemaReference.Check(schemas))).ConfigureAwait(false);
         }
 
         foreach (var (name, check) in templates.SelectMany(ChatTemplateReference.Rows))
