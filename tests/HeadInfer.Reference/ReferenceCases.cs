@@ -29,10 +29,11 @@ public static class ReferenceCases
     {
         var (models, tokenizers) = (Folders(folder, "models", "reference.safetensors"), Folders(folder, "tokenizers", "golden.json"));
         var templates = Path.Combine(folder, "chat-templates") is var path && Directory.Exists(path) ? Directory.GetFiles(path, "*.json").Order(StringComparer.Ordinal).ToList() : [];
-        var schemas = Path.Combine(folder, "json-schema-test-suite");
-        if (models.Count + tokenizers.Count + templates.Count == 0 && !Directory.Exists(schemas))
+        var jinja = Path.Combine(folder, "jinja") is var rows && File.Exists(Path.Combine(rows, "micro.jsonl")) ? rows : null;
+        var schemas = Path.Combine(folder, "json-schema-test-suite") is var suite && Directory.Exists(suite) ? suite : null;
+        if (models.Count + tokenizers.Count + templates.Count == 0 && jinja is null && schemas is null)
         {
-            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no tokenizers/NAME/golden.json, no chat-templates/NAME.json and no json-schema-test-suite");
+            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no tokenizers/NAME/golden.json, no chat-templates/NAME.json, no jinja/micro.jsonl and no json-schema-test-suite");
         }
 
         foreach (var model in models)
@@ -54,7 +55,7 @@ public static class ReferenceCases
             yield return await Guard(Path.GetFileName(tokenizer), () => Task.FromResult(TokenizerReference.Check(tokenizer))).ConfigureAwait(false);
         }
 
-        if (Directory.Exists(schemas))
+        if (schemas is not null)
         {
             yield return await Guard("json-schema-test-suite", () => Task.FromResult(SchemaReference.Check(schemas))).ConfigureAwait(false);
         }
@@ -62,6 +63,11 @@ public static class ReferenceCases
         foreach (var (name, check) in templates.SelectMany(ChatTemplateReference.Rows))
         {
             yield return await Guard(name, () => Task.FromResult(check())).ConfigureAwait(false);
+        }
+
+        if (jinja is not null)
+        {
+            yield return await Guard("jinja/micro", () => Task.FromResult(JinjaReference.Check(jinja))).ConfigureAwait(false);
         }
     }
 

@@ -7,6 +7,8 @@ internal sealed class PatternGraph
 
     private readonly List<(CharacterSet? Set, int To, int Other)> _places = []; // a character leads to To; without one, To and Other are reached
     private readonly Dictionary<CharacterSet, CharacterSet> _writable = new(ReferenceEqualityComparer.Instance);
+    private int[] _seen = []; // [place] the round that it was last seen in
+    private int _round;
     private readonly int _start;
     private readonly int _end;
 
@@ -142,14 +144,22 @@ internal sealed class PatternGraph
 
     private int[] Close(IEnumerable<int> places)
     {
-        var (seen, open, result) = (new HashSet<int>(), new Stack<int>(places), new List<int>());
+        if (_seen.Length < _places.Count)
+        {
+            _seen = new int[_places.Count];
+        }
+
+        _round++;
+        var (open, result) = (new Stack<int>(places), new List<int>());
         while (open.TryPop(out var place))
         {
             _work.Spend();
-            if (place < 0 || !seen.Add(place))
+            if (place < 0 || _seen[place] == _round)
             {
                 continue;
             }
+
+            _seen[place] = _round;
 
             var (set, to, other) = _places[place];
             if (set is not null || place == _end)
@@ -183,7 +193,7 @@ internal sealed class PatternWork(WorkBudget? budget, string name)
     /// <exception cref="NotSupportedException">It is too much.</exception>
     public void Spend(long count = 1)
     {
-        budget?.Spend(count);
+        budget?.Spend(2 * count); // most of these look something up
         if ((_steps += count) > Most)
         {
             throw new NotSupportedException($"{name} takes more than {Most} steps to read");
