@@ -23,18 +23,22 @@ public sealed class OutputConstraint
     /// <summary>JSON that a schema allows.</summary>
     /// <param name="schema">A JSON schema: types, objects, arrays, enumerations, anyOf, oneOf, allOf, references within it, lengths, patterns and common formats of strings, bounds and multiples of numbers. Properties come in its order. Where it names properties, others are written only if it has <c>additionalProperties</c>.</param>
     /// <param name="ignored">Told of each part of the schema that is not enforced; null if nobody wants to know.</param>
-    /// <exception cref="ArgumentException">Nothing satisfies the schema.</exception>
-    public static OutputConstraint JsonSchema(JsonElement schema, Action<string>? ignored = null)
+    /// <param name="cancellationToken">Ends the work, which for a schema of two megabytes may be a second.</param>
+    /// <exception cref="ArgumentException">Nothing satisfies the schema, it is nested too deep, or it takes too much work or memory to compile.</exception>
+    /// <exception cref="OperationCanceledException">The caller has cancelled.</exception>
+    public static OutputConstraint JsonSchema(JsonElement schema, Action<string>? ignored = null, CancellationToken cancellationToken = default)
     {
         var told = new HashSet<string>(StringComparer.Ordinal);
-        var grammar = new SchemaCompiler(Node(schema), what =>
-        {
-            if (told.Add(what))
+        var grammar = SchemaCompiler.Compile(
+            schema,
+            what =>
             {
-                ignored?.Invoke(what);
-            }
-        }).Compile();
-        grammar.Measure();
+                if (told.Add(what))
+                {
+                    ignored?.Invoke(what);
+                }
+            },
+            cancellationToken);
         return grammar.IsPossible && grammar.MinDepth <= JsonText.MaxDepth ? new OutputConstraint(grammar) : throw new ArgumentException("Nothing satisfies the JSON schema: some required part of it contradicts itself, contains itself, or lies deeper than any reader goes.", nameof(schema));
     }
 
@@ -143,27 +147,5 @@ public sealed class OutputConstraint
         }
 
         return nodes.Length > 0 ? nodes : throw new ArgumentException("There are no parts.", nameof(parts));
-    }
-
-    // Of several properties of one name the last one counts, as everywhere in .NET.
-    private static JsonNode? Node(JsonElement element)
-    {
-        switch (element.ValueKind)
-        {
-            case JsonValueKind.Object:
-                var result = new JsonObject();
-                foreach (var property in element.EnumerateObject())
-                {
-                    result[property.Name] = Node(property.Value);
-                }
-
-                return result;
-            case JsonValueKind.Array:
-                return new JsonArray([.. element.EnumerateArray().Select(Node)]);
-            case JsonValueKind.Null or JsonValueKind.Undefined:
-                return null;
-            default:
-                return JsonValue.Create(element);
-        }
     }
 }

@@ -30,9 +30,10 @@ public static class ReferenceCases
         var (models, tokenizers) = (Folders(folder, "models", "reference.safetensors"), Folders(folder, "tokenizers", "golden.json"));
         var templates = Path.Combine(folder, "chat-templates") is var path && Directory.Exists(path) ? Directory.GetFiles(path, "*.json").Order(StringComparer.Ordinal).ToList() : [];
         var jinja = Path.Combine(folder, "jinja") is var rows && File.Exists(Path.Combine(rows, "micro.jsonl")) ? rows : null;
-        if (models.Count + tokenizers.Count + templates.Count == 0 && jinja is null)
+        var schemas = Path.Combine(folder, "json-schema-test-suite") is var suite && Directory.Exists(suite) ? suite : null;
+        if (models.Count + tokenizers.Count + templates.Count == 0 && jinja is null && schemas is null)
         {
-            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no tokenizers/NAME/golden.json, no chat-templates/NAME.json and no jinja/micro.jsonl");
+            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no tokenizers/NAME/golden.json, no chat-templates/NAME.json, no jinja/micro.jsonl and no json-schema-test-suite");
         }
 
         foreach (var model in models)
@@ -52,6 +53,11 @@ public static class ReferenceCases
         foreach (var tokenizer in tokenizers)
         {
             yield return await Guard(Path.GetFileName(tokenizer), () => Task.FromResult(TokenizerReference.Check(tokenizer))).ConfigureAwait(false);
+        }
+
+        if (schemas is not null)
+        {
+            yield return await Guard("json-schema-test-suite", () => Task.FromResult(SchemaReference.Check(schemas))).ConfigureAwait(false);
         }
 
         foreach (var (name, check) in templates.SelectMany(ChatTemplateReference.Rows))

@@ -4,62 +4,65 @@ namespace HeadInfer.Runtime.Constraints;
 internal sealed class CharacterAutomaton
 {
     private const int MaxStates = 20_000;
+    private const int Block = 64;
+    private const int LongestName = 256;
 
-    private readonly List<State> _states = [];
+    private readonly State[] _states;
 
-    private CharacterAutomaton()
+    private CharacterAutomaton(State[] states)
     {
-    }
-
-    /// <summary>The strings that a pattern matches, of a length.</summary>
-    /// <param name="pattern">the pattern, which may match anywhere in the string unless it has anchors</param>
-    /// <param name="least">characters at least</param>
-    /// <param name="most">characters at most; null for any number</param>
-    /// <exception cref="NotSupportedException">It is too large, or has an anchor within.</exception>
-    public static CharacterAutomaton Of(Pattern pattern, int least, int? most)
-    {
-        var graph = new PatternGraph(pattern);
-        var result = new CharacterAutomaton();
-        // Characters are counted as far as the count matters.
-        var counts = most is { } m ? m + 1 : least;
-        var known = new Dictionary<(string Places, int Count), int>();
-        var open = new Queue<(int[] Places, int Count)>();
-        int Add(int[] places, int count)
-        {
-            var key = (string.Join(',', places), count);
-            if (!known.TryGetValue(key, out var state))
-            {
-                if (known.Count >= MaxStates)
-                {
-                    throw new NotSupportedException($"the pattern, with its length, has more than {MaxStates} states");
-                }
-
-                known[key] = state = known.Count;
-                open.Enqueue((places, count));
-                result._states.Add(new State(graph.Accepts(places) && count >= least));
-            }
-
-            return state;
-        }
-
-        Add(graph.Start(), 0);
-        for (var i = 0; open.TryDequeue(out var from); i++)
-        {
-            if (from.Count < (most ?? int.MaxValue))
-            {
-                foreach (var (first, last, places) in graph.Moves(from.Places))
-                {
-                    result._states[i].Moves.Add((first, last, Add(places, Math.Min(counts, from.Count + 1))));
-                }
-            }
-        }
-
-        result.Trim();
-        return result;
+        _states = states;
+        Trim();
     }
 
     /// <summary>Fewest bytes to an end from the state that is the farthest.</summary>
     public int LongestOfShortest { get; private set; }
+
+    /// <summary>The strings that a pattern matches.</summary>
+    /// <param name="pattern">the pattern, which may match anywhere in the string unless it has anchors</param>
+    /// <param name="work">counts the work</param>
+    /// <exception cref="NotSupportedException">It is too large, or has an anchor within.</exception>
+    public static CharacterAutomaton Of(Pattern pattern, PatternWork work)
+    {
+        var graph = new PatternGraph(pattern, work);
+        return Explore(graph.Start(), graph.Accepts, graph.Moves, work, PlacesComparer.Instance);
+    }
+
+    /// <summary>Strings that JSON has without an escape.</summary>
+    public static CharacterAutomaton Plain(PatternWork work) => Of(new Pattern.Sequence([new Pattern.Begin(), new Pattern.Repeat(new Pattern.One(CharacterSet.Of((0, ' ' - 1), ('"', '"'), ('\\', '\\')).Complement()), 0, null), new Pattern.End()]), work);
+
+    /// <summary>Some strings as they stand.</summary>
+    public static CharacterAutomaton Of(IEnumerable<string> words, PatternWork work) => Of(new Pattern.Choice([.. words.Select(word => new Pattern.Sequence(
+        [new Pattern.Begin(), .. word.EnumerateRunes().Select(r => new Pattern.One(CharacterSet.Of((r.Value, r.Value)))), new Pattern.End()]))]), work);
+
+    /// <summary>The strings that this and another have.</summary>
+    public CharacterAutomaton And(CharacterAutomaton other, PatternWork work) => Explore(
+        (A: 0, B: 0),
+        at => Accepts(at.A) && other.Accepts(at.B),
+        at => Overlaps(_states[at.A].Moves, other._states[at.B].Moves),
+        work);
+
+    /// <summary>The strings that this has not, of some characters.</summary>
+    public CharacterAutomaton Not(CharacterSet characters, PatternWork work) => Explore(
+        0,
+        at => at < 0 || !Accepts(at),
+        at => characters.Intersect(CharacterSet.Writable).Ranges.SelectMany(range => at < 0 ? [(range.First, range.Last, -1)] : WithGaps(_states[at].Moves, range.First, range.Last)),
+        work);
+
+    /// <summary>The strings of a length.</summary>
+    /// <param name="least">characters at least</param>
+    /// <param name="most">characters at most; null for any number</param>
+    /// <param name="work">counts the work</param>
+    public CharacterAutomaton OfLength(int least, int? most, PatternWork work)
+    {
+        // Characters are counted as far as the count matters.
+        var counts = most is { } m ? m + 1L : least;
+        return least == 0 && most is null ? this : Explore(
+            (State: 0, Count: 0),
+            at => Accepts(at.State) && at.Count >= least,
+            at => at.Count >= (most ?? int.MaxValue) ? [] : _states[at.State].Moves.Select(move => (move.First, move.Last, (move.To, (int)Math.Min(counts, at.Count + 1L)))),
+            work);
+    }
 
     public bool Accepts(int state) => _states[state].Accepts;
 
@@ -69,26 +72,25 @@ internal sealed class CharacterAutomaton
     /// <summary>The state after a character; -1 if it is not allowed.</summary>
     public int Next(int state, int character)
     {
-        foreach (var (first, last, to) in _states[state].Moves)
-        {
-            if (character >= first && character <= last)
-            {
-                return to;
-            }
-        }
-
-        return -1;
+        var moves = _states[state].Moves;
+        var move = FirstMove(moves, character);
+        return move < moves.Length && moves[move].First <= character ? moves[move].To : -1;
     }
 
     /// <summary>Fewest bytes to an end after some character of a range; <see cref="Node.Never"/> if none is allowed.</summary>
     public int Via(int state, int from, int to)
     {
-        var shortest = Node.Never;
-        foreach (var (first, last, next) in _states[state].Moves)
+        var (moves, blocks, shortest) = (_states[state].Moves, _states[state].Blocks, Node.Never);
+        for (var move = FirstMove(moves, from); move < moves.Length && moves[move].First <= to;)
         {
-            if (first <= to && last >= from)
+            if (move % Block == 0 && move + Block <= moves.Length && moves[move + Block - 1].First <= to)
             {
-                shortest = Math.Min(shortest, _states[next].Shortest);
+                shortest = Math.Min(shortest, blocks[move / Block]);
+                move += Block;
+            }
+            else
+            {
+                shortest = Math.Min(shortest, _states[moves[move++].To].Shortest);
             }
         }
 
@@ -107,12 +109,145 @@ internal sealed class CharacterAutomaton
         return shortest;
     }
 
+    /// <summary>Fewest bytes to an end with another string than some; <see cref="Node.Never"/> if there is none, or only beyond a few hundred characters that all of them share.</summary>
+    public int ShortestBesides(int state, IReadOnlyCollection<string> others, int depth = 0)
+    {
+        if (others.Count == 0 || depth > LongestName)
+        {
+            return others.Count == 0 ? _states[state].Shortest : Node.Never;
+        }
+
+        var shortest = Accepts(state) && !others.Contains("") ? 0 : Node.Never;
+        var groups = others.Where(o => o.Length > 0).GroupBy(o => System.Text.Rune.GetRuneAt(o, 0)).ToDictionary(g => g.Key.Value, g => g.Select(o => o[g.Key.Utf16SequenceLength..]).ToList());
+        foreach (var (first, last, to) in _states[state].Moves)
+        {
+            // The cheapest character that none of the others begins with.
+            for (var character = first; character <= last; character++)
+            {
+                if (!groups.ContainsKey(character))
+                {
+                    shortest = Math.Min(shortest, Cost(character, last) + _states[to].Shortest);
+                    break;
+                }
+            }
+        }
+
+        foreach (var (character, rest) in groups)
+        {
+            if (Next(state, character) is >= 0 and var to)
+            {
+                shortest = Math.Min(shortest, Math.Min(Node.Never, Cost(character, character) + ShortestBesides(to, rest, depth + 1)));
+            }
+        }
+
+        return shortest;
+    }
+
+    /// <summary>Whether all of a string is one of these.</summary>
+    public bool Matches(string text)
+    {
+        var state = 0;
+        foreach (var rune in text.EnumerateRunes())
+        {
+            state = state < 0 ? -1 : Next(state, rune.Value);
+        }
+
+        return state >= 0 && Accepts(state);
+    }
+
+    // All that can be reached from a start.
+    private static CharacterAutomaton Explore<T>(T start, Func<T, bool> accepts, Func<T, IEnumerable<(int First, int Last, T To)>> moves, PatternWork work, IEqualityComparer<T>? comparer = null)
+        where T : notnull
+    {
+        var (known, open, states) = (new Dictionary<T, int>(comparer) { [start] = 0 }, new Queue<T>([start]), new List<State>());
+        while (open.TryDequeue(out var from))
+        {
+            var found = new List<(int First, int Last, int To)>();
+            foreach (var (first, last, key) in moves(from))
+            {
+                work.Spend(2);
+                if (!known.TryGetValue(key, out var to))
+                {
+                    if (known.Count >= MaxStates)
+                    {
+                        throw new NotSupportedException($"{work.Name} has more than {MaxStates} states, with its length");
+                    }
+
+                    known[key] = to = known.Count;
+                    open.Enqueue(key);
+                    work.Hold(100);
+                }
+
+                if (found.Count > 0 && found[^1].To == to && found[^1].Last + 1 == first)
+                {
+                    found[^1] = (found[^1].First, last, to);
+                }
+                else
+                {
+                    found.Add((first, last, to));
+                    work.Hold(12);
+                }
+            }
+
+            states.Add(new State(accepts(from)) { Moves = [.. found] });
+        }
+
+        return new CharacterAutomaton([.. states]);
+    }
+
+    private static IEnumerable<(int First, int Last, (int A, int B) To)> Overlaps((int First, int Last, int To)[] a, (int First, int Last, int To)[] b)
+    {
+        for (var (i, j) = (0, 0); i < a.Length && j < b.Length;)
+        {
+            var (first, last) = (Math.Max(a[i].First, b[j].First), Math.Min(a[i].Last, b[j].Last));
+            if (first <= last)
+            {
+                yield return (first, last, (a[i].To, b[j].To));
+            }
+
+            (i, j) = a[i].Last < b[j].Last ? (i + 1, j) : (i, j + 1);
+        }
+    }
+
+    // The moves of a range, and -1 where there is none.
+    private static IEnumerable<(int First, int Last, int To)> WithGaps((int First, int Last, int To)[] moves, int from, int to)
+    {
+        for (var move = FirstMove(moves, from); move < moves.Length && moves[move].First <= to; move++)
+        {
+            if (moves[move].First > from)
+            {
+                yield return (from, moves[move].First - 1, -1);
+            }
+
+            yield return (Math.Max(from, moves[move].First), Math.Min(to, moves[move].Last), moves[move].To);
+            from = moves[move].Last + 1;
+        }
+
+        if (from <= to)
+        {
+            yield return (from, to, -1);
+        }
+    }
+
+    // The first move whose range does not end before a character.
+    private static int FirstMove((int First, int Last, int To)[] moves, int character)
+    {
+        var (low, high) = (0, moves.Length);
+        while (low < high)
+        {
+            var middle = (low + high) / 2;
+            (low, high) = moves[middle].Last < character ? (middle + 1, high) : (low, middle);
+        }
+
+        return low;
+    }
+
     // Distances to an end, and away with moves that lead to none.
     private void Trim()
     {
-        var before = new List<(int From, int Cost)>[_states.Count];
+        var before = new List<(int From, int Cost)>[_states.Length];
         var queue = new PriorityQueue<int, int>();
-        for (var i = 0; i < _states.Count; i++)
+        for (var i = 0; i < _states.Length; i++)
         {
             foreach (var (first, last, to) in _states[i].Moves)
             {
@@ -139,7 +274,15 @@ internal sealed class CharacterAutomaton
         }
 
         LongestOfShortest = _states.Where(s => s.Shortest < Node.Never).Select(s => s.Shortest).DefaultIfEmpty(0).Max();
-        _states.ForEach(s => s.Moves.RemoveAll(m => _states[m.To].Shortest >= Node.Never));
+        foreach (var state in _states)
+        {
+            if (Array.Exists(state.Moves, m => _states[m.To].Shortest >= Node.Never))
+            {
+                state.Moves = [.. state.Moves.Where(m => _states[m.To].Shortest < Node.Never)];
+            }
+
+            state.Blocks = [.. state.Moves.Chunk(Block).Select(b => b.Min(m => _states[m.To].Shortest))];
+        }
     }
 
     // Fewest bytes of a character of a range.
@@ -160,137 +303,12 @@ internal sealed class CharacterAutomaton
     {
         public bool Accepts => accepts;
 
-        public List<(int First, int Last, int To)> Moves { get; } = [];
+        /// <summary>In order, apart from each other.</summary>
+        public required (int First, int Last, int To)[] Moves { get; set; }
+
+        /// <summary>The least distance after so many moves at a time: what a range of characters asks for.</summary>
+        public int[] Blocks { get; set; } = [];
 
         public int Shortest { get; set; } = Node.Never;
-    }
-}
-
-/// <summary>A pattern as a graph of places, some of which can be reached without a character.</summary>
-internal sealed class PatternGraph
-{
-    private const int MaxPlaces = 20_000;
-
-    private readonly List<(CharacterSet? Set, int To, int Other)> _places = []; // a character leads to To; without one, To and Other are reached
-    private readonly Dictionary<CharacterSet, CharacterSet> _writable = new(ReferenceEqualityComparer.Instance);
-    private readonly int _start;
-    private readonly int _end;
-
-    public PatternGraph(Pattern pattern)
-    {
-        _end = Place(null, -1, -1);
-        // Each choice at the top has its own anchors; where it has none, anything may stand there.
-        var choices = Choices(pattern).Select(choice =>
-        {
-            var parts = choice is Pattern.Sequence sequence ? sequence.Parts.ToList() : [choice];
-            var (begins, ends) = (parts is [Pattern.Begin, ..], parts is [.., Pattern.End]);
-            parts = parts[(begins ? 1 : 0)..^(ends ? 1 : 0)];
-            var anything = new Pattern.Repeat(new Pattern.One(CharacterSet.Of((0, CharacterSet.Largest))), 0, null);
-            return Build(new Pattern.Sequence([.. begins ? [] : (Pattern[])[anything], .. parts, .. ends ? [] : (Pattern[])[anything]]), _end);
-        }).ToList();
-        _start = choices.Aggregate((a, b) => Place(null, a, b));
-    }
-
-    /// <summary>The places at the start.</summary>
-    public int[] Start() => Close([_start]);
-
-    public bool Accepts(int[] places) => places.Contains(_end);
-
-    /// <summary>The places after each range of characters.</summary>
-    public IEnumerable<(int First, int Last, int[] Places)> Moves(int[] places)
-    {
-        var moves = places.Where(p => _places[p].Set is not null).Select(p => (_places[p].Set!.Ranges, _places[p].To)).ToList();
-        var edges = moves.SelectMany(m => m.Ranges.SelectMany(r => (int[])[r.First, r.Last + 1])).Distinct().Order().ToList();
-        for (var i = 0; i + 1 < edges.Count; i++)
-        {
-            var to = moves.Where(m => m.Ranges.Any(r => r.First <= edges[i] && r.Last >= edges[i])).Select(m => m.To).ToList();
-            if (to.Count > 0)
-            {
-                yield return (edges[i], edges[i + 1] - 1, Close(to));
-            }
-        }
-    }
-
-    // A top that is one group is what is in it.
-    private static IEnumerable<Pattern> Choices(Pattern pattern) => pattern switch
-    {
-        Pattern.Choice choice => choice.Parts.SelectMany(Choices),
-        Pattern.Sequence { Parts: [var only] } and { Parts: [Pattern.Choice or Pattern.Sequence] } => Choices(only),
-        _ => [pattern],
-    };
-
-    private int Build(Pattern pattern, int next)
-    {
-        switch (pattern)
-        {
-            case Pattern.One one:
-                return Place(Writable(one.Set), next, -1);
-            case Pattern.Sequence sequence:
-                return sequence.Parts.Reverse().Aggregate(next, (after, part) => Build(part, after));
-            case Pattern.Choice choice:
-                return choice.Parts.Select(p => Build(p, next)).ToList().Aggregate((a, b) => Place(null, a, b));
-            case Pattern.Repeat repeat:
-                var at = next;
-                if (repeat.Most is { } most)
-                {
-                    for (var i = repeat.Least; i < most; i++)
-                    {
-                        at = Place(null, Build(repeat.Item, at), next);
-                    }
-                }
-                else
-                {
-                    var loop = Place(null, -1, next);
-                    _places[loop] = (null, Build(repeat.Item, loop), next);
-                    at = loop;
-                }
-
-                for (var i = 0; i < repeat.Least; i++)
-                {
-                    at = Build(repeat.Item, at);
-                }
-
-                return at;
-            default:
-                throw new NotSupportedException("the pattern has an anchor within");
-        }
-    }
-
-    // .NET and JavaScript see characters beyond U+FFFF as two, so a pattern gets them only where it names them.
-    private CharacterSet Writable(CharacterSet set)
-    {
-        if (!_writable.TryGetValue(set, out var known))
-        {
-            _writable[set] = known = set.Intersect(set.Ranges is [(var first, var last)] && first == last ? CharacterSet.Writable : CharacterSet.WritableOfPlane0);
-        }
-
-        return known;
-    }
-
-    private int Place(CharacterSet? set, int to, int other)
-    {
-        if (_places.Count >= MaxPlaces)
-        {
-            throw new NotSupportedException($"the pattern has more than {MaxPlaces} places");
-        }
-
-        _places.Add((set, to, other));
-        return _places.Count - 1;
-    }
-
-    private int[] Close(IEnumerable<int> places)
-    {
-        var (seen, open) = (new SortedSet<int>(), new Stack<int>(places));
-        while (open.TryPop(out var place))
-        {
-            if (place >= 0 && seen.Add(place) && _places[place] is (null, var to, var other))
-            {
-                open.Push(to);
-                open.Push(other);
-            }
-        }
-
-        // Only places with a character, and the end, tell states apart.
-        return [.. seen.Where(p => p == _end || _places[p].Set is not null)];
     }
 }

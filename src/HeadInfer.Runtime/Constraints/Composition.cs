@@ -30,77 +30,11 @@ internal sealed class LiteralFrame(ReadOnlyMemory<byte> rest, Frame after) : Fra
         }
     }
 
-    public override bool SameAs(Frame other) => other is LiteralFrame literal && ReferenceEquals(After, literal.After) && _rest.Span.SequenceEqual(literal._rest.Span);
-
     protected override int Rest() => _rest.Length;
-}
 
-/// <summary>One of many literals, such as the values of an enumeration: one place for all that begin alike.</summary>
-internal sealed class LiteralsNode : Node
-{
-    private readonly byte[][] _literals; // in order
+    protected override bool IsSamePlace(Frame other) => _rest.Span.SequenceEqual(((LiteralFrame)other)._rest.Span);
 
-    public LiteralsNode(IEnumerable<byte[]> literals)
-    {
-        _literals = [.. literals];
-        Array.Sort(_literals, (a, b) => a.AsSpan().SequenceCompareTo(b));
-    }
-
-    public override IEnumerable<Node> Parts => [];
-
-    public override void Enter(Frame after, FrameSet into)
-    {
-        if (_literals.Length > 0)
-        {
-            into.Add(new Within(this, 0, _literals.Length, 0, after));
-        }
-    }
-
-    protected override long ShortestBytes() => _literals.Select(l => (long)l.Length).DefaultIfEmpty(Never).Min();
-
-    protected override long LeastDepth() => 0;
-
-    /// <summary>After some bytes that literals from one to another share.</summary>
-    private sealed class Within(LiteralsNode node, int from, int to, int bytes, Frame after) : Frame(after)
-    {
-        public override void Step(byte value, FrameSet into)
-        {
-            var (first, last) = (Find(value), value == byte.MaxValue ? to : Find((byte)(value + 1)));
-            for (; first < last && node._literals[first].Length == bytes + 1; first++)
-            {
-                into.Add(After!);
-            }
-
-            if (first < last)
-            {
-                into.Add(new Within(node, first, last, bytes + 1, After!));
-            }
-        }
-
-        protected override int Rest()
-        {
-            var least = Node.Never;
-            for (var i = from; i < to; i++)
-            {
-                least = Math.Min(least, node._literals[i].Length - bytes);
-            }
-
-            return least;
-        }
-
-        // The first literal whose next byte is this or a later one.
-        private int Find(byte value)
-        {
-            var (low, high) = (from, to);
-            while (low < high)
-            {
-                var middle = (low + high) / 2;
-                (low, high) = node._literals[middle][bytes] < value ? (middle + 1, high) : (low, middle);
-            }
-
-            return low;
-        }
-    }
+    protected override int PlaceHash() => HashCode.Combine(_rest.Length, _rest.Span[0], _rest.Span[^1]);
 }
 
 /// <summary>Parts, one after the other.</summary>
@@ -147,48 +81,91 @@ internal sealed class SequenceNode(params Node[] parts) : Node
         public override void Step(byte value, FrameSet into) => Entered.Step(value, into);
 
         protected override int Rest() => node.Parts.Skip(part).Sum(p => p.MinBytes);
+
+        protected override bool IsSamePlace(Frame other) => other is Between between && (between.Node, between.Part) == (node, part);
+
+        protected override int PlaceHash() => HashCode.Combine(node, part);
+
+        private Node Node => node;
+
+        private int Part => part;
     }
 }
 
 /// <summary>One of several.</summary>
 internal sealed class ChoiceNode(IReadOnlyList<Node> choices) : Node
 {
+    private IReadOnlyList<Node>? _leaves;
+
     public override IEnumerable<Node> Parts => choices;
 
-    public override void Enter(Frame after, FrameSet into)
-    {
-        foreach (var choice in choices)
-        {
-            if (choice.IsPossible && after.Depth + choice.MinDepth <= JsonText.MaxDepth)
-            {
-                choice.Enter(after, into);
-            }
-        }
-    }
+    public override IReadOnlyList<Node> Leaves => _leaves ??= Choices.Leaves(this);
+
+    public override void Enter(Frame after, FrameSet into) => Choices.Enter(this, after, into);
 
     protected override long ShortestBytes() => choices.Select(c => (long)c.MinBytes).DefaultIfEmpty(Never).Min();
 
-    protected override long LeastDepth() => choices.Select(c => (long)c.MinDepth).DefaultIfEmpty(Never).Min();
+    protected override long LeastDepth() => choices.Where(c => c.IsPossible).Select(c => (long)c.MinDepth).DefaultIfEmpty(Never).Min();
 }
 
 /// <summary>A node that is known by its place before it is known: where a schema refers to itself.</summary>
 internal sealed class ReferenceNode : Node
 {
+    private IReadOnlyList<Node>? _leaves;
+
     public Node? Target { get; set; }
 
     public override IEnumerable<Node> Parts => [Target!];
 
-    public override void Enter(Frame after, FrameSet into)
-    {
-        if (into.Enters(this, after))
-        {
-            Target!.Enter(after, into);
-        }
-    }
+    public override IReadOnlyList<Node> Leaves => _leaves ??= Choices.Leaves(this);
+
+    public override void Enter(Frame after, FrameSet into) => Choices.Enter(this, after, into);
 
     protected override long ShortestBytes() => Target!.MinBytes;
 
     protected override long LeastDepth() => Target!.MinDepth;
+}
+
+/// <summary>Choices of choices are choices of one kind: entered without recursion, which has no end where one contains itself.</summary>
+internal static class Choices
+{
+    /// <summary>The nodes below that are neither choice nor reference, the shortest first.</summary>
+    public static IReadOnlyList<Node> Leaves(Node top)
+    {
+        var (seen, open, leaves) = (new HashSet<Node>(ReferenceEqualityComparer.Instance), new Stack<Node>([top]), new List<Node>());
+        while (open.TryPop(out var node))
+        {
+            if (!node.IsPossible || !seen.Add(node))
+            {
+                continue;
+            }
+
+            if (node is ChoiceNode or ReferenceNode)
+            {
+                foreach (var part in node.Parts.Reverse())
+                {
+                    open.Push(part);
+                }
+            }
+            else
+            {
+                leaves.Add(node);
+            }
+        }
+
+        return [.. leaves.OrderBy(l => l.MinBytes)];
+    }
+
+    public static void Enter(Node top, Frame after, FrameSet into)
+    {
+        foreach (var leaf in top.Leaves)
+        {
+            if (after.Depth + leaf.MinDepth <= JsonText.MaxDepth)
+            {
+                leaf.Enter(after, into);
+            }
+        }
+    }
 }
 
 /// <summary>Something once or more, with a separator between.</summary>
@@ -223,10 +200,20 @@ internal sealed class RepeatNode(Node item, ReadOnlyMemory<byte> separator, int 
         }
 
         protected override int Rest() => 0;
+
+        protected override bool IsSamePlace(Frame other) => other is Next next && (next.Node, next.Left) == (node, left);
+
+        protected override int PlaceHash() => HashCode.Combine(node, left);
+
+        private RepeatNode Node => node;
+
+        private int Left => left;
     }
 
     private sealed class Again(RepeatNode node, ReadOnlyMemory<byte> rest, int left, Frame after) : Frame(after)
     {
+        private FrameSet? _items;
+
         public override void Step(byte value, FrameSet into)
         {
             if (!rest.IsEmpty)
@@ -239,12 +226,27 @@ internal sealed class RepeatNode(Node item, ReadOnlyMemory<byte> separator, int 
                 return;
             }
 
-            var items = new FrameSet();
-            node.Item.Enter(left == 1 ? After! : new Next(node, left - 1, After!), items);
-            items.Step(value, into);
+            if (_items is null)
+            {
+                var items = new FrameSet();
+                node.Item.Enter(left == 1 ? After! : new Next(node, left - 1, After!), items);
+                _items = items;
+            }
+
+            _items.Step(value, into);
         }
 
         protected override int Rest() => rest.Length + node.Item.MinBytes;
+
+        protected override bool IsSamePlace(Frame other) => other is Again again && (again.Node, again.Left, again.Missing) == (node, left, rest.Length);
+
+        protected override int PlaceHash() => HashCode.Combine(node, left, rest.Length);
+
+        private RepeatNode Node => node;
+
+        private int Left => left;
+
+        private int Missing => rest.Length;
     }
 
     private Node Item => item;
@@ -277,5 +279,11 @@ internal sealed class SpaceNode(int most) : Node
         }
 
         protected override int Rest() => 0;
+
+        protected override bool IsSamePlace(Frame other) => other is Space space && space.Left == left;
+
+        protected override int PlaceHash() => left;
+
+        private int Left => left;
     }
 }

@@ -7,11 +7,16 @@ namespace HeadInfer.Runtime.Constraints;
 /// </remarks>
 internal sealed class ConstrainedText
 {
+    // Texts at one place of which different things are known: as many as are found out about in the time of four strings of any content.
+    private const int MostTexts = 64;
+    private const int MostWholeTexts = 4;
+    private const int MostKeys = 8;
+
     private readonly TokenTrie _trie;
     private readonly ulong[] _allowed;
-    private readonly List<FrameSet> _walk = []; // [depth]
+    private readonly List<FrameSet> _walk = [new()]; // [depth]
+    private readonly List<FrameSet> _groups = []; // what the last mask was made of
     private FrameSet _at = new();
-    private FrameSet _next = new();
     private bool _leftOut;
     private int _nearest;
 
@@ -60,36 +65,83 @@ internal sealed class ConstrainedText
     /// <summary>Takes a token that was allowed.</summary>
     public void Advance(int token)
     {
+        var after = After(_at, token, FrameSet.Wide);
+        if (after.Count == 0)
+        {
+            // More places stay between tokens than within one, so those that led here may have been given up for others. What the mask kept is kept again.
+            foreach (var group in _groups)
+            {
+                var kept = After(group, token, FrameSet.Narrow);
+                for (var i = 0; i < kept.Count; i++)
+                {
+                    after.Add(kept[i]);
+                }
+            }
+        }
+
+        _at = after;
+    }
+
+    private FrameSet After(FrameSet frames, int token, int most)
+    {
         foreach (var value in _trie.Bytes(token))
         {
-            _next.Clear();
-            _at.Step(value, _next);
-            (_at, _next) = (_next, _at);
+            var next = new FrameSet(most);
+            frames.Step(value, next);
+            frames = next;
         }
+
+        return frames;
     }
 
     private void AllowUpTo(int limit)
     {
-        var others = Level(0);
-        Gather(_at, others, limit);
+        _groups.Clear();
+        var (texts, others) = (new List<TextFrame>(), new FrameSet());
+        Gather(_at, texts, others);
+
+        // Places in texts of which the same is known are one group. Finding out about another takes milliseconds.
+        var cost = 0L;
+        var groups = new Dictionary<object, List<TextFrame>>();
+        foreach (var text in texts.OrderBy(t => t.MinBytes))
+        {
+            var key = text.MaskKey(_trie, limit);
+            if (groups.TryGetValue(key, out var group))
+            {
+                group.Add(text);
+            }
+            else if (groups.Count < MostTexts && cost < (MostWholeTexts - 1L) * _trie.Entries.Length)
+            {
+                groups[key] = [text];
+                cost += text.Mask(_trie, limit).Cost;
+            }
+        }
+
+        foreach (var group in groups.Values)
+        {
+            Add(group, limit);
+        }
+
         if (others.Count > 0)
         {
+            _groups.Add(others);
+            _walk[0] = others;
             Walk(0, _trie.Entries.Length, limit);
         }
     }
 
-    // Texts are added at once; what is no text is gathered for the walk.
-    private void Gather(FrameSet frames, FrameSet others, int limit)
+    // Texts apart from what is walked through; where what comes next is found only now, its places too.
+    private static void Gather(FrameSet frames, List<TextFrame> texts, FrameSet others)
     {
         for (var i = 0; i < frames.Count; i++)
         {
             if (frames[i] is TextFrame text)
             {
-                Add(text, limit);
+                texts.Add(text);
             }
             else if (frames[i].Entered is { } entered)
             {
-                Gather(entered, others, limit);
+                Gather(entered, texts, others);
             }
             else
             {
@@ -98,32 +150,58 @@ internal sealed class ConstrainedText
         }
     }
 
-    private void Add(TextFrame text, int limit)
+    private void Add(List<TextFrame> group, int limit)
     {
-        var mask = text.Mask(_trie, limit);
+        // Most texts end alike; names of properties end as those before them allow.
+        var frames = new FrameSet();
+        var keys = group.Where(t => !t.LeavesAlike).Take(MostKeys).ToList();
+        var after = new FrameSet(FrameSet.Narrow);
+        foreach (var text in group.Where(t => t.LeavesAlike))
+        {
+            frames.Add(text);
+            after.Add(text.After!);
+        }
+
+        keys.ForEach(frames.Add);
+        _groups.Add(frames);
+        var mask = group[0].Mask(_trie, limit);
         _leftOut |= mask.LeavesOut;
+        var refused = after.Count > 0 ? [] : keys.Select(k => k.Refused(_trie, limit)).Aggregate((IEnumerable<int>?)null, (a, b) => a?.Intersect(b) ?? b)!.ToHashSet();
         for (var word = 0; word < _allowed.Length; word++)
         {
-            _allowed[word] |= mask.Inside[word];
+            _allowed[word] |= mask.Inside[word] & (refused.Count == 0 ? ulong.MaxValue : ~refused.Where(t => t >> 6 == word).Aggregate(0UL, (bits, t) => bits | (1UL << t)));
         }
 
         var entries = _trie.Entries;
         foreach (var exit in mask.Exits)
         {
-            if (text.Leave(_trie, exit) is not { } after)
+            ref readonly var entry = ref entries[exit];
+            var level = Level(entry.Depth);
+            for (var i = 0; i < after.Count; i++)
+            {
+                level.Add(after[i]);
+            }
+
+            foreach (var key in keys)
+            {
+                if (key.Leave(_trie, exit) is { } left)
+                {
+                    level.Add(left);
+                }
+            }
+
+            if (level.Count == 0)
             {
                 continue;
             }
 
-            ref readonly var entry = ref entries[exit];
             if (entry.Tokens > 0)
             {
-                Allow(entry, after.MinBytes, limit);
+                Allow(entry, level.MinBytes, limit);
             }
 
             if (entry.Next > exit + 1)
             {
-                Level(entry.Depth).Add(after);
                 Walk(exit + 1, entry.Next, limit);
             }
         }
@@ -209,7 +287,7 @@ internal sealed class ConstrainedText
     {
         while (_walk.Count <= depth)
         {
-            _walk.Add(new FrameSet());
+            _walk.Add(new FrameSet(FrameSet.Narrow));
         }
 
         _walk[depth].Clear();

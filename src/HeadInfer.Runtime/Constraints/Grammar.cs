@@ -6,6 +6,8 @@ internal abstract class Node
     /// <summary>More bytes than any output has: nothing satisfies the node.</summary>
     public const int Never = 1 << 29;
 
+    private IReadOnlyList<Node>? _leaves;
+
     /// <summary>Fewest bytes of an output that satisfies the node; <see cref="Never"/> if nothing does.</summary>
     public int MinBytes { get; private set; } = Never;
 
@@ -22,33 +24,45 @@ internal abstract class Node
     /// <param name="into">gets the frames</param>
     public abstract void Enter(Frame after, FrameSet into);
 
+    /// <summary>What the node comes to without the choices and references at its top: the shortest first. Only once it is measured.</summary>
+    public virtual IReadOnlyList<Node> Leaves => _leaves ??= [this];
+
     /// <summary>Measures the node and all it is made of, which may contain itself.</summary>
-    public void Measure()
+    /// <param name="budget">counts the work; null where the caller's own code made the grammar</param>
+    public void Measure(WorkBudget? budget = null)
     {
-        var seen = new HashSet<Node>();
-        var all = new List<Node>();
-        var open = new Stack<Node>([this]);
-        while (open.TryPop(out var node))
+        // Parts come before what they are part of, except where something contains itself.
+        var (users, order) = (new Dictionary<Node, List<Node>>(ReferenceEqualityComparer.Instance), new List<Node>());
+        var open = new Stack<(Node Node, bool Left)>([(this, false)]);
+        while (open.TryPop(out var at))
         {
-            if (seen.Add(node))
+            if (at.Left)
             {
-                all.Add(node);
-                foreach (var part in node.Parts)
+                order.Add(at.Node);
+            }
+            else if (users.TryAdd(at.Node, []))
+            {
+                open.Push((at.Node, true));
+                foreach (var part in at.Node.Parts)
                 {
-                    open.Push(part);
+                    budget?.Spend();
+                    open.Push((part, false));
                 }
             }
         }
 
-        // Lengths only fall, and each round settles one more level at least.
-        for (var changed = true; changed;)
+        order.ForEach(node => node.Parts.ToList().ForEach(part => users[part].Add(node)));
+        // Figures only fall. A node is looked at again when one of its parts has changed.
+        var (queue, waiting) = (new Queue<Node>(order), new HashSet<Node>(order, ReferenceEqualityComparer.Instance));
+        while (queue.TryDequeue(out var node))
         {
-            changed = false;
-            foreach (var node in Enumerable.Reverse(all))
+            waiting.Remove(node);
+            budget?.Spend(4 + node.Parts.Count());
+            var (bytes, depth) = ((int)Math.Min(Never, node.ShortestBytes()), (int)Math.Min(Never, node.LeastDepth()));
+            if (bytes < node.MinBytes || depth < node.MinDepth)
             {
-                var (bytes, depth) = ((int)Math.Min(Never, node.ShortestBytes()), (int)Math.Min(Never, node.LeastDepth()));
-                changed |= bytes < node.MinBytes || depth < node.MinDepth;
                 (node.MinBytes, node.MinDepth) = (Math.Min(bytes, node.MinBytes), Math.Min(depth, node.MinDepth));
+                users[node].Where(waiting.Add).ToList().ForEach(queue.Enqueue);
             }
         }
     }
@@ -61,9 +75,10 @@ internal abstract class Node
 
 /// <summary>A place in a grammar, and all that is to follow it. Immutable: places share what follows them.</summary>
 /// <remarks>Every frame can be completed: a step that could not is not taken. So any of several frames may be dropped.</remarks>
-internal abstract class Frame(Frame? after)
+internal abstract class Frame(Frame? after) : IEquatable<Frame>
 {
     private int _minBytes = -1;
+    private int _hash;
 
     /// <summary>What follows; null at the output's end.</summary>
     public Frame? After => after;
@@ -74,6 +89,9 @@ internal abstract class Frame(Frame? after)
     /// <summary>Fewest bytes to the output's end.</summary>
     public int MinBytes => _minBytes >= 0 ? _minBytes : _minBytes = (int)Math.Min(Node.Never, (long)Rest() + (after?.MinBytes ?? 0));
 
+    /// <summary>What a step costs, beside those of other frames: more where it enters much at once.</summary>
+    public virtual int Weight => 1;
+
     /// <summary>Whether the output may end here.</summary>
     public virtual bool CanEnd => false;
 
@@ -83,11 +101,21 @@ internal abstract class Frame(Frame? after)
     /// <summary>Adds the frames after one byte; none if it is not allowed.</summary>
     public abstract void Step(byte value, FrameSet into);
 
-    /// <summary>Whether two frames allow the same, as far as that is easily told.</summary>
-    public virtual bool SameAs(Frame other) => ReferenceEquals(this, other);
+    /// <summary>Whether both allow the same, as far as that is easily told: the same place, with the same to follow.</summary>
+    public bool Equals(Frame? other) => ReferenceEquals(this, other)
+        || (other is not null && other.GetType() == GetType() && other.GetHashCode() == GetHashCode() && IsSamePlace(other) && Equals(after, other.After));
+
+    public override bool Equals(object? obj) => obj is Frame frame && Equals(frame);
+
+    public override int GetHashCode() => _hash != 0 ? _hash : _hash = HashCode.Combine(PlaceHash(), after?.GetHashCode() ?? 0) | 1;
 
     /// <summary>Fewest bytes to the end of this frame's own part.</summary>
     protected abstract int Rest();
+
+    /// <summary>Whether another frame of this type is at the same place, whatever follows it.</summary>
+    protected abstract bool IsSamePlace(Frame other);
+
+    protected abstract int PlaceHash();
 }
 
 /// <summary>The output's end.</summary>
@@ -100,90 +128,8 @@ internal sealed class EndFrame() : Frame(null)
     }
 
     protected override int Rest() => 0;
-}
 
-/// <summary>Places that a grammar may be at, where one text can be read in several ways.</summary>
-internal sealed class FrameSet
-{
-    // Ways to read one text double with every ambiguous choice, so equal ones are told while they are few, and those that
-    // are the farthest from an end are given up when they are many.
-    private const int Compared = 128, Most = 4096;
+    protected override bool IsSamePlace(Frame other) => true;
 
-    private readonly List<Frame> _frames = [];
-    private readonly HashSet<(Node Node, Frame After)> _entered = [];
-
-    public int Count => _frames.Count;
-
-    public Frame this[int index] => _frames[index];
-
-    public bool CanEnd => _frames.Exists(f => f.CanEnd);
-
-    /// <summary>Whether the output must end: it may, and no byte may follow.</summary>
-    public bool MustEnd
-    {
-        get
-        {
-            if (!CanEnd)
-            {
-                return false;
-            }
-
-            var next = new FrameSet();
-            for (var value = 0; value < 256 && next.Count == 0; value++)
-            {
-                Step((byte)value, next);
-            }
-
-            return next.Count == 0;
-        }
-    }
-
-    public int MinBytes
-    {
-        get
-        {
-            var least = Node.Never;
-            foreach (var frame in _frames)
-            {
-                least = Math.Min(least, frame.MinBytes);
-            }
-
-            return least;
-        }
-    }
-
-    public void Clear()
-    {
-        _frames.Clear();
-        _entered.Clear();
-    }
-
-    public void Add(Frame frame)
-    {
-        if (_frames.Count < Compared && _frames.Exists(f => f.SameAs(frame)))
-        {
-            return;
-        }
-
-        if (_frames.Count < Most)
-        {
-            _frames.Add(frame);
-        }
-        else if (_frames.FindLastIndex(f => f.MinBytes > frame.MinBytes) is >= 0 and var farther)
-        {
-            _frames[farther] = frame;
-        }
-    }
-
-    /// <summary>Whether a node that may contain itself is entered here for the first time. A second time adds nothing, and would have no end.</summary>
-    public bool Enters(Node node, Frame after) => _entered.Add((node, after));
-
-    /// <summary>Adds what follows a byte.</summary>
-    public void Step(byte value, FrameSet into)
-    {
-        foreach (var frame in _frames)
-        {
-            frame.Step(value, into);
-        }
-    }
+    protected override int PlaceHash() => 0;
 }

@@ -33,6 +33,11 @@ internal sealed class HeldTextNode(MarkerAutomaton markers, IReadOnlyList<Node> 
             }
         }
 
+        // By the marker.
+        public override bool LeavesAlike => false;
+
+        public override object MaskKey(TokenTrie trie, int limit) => trie.Masks.Key(_state, limit);
+
         public override TextMask Mask(TokenTrie trie, int limit) => trie.Masks.Of(_state, limit);
 
         public override Frame Leave(TokenTrie trie, int exit)
@@ -46,9 +51,11 @@ internal sealed class HeldTextNode(MarkerAutomaton markers, IReadOnlyList<Node> 
             return new Begun(node.FormAt(at.At), After!);
         }
 
-        public override bool SameAs(Frame other) => other is Within text && ReferenceEquals(After, text.After) && _state.Equals(text._state);
-
         protected override int Rest() => 0;
+
+        protected override bool IsSamePlace(Frame other) => _state.Equals(((Within)other)._state);
+
+        protected override int PlaceHash() => _state.GetHashCode();
     }
 
     private Node FormAt(int state) => forms[markers.MarkerAt(state)];
@@ -78,6 +85,12 @@ internal sealed class HeldTextNode(MarkerAutomaton markers, IReadOnlyList<Node> 
         public override void Step(byte value, FrameSet into) => Entered.Step(value, into);
 
         protected override int Rest() => 0;
+
+        protected override bool IsSamePlace(Frame other) => ReferenceEquals(((Begun)other).Form, form);
+
+        protected override int PlaceHash() => form.GetHashCode();
+
+        private Node Form => form;
     }
 }
 

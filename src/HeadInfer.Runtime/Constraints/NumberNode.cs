@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Numerics;
 
 namespace HeadInfer.Runtime.Constraints;
@@ -7,14 +8,23 @@ namespace HeadInfer.Runtime.Constraints;
 /// <param name="least">the least value, in units of ten to minus <paramref name="places"/></param>
 /// <param name="most">the largest</param>
 /// <param name="step">values are multiples of this many units</param>
-/// <param name="exponents">whether an exponent may follow, which leaves all bounds behind</param>
-internal sealed class NumberNode(int places, BigInteger least, BigInteger most, BigInteger step, bool exponents) : Node
+/// <param name="exponents">which exponents may follow without leaving the bounds</param>
+internal sealed class NumberNode(int places, BigInteger least, BigInteger most, BigInteger step, Exponents exponents) : Node
 {
+    private const int MostKnown = 20_000;
+
     private readonly BigInteger _unit = BigInteger.Pow(10, places);
+    private readonly int _digits = BigInteger.Max(BigInteger.Abs(least), BigInteger.Abs(most)).ToString(System.Globalization.CultureInfo.InvariantCulture).Length;
+    private readonly ConcurrentDictionary<NumberText, (bool CanBecome, int Missing)> _known = []; // as found: each token tries hundreds, and most again
+
+    // Without bounds only the digits are counted, which costs nothing.
+    private readonly bool _isFree = exponents == Exponents.Any && step.IsOne && -least == most;
+
+    public bool IsFree => _isFree;
 
     public int Places => places;
 
-    public bool Exponents => exponents;
+    public Exponents Exponents => exponents;
 
     public override IEnumerable<Node> Parts => [];
 
@@ -33,7 +43,7 @@ internal sealed class NumberNode(int places, BigInteger least, BigInteger most, 
     /// <param name="grain">values are multiples of this too</param>
     public bool HasValue(bool negative, BigInteger from, BigInteger to, BigInteger grain)
     {
-        var (low, high) = negative ? (BigInteger.Max(1, -most), -least) : (BigInteger.Max(0, least), most);
+        var (low, high) = negative ? (BigInteger.Max(exponents == Exponents.Any ? 0 : 1, -most), -least) : (BigInteger.Max(0, least), most);
         (low, high) = (BigInteger.Max(low, from), BigInteger.Min(high, to));
         var multiple = step / BigInteger.GreatestCommonDivisor(step, grain) * grain;
         return low <= high && (low + multiple - 1) / multiple * multiple <= high;
@@ -42,9 +52,43 @@ internal sealed class NumberNode(int places, BigInteger least, BigInteger most, 
     /// <summary>What a number's digits so far stand for, in units, if they are all.</summary>
     public BigInteger Units(in NumberText text) => text.Digits * BigInteger.Pow(10, places - Math.Max(0, text.Fraction));
 
-    /// <summary>Whether more digits can make a value of it.</summary>
-    public bool CanBecome(in NumberText text)
+    /// <summary>Whether more digits can make a value of it, and how many characters do; <see cref="Node.Never"/> if none do.</summary>
+    public (bool CanBecome, int Missing) Outlook(in NumberText text)
     {
+        if (_isFree)
+        {
+            return (text.Count - Math.Max(0, text.Fraction) <= _digits - places, text.Exponent != ExponentPart.None || text.Count == 0 || text.Fraction == 0 ? Missing(text) : 0);
+        }
+
+        if (!_known.TryGetValue(text, out var known))
+        {
+            if (_known.Count >= MostKnown)
+            {
+                _known.Clear();
+            }
+
+            known = CanBecome(text) ? (true, Missing(text)) : (false, Never);
+            _known[text] = known;
+        }
+
+        return known;
+    }
+
+    /// <summary>Whether it is a value as it stands.</summary>
+    public bool IsValue(in NumberText text) => text.Exponent switch
+    {
+        ExponentPart.None => text.Count > 0 && text.Fraction != 0 && Outlook(text).Missing == 0,
+        ExponentPart.Letter or ExponentPart.Minus or ExponentPart.Plus => false,
+        _ => true,
+    };
+
+    private bool CanBecome(in NumberText text)
+    {
+        if (text.Exponent != ExponentPart.None)
+        {
+            return true;
+        }
+
         if (text.Count == 0)
         {
             return HasValue(text.Negative, 0, BigInteger.Max(BigInteger.Abs(least), BigInteger.Abs(most)), 1);
@@ -67,21 +111,25 @@ internal sealed class NumberNode(int places, BigInteger least, BigInteger most, 
         return false;
     }
 
-    /// <summary>Fewest characters that make a value of it; <see cref="Node.Never"/> if none do.</summary>
-    public int Missing(in NumberText text)
+    private int Missing(in NumberText text)
     {
         if (text.Exponent != ExponentPart.None)
         {
-            return text.Exponent is ExponentPart.Letter or ExponentPart.Sign ? 1 : 0;
+            return text.Exponent == ExponentPart.Letter && exponents == Exponents.Negative ? 2 : text.Exponent is ExponentPart.Letter or ExponentPart.Minus or ExponentPart.Plus ? 1 : 0;
         }
 
-        if (IsValue(text))
+        if (_isFree)
+        {
+            return 1; // a digit
+        }
+
+        if (text.Count > 0 && text.Fraction != 0 && HasValue(text.Negative, Units(text), Units(text), 1))
         {
             return 0;
         }
 
         // So many digits before the point, and so many after it.
-        for (var characters = 1; characters <= Limit; characters++)
+        for (var characters = 1; characters <= _digits + 2; characters++)
         {
             for (var whole = text.Fraction >= 0 ? 0 : characters; whole >= 0; whole--)
             {
@@ -100,23 +148,13 @@ internal sealed class NumberNode(int places, BigInteger least, BigInteger most, 
         return Never;
     }
 
-    /// <summary>Whether it is a value as it stands.</summary>
-    public bool IsValue(in NumberText text) => text.Exponent switch
-    {
-        ExponentPart.None => text.Count > 0 && text.Fraction != 0 && HasValue(text.Negative, Units(text), Units(text), 1),
-        ExponentPart.Letter or ExponentPart.Sign => false,
-        _ => true,
-    };
-
     protected override long ShortestBytes()
     {
-        var shortest = Missing(default);
-        return Math.Min(shortest, 1L + Missing(new NumberText { Negative = true }));
+        var shortest = Outlook(default).Missing;
+        return Math.Min(shortest, 1L + Outlook(new NumberText { Negative = true }).Missing);
     }
 
     protected override long LeastDepth() => 0;
-
-    private int Limit => BigInteger.Max(BigInteger.Abs(least), BigInteger.Abs(most)).ToString(System.Globalization.CultureInfo.InvariantCulture).Length + 2;
 
     private static BigInteger Ten(int power) => BigInteger.Pow(10, power);
 
@@ -141,13 +179,31 @@ internal sealed class NumberNode(int places, BigInteger least, BigInteger most, 
     }
 }
 
+/// <summary>Exponents that leave a number within its bounds.</summary>
+internal enum Exponents
+{
+    None,
+
+    /// <summary>Zero is within the bounds, and so is all that is nearer to it.</summary>
+    Negative,
+    Any,
+}
+
 /// <summary>What of an exponent is there.</summary>
 internal enum ExponentPart
 {
     None,
     Letter,
-    Sign,
-    Digit,
+    Minus,
+    Plus,
+
+    /// <summary>After a first digit, after which two more may come if they are not too large for a double.</summary>
+    One,
+    Two,
+    Other,
+
+    /// <summary>After two digits that one more may follow.</summary>
+    Tens,
     Full,
 }
 
@@ -185,7 +241,7 @@ internal sealed class NumberFrame(NumberNode node, NumberText text, Frame after)
     {
         if (Next(value) is { } next)
         {
-            if (next.Exponent != ExponentPart.None || node.CanBecome(next))
+            if (next.Exponent != ExponentPart.None || node.Outlook(next).CanBecome)
             {
                 into.Add(new NumberFrame(node, next, After!));
             }
@@ -196,9 +252,13 @@ internal sealed class NumberFrame(NumberNode node, NumberText text, Frame after)
         }
     }
 
-    public override bool SameAs(Frame other) => other is NumberFrame n && ReferenceEquals(n.After, After) && n.Node == node && n._text == _text;
+    public override int Weight => 4;
 
-    protected override int Rest() => _text == default ? node.MinBytes : node.Missing(_text);
+    protected override int Rest() => _text == default ? node.MinBytes : node.Outlook(_text).Missing;
+
+    protected override bool IsSamePlace(Frame other) => other is NumberFrame n && ReferenceEquals(n.Node, node) && n._text == _text;
+
+    protected override int PlaceHash() => HashCode.Combine(node, _text);
 
     private NumberNode Node => node;
 
@@ -206,27 +266,33 @@ internal sealed class NumberFrame(NumberNode node, NumberText text, Frame after)
     {
         if (_text.Exponent != ExponentPart.None)
         {
-            return (char)value switch
-            {
-                '+' or '-' when _text.Exponent == ExponentPart.Letter => _text with { Exponent = ExponentPart.Sign },
-                >= '0' and <= '9' when _text.Exponent is ExponentPart.Letter or ExponentPart.Sign => _text with { Exponent = ExponentPart.Digit },
-                >= '0' and <= '9' when _text.Exponent == ExponentPart.Digit => _text with { Exponent = ExponentPart.Full },
-                _ => null,
-            };
+            return Exponent((char)value) is { } exponent ? _text with { Exponent = exponent } : null;
         }
 
         return (char)value switch
         {
             '-' when _text.Count == 0 && !_text.Negative => _text with { Negative = true },
             '.' when _text.Count > 0 && _text.Fraction < 0 && node.Places > 0 => _text with { Fraction = 0 },
-            'e' or 'E' when node.Exponents && node.IsValue(_text) => _text with { Exponent = ExponentPart.Letter },
+            'e' or 'E' when node.Exponents != Exponents.None && node.IsValue(_text) => _text with { Exponent = ExponentPart.Letter },
             >= '0' and <= '9' when !(_text.Fraction < 0 && _text.Count > 0 && _text.Digits.IsZero) && _text.Fraction < node.Places => _text with
             {
-                Digits = (_text.Digits * 10) + (value - '0'),
+                Digits = node.IsFree ? _text.Digits | (value - '0') : (_text.Digits * 10) + (value - '0'),
                 Count = _text.Count + 1,
                 Fraction = _text.Fraction < 0 ? -1 : _text.Fraction + 1,
             },
             _ => null,
         };
     }
+
+    // Up to 279: with twenty digits before it, that is a double.
+    private ExponentPart? Exponent(char value) => (_text.Exponent, value) switch
+    {
+        (ExponentPart.Letter, '-') => ExponentPart.Minus,
+        (ExponentPart.Letter, '+') when node.Exponents == Exponents.Any => ExponentPart.Plus,
+        (ExponentPart.Letter, _) when node.Exponents != Exponents.Any => null,
+        (ExponentPart.Letter or ExponentPart.Minus or ExponentPart.Plus, >= '0' and <= '9') => value == '1' ? ExponentPart.One : value == '2' ? ExponentPart.Two : ExponentPart.Other,
+        (ExponentPart.One, >= '0' and <= '9') or (ExponentPart.Two, >= '0' and <= '7') => ExponentPart.Tens,
+        (ExponentPart.Two, '8' or '9') or (ExponentPart.Other or ExponentPart.Tens, >= '0' and <= '9') => ExponentPart.Full,
+        _ => null,
+    };
 }

@@ -3,6 +3,8 @@ namespace HeadInfer.Runtime.Constraints;
 /// <summary>A regular expression as <c>pattern</c> has it, read into a tree. What is not regular is refused.</summary>
 internal abstract record Pattern
 {
+    private const int LongestName = 80;
+
     /// <summary>One character of a set.</summary>
     public sealed record One(CharacterSet Set) : Pattern;
 
@@ -21,17 +23,27 @@ internal abstract record Pattern
 
     /// <exception cref="NotSupportedException">It has a part that is not supported; the message names it.</exception>
     public static Pattern Parse(string text) => new PatternParser(text).Whole();
+
+    /// <summary>A pattern as messages name it.</summary>
+    public static string Name(string text) => $"the pattern '{(text.Length > LongestName ? $"{text[..LongestName]}..." : text)}'";
 }
 
 /// <summary>Reads a pattern by recursive descent.</summary>
 internal sealed class PatternParser(string text)
 {
     private const int MaxRepeat = 1000;
+    private const int LongestTimes = 40;
+    private const int Longest = 20_000;
 
     private int _at;
 
     public Pattern Whole()
     {
+        if (text.Length > Longest)
+        {
+            throw new NotSupportedException($"{Pattern.Name(text)} has more than {Longest} characters");
+        }
+
         var pattern = Choice(0);
         return _at == text.Length ? pattern : throw Unsupported("an unmatched ')'");
     }
@@ -121,9 +133,9 @@ internal sealed class PatternParser(string text)
         {
             _at++;
         }
-        else if (text[_at] == '{' && text.IndexOf('}', _at) is > 0 and var close && Times(text[(_at + 1)..close]) is { } counted)
+        else if (Times() is var (least, most, end))
         {
-            (times, _at) = (counted, close + 1);
+            (times, _at) = ((least, most), end);
         }
         else
         {
@@ -136,32 +148,34 @@ internal sealed class PatternParser(string text)
         }
 
         Take('?'); // as few as possible: the same texts
-        if (_at < text.Length && text[_at] == '+')
+        if (_at < text.Length && (text[_at] is '+' or '*' or '?' || Times() is not null))
         {
-            throw Unsupported("a possessive quantifier");
+            throw Unsupported("a quantifier after a quantifier");
         }
 
-        return Quantified(new Pattern.Repeat(atom, times.Value.Least, times.Value.Most));
+        return new Pattern.Repeat(atom, times.Value.Least, times.Value.Most);
     }
 
-    private (int Least, int? Most)? Times(string counts)
+    // A repetition by numbers, and where it ends; null if none stands here.
+    private (int Least, int? Most, int End)? Times()
     {
-        var parts = counts.Split(',');
-        if (parts.Length > 2 || !parts[0].All(char.IsAsciiDigit) || !int.TryParse(parts[0], out var least) || (parts.Length == 2 && parts[1].Length > 0 && !int.TryParse(parts[1], out _)))
+        var close = text[_at] == '{' ? text.IndexOf('}', _at, Math.Min(LongestTimes, text.Length - _at)) : -1;
+        var parts = close < 0 ? [] : text[(_at + 1)..close].Split(',');
+        if (parts.Length is 0 or > 2 || parts[0].Length == 0 || !parts.All(part => part.All(char.IsAsciiDigit)))
         {
             return null;
         }
 
-        int? most = parts.Length == 1 ? least : parts[1].Length == 0 ? null : int.Parse(parts[1], System.Globalization.CultureInfo.InvariantCulture);
-        return least > MaxRepeat || most > MaxRepeat ? throw Unsupported($"a repetition of more than {MaxRepeat}")
-            : most < least ? throw Unsupported("a repetition whose limits are the wrong way round")
-            : (least, most);
+        int Count(string digits) => int.TryParse(digits, System.Globalization.CultureInfo.InvariantCulture, out var count) && count <= MaxRepeat ? count : throw Unsupported($"a repetition of more than {MaxRepeat}");
+        var least = Count(parts[0]);
+        int? most = parts.Length == 1 ? least : parts[1].Length == 0 ? null : Count(parts[1]);
+        return most < least ? throw Unsupported("a repetition whose limits are the wrong way round") : (least, most, close + 1);
     }
 
     private CharacterSet Class()
     {
         var negated = Take('^');
-        var (set, shorthand) = (CharacterSet.Of(), false);
+        var (ranges, shorthand) = (new List<(int, int)>(), false);
         while (true)
         {
             if (_at == text.Length)
@@ -188,8 +202,10 @@ internal sealed class PatternParser(string text)
                 first = CharacterSet.Of((first.Ranges[0].First, last.Ranges[0].First));
             }
 
-            set = set.Union(first);
+            ranges.AddRange(first.Ranges);
         }
+
+        var set = CharacterSet.Of(ranges);
 
         // What is no digit, space or word to everybody is known of ASCII alone.
         return !negated ? set : shorthand ? set.Complement().Intersect(CharacterSet.Ascii) : set.Complement();
@@ -267,5 +283,5 @@ internal sealed class PatternParser(string text)
         return false;
     }
 
-    private NotSupportedException Unsupported(string what) => new($"the pattern '{text}' has {what} at {_at}");
+    private NotSupportedException Unsupported(string what) => new($"{Pattern.Name(text)} has {what} at {_at}");
 }

@@ -3,9 +3,11 @@ using System.Numerics;
 namespace HeadInfer.Runtime.Constraints;
 
 /// <summary>A decimal number: <paramref name="Value"/> times ten to minus <paramref name="Scale"/>.</summary>
-internal sealed record Scaled(BigInteger Value, int Scale)
+internal sealed record Scaled(BigInteger Value, int Scale) : IComparable<Scaled>
 {
-    private const int MaxScale = 330;
+    // Beyond these, arithmetic would cost more than it is worth: a double has 17 digits.
+    private const int MaxScale = 400;
+    private const int MaxDigits = 400;
 
     public bool IsInteger => Scale <= 0 || Divide(0).Remainder.IsZero;
 
@@ -16,7 +18,7 @@ internal sealed record Scaled(BigInteger Value, int Scale)
         var digits = exponent < 0 ? json : json[..exponent];
         var point = digits.IndexOf('.', StringComparison.Ordinal);
         var power = 0;
-        if ((exponent >= 0 && !int.TryParse(json.AsSpan(exponent + 1), System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out power))
+        if (digits.Length > MaxDigits || (exponent >= 0 && !int.TryParse(json.AsSpan(exponent + 1), System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out power))
             || !BigInteger.TryParse(digits.Replace(".", "", StringComparison.Ordinal), System.Globalization.NumberStyles.AllowLeadingSign, System.Globalization.CultureInfo.InvariantCulture, out var value))
         {
             return null;
@@ -25,6 +27,8 @@ internal sealed record Scaled(BigInteger Value, int Scale)
         var scale = (point < 0 ? 0 : digits.Length - point - 1) - power;
         return Math.Abs(scale) > MaxScale ? null : new Scaled(value, scale);
     }
+
+    public int CompareTo(Scaled? other) => Ceiling(Math.Max(Scale, other!.Scale)).CompareTo(other.Ceiling(Math.Max(Scale, other.Scale)));
 
     public BigInteger Floor(int places)
     {
@@ -36,6 +40,18 @@ internal sealed record Scaled(BigInteger Value, int Scale)
     {
         var (quotient, remainder) = Divide(places);
         return remainder.Sign > 0 ? quotient + 1 : quotient;
+    }
+
+    /// <summary>The same number for every way to write it.</summary>
+    public string Canonical()
+    {
+        var (value, scale) = (Value, Scale);
+        while (!value.IsZero && BigInteger.Remainder(value, 10).IsZero)
+        {
+            (value, scale) = (value / 10, scale - 1);
+        }
+
+        return value.IsZero ? "0" : string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{value}e{-scale}");
     }
 
     private (BigInteger Quotient, BigInteger Remainder) Divide(int places) => places >= Scale

@@ -1,177 +1,246 @@
-using System.Runtime.CompilerServices;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 
 namespace HeadInfer.Runtime.Constraints;
 
 /// <summary>Makes a grammar of a JSON schema. The grammar allows what the schema allows, or less: never more of what it reads.</summary>
-/// <param name="root">the schema that references begin at</param>
-/// <param name="ignored">told what is not enforced</param>
-internal sealed class SchemaCompiler(JsonNode? root, Action<string> ignored)
+internal sealed class SchemaCompiler
 {
-    private const int MostSchemas = 20_000;
+    // Worst cases take a second of a slow core, and a hundred megabytes.
+    private const long MostSteps = 6_000_000;
+    private const long MostBytes = 96L << 20;
+    private const int MostReferences = 20;
 
     private static readonly string[] Types = ["object", "array", "string", "number", "integer", "boolean", "null"];
 
+    private readonly SchemaDocument _document;
+    private readonly SchemaParts _parts;
+    private readonly Action<string> _ignored;
+    private readonly WorkBudget _budget;
+    private readonly SchemaMerge _merge;
+    private readonly SchemaConditions _conditions;
+    private readonly StringRules _strings;
+    private readonly ContainerRules _containers;
+
     // By what they ask, so that a schema that contains itself, however it is combined, is one node.
-    private readonly Dictionary<string, ReferenceNode> _known = new(StringComparer.Ordinal);
-    private readonly SchemaMerge _merge = new(ignored);
+    private readonly Dictionary<SchemaPart, ReferenceNode> _known = [];
+    private readonly Queue<(SchemaPart Rules, ReferenceNode Node)> _open = [];
+    private readonly Dictionary<SchemaPart, SchemaPart> _rules = [];
     private Node? _any;
+
+    private SchemaCompiler(JsonElement schema, Action<string> ignored, WorkBudget budget)
+    {
+        (_ignored, _budget, _parts) = (ignored, budget, new SchemaParts(budget));
+        _document = new SchemaDocument(schema, _parts, budget);
+        _strings = new StringRules(ignored, budget);
+        _merge = new SchemaMerge(_parts, budget, ignored, (pattern, name) => _strings.Pattern(pattern)?.Matches(name) == true);
+        _conditions = new SchemaConditions(_parts, _merge, budget, ignored, Followed);
+        _containers = new ContainerRules(_parts, _merge, _strings, _conditions, budget, ignored, Compile);
+    }
 
     /// <summary>Any value at all.</summary>
     public static Node Any(bool containersOnly = false)
     {
         var any = new ReferenceNode();
-        Node value = new ObjectNode([], any, 0, int.MaxValue), list = new ArrayNode([], any, 0, int.MaxValue);
+        Node value = new ObjectNode([], [new OtherRule(null, any)], 0, int.MaxValue), list = new ArrayNode([], new ItemRule(any, null), 0, int.MaxValue);
         any.Target = new ChoiceNode([value, list, new StringNode(null, 0, JsonStringState.NoLimit), NumberRules.Compile(null, isInteger: false, _ => { }), Words("true", "false", "null")]);
         return containersOnly ? new ChoiceNode([value, list]) : any;
     }
 
-    /// <summary>A grammar of the root.</summary>
+    /// <summary>A grammar of a schema, measured.</summary>
+    /// <param name="schema">the schema that references begin at</param>
+    /// <param name="ignored">told what is not enforced</param>
+    /// <param name="cancellationToken">ends the work</param>
     /// <exception cref="ArgumentException">The schema is too large.</exception>
-    public Node Compile() => Compile(root);
-
-    private Node Compile(JsonNode? schema)
+    public static Node Compile(JsonElement schema, Action<string> ignored, CancellationToken cancellationToken = default)
     {
-        if (schema is JsonValue value && value.GetValueKind() is JsonValueKind.True or JsonValueKind.False)
+        var budget = new WorkBudget(MostSteps, MostBytes, (what, most) => new ArgumentException($"The JSON schema is too large: it takes more than {most} {what} to compile."), cancellationToken);
+        var compiler = new SchemaCompiler(schema, ignored, budget);
+        var node = compiler.Compile(compiler._document.Root);
+        // One after the other, not one within the other: schemas may name each other thousands deep.
+        while (compiler._open.TryDequeue(out var next))
         {
-            return SchemaKeywords.IsFalse(schema) ? new ChoiceNode([]) : AnyValue();
+            next.Node.Target = compiler.Combine(next.Rules);
         }
 
-        if (schema is not JsonObject given)
-        {
-            ignored($"'{schema?.ToJsonString() ?? "null"}' is no schema");
-            return AnyValue();
-        }
-
-        var rules = SchemaKeywords.Rules(given);
-        var key = rules.ToJsonString();
-        if (_known.TryGetValue(key, out var known))
-        {
-            return known;
-        }
-
-        if (_known.Count >= MostSchemas || !RuntimeHelpers.TryEnsureSufficientExecutionStack())
-        {
-            throw new ArgumentException($"The JSON schema is too large: it has more than {MostSchemas} parts, or is nested too deep.");
-        }
-
-        var node = _known[key] = new ReferenceNode();
-        foreach (var name in rules.Select(r => r.Key).ToList())
-        {
-            if (!SchemaKeywords.IsKnown(name) || !SchemaKeywords.IsRightKind(name, rules[name]))
-            {
-                ignored(SchemaKeywords.IsKnown(name) ? $"the keyword '{name}', which is no value of its kind: {rules[name]?.ToJsonString() ?? "null"}" : $"the keyword '{name}'");
-                rules.Remove(name);
-            }
-        }
-
-        node.Target = rules.ContainsKey("$ref") ? Compile(Resolve(rules)) : Combine(rules);
+        node.Measure(budget);
         return node;
     }
 
-    private Node AnyValue() => _any ??= Any();
+    private Node Compile(SchemaPart schema)
+    {
+        _budget.Spend(20);
+        if (schema.IsTrue || schema.IsFalse)
+        {
+            return schema.IsFalse ? new ChoiceNode([]) : _any ??= Any();
+        }
+
+        if (!schema.IsObject)
+        {
+            _ignored($"'{schema}' is no schema");
+            return _any ??= Any();
+        }
+
+        var rules = Rules(schema);
+        if (!_known.TryGetValue(rules, out var node))
+        {
+            _budget.Hold(500);
+            _known[rules] = node = new ReferenceNode();
+            _open.Enqueue((rules, node));
+        }
+
+        return node;
+    }
+
+    // What is enforced of a schema.
+    private SchemaPart Rules(SchemaPart schema)
+    {
+        if (!schema.IsObject)
+        {
+            return schema.IsFalse ? schema : _parts.True;
+        }
+
+        if (!_rules.TryGetValue(schema, out var rules))
+        {
+            var unread = new List<string>();
+            foreach (var (name, value) in schema.Properties)
+            {
+                if (SchemaKeywords.IsAnnotation(name))
+                {
+                    unread.Add(name);
+                }
+                else if (!SchemaKeywords.IsKnown(name) || !SchemaKeywords.IsRightKind(name, value))
+                {
+                    _ignored(SchemaKeywords.IsKnown(name) ? $"the keyword '{name}', which is no value of its kind: {value}" : $"the keyword '{name}'");
+                    unread.Add(name);
+                }
+            }
+
+            _rules[schema] = rules = _parts.Without(schema, [.. unread]);
+        }
+
+        return rules;
+    }
 
     // What a reference means: the schema it names, with the rules beside it.
-    private JsonNode Resolve(JsonObject rules)
+    private SchemaPart Resolve(SchemaPart rules)
     {
-        var name = rules["$ref"]!.GetValue<string>();
-        var target = Find(name);
+        var keyword = rules.Has("$ref") ? "$ref" : "$dynamicRef";
+        var name = rules[keyword]!.Text;
+        var target = keyword == "$ref" ? _document.Find(name) : _document.FindDynamic(name);
         if (target is null)
         {
-            ignored($"$ref '{name}' names nothing in the schema");
+            _ignored($"{keyword} '{name}' names nothing in the schema{(keyword == "$ref" ? "" : ", or different places on different ways to it")}");
         }
 
-        var beside = SchemaKeywords.Without(rules, "$ref");
-        return SchemaKeywords.HasRules(beside) ? _merge.Merge(Rules(target), beside) : target ?? true;
+        var beside = _parts.Without(rules, keyword);
+        return SchemaKeywords.HasRules(beside) ? _merge.Merge(Closed(Rules(target ?? _parts.True)), beside) : target ?? _parts.True;
     }
 
-    private static JsonNode Rules(JsonNode? schema) => schema is JsonObject rules ? SchemaKeywords.Rules(rules) : schema?.DeepClone() ?? true;
-
-    private JsonNode? Find(string name)
+    // Rules with references followed.
+    private SchemaPart Followed(SchemaPart schema)
     {
-        if (name != "#" && !name.StartsWith("#/", StringComparison.Ordinal))
+        var rules = Rules(schema);
+        for (var i = 0; i < MostReferences && rules.IsObject && (rules.Has("$ref") || rules.Has("$dynamicRef")); i++)
         {
-            return null;
+            rules = Rules(Resolve(rules));
         }
 
-        var at = root;
-        foreach (var step in Uri.UnescapeDataString(name).Split('/').Skip(1).Select(s => s.Replace("~1", "/", StringComparison.Ordinal).Replace("~0", "~", StringComparison.Ordinal)))
+        return rules;
+    }
+
+    // A part of a combination: without references and conditions at its top.
+    private SchemaPart Inline(SchemaPart schema)
+    {
+        _budget.Spend(20);
+        var rules = Followed(schema);
+        return Closed(rules.IsObject && SchemaKeywords.HasConditions(rules) ? _conditions.Without(rules) : rules);
+    }
+
+    // What a schema says of properties that it does not look at is said within it alone, not of those that others beside it look at.
+    private SchemaPart Closed(SchemaPart rules)
+    {
+        foreach (var (unevaluated, keyword) in ((string, string)[])[("unevaluatedProperties", "additionalProperties"), ("unevaluatedItems", "items")])
         {
-            at = at switch
+            if (rules.IsObject && rules[unevaluated] is { } value)
             {
-                JsonObject o => o[step],
-                JsonArray a when int.TryParse(step, out var i) && i >= 0 && i < a.Count => a[i],
-                _ => null,
-            };
+                if (SchemaKeywords.IsCombined(rules) || SchemaKeywords.HasConditions(rules))
+                {
+                    _ignored($"the keyword '{unevaluated}' of a part that is combined itself");
+                    rules = _parts.Without(rules, unevaluated);
+                }
+                else
+                {
+                    rules = _parts.Without(rules.Has(keyword) ? rules : _parts.With(rules, keyword, value), unevaluated);
+                }
+            }
         }
 
-        return at;
+        return rules;
     }
 
-    private Node Combine(JsonObject rules)
+    private Node Combine(SchemaPart rules)
     {
-        if (rules["allOf"] is JsonArray all)
+        _budget.Spend(40 + (5 * rules.Names.Count));
+        if (rules.Has("$ref") || rules.Has("$dynamicRef"))
         {
-            var others = SchemaKeywords.Without(rules, "allOf");
-            return all.Count == 1 && !SchemaKeywords.HasRules(others)
-                ? Compile(all[0])
-                : Compile(all.Aggregate((JsonNode)others, (merged, part) => _merge.Merge(merged, Inline(part))));
+            return Compile(Resolve(rules));
+        }
+
+        if (rules["allOf"] is { IsArray: true } all)
+        {
+            var others = _parts.Without(rules, "allOf");
+            return all.Items.Count == 1 && !SchemaKeywords.HasRules(others)
+                ? Compile(all.Items[0])
+                : Compile(all.Items.Aggregate(others, (merged, part) => _merge.Merge(merged, Inline(part))));
+        }
+
+        if (SchemaKeywords.HasConditions(rules))
+        {
+            return Compile(_conditions.Without(rules));
         }
 
         foreach (var keyword in (string[])["anyOf", "oneOf"])
         {
-            if (rules[keyword] is JsonArray choices)
+            if (rules[keyword] is { IsArray: true } choices)
             {
-                if (keyword == "oneOf" && SchemaKeywords.MayOverlap([.. choices.Select(Inline)]))
-                {
-                    ignored("oneOf is read as anyOf, since values may satisfy more than one of its choices");
-                }
-
-                var others = SchemaKeywords.Without(rules, keyword);
-                return new ChoiceNode([.. choices.Select(c => Compile(SchemaKeywords.HasRules(others) ? _merge.Merge(others, Inline(c)) : c))]);
+                var others = _parts.Without(rules, keyword);
+                var parts = keyword == "oneOf" ? _conditions.Apart([.. choices.Items.Select(Inline)], choices.Items, others) : choices.Items;
+                return Choice(parts.Select(c => SchemaKeywords.HasRules(others) ? _merge.Merge(others, Inline(c)) : c));
             }
         }
 
         var types = TypesOf(rules);
-        return SchemaKeywords.IsConstant(rules) ? Constants(rules, types)
+        return SchemaKeywords.IsConstant(rules) ? _containers.Constants(rules, types)
             : types.Count == 1 ? Typed(rules, types[0])
             : new ChoiceNode([.. types.Select(t => Typed(rules, t))]);
     }
 
-    // A reference within a combination is what it names.
-    private JsonNode Inline(JsonNode? schema)
+    // Scalar constants are one node, however many there are.
+    private Node Choice(IEnumerable<SchemaPart> schemas)
     {
-        var result = Rules(schema);
-        for (var i = 0; i < 20 && result is JsonObject rules && SchemaKeywords.IsRightKind("$ref", rules["$ref"]) && rules.ContainsKey("$ref"); i++)
+        var (literals, others) = (new List<SchemaPart>(), new List<Node>());
+        foreach (var schema in schemas)
         {
-            result = Rules(Resolve(rules));
+            if (_containers.Scalars(Rules(schema)) is { } values)
+            {
+                literals.AddRange(values);
+            }
+            else
+            {
+                others.Add(Compile(schema));
+            }
         }
 
-        return result;
-    }
-
-    private ChoiceNode Constants(JsonObject rules, List<string> types)
-    {
-        var rest = SchemaKeywords.Without(SchemaKeywords.Without(rules, "enum"), "const");
-        var values = SchemaKeywords.Values(rules).Where(v => types.Any(t => SchemaKeywords.HasType(v, t)) && (!SchemaKeywords.HasValueRules(rest) || ValueRules.Allow(rest, v))).ToList();
-        if (SchemaKeywords.HasValueRules(rest) && values.Exists(v => v is JsonObject or JsonArray))
-        {
-            ignored("what is asked of the parts of an object or array that is given whole");
-        }
-
-        return new ChoiceNode([
-            new LiteralsNode(values.Where(v => v is not (JsonObject or JsonArray)).Select(Scalar)),
-            .. values.Where(v => v is JsonObject or JsonArray).Select(Constant)]);
+        return literals.Count == 0 ? new ChoiceNode(others) : new ChoiceNode([_containers.Literals(literals), .. others]);
     }
 
     // Without a type, the keywords tell: those of strings say nothing of objects, but nobody means them so.
-    private List<string> TypesOf(JsonObject rules)
+    private List<string> TypesOf(SchemaPart rules)
     {
-        var named = rules.ContainsKey("type") ? SchemaKeywords.Types(rules["type"]) : [];
+        var named = SchemaKeywords.Texts(rules["type"]);
         foreach (var unknown in named.Where(t => !Types.Contains(t)))
         {
-            ignored($"the type '{(unknown.Length > 0 ? unknown : rules["type"]?.ToJsonString())}'");
+            _ignored($"the type '{(unknown.Length > 0 ? unknown : rules["type"])}'");
         }
 
         named = [.. named.Where(Types.Contains).Distinct()];
@@ -189,50 +258,15 @@ internal sealed class SchemaCompiler(JsonNode? root, Action<string> ignored)
         return implied.Count > 0 ? implied : [.. Types.Where(t => t != "integer")];
     }
 
-    private Node Typed(JsonObject rules, string type) => type switch
+    private Node Typed(SchemaPart rules, string type) => type switch
     {
-        "object" => Object(rules),
-        "array" => Array(rules),
-        "string" => StringRules.Compile(rules, ignored),
-        "number" or "integer" => NumberRules.Compile(rules, type == "integer", ignored),
+        "object" => _containers.Object(rules),
+        "array" => _containers.Array(rules),
+        "string" => _strings.Compile(rules),
+        "number" or "integer" => NumberRules.Compile(rules, type == "integer", _ignored),
         "boolean" => Words("true", "false"),
         _ => Words("null"),
     };
-
-    private ObjectNode Object(JsonObject rules)
-    {
-        var named = (rules["properties"] as JsonObject)?.ToDictionary(p => p.Key, p => p.Value, StringComparer.Ordinal) ?? [];
-        var required = rules.ContainsKey("required") ? SchemaKeywords.Types(rules["required"]).Where(n => n.Length > 0).Distinct().ToList() : [];
-        var (least, most) = (SchemaKeywords.Count(rules, "minProperties") ?? 0, SchemaKeywords.Count(rules, "maxProperties") ?? int.MaxValue);
-        var more = rules["additionalProperties"];
-        // Others are written where the schema says so or names none. What their names may be is not enforced, so then there are none.
-        var fixedNames = rules.ContainsKey("patternProperties") || rules.ContainsKey("propertyNames");
-        var open = !fixedNames && (rules.ContainsKey("additionalProperties") || !rules.ContainsKey("properties") || least > named.Count);
-        var others = open ? more is null ? AnyValue() : Compile(more) : null;
-        var properties = named.Select(p => new PropertyRule(p.Key, Compile(p.Value), required.Contains(p.Key))).ToList();
-        properties.AddRange(required.Where(r => !named.ContainsKey(r)).Select(r => new PropertyRule(r, more is null ? AnyValue() : others ?? Compile(more), true)));
-        return new ObjectNode(properties, others, least, most);
-    }
-
-    private ArrayNode Array(JsonObject rules)
-    {
-        var places = rules["prefixItems"] as JsonArray ?? rules["items"] as JsonArray;
-        var rest = rules["items"] is JsonArray ? rules["additionalItems"] : rules["items"];
-        return new ArrayNode(
-            [.. places?.Select(Compile) ?? []],
-            rest is null ? places is null ? AnyValue() : null : Compile(rest),
-            SchemaKeywords.Count(rules, "minItems") ?? 0,
-            SchemaKeywords.Count(rules, "maxItems") ?? int.MaxValue);
-    }
-
-    private static Node Constant(JsonNode? value) => value switch
-    {
-        JsonObject o => new ObjectNode([.. o.Select(p => new PropertyRule(p.Key, Constant(p.Value), true))], null, 0, int.MaxValue),
-        JsonArray a => new ArrayNode([.. a.Select(Constant)], null, a.Count, a.Count),
-        _ => new LiteralNode(Scalar(value)),
-    };
-
-    private static byte[] Scalar(JsonNode? value) => value is null ? "null"u8.ToArray() : JsonText.Scalar(value.Deserialize<JsonElement>());
 
     private static LiteralsNode Words(params string[] words) => new(words.Select(System.Text.Encoding.UTF8.GetBytes));
 }

@@ -1,134 +1,161 @@
-using System.Text.Json;
-using System.Text.Json.Nodes;
-
 namespace HeadInfer.Runtime.Constraints;
 
 /// <summary>Two schemas made one, which asks what both ask.</summary>
+/// <param name="parts">makes schemas</param>
+/// <param name="budget">counts the work</param>
 /// <param name="ignored">told what cannot be asked together</param>
-internal sealed class SchemaMerge(Action<string> ignored)
+/// <param name="matches">whether a pattern of names is known, and matches a name</param>
+internal sealed class SchemaMerge(SchemaParts parts, WorkBudget budget, Action<string> ignored, Func<string, string, bool> matches)
 {
     private const int MostChoices = 256;
 
+    private readonly Dictionary<(SchemaPart, SchemaPart), SchemaPart> _merged = [];
+
     /// <summary>A schema that asks what both ask; <c>false</c> if that is known to be too much.</summary>
-    public JsonNode Merge(JsonNode first, JsonNode second)
+    public SchemaPart Merge(SchemaPart first, SchemaPart second)
     {
-        if (first is not JsonObject a || second is not JsonObject b)
+        if (!first.IsObject || !second.IsObject)
         {
-            return SchemaKeywords.IsFalse(first) || SchemaKeywords.IsFalse(second) ? JsonValue.Create(false) : (first is JsonObject ? first : second).DeepClone();
+            return first.IsFalse || second.IsFalse ? parts.False : first.IsObject ? first : second;
         }
 
-        // What one of them says of all other properties, or items, is said of those that only the other names.
-        (a, b) = (WithOthers(a, b), WithOthers(b, a));
-        var merged = SchemaKeywords.Without(a, "");
-        foreach (var (keyword, value) in b)
+        if (!_merged.TryGetValue((first, second), out var merged))
         {
-            if (!merged.ContainsKey(keyword))
-            {
-                merged[keyword] = value?.DeepClone();
-            }
-            else if (!TryMerge(keyword, merged[keyword], value, out var both))
-            {
-                return JsonValue.Create(false);
-            }
-            else
-            {
-                merged[keyword] = both;
-            }
+            _merged[(first, second)] = merged = MergeRules(first, second);
         }
 
         return merged;
     }
 
-    private static JsonObject WithOthers(JsonObject schema, JsonObject other)
+    /// <summary>What all of some schemas ask. Equal ones are one, so that schemas that contain themselves come round to what they were.</summary>
+    public SchemaPart All(params ReadOnlySpan<SchemaPart> schemas)
     {
-        var result = schema;
-        if (other["additionalProperties"] is { } more && schema["properties"] is JsonObject named)
+        var all = new List<SchemaPart>();
+        foreach (var schema in schemas)
         {
-            var known = other["properties"] as JsonObject;
-            result = SchemaKeywords.Without(result, "properties");
-            result["properties"] = new JsonObject(named.Select(p => KeyValuePair.Create(p.Key, known?.ContainsKey(p.Key) == true ? p.Value?.DeepClone() : Both(p.Value, more))));
+            budget.Spend(20);
+            all.AddRange(schema is { IsObject: true, Names: ["allOf"] } && schema.Items[0].IsArray ? schema.Items[0].Items : [schema]);
         }
 
-        if (other["items"] is JsonNode items and not JsonArray && schema["prefixItems"] is JsonArray places)
+        all = [.. all.Where(s => !s.IsTrue && s != parts.Empty).Distinct()];
+        return all.Exists(s => s.IsFalse) ? parts.False : all.Count == 0 ? parts.True : all.Count == 1 ? all[0] : parts.Object("allOf", parts.Array(all));
+    }
+
+    /// <summary>What one of some schemas asks.</summary>
+    public SchemaPart Any(IEnumerable<SchemaPart> schemas)
+    {
+        budget.Spend(20);
+        List<SchemaPart> any = [.. schemas.Where(s => !s.IsFalse).Distinct()];
+        return any.Exists(s => s.IsTrue || s == parts.Empty) ? parts.True : any.Count == 0 ? parts.False : any.Count == 1 ? any[0] : parts.Object("anyOf", parts.Array(any));
+    }
+
+    private SchemaPart MergeRules(SchemaPart first, SchemaPart second)
+    {
+        budget.Spend(60 + (10 * (first.Names.Count + second.Names.Count)));
+        // What one of them says of all other properties, or items, is said of those that only the other names.
+        var (a, b) = (WithOthers(first, second), WithOthers(second, first));
+        var merged = new Dictionary<string, SchemaPart>(StringComparer.Ordinal);
+        var order = new List<string>(a.Names);
+        foreach (var (keyword, value) in a.Properties)
         {
-            var taken = (other["prefixItems"] as JsonArray)?.Count ?? 0;
-            result = SchemaKeywords.Without(result, "prefixItems");
-            result["prefixItems"] = new JsonArray([.. places.Select((p, i) => i < taken ? p?.DeepClone() : Both(p, items))]);
+            merged[keyword] = value;
+        }
+
+        foreach (var (keyword, value) in b.Properties)
+        {
+            if (merged.TryAdd(keyword, value))
+            {
+                order.Add(keyword);
+            }
+            else if (Both(keyword, merged[keyword], value) is { } both)
+            {
+                merged[keyword] = both;
+            }
+            else
+            {
+                return parts.False;
+            }
+        }
+
+        return parts.Object([.. order.Select(k => (k, merged[k]))]);
+    }
+
+    private SchemaPart WithOthers(SchemaPart schema, SchemaPart other)
+    {
+        var result = schema;
+        if (other["additionalProperties"] is { } more)
+        {
+            var (known, patterns) = (other["properties"], other["patternProperties"]);
+            bool IsKnown(string name) => known?.Has(name) == true || patterns?.Names.Any(p => matches(p, name)) == true;
+            if (schema["properties"] is { IsObject: true } named)
+            {
+                result = parts.With(result, "properties", parts.Object([.. named.Properties.Select(p => (p.Name, IsKnown(p.Name) ? p.Value : All(p.Value, more)))]));
+            }
+
+            if (schema["patternProperties"] is { IsObject: true } own && own != patterns)
+            {
+                result = parts.With(result, "patternProperties", parts.Object([.. own.Properties.Select(p => (p.Name, patterns?.Has(p.Name) == true ? p.Value : All(p.Value, more)))]));
+            }
+        }
+
+        if (other["items"] is { IsArray: false } items && schema["prefixItems"] is { IsArray: true } places)
+        {
+            var taken = other["prefixItems"] is { IsArray: true } p ? p.Items.Count : 0;
+            result = parts.With(result, "prefixItems", parts.Array(places.Items.Select((place, i) => i < taken ? place : All(place, items))));
         }
 
         return result;
     }
 
-    private bool TryMerge(string keyword, JsonNode? a, JsonNode? b, out JsonNode? both)
+    // What both values of a keyword ask; null if nothing can be both.
+    private SchemaPart? Both(string keyword, SchemaPart a, SchemaPart b)
     {
-        both = null;
+        if (a == b)
+        {
+            return a;
+        }
+
         switch (keyword)
         {
-            case "properties" when a is JsonObject x && b is JsonObject y:
-                var all = SchemaKeywords.Without(x, "");
-                foreach (var (name, schema) in y)
-                {
-                    all[name] = all.ContainsKey(name) ? Both(all[name], schema) : schema?.DeepClone();
-                }
-
-                both = all;
-                return true;
-            case "prefixItems" when a is JsonArray x && b is JsonArray y:
-                both = new JsonArray([.. Enumerable.Range(0, Math.Max(x.Count, y.Count)).Select(i => i >= x.Count ? y[i]?.DeepClone() : i >= y.Count ? x[i]?.DeepClone() : Both(x[i], y[i]))]);
-                return true;
-            case "required" or "allOf" when a is JsonArray x && b is JsonArray y:
-                both = new JsonArray([.. x.Concat(y).Select(n => n?.DeepClone()).DistinctBy(n => n?.ToJsonString())]);
-                return true;
-            case "items" or "additionalProperties":
-                both = Both(a, b);
-                return true;
+            case "properties" or "patternProperties" when a.IsObject && b.IsObject:
+                return parts.Object([.. a.Properties.Select(p => (p.Name, b[p.Name] is { } other ? All(p.Value, other) : p.Value)), .. b.Properties.Where(p => !a.Has(p.Name))]);
+            case "prefixItems" when a.IsArray && b.IsArray:
+                return parts.Array(Enumerable.Range(0, Math.Max(a.Items.Count, b.Items.Count)).Select(i => i >= a.Items.Count ? b.Items[i] : i >= b.Items.Count ? a.Items[i] : All(a.Items[i], b.Items[i])));
+            case "required" or "allOf" or SchemaKeywords.Absent or SchemaKeywords.NotText or SchemaKeywords.NotPattern when a.IsArray && b.IsArray:
+                return parts.Array(a.Items.Concat(b.Items).Distinct());
+            case "pattern":
+                return parts.Array((a.IsArray ? a.Items : [a]).Concat(b.IsArray ? b.Items : [b]).Distinct());
+            case "items" or "additionalProperties" or "propertyNames" or "unevaluatedProperties" or "unevaluatedItems":
+                return All(a, b);
+            case "uniqueItems":
+                return a.IsTrue ? a : b;
+            case "not":
+                return Any([a, b]);
             case "type":
-                var types = SchemaKeywords.Types(a).Intersect(SchemaKeywords.Types(b)).ToList();
-                if (SchemaKeywords.Types(a).Concat(SchemaKeywords.Types(b)) is var named && named.Contains("number") && named.Contains("integer"))
-                {
-                    types.Add("integer");
-                }
-
-                both = new JsonArray([.. types.Distinct().Select(t => (JsonNode)t)]);
-                return types.Count > 0;
-            case "enum" when a is JsonArray x && b is JsonArray y:
-                var values = x.Where(v => y.Any(w => JsonNode.DeepEquals(v, w))).Select(v => v?.DeepClone()).ToArray();
-                both = new JsonArray(values);
-                return values.Length > 0;
+                var (x, y) = (SchemaKeywords.Texts(a), SchemaKeywords.Texts(b));
+                var types = x.Intersect(y).Concat(x.Concat(y) is var named && named.Contains("number") && named.Contains("integer") ? ["integer"] : []).Distinct().ToList();
+                return types.Count > 0 ? parts.Texts(types) : null;
+            case "enum" when a.IsArray && b.IsArray:
+                var other = b.Items.Select(parts.Value).ToHashSet();
+                SchemaPart[] values = [.. a.Items.Where(v => other.Contains(parts.Value(v)))];
+                return values.Length > 0 ? parts.Array(values) : null;
             case "const":
-                both = a?.DeepClone();
-                return JsonNode.DeepEquals(a, b);
-            case "minimum" or "exclusiveMinimum" or "minLength" or "minItems" or "minProperties":
-                both = (Number(a) >= Number(b) ? a : b)?.DeepClone();
-                return true;
-            case "maximum" or "exclusiveMaximum" or "maxLength" or "maxItems" or "maxProperties":
-                both = (Number(a) <= Number(b) ? a : b)?.DeepClone();
-                return true;
-            case "anyOf" or "oneOf" when a is JsonArray x && b is JsonArray y && x.Count * y.Count <= MostChoices:
-                both = new JsonArray([.. x.SelectMany(i => y.Select(j => Both(i, j)))]);
-                return true;
+                return parts.Value(a) == parts.Value(b) ? a : null;
+            case "minimum" or "exclusiveMinimum" or "minLength" or "minItems" or "minProperties" or "minContains":
+                return Number(a) >= Number(b) ? a : b;
+            case "maximum" or "exclusiveMaximum" or "maxLength" or "maxItems" or "maxProperties" or "maxContains":
+                return Number(a) <= Number(b) ? a : b;
+            case "anyOf" or "oneOf" when a.IsArray && b.IsArray && (long)a.Items.Count * b.Items.Count <= MostChoices:
+                return parts.Array(a.Items.SelectMany(i => b.Items.Select(j => All(i, j))).Where(s => !s.IsFalse).Distinct());
             default:
-                if (!SchemaKeywords.IsAnnotation(keyword) && !JsonNode.DeepEquals(a, b))
+                if (!SchemaKeywords.IsAnnotation(keyword))
                 {
                     ignored($"one of two '{keyword}' at one place");
                 }
 
-                both = b?.DeepClone();
-                return true;
+                return b;
         }
     }
 
-    // Equal parts are one, so that schemas that contain themselves come round to what they were.
-    private static JsonNode? Both(JsonNode? a, JsonNode? b)
-    {
-        if (JsonNode.DeepEquals(a, b))
-        {
-            return a?.DeepClone();
-        }
-
-        IEnumerable<JsonNode?> Parts(JsonNode? schema) => schema is JsonObject { Count: 1 } only && only["allOf"] is JsonArray parts ? parts.AsEnumerable() : new[] { schema };
-        return new JsonObject { ["allOf"] = new JsonArray([.. Parts(a).Concat(Parts(b)).Select(p => p?.DeepClone()).DistinctBy(p => p?.ToJsonString())]) };
-    }
-
-    private static double Number(JsonNode? value) => value is JsonValue v && v.GetValueKind() == JsonValueKind.Number && double.TryParse(v.ToJsonString(), System.Globalization.CultureInfo.InvariantCulture, out var number) ? number : 0;
+    private static double Number(SchemaPart value) => value.IsNumber && double.TryParse(value.Text, System.Globalization.CultureInfo.InvariantCulture, out var number) ? number : 0;
 }

@@ -3,13 +3,26 @@ namespace HeadInfer.Runtime.Constraints;
 /// <summary>A frame within a text: the tokens that stay inside are known without what follows it.</summary>
 internal abstract class TextFrame(Frame after) : Frame(after)
 {
+    /// <summary>Whether the text ends alike with every entry of the vocabulary: what follows it is <see cref="Frame.After"/>.</summary>
+    public virtual bool LeavesAlike => true;
+
+    /// <summary>What the mask depends on: equal for places that have the same.</summary>
+    public abstract object MaskKey(TokenTrie trie, int limit);
+
     /// <summary>The tokens that stay inside the text, and those that lead out of it.</summary>
     /// <param name="trie">the vocabulary</param>
     /// <param name="limit">bytes that may still have to follow a token, to the output's end</param>
     public abstract TextMask Mask(TokenTrie trie, int limit);
 
+    public override int Weight => 2;
+
     /// <summary>What follows the text when it ends with an entry of the vocabulary; null if it may not end so.</summary>
     public virtual Frame? Leave(TokenTrie trie, int exit) => After;
+
+    /// <summary>Tokens that the mask allows, and what the text has before it does not.</summary>
+    /// <param name="trie">the vocabulary</param>
+    /// <param name="limit">bytes that may still have to follow a token, to the output's end</param>
+    public virtual IEnumerable<int> Refused(TokenTrie trie, int limit) => [];
 }
 
 /// <inheritdoc/>
@@ -33,11 +46,15 @@ internal sealed class TextFrame<TState>(TState state, Frame after) : TextFrame(a
         }
     }
 
+    public override object MaskKey(TokenTrie trie, int limit) => trie.Masks.Key(_state, limit - After!.MinBytes);
+
     public override TextMask Mask(TokenTrie trie, int limit) => trie.Masks.Of(_state, limit - After!.MinBytes);
 
-    public override bool SameAs(Frame other) => other is TextFrame<TState> text && ReferenceEquals(After, text.After) && _state.Equals(text._state);
-
     protected override int Rest() => _state.MinBytes;
+
+    protected override bool IsSamePlace(Frame other) => _state.Equals(((TextFrame<TState>)other)._state);
+
+    protected override int PlaceHash() => _state.GetHashCode();
 }
 
 /// <summary>A JSON string.</summary>

@@ -74,6 +74,21 @@ internal sealed class TokenTrie
     /// <summary>The bytes that lead to an entry.</summary>
     public ReadOnlySpan<byte> PathTo(int entry) => _bytes[_tokens[_entries[entry].FirstToken]].AsSpan(0, _entries[entry].Depth);
 
+    /// <summary>The entry of a byte after another entry, or after none if that is negative; -1 if there is none.</summary>
+    public int Child(int entry, byte value)
+    {
+        var (at, end) = entry < 0 ? (0, _entries.Length) : (entry + 1, _entries[entry].Next);
+        for (; at < end; at = _entries[at].Next)
+        {
+            if (_entries[at].Value == value)
+            {
+                return at;
+            }
+        }
+
+        return -1;
+    }
+
     // Vocabularies have a token for each byte, also for those that no text has.
     private static byte[] Bytes(Tokenizer tokenizer, int id)
     {

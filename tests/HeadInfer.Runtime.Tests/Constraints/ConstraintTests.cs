@@ -89,7 +89,7 @@ public sealed class ConstraintTests
     [InlineData("^(?<name>a.c)*?$")]
     public void A_pattern_matches_what_dotnets_does(string pattern)
     {
-        var automaton = CharacterAutomaton.Of(Pattern.Parse(pattern), 0, null);
+        var automaton = CharacterAutomaton.Of(Pattern.Parse(pattern), new PatternWork(null, pattern));
         var random = new Random(2);
         var matched = 0;
         for (var i = 0; i < 5000; i++)
@@ -107,10 +107,10 @@ public sealed class ConstraintTests
     [Theory]
     [InlineData("""{"type":"string","pattern":"(?=x)y"}""", "pattern")]
     [InlineData("""{"type":"string","pattern":"\\p{L}"}""", "pattern")]
-    [InlineData("""{"type":"string","format":"hostname"}""", "hostname")]
+    [InlineData("""{"type":"string","format":"regex"}""", "regex")]
     [InlineData("""{"type":"array","uniqueItems":true}""", "uniqueItems")]
-    [InlineData("""{"type":"object","patternProperties":{"^x":true}}""", "patternProperties")]
-    [InlineData("""{"oneOf":[{"type":"integer"},{"type":"number"}]}""", "oneOf")]
+    [InlineData("""{"type":"object","patternProperties":{"(?=x)":true}}""", "pattern")]
+    [InlineData("""{"oneOf":[{"multipleOf":2},{"multipleOf":3}]}""", "oneOf")]
     [InlineData("""{"$ref":"https://example.org/other"}""", "example.org")]
     [InlineData("""{"type":"whatever"}""", "whatever")]
     [InlineData("""{"x-vendor":{"a":1},"type":"string"}""", "x-vendor")]
@@ -150,8 +150,7 @@ public sealed class ConstraintTests
         var optional = Enumerable.Range(0, 150).ToDictionary(i => $"p{i}", i => (object)new { type = "string", minLength = 100 });
         optional["r"] = new { type = "null" };
         var schema = JsonSerializer.Serialize(new { type = "object", properties = optional, required = (string[])["r"] });
-        var node = new SchemaCompiler(JsonNode.Parse(schema), _ => { }).Compile();
-        node.Measure();
+        var node = SchemaCompiler.Compile(JsonDocument.Parse(schema).RootElement, _ => { });
         Assert.Equal("{\"r\":null}", Generate(node, node.MinBytes, logits => Array.Fill(logits, 1)));
     }
 
@@ -177,8 +176,7 @@ public sealed class ConstraintTests
         var (trie, random) = (TokenTrie.Of(Words.Value), new Random(4));
         for (var i = 0; i < 30; i++)
         {
-            var node = new SchemaCompiler(JsonNode.Parse(schemas.Next().ToJsonString()), _ => { }).Compile();
-            node.Measure();
+            var node = SchemaCompiler.Compile(JsonSerializer.SerializeToElement(schemas.Next()), _ => { });
             var text = new ConstrainedText(node, trie);
             var frames = new FrameSet();
             node.Enter(new EndFrame(), frames);
@@ -212,8 +210,7 @@ public sealed class ConstraintTests
         for (var i = 0; i < 400; i++)
         {
             var schema = schemas.Next().ToJsonString();
-            var node = new SchemaCompiler(JsonNode.Parse(schema), what => Assert.Fail(what)).Compile();
-            node.Measure();
+            var node = SchemaCompiler.Compile(JsonDocument.Parse(schema).RootElement, what => Assert.Fail(what));
             var limit = node.MinBytes + random.Next(0, 60);
             var text = Generate(node, limit, logits =>
             {
