@@ -11,7 +11,7 @@ namespace HeadInfer.Runtime.Tests.Text;
 /// <summary>Tokenizers as the families ship them.</summary>
 public sealed class TokenizerFamilyTests
 {
-    private static readonly string[] Styles = ["llama2-style", "llama3-style", "qwen2-style", "tekken-style"];
+    private static readonly string[] Styles = [.. Directory.GetDirectories(Path.Combine(Fixtures.Root, "tokenizers")).Select(d => Path.GetFileName(d)).Order(StringComparer.Ordinal)];
 
     [Fact]
     public void A_sentencepiece_model_alone_gives_the_librarys_ids()
