@@ -51,6 +51,12 @@ internal static class TokenizerFile
         // Bytes are text, whatever the file says. What is special comes of no merge: text cannot spell it.
         var special = added.Where(t => t.Special && (byteLevel || ByteOf(t.Content) is null)).Select(t => t.Id).ToHashSet();
         var spelled = vocabulary.Where(v => !special.Contains(v.Value)).ToDictionary(StringComparer.Ordinal);
+        var bytes = Bytes(vocabulary, added, byteLevel);
+        if (prefix.Concat(suffix).Any(id => (uint)id >= (uint)bytes.Length))
+        {
+            throw new FormatException("the post_processor has a token id that is not in the vocabulary");
+        }
+
         return new TokenizerModel
         {
             Normalizers = normalizers,
@@ -59,7 +65,7 @@ internal static class TokenizerFile
             AddedTokens = tokens,
             Markers = TextMarkers.Of(guarded, tokens),
             SpecialIds = special,
-            TokenBytes = Bytes(vocabulary, added, byteLevel),
+            TokenBytes = bytes,
             StrippedSpaces = parts.StrippedSpaces(byteLevel),
             Prefix = prefix,
             Suffix = suffix,
