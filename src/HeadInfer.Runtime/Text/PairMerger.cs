@@ -15,7 +15,7 @@ internal sealed class PairMerger
 {
     private const int Scanned = 512; // tokens up to which looking at all ranks is faster than a heap
     private const int Never = int.MaxValue;
-    private const int Interval = 4096; // merges between two looks
+    private const int Interval = 4096; // pairs between two looks
 
     // Open addressing: a lookup or two for each character of a text is most of the time that encoding takes.
     private readonly PairMerge[] _table;
@@ -138,6 +138,10 @@ internal sealed class PairMerger
         for (var i = 0; i + 1 < symbols.Length; i++)
         {
             Offer(i, i + 1);
+            if (i % Interval == 0)
+            {
+                work.Look();
+            }
         }
 
         for (var taken = 1; heap.TryTake(out var candidate); taken++)
