@@ -55,8 +55,8 @@ static int Usage()
                            masking of tokens by JSON schemas, on a vocabulary of 150,000; run from the repository's root
           text [--fixtures DIR]
                            encoding and rendering of 4 million characters, beside the library's own time and a copy
-          plan --shape S [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M]
-                           where a model of that shape goes on a GPU, and what fits; needs no GPU
+          plan --shape S|CONFIG.JSON|DIR [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M]
+                           where a model of that shape, or of a configuration, goes on a GPU, and what fits; needs no GPU and no weights
           prefill --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]
           decode --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--steps K] [--json]
                            a model of that shape with random weights on a GPU; --stream keeps no head resident, --resident SIZE bounds them;

@@ -34,25 +34,15 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     private readonly DecoderWeights _weights;
     private readonly AttentionWorkspace _attention;
     private readonly CudaDevice? _gpu;
+    private readonly MemoryPromise _promise;
     private bool _disposed;
 
-    private HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, ScalarType type, EngineThread engine, CudaDevice? gpu, IWeightSource source, Action<int> layerDone)
+    private HeadInferModel(ModelFolder folder, MemoryPlan plan, MemoryPromise promise, EngineThread engine, CudaDevice? gpu, DecoderWeights weights, AttentionWorkspace attention)
     {
-        (_folder, Plan, Engine, _gpu) = (folder, plan, engine, gpu);
-        _weights = DecoderWeights.Read(Config, source, layerDone);
-        KvLink link = gpu is null ? new HostLink() : new CudaLink(gpu, options.Warning);
-        var pool = new PagePool(new PageShape(Config.KvHeads, plan.PageTokens, Config.HeadDim, type), gpu is null ? SlabSize : PinnedSlabSize, plan.PageBudget, link);
-        var host = new HostAttention(Config.AttentionScale, options.IgnoreAttentionSoftCap ? null : Config.AttentionSoftCap);
-        var kernels = gpu is null ? null : FusedKernels.TryCompile(gpu, type);
-        if (gpu is not null && kernels is null)
-        {
-            options.Warning?.Invoke("CUDA's run-time compiler (libnvrtc) is not found, so some steps take several passes over GPU memory. Put it beside libtorch, or its folder into LD_LIBRARY_PATH.");
-        }
-
-        GpuLedger.Add(plan);
-        _attention = new AttentionWorkspace(
-            MemoryPlanner.Layout(Config, options, plan), pool, link, AttentionChoice.Choose(Config, options, type, gpu), host, plan.ResidentBudget, plan.SegmentTokens, kernels);
-        Decoder = new TransformerDecoder(Config, _weights, plan.ChunkTokens, kernels);
+        (_folder, Plan, _promise, Engine, _gpu, _weights, _attention) = (folder, plan, promise, engine, gpu, weights, attention);
+        Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, attention.Fused);
+        var fixedSize = plan.Process + (gpu is null ? plan.Weights : ByteSize.Zero);
+        promise.Counts(() => fixedSize + attention.Pool.InUse + (gpu is null ? attention.Arena.InUse : ByteSize.Zero));
     }
 
     /// <summary>The model's shape.</summary>
@@ -146,7 +136,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         {
             _attention.Dispose();
             _weights.Dispose();
-            GpuLedger.Remove(Plan);
+            _promise.Dispose();
             _gpu?.Dispose();
         });
         Engine.Dispose();
@@ -179,9 +169,10 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
     private static HeadInferModel Load(string path, HeadInferOptions options, IProgress<LoadProgress>? progress, CancellationToken cancellationToken)
     {
-        var folder = ModelFolder.Open(path, options.ChatTemplate);
+        var folder = ModelFolder.Open(path, options);
         LibTorch.EnsureLoaded();
-        using var checkpoint = Checkpoint.Open(path);
+        using var checkpoint = Checkpoint.Open(folder.Path);
+        folder = folder with { Config = DecoderWeights.Untie(folder.Config, checkpoint) };
         using var check = new WeightCheck(checkpoint);
         DecoderWeights.Read(folder.Config, check);
         check.RefuseOthers();
@@ -203,37 +194,27 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Action<int> layerDone, CancellationToken cancellationToken)
     {
         var engine = new EngineThread("HeadInfer engine");
+        var made = new Stack<IDisposable>();
         try
         {
-            return engine.RunAsync(() =>
-            {
-                if (options.Threads is { } threads)
+            return engine.RunAsync(
+                () =>
                 {
-                    set_num_threads(threads); // here: libtorch keeps the number for each thread that calls it
-                }
+                    try
+                    {
+                        return Make(folder, elements, stored, weights, options, layerDone, engine, made);
+                    }
+                    catch
+                    {
+                        while (made.TryPop(out var part))
+                        {
+                            part.Dispose();
+                        }
 
-                var gpu = OpenGpu(options);
-                if (gpu is not null && options.Placement is { } placement && Places(folder.Config, placement).Contains(HeadPlacement.Host))
-                {
-                    throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, where only a model on the CPU attends them so far. With a GPU use Streamed or Resident.", nameof(options));
-                }
-
-                // Half-precision products crawl on CPUs without AVX-512, so the CPU computes in float32 whatever is stored.
-                var type = gpu is null ? ScalarType.Float32 : options.ComputeType is { } chosen ? DataTypes.Of(chosen) : stored;
-                var budget = new MemoryBudget(options.HostMemory ?? MemoryBudget.DetectHost(), gpu is null ? null : options.GpuMemory ?? MemoryBudget.OfGpu(GpuLedger.Free()));
-                var plan = MemoryPlanner.Plan(folder.Config, elements, type, options, budget);
-                var source = weights(type, gpu?.Device ?? CPU);
-                try
-                {
-                    return new HeadInferModel(folder, options, plan, type, engine, gpu, source, layerDone);
-                }
-                catch (Exception e)
-                {
-                    source.Dispose();
-                    gpu?.Dispose();
-                    throw DeviceMemory.Explain(e, plan) ?? e;
-                }
-            }, cancellationToken).GetAwaiter().GetResult();
+                        throw;
+                    }
+                },
+                cancellationToken).GetAwaiter().GetResult();
         }
         catch
         {
@@ -242,13 +223,72 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         }
     }
 
+    /// <summary>Everything that can be refused is, before a weight is read. What was made goes onto a stack, to be taken back if something fails.</summary>
+    private static HeadInferModel Make(
+        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Action<int> layerDone, EngineThread engine, Stack<IDisposable> made)
+    {
+        T Own<T>(T part)
+            where T : IDisposable
+        {
+            made.Push(part);
+            return part;
+        }
+
+        if (options.Threads is { } threads)
+        {
+            set_num_threads(threads); // here: libtorch keeps the number for each thread that calls it
+        }
+
+        var config = folder.Config;
+        var gpu = OpenGpu(options) is { } opened ? Own(opened) : null;
+        CheckPlacement(config, options, gpu is not null);
+
+        // Half-precision products crawl on CPUs without AVX-512, so the CPU computes in float32 whatever is stored.
+        var type = gpu is null ? ScalarType.Float32 : options.ComputeType is { } chosen ? DataTypes.Of(chosen) : stored;
+        AttentionChoice.Check(config, options, type, gpu);
+        var (plan, promise) = MemoryLedger.OfProcess.Plan(options, gpu?.Ordinal, budget => MemoryPlanner.Plan(config, elements, type, options, budget));
+        Own(promise);
+        try
+        {
+            var kernel = AttentionChoice.Choose(config, options, type, gpu);
+            var read = DecoderWeights.Read(config, Own(weights(type, gpu?.Device ?? CPU)), layerDone);
+            KvLink link = Own<KvLink>(gpu is null ? new HostLink() : new CudaLink(gpu, options.Warning));
+            var pool = new PagePool(new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, type), gpu is null ? SlabSize : PinnedSlabSize, plan.PageBudget, link);
+            var host = new HostAttention(config.AttentionScale, options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap);
+            var kernels = gpu is not null && FusedKernels.TryCompile(gpu, type) is { } compiled ? Own(compiled) : null;
+            if (gpu is not null && kernels is null)
+            {
+                options.Warning?.Invoke("CUDA's run-time compiler (libnvrtc) is not found, so some steps take several passes over GPU memory. Put it beside libtorch, or its folder into LD_LIBRARY_PATH.");
+            }
+
+            var attention = new AttentionWorkspace(MemoryPlanner.Layout(config, options, plan), pool, link, kernel, host, plan.ResidentBudget, plan.SegmentTokens, kernels);
+            return new HeadInferModel(folder, plan, promise, engine, gpu, read, attention);
+        }
+        catch (Exception e) when (MemoryFault.Explain(e, plan) is { } explained)
+        {
+            throw explained;
+        }
+    }
+
+    private static void CheckPlacement(ModelConfig config, HeadInferOptions options, bool onGpu)
+    {
+        var places = options.Placement is { } placement ? Places(config, placement).ToHashSet() : [];
+        if (places.FirstOrDefault(p => !Enum.IsDefined(p), HeadPlacement.Host) is var unknown && !Enum.IsDefined(unknown))
+        {
+            throw new ArgumentException($"HeadInferOptions.Placement gives {unknown}, which is none of {string.Join(", ", Enum.GetNames<HeadPlacement>())}.", nameof(options));
+        }
+
+        if (onGpu && places.Contains(HeadPlacement.Host))
+        {
+            throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, where only a model on the CPU attends them so far. With a GPU use Streamed or Resident.", nameof(options));
+        }
+    }
+
     private static CudaDevice? OpenGpu(HeadInferOptions options)
     {
         if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && CudaDevice.IsAvailable(out _)))
         {
-            var gpu = CudaDevice.Open(options.GpuIndex ?? 0);
-            GpuLedger.Open();
-            return gpu;
+            return CudaDevice.Open(options.GpuIndex ?? 0);
         }
 
         options.ValidateForCpu();

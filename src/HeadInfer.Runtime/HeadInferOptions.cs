@@ -1,3 +1,5 @@
+using HeadInfer.Runtime.Checkpoints;
+
 namespace HeadInfer.Runtime;
 
 /// <summary>What a model computes on.</summary>
@@ -60,6 +62,9 @@ public sealed record HeadInferOptions
     /// <summary>A chat template (Jinja) in place of the model folder's. Default: the folder's, else ChatML if the tokenizer has its tokens.</summary>
     public string? ChatTemplate { get; set; }
 
+    /// <summary>Scaling of the rotary embeddings in place of the configuration's, such as YaRN to read beyond the length of the training. Default: the configuration's. <c>new()</c> takes that away.</summary>
+    public RopeScaling? RopeScaling { get; set; }
+
     /// <summary>Told of what works, but not as it should, such as memory that cannot be pinned; may be called from any thread.</summary>
     public Action<string>? Warning { get; set; }
 
@@ -116,6 +121,11 @@ public sealed record HeadInferOptions
         CheckName(nameof(Device), Device);
         CheckName(nameof(ComputeType), ComputeType ?? default);
         CheckName(nameof(FusedAttention), FusedAttention ?? default);
+        if (RopeScaling?.Fault is { } fault)
+        {
+            throw new ArgumentOutOfRangeException(nameof(RopeScaling), RopeScaling, $"HeadInferOptions.RopeScaling.{fault}.");
+        }
+
         if (GpuIndex is < 0)
         {
             throw new ArgumentOutOfRangeException(nameof(GpuIndex), GpuIndex, "HeadInferOptions.GpuIndex must be 0 or more.");

@@ -228,7 +228,7 @@ public sealed class HeadInferSession : IDisposable
         {
             work();
         }
-        catch (Exception e) when (DeviceMemory.Explain(e, _model.Plan) is { } explained)
+        catch (Exception e) when (MemoryFault.Explain(e, _model.Plan) is { } explained)
         {
             throw explained;
         }

@@ -81,10 +81,16 @@ public static class ModelReference
         ChunkTokens = chunk,
     };
 
-    private static unsafe (int[] Input, float[] Logits, int[] Greedy) Read(string path)
+    private static (int[] Input, float[] Logits, int[] Greedy) Read(string path)
     {
         using var file = SafetensorsFile.Open(path);
-        ReadOnlySpan<byte> Bytes(string name) => new(file.Address(file.Entries[name]), (int)file.Entries[name].Length);
+        ReadOnlySpan<byte> Bytes(string name)
+        {
+            var bytes = new byte[file.Entries[name].Length];
+            file.Read(file.Entries[name], 0, bytes);
+            return bytes;
+        }
+
         return (
             MemoryMarshal.Cast<byte, int>(Bytes("input_ids")).ToArray(),
             MemoryMarshal.Cast<byte, float>(Bytes("logits")).ToArray(),

@@ -59,7 +59,7 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
         public async Task Memory_that_others_take_fails_the_operation_and_not_the_session()
         {
             // Wide, so that a segment needs far more than libtorch may have kept from other tests.
-            var config = ModelConfig.Parse("""
+            var config = ModelConfigReader.Parse("""
                 {"architectures": ["LlamaForCausalLM"], "vocab_size": 320, "hidden_size": 4096, "num_hidden_layers": 2,
                  "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 4096, "max_position_embeddings": 131072}
                 """, "wide");

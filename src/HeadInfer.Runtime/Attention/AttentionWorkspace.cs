@@ -12,20 +12,29 @@ internal sealed class AttentionWorkspace : IDisposable
     private readonly Dictionary<(int Layer, int Resident, int Size), IReadOnlyList<HeadGroup>> _groups = [];
 
     /// <param name="layout">heads and tiles</param>
-    /// <param name="pool">pages; owned from now on</param>
-    /// <param name="link">owned from now on</param>
+    /// <param name="pool">pages; owned from now on, unless this fails</param>
+    /// <param name="link">owned from now on, unless this fails</param>
     /// <param name="kernel">computes a part</param>
     /// <param name="host">attends in host memory</param>
     /// <param name="residentSize">device memory for resident heads</param>
     /// <param name="stagedTokens">tokens of a segment, where new rows are staged</param>
-    /// <param name="kernels">fused kernels; owned from now on; null does without</param>
+    /// <param name="kernels">fused kernels; owned from now on, unless this fails; null does without</param>
     public AttentionWorkspace(
         AttentionLayout layout, PagePool pool, KvLink link, AttentionKernel kernel, HostAttention host, ByteSize residentSize, int stagedTokens, FusedKernels? kernels = null)
     {
         (Layout, Pool, Link, Kernel, Host, Fused) = (layout, pool, link, kernel, host, kernels);
         Merging = kernels?.TakesHeads(layout.HeadDim, 0) == true ? kernels : null;
         Ring = new TileRing(link, pool.Shape, SlotsFor(link.IsAsynchronous), layout.TileRows);
-        Staging = link.IsAsynchronous ? new RowStaging(link, pool.Shape, stagedTokens) : null;
+        try
+        {
+            Staging = link.IsAsynchronous ? new RowStaging(link, pool.Shape, stagedTokens) : null;
+        }
+        catch
+        {
+            Ring.Dispose();
+            throw;
+        }
+
         Arena = new ResidentArena(residentSize, pool.Shape.Type, link.Device);
     }
 

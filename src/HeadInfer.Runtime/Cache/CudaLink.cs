@@ -69,7 +69,7 @@ internal sealed class CudaLink(CudaDevice device, Action<string>? warn = null) :
         var pinned = RefusePins ? null : PinnedMemory.TryPin(address, bytes, out error);
         if (pinned is null && Interlocked.Exchange(ref _warned, 1) == 0)
         {
-            warn?.Invoke($"The system refuses to lock {new ByteSize(bytes)} of memory for the GPU ({error}), so the KV cache moves through the driver's own buffers, several times slower. Raise the limit of locked memory (ulimit -l unlimited).");
+            warn?.Invoke(PinnedMemory.Explain(new ByteSize(bytes), error, OperatingSystem.IsLinux() ? File.ReadAllText("/proc/self/limits") : null, HostMemory.Free()));
         }
 
         return pinned;

@@ -131,10 +131,10 @@ internal sealed class PagePool(PageShape shape, ByteSize slabSize, ByteSize budg
 
             return pages;
         }
-        catch (ExternalException e)
+        catch (ExternalException)
         {
             pages.ForEach(Return);
-            throw new MemoryBudgetException($"The system refuses {shape.Size * _pagesPerSlab} of memory for the KV cache, although its budget is {budget} and {InUse} are in use. Lower HeadInferOptions.HostMemory to what the system gives, or shorten the context.", e);
+            throw new MemoryBudgetException($"The system refuses {shape.Size * _pagesPerSlab} of memory for the KV cache, although its budget is {budget} and {InUse} are in use. Lower HeadInferOptions.HostMemory to what the system gives, or shorten the context.");
         }
     }
 

@@ -18,7 +18,9 @@ internal sealed class RowStaging : IDisposable
     public RowStaging(KvLink link, PageShape shape, int tokens)
     {
         (_link, _shape) = (link, shape);
-        _buffers = [.. Enumerable.Range(0, 2).Select(_ => (empty([2L * shape.KvHeads * tokens * shape.HeadDim], shape.Type, link.Device).DetachFromDisposeScope(), link.CreateFence()))];
+        // If one is refused, the scope takes back the one before it.
+        var memory = Enumerable.Range(0, 2).Select(_ => empty([2L * shape.KvHeads * tokens * shape.HeadDim], shape.Type, link.Device)).ToList();
+        _buffers = [.. memory.Select(m => (m.DetachFromDisposeScope(), link.CreateFence()))];
     }
 
     /// <summary>Memory of the buffers.</summary>

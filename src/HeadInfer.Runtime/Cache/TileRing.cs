@@ -38,7 +38,9 @@ internal sealed class TileRing : IDisposable
     public TileRing(KvLink link, PageShape shape, int slots, long rows)
     {
         (_link, _shape) = (link, shape);
-        _slots = [.. Enumerable.Range(0, slots).Select(_ => new Slot(empty([2 * rows * shape.HeadDim], shape.Type, link.Device).DetachFromDisposeScope(), link.CreateFence(), link.CreateFence()))];
+        // If one is refused, the scope takes back those before it.
+        var memory = Enumerable.Range(0, slots).Select(_ => empty([2 * rows * shape.HeadDim], shape.Type, link.Device)).ToList();
+        _slots = [.. memory.Select(m => new Slot(m.DetachFromDisposeScope(), link.CreateFence(), link.CreateFence()))];
         Array.ForEach(_slots, _free.Enqueue);
     }
 

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using HeadInfer.Runtime.Native;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Checkpoints;
@@ -7,11 +8,14 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <summary>The weights of a model folder: one safetensors file, or shards with an index.</summary>
 internal sealed class Checkpoint : IDisposable
 {
-    private const string SingleFile = "model.safetensors";
-    private const string IndexFile = "model.safetensors.index.json";
+    public const string SingleFile = "model.safetensors";
+    public const string IndexFile = "model.safetensors.index.json";
+    private const long Piece = 16 << 20; // bytes read at a time, a multiple of every element's size
 
     private readonly List<SafetensorsFile> _files = [];
     private readonly Dictionary<string, (SafetensorsFile File, SafetensorsEntry Entry)> _tensors = new(StringComparer.Ordinal);
+
+    private readonly Dictionary<ScalarType, Tensor> _staging = []; // a piece of each type
 
     private Checkpoint(string folder) => Folder = folder;
 
@@ -25,7 +29,7 @@ internal sealed class Checkpoint : IDisposable
     /// <summary>The type that most of the weights have.</summary>
     public ScalarType Type => _tensors.Values.GroupBy(t => t.Entry.Type).MaxBy(g => g.Sum(t => t.Entry.Length))?.Key ?? ScalarType.Float32;
 
-    /// <summary>Maps the files of a folder and checks their headers; reads no weight.</summary>
+    /// <summary>Opens the files of a folder and checks their headers; reads no weight.</summary>
     /// <exception cref="CheckpointException">There are no weights, or the files are damaged or contradict the index.</exception>
     public static Checkpoint Open(string folder)
     {
@@ -44,7 +48,7 @@ internal sealed class Checkpoint : IDisposable
             }
             else
             {
-                throw new CheckpointException($"'{folder}' has no weights: expected {SingleFile}, or shards with {IndexFile}.");
+                throw FolderContents.NoWeights(folder);
             }
 
             return checkpoint;
@@ -62,7 +66,9 @@ internal sealed class Checkpoint : IDisposable
     {
         if (!_tensors.TryGetValue(name, out var tensor))
         {
-            throw new CheckpointException($"'{Folder}' lacks the tensor '{name}'.");
+            throw Names.FirstOrDefault(Quantization.IsPart) is { } part
+                ? Quantization.Refuse(Folder, $"it has the tensor '{part}' and lacks '{name}'")
+                : new CheckpointException($"'{Folder}' lacks the tensor '{name}'.");
         }
 
         if (!shape.SequenceEqual(tensor.Entry.Shape))
@@ -72,25 +78,85 @@ internal sealed class Checkpoint : IDisposable
 
         if (!DataTypes.IsWeightType(tensor.Entry.Type))
         {
-            throw new CheckpointException($"'{tensor.File.Path}': tensor '{name}' has the type {tensor.Entry.Type}; weights are float32, float16 or bfloat16.");
+            throw tensor.Entry.Type is ScalarType.Int8 or ScalarType.Byte
+                ? Quantization.Refuse(tensor.File.Path, $"tensor '{name}' has the type {tensor.Entry.Type}")
+                : new CheckpointException($"'{tensor.File.Path}': tensor '{name}' has the type {tensor.Entry.Type}; weights are float32, float16 or bfloat16.");
         }
     }
 
-    /// <summary>Copies a tensor into <paramref name="destination"/> (any strides, type and device), converting as it goes.</summary>
+    public bool Has(string name) => _tensors.ContainsKey(name);
+
+    /// <summary>Copies a tensor into <paramref name="destination"/> (contiguous, of any type, on any device), converting as it goes.</summary>
+    /// <remarks>A piece at a time, so that besides the destination no more memory is taken than a piece has.</remarks>
+    /// <exception cref="CheckpointException">It is not there in this shape, or its file has been changed since it was opened.</exception>
     public unsafe void Read(string name, Tensor destination)
     {
         Require(name, destination.shape);
         var (file, entry) = _tensors[name];
-        using var staging = empty(entry.Shape, entry.Type);
-        TensorMemory.Write(staging, file.Address(entry), entry.Length);
-        destination.copy_(staging);
+        var size = DataTypes.Size(entry.Type);
+        using var flat = destination.view(-1);
+        var direct = destination.device_type == DeviceType.CPU && destination.dtype == entry.Type;
+        var staging = direct ? flat : Staging(entry.Type);
+        var target = entry.Length == 0 ? null : TensorMemory.Address(staging);
+        for (var at = 0L; at < entry.Length; at += Piece)
+        {
+            var bytes = (int)Math.Min(Piece, entry.Length - at);
+            file.Read(entry, at, new Span<byte>(direct ? target + at : target, bytes));
+            if (!direct)
+            {
+                using var from = staging.narrow(0, 0, bytes / size);
+                using var to = flat.narrow(0, at / size, bytes / size);
+                to.copy_(from);
+            }
+        }
+    }
+
+    /// <summary>Whether two tensors have the same type, shape and bytes.</summary>
+    public bool AreSame(string name, string other)
+    {
+        var ((file, entry), (otherFile, otherEntry)) = (_tensors[name], _tensors[other]);
+        if (entry.Type != otherEntry.Type || !entry.Shape.SequenceEqual(otherEntry.Shape))
+        {
+            return false;
+        }
+
+        var (first, second) = (new byte[Math.Min(entry.Length, Piece)], new byte[Math.Min(entry.Length, Piece)]);
+        for (var at = 0L; at < entry.Length; at += Piece)
+        {
+            var bytes = (int)Math.Min(Piece, entry.Length - at);
+            file.Read(entry, at, first.AsSpan(0, bytes));
+            otherFile.Read(otherEntry, at, second.AsSpan(0, bytes));
+            if (!first.AsSpan(0, bytes).SequenceEqual(second.AsSpan(0, bytes)))
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     public void Dispose()
     {
+        foreach (var piece in _staging.Values)
+        {
+            piece.Dispose();
+        }
+
+        _staging.Clear();
         _files.ForEach(f => f.Dispose());
         _files.Clear();
         _tensors.Clear();
+    }
+
+    // One for all tensors: new ones, between weights that stay, would tear holes into the heap.
+    private Tensor Staging(ScalarType type)
+    {
+        if (!_staging.TryGetValue(type, out var piece))
+        {
+            _staging[type] = piece = empty(Piece / DataTypes.Size(type), type).DetachFromDisposeScope();
+        }
+
+        return piece;
     }
 
     private void Add(SafetensorsFile file)
@@ -110,7 +176,7 @@ internal sealed class Checkpoint : IDisposable
         Dictionary<string, string> map;
         try
         {
-            using var json = JsonDocument.Parse(File.ReadAllBytes(index));
+            using var json = JsonDocument.Parse(ModelFile.Read(index));
             map = json.RootElement.GetProperty("weight_map").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetString() ?? "", StringComparer.Ordinal);
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException or ArgumentException or UnauthorizedAccessException)

@@ -3,32 +3,113 @@ using System.Text.Json;
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>Reads fields of a JSON object and names the field in every error.</summary>
-internal readonly struct ConfigReader(JsonElement json, string path)
+internal sealed class ConfigReader
 {
-    public string Path => path;
+    private readonly Dictionary<string, JsonElement> _fields;
+    private readonly Action<string>? _warn;
+
+    /// <param name="json">an object; the last of several fields of one name counts</param>
+    /// <param name="path">its file</param>
+    /// <param name="warn">told of what is not followed</param>
+    /// <exception cref="CheckpointException">It is no object.</exception>
+    public ConfigReader(JsonElement json, string path, Action<string>? warn = null)
+    {
+        (Path, _warn, _fields) = (path, warn, new(StringComparer.Ordinal));
+        if (json.ValueKind != JsonValueKind.Object)
+        {
+            throw new CheckpointException($"'{path}' is not a JSON object.");
+        }
+
+        foreach (var field in json.EnumerateObject())
+        {
+            _fields[field.Name] = field.Value;
+        }
+    }
+
+    private ConfigReader(Dictionary<string, JsonElement> fields, string path, Action<string>? warn) => (_fields, Path, _warn) = (fields, path, warn);
+
+    public string Path { get; }
+
+    /// <summary>Names of all fields that are not null.</summary>
+    public IEnumerable<string> Names => _fields.Keys.Where(Has);
+
+    /// <summary>Reads a file of JSON as Python writes it, which has NaN and the infinities too: they become texts, so that whoever asks for the number names it.</summary>
+    /// <exception cref="JsonException">It is not JSON.</exception>
+    public static JsonDocument Parse(string path)
+    {
+        var bytes = ModelFile.Read(path);
+        return JsonDocument.Parse(bytes.Span.IndexOf("NaN"u8) < 0 && bytes.Span.IndexOf("Infinity"u8) < 0 ? bytes : QuoteNonFinite(bytes.Span));
+    }
+
+    /// <summary>Tells the caller that something is not followed.</summary>
+    public void Warn(string what) => _warn?.Invoke($"'{Path}': {what}");
 
     /// <summary>Whether the field is there, even as null.</summary>
-    public bool Mentions(string name) => json.TryGetProperty(name, out _);
+    public bool Mentions(string name) => _fields.ContainsKey(name);
 
     /// <summary>Whether the field is there and not null.</summary>
-    public bool Has(string name) => json.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null;
+    public bool Has(string name) => _fields.TryGetValue(name, out var value) && value.ValueKind != JsonValueKind.Null;
+
+    public bool IsObject(string name) => _fields.TryGetValue(name, out var value) && value.ValueKind == JsonValueKind.Object;
+
+    public bool IsNumber(string name) => _fields.TryGetValue(name, out var value) && value.ValueKind == JsonValueKind.Number;
+
+    public bool IsText(string name) => _fields.TryGetValue(name, out var value) && value.ValueKind == JsonValueKind.String;
+
+    /// <summary>The field's JSON, shortened if it is long.</summary>
+    public string Raw(string name) => Shortened(_fields[name].GetRawText());
 
     public ConfigReader? Object(string name) =>
         !Has(name) ? null
-        : json.GetProperty(name) is { ValueKind: JsonValueKind.Object } inner ? new ConfigReader(inner, path)
+        : IsObject(name) ? new ConfigReader(_fields[name], Path, _warn)
         : throw Invalid(name, "an object");
 
-    /// <summary>A whole number within limits.</summary>
+    /// <summary>The fields of this object and another's.</summary>
+    /// <param name="other">the other object</param>
+    /// <param name="disagree">makes the exception for a field that both have with different values; null takes the other's</param>
+    public ConfigReader With(ConfigReader other, Func<string, string, string, Exception?> disagree)
+    {
+        var all = new Dictionary<string, JsonElement>(_fields, StringComparer.Ordinal);
+        foreach (var name in other.Names)
+        {
+            if (Has(name) && !AreEqual(_fields[name], other._fields[name]) && disagree(name, Raw(name), other.Raw(name)) is { } error)
+            {
+                throw error;
+            }
+
+            all[name] = other._fields[name];
+        }
+
+        return new ConfigReader(all, Path, _warn);
+    }
+
+    /// <summary>Some of the fields of this object, under the same or other names.</summary>
+    public ConfigReader Only(params ReadOnlySpan<(string Name, string As)> names)
+    {
+        var some = new Dictionary<string, JsonElement>(StringComparer.Ordinal);
+        foreach (var (name, shown) in names)
+        {
+            if (Has(name))
+            {
+                some[shown] = _fields[name];
+            }
+        }
+
+        return new ConfigReader(some, Path, _warn);
+    }
+
+    /// <summary>This object without a field.</summary>
+    public ConfigReader Without(string name) => new(_fields.Where(f => f.Key != name).ToDictionary(StringComparer.Ordinal), Path, _warn);
+
+    /// <summary>A whole number within limits; Python also writes 64 as 64.0.</summary>
     public int Int(string name, int? fallback = null, int least = 1, int most = 1 << 30)
     {
         if (!Has(name))
         {
-            return fallback ?? throw new CheckpointException($"'{path}' lacks '{name}'.");
+            return fallback ?? throw new CheckpointException($"'{Path}' lacks '{name}'.");
         }
 
-        return json.GetProperty(name) is { ValueKind: JsonValueKind.Number } value && value.TryGetInt32(out var number) && number >= least && number <= most
-            ? number
-            : throw Invalid(name, $"a whole number from {least} to {most}");
+        return Whole(_fields[name]) is { } number && number >= least && number <= most ? number : throw Invalid(name, $"a whole number from {least} to {most}");
     }
 
     public int? OptionalInt(string name) => Has(name) ? Int(name) : null;
@@ -38,17 +119,17 @@ internal readonly struct ConfigReader(JsonElement json, string path)
     {
         if (!Has(name))
         {
-            return fallback ?? throw new CheckpointException($"'{path}' lacks '{name}'.");
+            return fallback ?? throw new CheckpointException($"'{Path}' lacks '{name}'.");
         }
 
-        return json.GetProperty(name) is { ValueKind: JsonValueKind.Number } value && value.GetDouble() is > 0 and < double.PositiveInfinity and var number
+        return _fields[name] is { ValueKind: JsonValueKind.Number } value && value.GetDouble() is > 0 and < double.PositiveInfinity and var number
             ? number
             : throw Invalid(name, "a positive number");
     }
 
     /// <summary>A number, whatever its sign.</summary>
     public double Number(string name) =>
-        json.GetProperty(name) is { ValueKind: JsonValueKind.Number } value ? value.GetDouble() : throw Invalid(name, "a number");
+        _fields[name] is { ValueKind: JsonValueKind.Number } value ? value.GetDouble() : throw Invalid(name, "a number");
 
     public double? OptionalPositive(string name) => Has(name) ? Positive(name) : null;
 
@@ -59,7 +140,7 @@ internal readonly struct ConfigReader(JsonElement json, string path)
             return fallback;
         }
 
-        return json.GetProperty(name).ValueKind switch
+        return _fields[name].ValueKind switch
         {
             JsonValueKind.True => true,
             JsonValueKind.False => false,
@@ -68,11 +149,13 @@ internal readonly struct ConfigReader(JsonElement json, string path)
     }
 
     public string? Text(string name) =>
-        !Has(name) ? null : json.GetProperty(name) is { ValueKind: JsonValueKind.String } value ? value.GetString() : throw Invalid(name, "a string");
+        !Has(name) ? null : _fields[name] is { ValueKind: JsonValueKind.String } value ? value.GetString() : throw Invalid(name, "a text");
 
-    public string[] Texts(string name) => Has(name) && json.GetProperty(name) is { ValueKind: JsonValueKind.Array } list
-        ? [.. list.EnumerateArray().Select(e => e.ToString())]
-        : [];
+    /// <summary>A list of texts; none if the field is not there.</summary>
+    public string[] Texts(string name) =>
+        !Has(name) ? []
+        : _fields[name] is { ValueKind: JsonValueKind.Array } list && list.EnumerateArray().All(e => e.ValueKind == JsonValueKind.String) ? [.. list.EnumerateArray().Select(e => e.GetString()!)]
+        : throw Invalid(name, "a list of texts");
 
     /// <summary>One whole number or a list of them, as token ids are written.</summary>
     public int[] Ints(string name)
@@ -82,12 +165,53 @@ internal readonly struct ConfigReader(JsonElement json, string path)
             return [];
         }
 
-        var value = json.GetProperty(name);
+        var value = _fields[name];
         var items = value.ValueKind == JsonValueKind.Array ? value.EnumerateArray().ToArray() : [value];
-        var field = this;
-        return [.. items.Select(e => e.ValueKind == JsonValueKind.Number && e.TryGetInt32(out var id) ? id : throw field.Invalid(name, "a token id or a list of them"))];
+        return [.. items.Select(e => Whole(e) ?? throw Invalid(name, "a token id or a list of them"))];
     }
 
     public CheckpointException Invalid(string name, string expected) =>
-        new($"'{path}': '{name}' is {(json.TryGetProperty(name, out var value) ? value.GetRawText() : "missing")}; expected {expected}.");
+        new($"'{Path}': '{name}' is {(_fields.TryGetValue(name, out var value) ? Shortened(value.GetRawText()) : "missing")}; expected {expected}.");
+
+    private static string Shortened(string json) => json.Length <= 200 ? json : json[..200] + "...";
+
+    private static int? Whole(JsonElement value) =>
+        value.ValueKind != JsonValueKind.Number ? null
+        : value.TryGetInt32(out var number) ? number
+        : value.TryGetDouble(out var real) && double.IsInteger(real) && Math.Abs(real) <= int.MaxValue ? (int)real
+        : null;
+
+    private static bool AreEqual(JsonElement a, JsonElement b) =>
+        a.ValueKind == JsonValueKind.Number && b.ValueKind == JsonValueKind.Number ? a.GetDouble() == b.GetDouble() : JsonElement.DeepEquals(a, b);
+
+    private static byte[] QuoteNonFinite(ReadOnlySpan<byte> json)
+    {
+        using var quoted = new MemoryStream(json.Length + 64);
+        var inText = false;
+        for (var at = 0; at < json.Length; at++)
+        {
+            var rest = json[at..];
+            var length = inText ? 0 : rest.StartsWith("NaN"u8) ? 3 : rest.StartsWith("Infinity"u8) ? 8 : rest.StartsWith("-Infinity"u8) ? 9 : 0;
+            if (length > 0)
+            {
+                quoted.WriteByte((byte)'"');
+                quoted.Write(rest[..length]);
+                quoted.WriteByte((byte)'"');
+                at += length - 1;
+                continue;
+            }
+
+            quoted.WriteByte(json[at]);
+            if (inText && json[at] == '\\' && at + 1 < json.Length)
+            {
+                quoted.WriteByte(json[++at]);
+            }
+            else if (json[at] == '"')
+            {
+                inText = !inText;
+            }
+        }
+
+        return quoted.ToArray();
+    }
 }

@@ -17,21 +17,23 @@ internal enum WindowRule
 }
 
 /// <summary>What sets a model architecture apart from the others; the decoder itself is one.</summary>
-internal sealed record ModelFamily(string Architecture)
+/// <param name="Architecture">Its name in <c>architectures</c>.</param>
+/// <param name="ModelType">Its name in <c>model_type</c>.</param>
+internal sealed record ModelFamily(string Architecture, string ModelType)
 {
     public static IReadOnlyList<ModelFamily> All { get; } =
     [
-        new("LlamaForCausalLM"),
-        new("MistralForCausalLM") { Windows = WindowRule.EveryLayer, DefaultWindow = 4096 },
-        new("Qwen2ForCausalLM") { QkvBias = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
-        new("Qwen3ForCausalLM") { QkNorm = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
-        new("Qwen3MoeForCausalLM") { QkNorm = true, Experts = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
-        new("Gemma2ForCausalLM")
+        new("LlamaForCausalLM", "llama"),
+        new("MistralForCausalLM", "mistral") { Windows = WindowRule.EveryLayer, DefaultWindow = 4096 },
+        new("Qwen2ForCausalLM", "qwen2") { QkvBias = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("Qwen3ForCausalLM", "qwen3") { QkNorm = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("Qwen3MoeForCausalLM", "qwen3_moe") { QkNorm = true, Experts = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("Gemma2ForCausalLM", "gemma2")
         {
             FourNorms = true, NormOffset = 1, ScaledEmbedding = true, SoftCaps = true, TiedByDefault = true,
             Windows = WindowRule.Alternating, DefaultWindow = 4096, DefaultActivation = "gelu_pytorch_tanh",
         },
-        new("Phi3ForCausalLM") { FusedProjections = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
+        new("Phi3ForCausalLM", "phi3") { FusedProjections = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
     ];
 
     /// <summary>Biases of the query, key and value projections, whatever <c>attention_bias</c> says.</summary>
@@ -73,7 +75,8 @@ internal sealed record ModelFamily(string Architecture)
 
     /// <summary>The family of an architecture name.</summary>
     /// <exception cref="UnsupportedModelException">There is none.</exception>
-    public static ModelFamily Of(string architecture) =>
-        All.FirstOrDefault(f => f.Architecture == architecture) ?? throw new UnsupportedModelException(
-            $"The architecture {architecture} is not supported. Supported: {string.Join(", ", All.Select(f => f.Architecture))}.");
+    public static ModelFamily Of(string architecture) => All.FirstOrDefault(f => f.Architecture == architecture) ?? throw Unsupported($"architecture {architecture}");
+
+    public static UnsupportedModelException Unsupported(string what) =>
+        new($"The {what} is not supported. Supported: {string.Join(", ", All.Select(f => f.Architecture))}.");
 }

@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>The small files of a model folder.</summary>
@@ -12,50 +10,47 @@ namespace HeadInfer.Runtime.Checkpoints;
 internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? Tokenizer, ChatTemplate? ChatTemplate, GenerationOptions Defaults, IReadOnlyList<int> EndTokens)
 {
     /// <summary>Reads and checks them; reads no weight.</summary>
-    /// <param name="path">the folder</param>
-    /// <param name="template">a chat template in place of the folder's; null takes that</param>
-    public static ModelFolder Open(string path, string? template = null)
+    /// <param name="path">the folder, or the root folder of a model in the hub's cache</param>
+    /// <param name="options">a chat template or a scaling of positions in place of the folder's, and who is warned</param>
+    public static ModelFolder Open(string path, HeadInferOptions options)
     {
-        var config = ModelConfig.Load(path);
-        var tokenizer = Runtime.Tokenizer.IsIn(path) ? Runtime.Tokenizer.Load(path, template) : null;
+        path = Locate(path);
+        var config = ModelConfigReader.Load(path, options.RopeScaling, options.Warning);
+        var tokenizer = Runtime.Tokenizer.IsIn(path) ? Runtime.Tokenizer.Load(path, options.ChatTemplate) : null;
         if (tokenizer is not null && tokenizer.VocabularySize > config.VocabularySize)
         {
             throw new CheckpointException($"'{path}': the tokenizer has {tokenizer.VocabularySize} tokens and the model {config.VocabularySize}; they do not belong together.");
         }
 
-        var (defaults, end) = ReadDefaults(System.IO.Path.Combine(path, "generation_config.json"));
-        var chat = template is null ? Runtime.ChatTemplate.Load(path, tokenizer) : Runtime.ChatTemplate.Of(template, path);
+        var (defaults, end) = GenerationDefaults.Read(System.IO.Path.Combine(path, "generation_config.json"), config, options.Warning);
+        var chat = options.ChatTemplate is null ? Runtime.ChatTemplate.Load(path, tokenizer) : Runtime.ChatTemplate.Of(options.ChatTemplate, path);
         // Published configurations forget the token that ends a turn; the template never does.
         int[] turn = tokenizer is not null && chat?.EndOfTurn(tokenizer) is { } token ? [token] : [];
         return new ModelFolder(path, config, tokenizer, chat, defaults, [.. (end.Length > 0 ? end : config.EndTokens).Union(turn)]);
     }
 
-    private static (GenerationOptions Defaults, int[] EndTokens) ReadDefaults(string file)
+    /// <summary>The folder that has the files: the hub's cache has a model's in <c>snapshots</c>, and names the newest in <c>refs/main</c>.</summary>
+    /// <exception cref="CheckpointException">Which snapshot is meant cannot be told.</exception>
+    public static string Locate(string path)
     {
-        if (!File.Exists(file))
+        var snapshots = System.IO.Path.Combine(path, "snapshots");
+        if (!Directory.Exists(snapshots) || File.Exists(System.IO.Path.Combine(path, "config.json")))
         {
-            return (new GenerationOptions(), []);
+            return path;
         }
 
+        var main = System.IO.Path.Combine(path, "refs", "main");
         try
         {
-            using var document = JsonDocument.Parse(File.ReadAllBytes(file));
-            var json = new ConfigReader(document.RootElement, file);
-            var greedy = !json.Bool("do_sample", false) || (json.Has("temperature") && json.Number("temperature") == 0);
-            var sampling = greedy ? new SamplingOptions() : new SamplingOptions
-            {
-                Temperature = json.Positive("temperature", 1),
-                TopK = json.Has("top_k") && json.Int("top_k", least: -1) is > 0 and var k ? k : null,
-                TopP = json.Positive("top_p", 1),
-                MinP = json.Has("min_p") ? json.Number("min_p") : 0,
-            };
-            var defaults = new GenerationOptions { Sampling = sampling with { RepetitionPenalty = json.Positive("repetition_penalty", 1) } };
-            defaults.Validate();
-            return (defaults, json.Ints("eos_token_id"));
+            var named = File.Exists(main) ? ModelFile.ReadText(main).Trim() : null;
+            var there = Directory.GetDirectories(snapshots).Select(d => System.IO.Path.GetFileName(d)).Order(StringComparer.Ordinal).ToList();
+            return named is not null && there.Contains(named) ? System.IO.Path.Combine(snapshots, named)
+                : named is null && there is [var only] ? System.IO.Path.Combine(snapshots, only)
+                : throw new CheckpointException($"'{path}' is a model of the hub's cache, and {(named is null ? "has no refs/main" : $"refs/main names the snapshot '{named}', which is not there")}. Name one of its snapshots ({string.Join(", ", there)}), or download the model again.");
         }
-        catch (Exception e) when (e is JsonException or IOException or InvalidOperationException or UnauthorizedAccessException or ArgumentException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new CheckpointException($"'{file}' cannot be read: {e.Message}", e);
+            throw new CheckpointException($"'{path}' cannot be read: {e.Message}", e);
         }
     }
 }

@@ -1,56 +1,141 @@
 namespace HeadInfer.Runtime.Checkpoints;
 
-/// <summary>Reads rotary embeddings in both forms: <c>rope_parameters</c>, and <c>rope_theta</c> with <c>rope_scaling</c>.</summary>
+/// <summary>Reads rotary embeddings in all their forms: <c>rope_parameters</c>, of the model or of each type of layer, and <c>rope_theta</c> with <c>rope_scaling</c>.</summary>
 internal static class RopeConfigReader
 {
-    public static RopeConfig Read(ConfigReader json, int headDim, int maxPositions)
+    private const string Parameters = "rope_parameters", Scaling = "rope_scaling";
+    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings";
+
+    private static readonly Dictionary<string, string[]> Known = new(StringComparer.Ordinal)
     {
-        var scaling = json.Object("rope_parameters") ?? json.Object("rope_scaling");
-        var inner = scaling ?? json;
-        var theta = inner.Has("rope_theta") ? inner.Positive("rope_theta") : json.Positive("rope_theta", 10_000);
-        var partial = inner.Has("partial_rotary_factor") ? inner.Positive("partial_rotary_factor") : json.Positive("partial_rotary_factor", 1);
-        var rotary = (int)(headDim * partial);
-        if (rotary < 2 || rotary > headDim || rotary % 2 != 0)
+        ["default"] = [],
+        ["linear"] = ["factor"],
+        ["llama3"] = ["factor", "low_freq_factor", "high_freq_factor", Original],
+        ["yarn"] = ["factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim", Original],
+    };
+
+    /// <param name="json">the configuration</param>
+    /// <param name="headDim">dimensions of a head</param>
+    /// <param name="maxPositions">its <c>max_position_embeddings</c></param>
+    /// <param name="layerTypes">the types of its layers</param>
+    /// <param name="chosen">scaling in place of the configuration's; null takes that</param>
+    public static RopeConfig Read(ConfigReader json, int headDim, int maxPositions, IReadOnlyCollection<string> layerTypes, RopeScaling? chosen)
+    {
+        var (parameters, scaling) = (Object(json, Parameters), Object(json, Scaling));
+        var inner = parameters is null ? scaling
+            : scaling is null ? parameters
+            : parameters.With(scaling, (name, a, b) => IsReplaced(name, chosen) ? null : Contradiction(json, $"{Parameters} and {Scaling} disagree on {name} ({a} and {b})"));
+        if (inner is null || !inner.Names.Any(inner.IsObject))
         {
-            throw new CheckpointException($"'{json.Path}': head_dim {headDim} with partial_rotary_factor {partial} leaves {rotary} rotary dimensions; expected an even number from 2 to {headDim}.");
+            return ReadOne(json, inner, headDim, maxPositions, chosen);
         }
 
-        var rope = new RopeConfig { Theta = theta, RotaryDim = rotary, OriginalMaxPositions = maxPositions };
-        var kind = scaling?.Text("rope_type") ?? scaling?.Text("type") ?? "default";
-        return kind switch
-        {
-            "default" => rope,
-            "linear" => rope with { Kind = RopeKind.Linear, Factor = inner.Positive("factor") },
-            "llama3" => rope with
-            {
-                Kind = RopeKind.Llama3,
-                Factor = inner.Positive("factor"),
-                LowFrequencyFactor = inner.Positive("low_freq_factor"),
-                HighFrequencyFactor = inner.Positive("high_freq_factor"),
-                OriginalMaxPositions = inner.Int("original_max_position_embeddings"),
-            },
-            "yarn" => ReadYarn(inner, rope, maxPositions),
-            _ => throw new UnsupportedModelException($"'{json.Path}': the rope type '{kind}' is not supported. Supported: default, linear, llama3, yarn."),
-        };
+        var ropes = layerTypes.Select(type => (Type: type, Rope: ReadOne(json, ForType(inner, type), headDim, maxPositions, chosen))).ToList();
+        return ropes.FirstOrDefault(r => r.Rope != ropes[0].Rope) is { Type: { } other }
+            ? throw new UnsupportedModelException($"'{json.Path}': {Parameters} differ between layers of the types {ropes[0].Type} and {other}; one for all layers is supported.")
+            : ropes[0].Rope;
     }
 
-    private static RopeConfig ReadYarn(ConfigReader json, RopeConfig rope, int maxPositions)
+    private static bool IsReplaced(string name, RopeScaling? chosen) => chosen is not null && name switch
     {
-        var original = json.Int("original_max_position_embeddings", maxPositions);
-        var factor = json.Positive("factor", (double)maxPositions / original);
-        var (scale, scaleAll) = (json.OptionalPositive("mscale"), json.OptionalPositive("mscale_all_dim"));
-        return rope with
+        Theta or Partial => false,
+        Original => chosen.OriginalMaxPositions is not null,
+        _ => true,
+    };
+
+    private static ConfigReader ForType(ConfigReader inner, string type)
+    {
+        if (inner.Names.FirstOrDefault(n => !inner.IsObject(n)) is { } stray)
+        {
+            throw Contradiction(inner, $"{Parameters} has '{stray}' beside those of types of layers");
+        }
+
+        return inner.Object(type) is { } own ? WithType(own) : throw Contradiction(inner, $"{Parameters} has none for layers of the type {type}");
+    }
+
+    private static RopeConfig ReadOne(ConfigReader json, ConfigReader? inner, int headDim, int maxPositions, RopeScaling? chosen)
+    {
+        // What older configurations have beside the scaling belongs to it.
+        var outer = json.Only((Theta, Theta), (Partial, Partial), (Original, Original));
+        var all = inner?.With(outer, (name, a, b) => IsReplaced(name, chosen) ? null : Contradiction(json, $"{name} is {b}, and {a} within {(json.Has(Parameters) ? Parameters : Scaling)}")) ?? outer;
+        var partial = all.Positive(Partial, 1);
+        var rotary = (int)Math.Min(headDim * partial, 1 << 20);
+        if (rotary < 2 || rotary > headDim || rotary % 2 != 0)
+        {
+            throw new CheckpointException($"'{json.Path}': head_dim {headDim} with {Partial} {partial} leaves {rotary} rotary dimensions; expected an even number from 2 to {headDim}.");
+        }
+
+        var theta = all.Positive(Theta, 10_000);
+        if (chosen is not null)
+        {
+            return chosen.Of(theta, rotary, all.Int(Original, maxPositions));
+        }
+
+        var kind = all.Text(Type) ?? "default";
+        if (!Known.TryGetValue(kind, out var known))
+        {
+            throw new UnsupportedModelException($"'{json.Path}': the rope type '{kind}' is not supported. Supported: {string.Join(", ", Known.Keys)}.");
+        }
+
+        foreach (var name in (inner?.Names ?? []).Except([Type, Theta, Partial, .. known]))
+        {
+            json.Warn($"'{name}' ({inner!.Raw(name)}) of {(json.Has(Parameters) ? Parameters : Scaling)} means nothing to the rope type '{kind}' and is not followed.");
+        }
+
+        return ReadScaling(all, kind, maxPositions).Of(theta, rotary, maxPositions);
+    }
+
+    private static RopeScaling ReadScaling(ConfigReader all, string kind, int maxPositions)
+    {
+        switch (kind)
+        {
+            case "linear":
+                return new RopeScaling { Kind = RopeKind.Linear, Factor = all.Positive("factor") };
+            case "llama3":
+                var (low, high) = (all.Positive("low_freq_factor"), all.Positive("high_freq_factor"));
+                return new RopeScaling
+                {
+                    Kind = RopeKind.Llama3,
+                    Factor = all.Positive("factor"),
+                    LowFrequencyFactor = low,
+                    HighFrequencyFactor = high > low ? high : throw all.Invalid("high_freq_factor", $"more than low_freq_factor ({low})"),
+                    OriginalMaxPositions = all.Int(Original),
+                };
+            case "yarn":
+                return ReadYarn(all, maxPositions);
+            default:
+                return new RopeScaling();
+        }
+    }
+
+    private static RopeScaling ReadYarn(ConfigReader all, int maxPositions)
+    {
+        var original = all.Int(Original, maxPositions);
+        var factor = all.Positive("factor", (double)maxPositions / original);
+        var theta = all.Positive(Theta, 10_000);
+        return new RopeScaling
         {
             Kind = RopeKind.Yarn,
             Factor = factor,
             OriginalMaxPositions = original,
-            BetaFast = json.Positive("beta_fast", 32),
-            BetaSlow = json.Positive("beta_slow", 1),
-            Truncate = json.Bool("truncate", true),
-            AttentionFactor = json.OptionalPositive("attention_factor")
-                ?? (scale is { } m && scaleAll is { } all ? Magnitude(factor, m) / Magnitude(factor, all) : Magnitude(factor, 1)),
+            BetaFast = all.Positive("beta_fast", 32),
+            BetaSlow = all.Positive("beta_slow", 1),
+            Truncate = all.Bool("truncate", true),
+            AttentionFactor = theta <= 1 ? throw all.Invalid(Theta, "more than 1")
+                : all.OptionalPositive("attention_factor")
+                ?? (Scale(all, "mscale") is { } own && Scale(all, "mscale_all_dim") is { } whole ? RopeScaling.Magnitude(factor, own) / RopeScaling.Magnitude(factor, whole) : null),
         };
     }
 
-    private static double Magnitude(double factor, double scale) => factor <= 1 ? 1 : (0.1 * scale * Math.Log(factor)) + 1;
+    // Zero is none, as in Python.
+    private static double? Scale(ConfigReader all, string name) => all.Has(name) && all.Number(name) == 0 ? null : all.OptionalPositive(name);
+
+    private static ConfigReader? Object(ConfigReader json, string name) => json.Object(name) is { } inner ? WithType(inner) : null;
+
+    // The type's older name is "type".
+    private static ConfigReader WithType(ConfigReader inner) => inner.IsObject("type") ? inner : inner.Without("type").With(
+        inner.Only(("type", Type)), (_, a, b) => Contradiction(inner, $"rope_type is {a} and type {b}"));
+
+    private static CheckpointException Contradiction(ConfigReader json, string what) =>
+        new($"'{json.Path}': {what}. Keep one of them, or set HeadInferOptions.RopeScaling.");
 }

@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
-using System.IO.MemoryMappedFiles;
 using System.Text.Json;
 using HeadInfer.Runtime.Native;
+using Microsoft.Win32.SafeHandles;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Checkpoints;
@@ -14,80 +14,109 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <param name="Length">Bytes.</param>
 internal sealed record SafetensorsEntry(string Name, ScalarType Type, long[] Shape, long Offset, long Length);
 
-/// <summary>A memory-mapped safetensors file whose header has been checked against the file.</summary>
-/// <remarks>Format: eight bytes of header length, a JSON header, then the data (huggingface/safetensors).</remarks>
-internal sealed unsafe class SafetensorsFile : IDisposable
+/// <summary>An open safetensors file whose header has been checked against the file.</summary>
+/// <remarks>
+/// Format: eight bytes of header length, a JSON header, then the data (huggingface/safetensors). The data is read, not
+/// mapped: a mapped file that is shortened meanwhile ends the process.
+/// </remarks>
+internal sealed class SafetensorsFile : IDisposable
 {
     private const long LargestHeader = 100_000_000;
 
-    private readonly MemoryMappedFile _map;
-    private readonly MemoryMappedViewAccessor _view;
-    private readonly byte* _start;
+    private readonly SafeFileHandle _file;
+    private readonly long _length;
+    private readonly DateTime _written;
 
-    private SafetensorsFile(string path, MemoryMappedFile map, MemoryMappedViewAccessor view, IReadOnlyDictionary<string, SafetensorsEntry> entries)
+    private SafetensorsFile(string path, SafeFileHandle file)
     {
-        (Path, _map, _view, Entries) = (path, map, view, entries);
-        _view.SafeMemoryMappedViewHandle.AcquirePointer(ref _start);
+        (Path, _file, _length, _written) = (path, file, RandomAccess.GetLength(file), File.GetLastWriteTimeUtc(file));
+        Entries = ReadHeader();
     }
 
     public string Path { get; }
 
     public IReadOnlyDictionary<string, SafetensorsEntry> Entries { get; }
 
-    /// <summary>The bytes of a tensor of this file; valid until the file is disposed.</summary>
-    public byte* Address(SafetensorsEntry entry) => _start + _view.PointerOffset + entry.Offset;
-
-    /// <summary>Maps the file and checks its header: sizes, types, ranges, overlaps.</summary>
+    /// <summary>Opens the file and checks its header: sizes, types, ranges, overlaps.</summary>
     /// <exception cref="CheckpointException">The file is not a whole, consistent safetensors file.</exception>
     public static SafetensorsFile Open(string path)
     {
-        FileStream? stream = null;
-        MemoryMappedFile? map = null;
+        SafeFileHandle? file = null;
         try
         {
-            stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read);
-            var entries = ReadHeader(path, stream);
-            map = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
-            return new SafetensorsFile(path, map, map.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read), entries);
+            file = ModelFile.Open(path);
+            return new SafetensorsFile(path, file);
         }
         catch (Exception e)
         {
-            map?.Dispose();
-            stream?.Dispose();
+            file?.Dispose();
             throw e is HeadInferException ? e : new CheckpointException($"'{path}' cannot be read as safetensors: {e.Message}", e);
         }
     }
 
-    public void Dispose()
+    /// <summary>Reads a part of a tensor.</summary>
+    /// <param name="entry">a tensor of this file</param>
+    /// <param name="at">the part's first byte, from the start of the tensor</param>
+    /// <param name="destination">filled to its end</param>
+    /// <exception cref="CheckpointException">The file has been changed since it was opened, or cannot be read.</exception>
+    public void Read(SafetensorsEntry entry, long at, Span<byte> destination)
     {
-        _view.SafeMemoryMappedViewHandle.ReleasePointer();
-        _view.Dispose();
-        _map.Dispose();
+        try
+        {
+            ReadAt(entry.Offset + at, destination);
+            if (RandomAccess.GetLength(_file) != _length || File.GetLastWriteTimeUtc(_file) != _written)
+            {
+                throw new CheckpointException($"'{Path}' was changed while it was read. Load the model again when nothing writes to it.");
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException($"'{Path}': tensor '{entry.Name}' cannot be read: {e.Message}", e);
+        }
     }
 
-    private static Dictionary<string, SafetensorsEntry> ReadHeader(string path, FileStream stream)
+    public void Dispose() => _file.Dispose();
+
+    private void ReadAt(long offset, Span<byte> destination)
     {
-        var prefix = new byte[8];
-        if (stream.ReadAtLeast(prefix, 8, throwOnEndOfStream: false) < 8)
+        while (!destination.IsEmpty)
         {
-            throw new CheckpointException($"'{path}' is not a safetensors file: it has {stream.Length} bytes.");
+            var count = RandomAccess.Read(_file, destination, offset);
+            if (count == 0)
+            {
+                throw new CheckpointException($"'{Path}' was shortened while it was read: it ends at byte {offset}, and had {_length} bytes. Load the model again when nothing writes to it.");
+            }
+
+            destination = destination[count..];
+            offset += count;
+        }
+    }
+
+    private Dictionary<string, SafetensorsEntry> ReadHeader()
+    {
+        if (_length < 8)
+        {
+            throw new CheckpointException($"'{Path}' is not a safetensors file: it has {_length} bytes.");
         }
 
-        var length = BinaryPrimitives.ReadUInt64LittleEndian(prefix);
-        if (length > LargestHeader || (long)length > stream.Length - 8)
+        var start = new byte[Math.Min(_length, 64)];
+        ReadAt(0, start);
+        ModelFile.RefusePointer(start);
+        var length = BinaryPrimitives.ReadUInt64LittleEndian(start);
+        if (length > LargestHeader || (long)length > _length - 8)
         {
-            throw new CheckpointException($"'{path}' is truncated or not safetensors: its header claims {length} bytes and the file has {stream.Length}.");
+            throw new CheckpointException($"'{Path}' is truncated or not safetensors: its header claims {length} bytes and the file has {_length}.");
         }
 
         var header = new byte[length];
-        stream.ReadExactly(header);
+        ReadAt(8, header);
         using var json = JsonDocument.Parse(header);
         var entries = new Dictionary<string, SafetensorsEntry>(StringComparer.Ordinal);
         foreach (var property in json.RootElement.EnumerateObject())
         {
-            if (property.Name != "__metadata__" && !entries.TryAdd(property.Name, ReadEntry(path, property, 8 + (long)length, stream.Length)))
+            if (property.Name != "__metadata__" && !entries.TryAdd(property.Name, ReadEntry(property, 8 + (long)length)))
             {
-                throw new CheckpointException($"'{path}' names tensor '{property.Name}' twice.");
+                throw new CheckpointException($"'{Path}' names tensor '{property.Name}' twice.");
             }
         }
 
@@ -96,7 +125,7 @@ internal sealed unsafe class SafetensorsFile : IDisposable
         {
             if (previous is not null && entry.Offset < previous.Offset + previous.Length)
             {
-                throw new CheckpointException($"'{path}': tensors '{previous.Name}' and '{entry.Name}' overlap.");
+                throw new CheckpointException($"'{Path}': tensors '{previous.Name}' and '{entry.Name}' overlap.");
             }
 
             previous = entry;
@@ -105,27 +134,27 @@ internal sealed unsafe class SafetensorsFile : IDisposable
         return entries;
     }
 
-    private static SafetensorsEntry ReadEntry(string path, JsonProperty property, long dataStart, long fileLength)
+    private SafetensorsEntry ReadEntry(JsonProperty property, long dataStart)
     {
         var name = property.Name;
         var type = DataTypes.FromSafetensors(property.Value.GetProperty("dtype").GetString() ?? "")
-            ?? throw new CheckpointException($"'{path}': tensor '{name}' has the unknown type '{property.Value.GetProperty("dtype")}'.");
+            ?? throw Quantization.UnknownType(Path, name, property.Value.GetProperty("dtype").ToString());
         var shape = property.Value.GetProperty("shape").EnumerateArray().Select(d => d.GetInt64()).ToArray();
         var offsets = property.Value.GetProperty("data_offsets").EnumerateArray().Select(d => d.GetInt64()).ToArray();
         if (offsets.Length != 2 || offsets[0] < 0 || offsets[1] < offsets[0] || shape.Any(d => d < 0))
         {
-            throw new CheckpointException($"'{path}': tensor '{name}' has an impossible shape or data range in the header.");
+            throw new CheckpointException($"'{Path}': tensor '{name}' has an impossible shape or data range in the header.");
         }
 
-        if (offsets[1] > fileLength - dataStart)
+        if (offsets[1] > _length - dataStart)
         {
-            throw new CheckpointException($"'{path}' is truncated: tensor '{name}' ends at byte {(Int128)dataStart + offsets[1]} and the file has {fileLength}.");
+            throw new CheckpointException($"'{Path}' is truncated: tensor '{name}' ends at byte {(Int128)dataStart + offsets[1]} and the file has {_length}.");
         }
 
         var bytes = shape.Aggregate((Int128)DataTypes.Size(type), (product, d) => product > long.MaxValue ? product : product * d);
         if (bytes != offsets[1] - offsets[0])
         {
-            throw new CheckpointException($"'{path}': tensor '{name}' of shape [{string.Join(", ", shape)}] needs {bytes} bytes and the header gives it {offsets[1] - offsets[0]}.");
+            throw new CheckpointException($"'{Path}': tensor '{name}' of shape [{string.Join(", ", shape)}] needs {bytes} bytes and the header gives it {offsets[1] - offsets[0]}.");
         }
 
         return new SafetensorsEntry(name, type, shape, dataStart + offsets[0], offsets[1] - offsets[0]);

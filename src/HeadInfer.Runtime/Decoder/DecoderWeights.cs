@@ -41,6 +41,23 @@ internal sealed class DecoderWeights : IDisposable
         };
     }
 
+    /// <summary>A checkpoint that says its output layer is the embedding and has another one means that one, as in transformers 5.</summary>
+    /// <exception cref="CheckpointException">The output layer has a shape that it cannot have.</exception>
+    public static ModelConfig Untie(ModelConfig config, Checkpoint checkpoint)
+    {
+        if (!config.TiedEmbeddings || !checkpoint.Has(TensorNames.Output))
+        {
+            return config;
+        }
+
+        foreach (var name in (string[])[TensorNames.Embedding, TensorNames.Output])
+        {
+            checkpoint.Require(name, [config.VocabularySize, config.HiddenSize]);
+        }
+
+        return checkpoint.AreSame(TensorNames.Embedding, TensorNames.Output) ? config : config with { TiedEmbeddings = false };
+    }
+
     public void Dispose() => _source.Dispose();
 }
 

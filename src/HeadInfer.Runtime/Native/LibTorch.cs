@@ -85,19 +85,24 @@ internal static class LibTorch
     {
         var image = File.ReadAllBytes(wrapper);
         ElfVersionNeeds.MarkWeak(image, WeakVersion);
+        var refusals = new List<string>();
+        foreach (var make in (Func<string, byte[], PrivateCopy>[])[(n, i) => PrivateCopy.InTemporaryFolder(n, i), (n, i) => PrivateCopy.InMemory(n, i)])
+        {
+            try
+            {
+                using var copy = make("libLibTorchSharp.so", image);
+                NativeLibrary.Load(copy.Path);
+                return;
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or DllNotFoundException or EntryPointNotFoundException)
+            {
+                refusals.Add(e.Message.Split('\n')[0].Trim());
+            }
+        }
 
-        // A fresh folder that only this user can write; the mapping outlives the file, so nothing is left behind.
-        var folder = Directory.CreateTempSubdirectory("headinfer-");
-        try
-        {
-            var copy = Path.Combine(folder.FullName, "libLibTorchSharp.so");
-            File.WriteAllBytes(copy, image);
-            NativeLibrary.Load(copy);
-        }
-        finally
-        {
-            folder.Delete(recursive: true);
-        }
+        throw new NativeLibraryException(
+            $"libLibTorchSharp.so asks for {WeakVersion}, which this system's libstdc++ lacks, and a private copy that does without has no place: not in the folder for temporary files, '{Path.GetTempPath()}' ({refusals[0]}), nor in memory ({refusals[1]}). "
+            + "Set TMPDIR to a folder that is there, can be written to and may hold programs, or install a newer libstdc++.");
     }
 
     private static string? FolderOf(string file)

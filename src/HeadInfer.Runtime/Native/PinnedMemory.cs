@@ -39,6 +39,22 @@ internal sealed unsafe class PinnedMemory : IDisposable
         return result == 0 ? new PinnedMemory(address) : null;
     }
 
+    /// <summary>Why the system refuses to pin memory, and what to do, in words.</summary>
+    /// <param name="size">what was to be pinned</param>
+    /// <param name="error">what the driver says</param>
+    /// <param name="limits">text of <c>/proc/self/limits</c>, or null</param>
+    /// <param name="free">host memory that is free</param>
+    public static string Explain(ByteSize size, string error, string? limits, ByteSize free)
+    {
+        // "Max locked memory         8388608              8388608              bytes"
+        const string name = "Max locked memory";
+        var limit = limits?.Split('\n').FirstOrDefault(l => l.StartsWith(name, StringComparison.Ordinal))?[name.Length..].Split(' ', StringSplitOptions.RemoveEmptyEntries)[0];
+        var locked = long.TryParse(limit, out var bytes) ? $"The process may lock {new ByteSize(bytes)} (ulimit -l), and " : "";
+        return $"The system refuses to lock {size} of memory for the GPU ({error}), so the KV cache moves through the driver's own buffers, several times slower. {locked}{free} of host memory are free. "
+            + (free < size ? "Lower HeadInferOptions.HostMemory, or end what takes the memory."
+                : "Raise the limit of locked memory (ulimit -l unlimited; for a container --ulimit memlock=-1; for a service LimitMEMLOCK=infinity), or lower HeadInferOptions.HostMemory.");
+    }
+
     public void Dispose()
     {
         _ = CudaDriver.UnregisterHostMemory(_address);

@@ -16,20 +16,28 @@ internal static class AttentionChoice
 
     private static readonly ConcurrentDictionary<(string Gpu, ScalarType Type, int HeadDim), bool> Measured = [];
 
+    /// <summary>Refuses an option that the device, the type or the model cannot honour.</summary>
+    /// <exception cref="ArgumentException">FusedAttention is such a one.</exception>
+    public static void Check(ModelConfig config, HeadInferOptions options, ScalarType type, CudaDevice? gpu)
+    {
+        if (options.FusedAttention is not null && !MayFuse(config, options, type, gpu?.Major ?? 0))
+        {
+            throw new ArgumentException($"HeadInferOptions.FusedAttention cannot be {options.FusedAttention}: fused attention is for bfloat16 and float16, heads of up to {FlashHeadDim} dimensions, no soft cap, and a GPU of compute capability {FlashCapability}.0 or above. Leave it out.", nameof(options));
+        }
+    }
+
+    /// <summary>Takes what the options say, else the faster one.</summary>
     public static AttentionKernel Choose(ModelConfig config, HeadInferOptions options, ScalarType type, CudaDevice? gpu)
     {
-        var softCap = options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap;
+        var softCap = SoftCap(config, options);
         if (gpu is null)
         {
             return softCap is null ? new CpuAttention(config.AttentionScale) : new ExplicitAttention(config.AttentionScale, softCap);
         }
 
-        var fused = softCap is null && type != ScalarType.Float32 && config.HeadDim <= FlashHeadDim && config.HeadDim % 8 == 0 && gpu.Major >= FlashCapability;
-        if (!fused)
+        if (!MayFuse(config, options, type, gpu.Major))
         {
-            return options.FusedAttention is null
-                ? new ExplicitAttention(config.AttentionScale, softCap)
-                : throw new ArgumentException($"HeadInferOptions.FusedAttention cannot be {options.FusedAttention}: fused attention is for bfloat16 and float16, heads of up to {FlashHeadDim} dimensions, no soft cap, and a GPU of compute capability {FlashCapability}.0 or above. Leave it out.", nameof(options));
+            return new ExplicitAttention(config.AttentionScale, softCap);
         }
 
         var useCuDnn = options.FusedAttention is { } chosen
@@ -37,6 +45,15 @@ internal static class AttentionChoice
             : Measured.GetOrAdd((gpu.Name, type, config.HeadDim), _ => CuDnnIsFaster(config, type, gpu.Device));
         return new CudaAttention(config.AttentionScale, useCuDnn);
     }
+
+    /// <param name="config">the model</param>
+    /// <param name="options">whether its soft cap is kept</param>
+    /// <param name="type">what it computes in</param>
+    /// <param name="major">the GPU's compute capability before the dot; 0 for the CPU</param>
+    internal static bool MayFuse(ModelConfig config, HeadInferOptions options, ScalarType type, int major) =>
+        SoftCap(config, options) is null && type != ScalarType.Float32 && config.HeadDim <= FlashHeadDim && config.HeadDim % 8 == 0 && major >= FlashCapability;
+
+    private static double? SoftCap(ModelConfig config, HeadInferOptions options) => options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap;
 
     // Where cuDNN has no kernel for the GPU or the shape it throws, and FlashAttention it is.
     private static bool CuDnnIsFaster(ModelConfig config, ScalarType type, Device device)

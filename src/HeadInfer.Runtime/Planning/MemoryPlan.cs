@@ -76,6 +76,9 @@ public sealed record MemoryPlan
     /// <summary>What resident copies may take; more than one longest context would be of little use.</summary>
     internal ByteSize ResidentBudget => Gpu is null ? KvBudget - PageBudget : new(Math.Min(Gpu.Resident.Bytes, KvPerToken.Bytes * (MaxContextTokens + 1L)));
 
+    /// <summary>Host memory that the model is sure to be able to take: with the longest context. Further sessions take what is left then.</summary>
+    internal ByteSize HostPromise => HostBudget - KvBudget + KvFor(LongestContext);
+
     private ByteSize HostPerToken => Gpu is null ? KvPerToken + ResidentPerToken : KvPerToken;
 
     /// <summary>Host memory of a context of so many tokens, on the CPU with its resident copies.</summary>

@@ -114,7 +114,7 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
 
         try
         {
-            using var json = JsonDocument.Parse(JsonFiles.Read(file));
+            using var json = JsonDocument.Parse(ModelFile.Read(file));
             return json.RootElement.ValueKind == JsonValueKind.Object ? json.RootElement.Clone() : throw new JsonException("it is no object");
         }
         catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
@@ -123,5 +123,16 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
         }
     }
 
-    private static string? Text(params string[] path) => Path.Combine(path) is var file && File.Exists(file) ? File.ReadAllText(file) : null;
+    private static string? Text(params string[] path)
+    {
+        var file = Path.Combine(path);
+        try
+        {
+            return File.Exists(file) ? ModelFile.ReadText(file) : null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ChatTemplateException($"'{file}' cannot be read: {e.Message}", e);
+        }
+    }
 }

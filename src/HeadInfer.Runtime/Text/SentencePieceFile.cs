@@ -21,7 +21,7 @@ internal static class SentencePieceFile
     {
         try
         {
-            return Build(File.ReadAllBytes(path), path, guarded);
+            return Build(ModelFile.Read(path), path, guarded);
         }
         catch (Exception e) when (e is FormatException or IOException or ArgumentException or IndexOutOfRangeException or OverflowException or UnauthorizedAccessException or JsonException or InvalidOperationException)
         {
@@ -29,7 +29,7 @@ internal static class SentencePieceFile
         }
     }
 
-    private static TokenizerModel Build(byte[] file, string path, string guarded)
+    private static TokenizerModel Build(ReadOnlyMemory<byte> file, string path, string guarded)
     {
         var pieces = new List<(string Text, float Score, int Type)>();
         var (kind, prefixes, strips, escapes, map) = (1, true, true, true, 0); // the format's own defaults
@@ -171,7 +171,7 @@ internal static class SentencePieceFile
             return null;
         }
 
-        using var json = JsonDocument.Parse(JsonFiles.Read(file));
+        using var json = JsonDocument.Parse(ModelFile.Read(file));
         return json.RootElement.ValueKind == JsonValueKind.Object ? json.RootElement.Clone() : throw new FormatException($"{name} is no JSON object");
     }
 

@@ -22,7 +22,7 @@ internal static class TokenizerFile
 
         try
         {
-            using var json = JsonDocument.Parse(JsonFiles.Read(path));
+            using var json = JsonDocument.Parse(ModelFile.Read(path));
             return Build(json.RootElement, new TokenizerParts(json.RootElement, path), guarded);
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException or IOException or ArgumentException or UnauthorizedAccessException)

@@ -116,7 +116,7 @@ public sealed class MemoryPlannerTests
     private static MemoryPlan Plan(ModelConfig config, HeadInferOptions options, int gpu, int host) =>
         MemoryPlanner.Plan(config, Elements, torch.ScalarType.BFloat16, options, new MemoryBudget(ByteSize.FromGiB(host), ByteSize.FromGiB(gpu)));
 
-    private static ModelConfig Config(string architecture, string more, int hidden = 4096, int layers = 32, int heads = 32, int intermediate = 14_336) => ModelConfig.Parse($$"""
+    private static ModelConfig Config(string architecture, string more, int hidden = 4096, int layers = 32, int heads = 32, int intermediate = 14_336) => ModelConfigReader.Parse($$"""
         {"architectures": ["{{architecture}}"], "vocab_size": 128256, "hidden_size": {{hidden}}, "num_hidden_layers": {{layers}},
          "num_attention_heads": {{heads}}, "num_key_value_heads": 8, "intermediate_size": {{intermediate}}, "max_position_embeddings": 131072,
          "rope_theta": 500000.0{{more}}}

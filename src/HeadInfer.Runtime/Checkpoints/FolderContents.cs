@@ -1,0 +1,64 @@
+using System.Text.Json;
+
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>Says what a folder is that cannot be loaded as it stands, and what would help.</summary>
+internal static class FolderContents
+{
+    private const string Adapter = "adapter_config.json";
+
+    /// <summary>Refuses an adapter: alone it is no model, and beside a model it would have to be applied.</summary>
+    /// <exception cref="UnsupportedModelException">There is one.</exception>
+    public static void RefuseAdapter(string folder)
+    {
+        var path = Path.Combine(folder, Adapter);
+        if (File.Exists(path))
+        {
+            throw new UnsupportedModelException(
+                $"'{folder}' has an adapter ({Adapter}{BaseModel(path)}), and adapters are not applied. Merge it into the model it was made for and save that (in peft: merge_and_unload, save_pretrained), or take the file away to load the folder's model without it.");
+        }
+    }
+
+    /// <summary>A folder without config.json.</summary>
+    public static CheckpointException NoConfig(string folder) => new(Hint(folder) is { } hint
+        ? $"'{folder}' is not a model folder: it has no config.json. {hint}"
+        : $"'{folder}' is not a model folder: it has no config.json.");
+
+    /// <summary>A folder without weights that are read.</summary>
+    public static CheckpointException NoWeights(string folder) =>
+        new($"'{folder}' has no weights: expected {Checkpoint.SingleFile}, or shards with {Checkpoint.IndexFile}.{(Hint(folder) is { } hint ? " " + hint : "")}");
+
+    /// <summary>What a path is that is no folder.</summary>
+    public static CheckpointException NoFolder(string path) => new(
+        path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? $"'{path}' is a GGUF file. {Gguf}"
+        : File.Exists(path) ? $"'{path}' is a file. Name the model folder that it lies in."
+        : $"There is no model folder '{path}'.");
+
+    private static string Gguf => "GGUF is not read so far: take the model's checkpoint in safetensors, from the repository that the GGUF files were made from.";
+
+    private static string? Hint(string folder)
+    {
+        var names = Directory.EnumerateFiles(folder).Select(e => Path.GetFileName(e)).Order(StringComparer.Ordinal).ToList();
+        string? With(params string[] endings) => names.Find(n => endings.Any(e => n.EndsWith(e, StringComparison.OrdinalIgnoreCase)));
+        return With("consolidated.safetensors", "params.json") is { } native ? $"'{native}' is of the layout that the authors publish beside the other: take the files that transformers reads (config.json, model.safetensors)."
+            : With(".safetensors") is { } other ? $"'{other}' is there: shards need {Checkpoint.IndexFile} beside them, and a single file the name {Checkpoint.SingleFile}."
+            : With(".gguf") is { } gguf ? $"'{gguf}' is there. {Gguf}"
+            : With(".bin", ".pt", ".pth", ".ckpt") is { } pickle ? $"'{pickle}' is there: PyTorch's own format can run code when it is read, and so is not. Take the model's safetensors, or write them (in transformers: save_pretrained)."
+            : With(".h5", ".msgpack", ".onnx") is { } foreign ? $"'{foreign}' is there, which is not read. Take the model's safetensors."
+            : Directory.EnumerateDirectories(folder, "models--*").Any() ? "It seems to be a cache of the hub: name the folder of one model in it."
+            : null;
+    }
+
+    private static string BaseModel(string path)
+    {
+        try
+        {
+            using var json = ConfigReader.Parse(path);
+            return new ConfigReader(json.RootElement, path).Text("base_model_name_or_path") is { } name ? $", for '{name}'" : "";
+        }
+        catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException or InvalidOperationException)
+        {
+            throw new CheckpointException($"'{path}' cannot be read: {e.Message}", e);
+        }
+    }
+}
