@@ -67,7 +67,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
         var chat = settings.ToChatOptions();
         var options = ChatRequest.Generation(chat, _model.Defaults, ModelId);
         options = options with { Constraint = chat.ResponseFormat is not ChatResponseFormatJson json ? options.Constraint : json.Schema is { } schema ? _schemas.Of(schema) : _schemas.Any };
-        return ContinueAsync(_model.Tokenizer.Encode(prompt, addSpecial: true), options, cancellationToken);
+        return ContinueAsync(_model.Tokenizer.Encode(prompt, addSpecial: true, cancellationToken: cancellationToken), options, cancellationToken);
     }
 
     /// <summary>Frees the service's sequence; the model stays.</summary>
