@@ -8,48 +8,59 @@ internal static class Answers
 {
     public static Completion Whole(ChatResponse response)
     {
-        var contents = response.Messages.SelectMany(m => m.Contents).ToList();
-        var calls = contents.OfType<FunctionCallContent>().Select((c, i) => Call(c, null)).ToList();
-        var answer = new Answer("assistant", response.Text, calls.Count > 0 ? calls : null);
+        var calls = response.Messages.SelectMany(m => m.Contents).OfType<FunctionCallContent>().Select(c => Call(c, null)).ToList();
+        var answer = new Answer("assistant", calls.Count > 0 && response.Text.Length == 0 ? null : response.Text, calls.Count > 0 ? calls : null);
         return Envelope("chat.completion", response.ResponseId, response.CreatedAt, response.ModelId, [new Choice(0, answer, null, response.FinishReason?.Value ?? "stop")], Count(response.Usage));
     }
 
-    /// <summary>An update as chunks: what is said, how it ended, and what it cost if that is wanted.</summary>
-    /// <param name="update">the update</param>
-    /// <param name="calls">calls before this update</param>
-    /// <param name="usage">whether to tell what it cost</param>
-    public static IEnumerable<Completion> Chunks(ChatResponseUpdate update, int calls, bool usage)
+    public static Completion Chunk(ChatResponseUpdate update, IReadOnlyList<Choice> choices, Usage? usage = null) =>
+        Envelope("chat.completion.chunk", update.ResponseId, update.CreatedAt, update.ModelId, choices, usage);
+
+    // What the model wrote and nobody can read is passed on as it is, so that no function is called without its arguments.
+    public static ToolCallBody Call(FunctionCallContent call, int? index) =>
+        new(call.CallId, "function", new CallBody(call.Name, call.Exception is null ? JsonSerializer.Serialize(call.Arguments ?? new Dictionary<string, object?>(), Wire.Json) : call.RawRepresentation as string ?? ""), index);
+
+    public static Usage? Count(UsageDetails? usage) => usage is null ? null
+        : new Usage(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0, usage.TotalTokenCount ?? 0, new PromptDetails(usage.CachedInputTokenCount ?? 0));
+
+    private static Completion Envelope(string kind, string? id, DateTimeOffset? created, string? model, IReadOnlyList<Choice> choices, Usage? usage) =>
+        new("chatcmpl-" + id, kind, (created ?? DateTimeOffset.UtcNow).ToUnixTimeSeconds(), model ?? "", choices, usage);
+}
+
+/// <summary>One answer as chunks: who speaks, what is said, how it ended, and what it cost if that is wanted.</summary>
+internal sealed class Chunks(bool usage)
+{
+    private bool _begun;
+    private int _calls;
+
+    public IEnumerable<Completion> Of(ChatResponseUpdate update)
     {
-        Completion Chunk(IReadOnlyList<Choice> choices, Usage? count = null) => Envelope("chat.completion.chunk", update.ResponseId, update.CreatedAt, update.ModelId, choices, count);
+        Completion Chunk(Delta delta, string? reason = null) => Answers.Chunk(update, [new Choice(0, null, delta, reason)]);
+        if (!_begun)
+        {
+            _begun = true;
+            yield return Chunk(new Delta("assistant", "", null));
+        }
+
         foreach (var content in update.Contents)
         {
             if (content is TextContent text)
             {
-                yield return Chunk([new Choice(0, null, new Answer("assistant", text.Text, null), null)]);
+                yield return Chunk(new Delta(null, text.Text, null));
             }
             else if (content is FunctionCallContent call)
             {
-                yield return Chunk([new Choice(0, null, new Answer("assistant", null, [Call(call, calls++)]), null)]);
+                yield return Chunk(new Delta(null, null, [Answers.Call(call, _calls++)]));
             }
         }
 
         if (update.FinishReason is { } reason)
         {
-            yield return Chunk([new Choice(0, null, new Answer(null, null, null), reason.Value)]);
+            yield return Chunk(new Delta(null, null, null), reason.Value);
             if (usage && update.Contents.OfType<UsageContent>().FirstOrDefault() is { } cost)
             {
-                yield return Chunk([], Count(cost.Details));
+                yield return Answers.Chunk(update, [], Answers.Count(cost.Details));
             }
         }
     }
-
-    private static Completion Envelope(string kind, string? id, DateTimeOffset? created, string? model, IReadOnlyList<Choice> choices, Usage? usage) =>
-        new("chatcmpl-" + id, kind, (created ?? DateTimeOffset.UtcNow).ToUnixTimeSeconds(), model ?? "", choices, usage);
-
-    // What the model wrote and nobody can read is passed on as it is, so that no function is called without its arguments.
-    private static ToolCallBody Call(FunctionCallContent call, int? index) =>
-        new(call.CallId, "function", new CallBody(call.Name, call.Exception is null ? JsonSerializer.Serialize(call.Arguments ?? new Dictionary<string, object?>(), Wire.Json) : call.RawRepresentation as string ?? ""), index);
-
-    private static Usage? Count(UsageDetails? usage) => usage is null ? null
-        : new Usage(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0, usage.TotalTokenCount ?? 0, new PromptDetails(usage.CachedInputTokenCount ?? 0));
 }

@@ -1,8 +1,6 @@
 using System.Net;
 using System.Security.Cryptography;
 using System.Text;
-using System.Text.Json;
-using HeadInfer.Runtime;
 using Microsoft.Extensions.AI;
 
 namespace ChatServer;
@@ -10,128 +8,55 @@ namespace ChatServer;
 /// <summary>The server's routes, and who may use them.</summary>
 internal static class Server
 {
-    private const long MaxRequestBytes = 64 << 20; // a long book is 5 MB
+    /// <exception cref="ArgumentException">A flag is not understood, or the server would be open to everybody.</exception>
+    public static WebApplication Build(params string[] args) => Build(Flags.Parse(args) ?? throw new ArgumentException(Flags.Usage));
 
-    /// <exception cref="ArgumentException">An option is not understood, or the server would be open to everybody.</exception>
-    public static WebApplication Build(string[] args)
+    /// <exception cref="ArgumentException">The server would be open to everybody, or cannot listen where it should.</exception>
+    public static WebApplication Build(Flags flags)
     {
-        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { Args = args, ContentRootPath = AppContext.BaseDirectory });
-        var settings = builder.Configuration;
-        var urls = (settings["urls"] ?? "http://127.0.0.1:8080").Split(';');
-        var key = settings["api-key"] ?? Environment.GetEnvironmentVariable("HEADINFER_API_KEY");
-        var local = urls.All(IsLoopback);
-        if (!local && string.IsNullOrEmpty(key))
-        {
-            throw new ArgumentException($"--urls {string.Join(';', urls)} lets other machines in. Give --api-key, or stay on http://127.0.0.1.");
-        }
-
-        if (settings.GetSection("Kestrel:Endpoints").GetChildren().Any())
+        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
+        if (builder.Configuration.GetSection("Kestrel:Endpoints").GetChildren().Any())
         {
             throw new ArgumentException("Kestrel:Endpoints names addresses beside --urls. Name them there, where it is seen who may come in.");
         }
 
-        var most = settings["max-request-bytes"] is not { } text ? MaxRequestBytes
-            : long.TryParse(text, out var bytes) && bytes > 0 ? bytes
-            : throw new ArgumentException($"--max-request-bytes is '{text}'; it must be a whole number above 0.");
-        builder.WebHost.UseUrls(urls);
-        builder.WebHost.ConfigureKestrel(k => k.Limits.MaxRequestBodySize = most);
-        if (local)
+        var addresses = Addresses.Of(flags.Urls ?? builder.Configuration["urls"] ?? "http://127.0.0.1:8080");
+        if (flags.Key is null && addresses.FirstOrDefault(a => !Addresses.IsLoopback(a)) is { } open)
         {
-            settings["AllowedHosts"] ??= "localhost;127.0.0.1;[::1]"; // a web page elsewhere must not reach it by a name of its own
+            throw new ArgumentException($"--urls has '{open}', which lets other machines in. Give --api-key, or stay on http://127.0.0.1.");
         }
 
-        var model = settings["model"] ?? Path.Combine(AppContext.BaseDirectory, "models", "headinfer-demo");
-        builder.Services.AddHeadInferChatClient(model);
-        builder.Services.Configure<Microsoft.AspNetCore.HostFiltering.HostFilteringOptions>(o => o.AllowedHosts = (settings["AllowedHosts"] ?? "*").Split(';'));
+        builder.Logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning); // not four lines a request
+        builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None); // why it does not start is said once, without a stack
+        builder.WebHost.UseUrls([.. addresses.Select(a => a.ToString())]);
+        builder.WebHost.ConfigureKestrel(k => k.Limits.MaxRequestBodySize = flags.MaxRequestBytes);
+        builder.Services.AddHeadInferChatClient(flags.Model, configure: flags.Configure);
+        builder.Services.AddSingleton(services => new Completions(services.GetRequiredService<IChatClient>(), flags.KeepAlive, services.GetRequiredService<ILogger<Completions>>()));
         var app = builder.Build();
-        app.Services.GetRequiredService<IChatClient>(); // so that a model that does not load is known now
-        app.UseHostFiltering();
-        app.Use((context, next) => Authorized(context, key) ? next(context) : FailAsync(context, HttpStatusCode.Unauthorized, "The API key is missing or wrong: send it as a bearer token.", "invalid_api_key"));
-        app.MapGet("/v1/models", (IChatClient client) => Results.Json(new { Object = "list", Data = new[] { new { Id = ModelId(client), Object = "model", OwnedBy = "headinfer" } } }, Wire.Json));
-        app.MapPost("/v1/chat/completions", CompleteAsync);
+        var client = app.Services.GetRequiredService<IChatClient>(); // so that a model that does not load is known now
+        var model = new ModelBody(client.GetService<ChatClientMetadata>()?.DefaultModelId ?? "", "model", DateTimeOffset.UtcNow.ToUnixTimeSeconds(), "headinfer");
+        string[]? hosts = addresses.All(Addresses.IsLoopback) ? ["localhost", "127.0.0.1", "[::1]", .. addresses.Select(a => a.Host)] : null;
+        app.UseStatusCodePages(pages => Unserved(pages.HttpContext).SendAsync(pages.HttpContext));
+        app.Use((context, next) =>
+            hosts is not null && !hosts.Contains(context.Request.Host.Host, StringComparer.OrdinalIgnoreCase) ? Refusal.Of(HttpStatusCode.BadRequest, "The Host of the request is none of this machine's own names.").SendAsync(context)
+            : Authorized(context, flags.Key) ? next(context)
+            : Refusal.Of(HttpStatusCode.Unauthorized, "The API key is missing or wrong: send it as a bearer token.", "invalid_api_key").SendAsync(context));
+        app.MapGet("/v1/models", () => Results.Json(new Models("list", [model]), Wire.Json));
+        app.MapGet("/v1/models/{**id}", (string id) => id == model.Id ? Results.Json(model, Wire.Json) : Results.NotFound());
+        app.MapPost("/v1/chat/completions", (HttpContext context, Completions completions) => completions.AnswerAsync(context));
         return app;
     }
 
-    private static string ModelId(IChatClient client) => client.GetService<ChatClientMetadata>()?.DefaultModelId ?? "";
-
-    private static async Task CompleteAsync(HttpContext context, IChatClient client)
-    {
-        var started = false;
-        try
-        {
-            if (!context.Request.HasJsonContentType())
-            {
-                await FailAsync(context, HttpStatusCode.UnsupportedMediaType, "The request must be application/json.");
-                return;
-            }
-
-            var body = await context.Request.ReadFromJsonAsync<ChatRequestBody>(Wire.Json, context.RequestAborted) ?? throw new ArgumentException("The request is empty.");
-            var (messages, options) = Requests.Read(body);
-            if (body.Stream != true)
-            {
-                await context.Response.WriteAsJsonAsync(Answers.Whole(await client.GetResponseAsync(messages, options, context.RequestAborted)), Wire.Json, context.RequestAborted);
-                return;
-            }
-
-            var calls = 0;
-            await foreach (var update in client.GetStreamingResponseAsync(messages, options, context.RequestAborted))
-            {
-                if (!started)
-                {
-                    (started, context.Response.ContentType) = (true, "text/event-stream");
-                    context.Response.Headers.CacheControl = "no-cache";
-                }
-
-                foreach (var chunk in Answers.Chunks(update, calls, body.StreamOptions?.IncludeUsage == true))
-                {
-                    await SendAsync(context, JsonSerializer.Serialize(chunk, Wire.Json));
-                }
-
-                calls += update.Contents.OfType<FunctionCallContent>().Count();
-            }
-
-            await SendAsync(context, "[DONE]");
-        }
-        catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
-        {
-            // The caller has gone, and nobody else waits for the answer.
-        }
-        catch (Exception e) when (!started)
-        {
-            await FailAsync(context, e);
-        }
-        catch (Exception e)
-        {
-            await SendAsync(context, JsonSerializer.Serialize(new Failure(new FailureBody(e is HeadInferException ? e.Message : "The server failed.", "server_error", null)), Wire.Json));
-        }
-    }
-
-    private static async Task SendAsync(HttpContext context, string data)
-    {
-        await context.Response.WriteAsync($"data: {data}\n\n", context.RequestAborted);
-        await context.Response.Body.FlushAsync(context.RequestAborted);
-    }
-
-    // What the caller can act on is told; what went wrong inside is not the caller's.
-    private static Task FailAsync(HttpContext context, Exception error) => error switch
-    {
-        ContextLengthException or MemoryBudgetException => FailAsync(context, HttpStatusCode.BadRequest, error.Message, "context_length_exceeded"),
-        BadHttpRequestException { StatusCode: 413 } => FailAsync(context, HttpStatusCode.RequestEntityTooLarge, "The request is larger than --max-request-bytes allows."),
-        JsonException or BadHttpRequestException => FailAsync(context, HttpStatusCode.BadRequest, "The request is not the JSON of a chat completion: " + error.Message),
-        ArgumentException or NotSupportedException or ChatTemplateException => FailAsync(context, HttpStatusCode.BadRequest, error.Message),
-        _ => FailAsync(context, HttpStatusCode.InternalServerError, error is HeadInferException ? error.Message : "The server failed."),
-    };
-
-    private static Task FailAsync(HttpContext context, HttpStatusCode status, string message, string? code = null)
-    {
-        context.Response.StatusCode = (int)status;
-        return context.Response.WriteAsJsonAsync(new Failure(new FailureBody(message, status >= HttpStatusCode.InternalServerError ? "server_error" : "invalid_request_error", code)), Wire.Json);
-    }
+    private static Refusal Unserved(HttpContext context) => Refusal.Of(
+        (HttpStatusCode)context.Response.StatusCode,
+        context.Response.StatusCode == StatusCodes.Status404NotFound || context.Response.StatusCode == StatusCodes.Status405MethodNotAllowed
+            ? "There is no such thing here; there are POST /v1/chat/completions, GET /v1/models, and the models by their names."
+            : "The request cannot be served.");
 
     // Hashes have one length, and are compared in one time: neither tells anything of the key.
     private static bool Authorized(HttpContext context, string? key)
     {
-        if (string.IsNullOrEmpty(key))
+        if (key is null)
         {
             return true;
         }
@@ -141,7 +66,4 @@ internal static class Server
         var given = header.StartsWith(scheme, StringComparison.OrdinalIgnoreCase) ? header[scheme.Length..] : "";
         return CryptographicOperations.FixedTimeEquals(SHA256.HashData(Encoding.UTF8.GetBytes(given)), SHA256.HashData(Encoding.UTF8.GetBytes(key)));
     }
-
-    private static bool IsLoopback(string url) =>
-        Uri.TryCreate(url, UriKind.Absolute, out var uri) ? uri.IsLoopback : throw new ArgumentException($"--urls has '{url}', which is no address.");
 }

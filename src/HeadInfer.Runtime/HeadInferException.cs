@@ -13,7 +13,11 @@ public sealed class UnsupportedModelException(string message) : HeadInferExcepti
 public sealed class TokenizerException(string message, Exception? innerException = null) : HeadInferException(message, innerException);
 
 /// <summary>A chat template cannot be parsed or rendered.</summary>
-public sealed class ChatTemplateException(string message, Exception? innerException = null) : HeadInferException(message, innerException);
+public sealed class ChatTemplateException(string message, Exception? innerException = null) : HeadInferException(message, innerException)
+{
+    /// <summary>Whether the template was ended for its work or its memory, which it would need for other conversations too.</summary>
+    internal bool IsTooMuch { get; init; }
+}
 
 /// <summary>A prompt and its answer are longer than the model was made for.</summary>
 public sealed class ContextLengthException(string message) : HeadInferException(message);

@@ -79,7 +79,7 @@ public sealed class HeadInferChatClient : IChatClient
         var tools = ChatRequest.Tools(options);
         var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId, this);
         IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
-        var prompt = template.Encode(ChatRequest.Turns(all, options), _engine.Tokenizer, tools, ChatRequest.Variables(options, template.Source));
+        var prompt = template.Encode(ChatRequest.Turns(all, options), _engine.Tokenizer, tools, ChatRequest.Variables(options, template.Source), cancellationToken);
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
         var thinking = _engine.Tokenizer.Decode(prompt.TakeLast(8), skipSpecial: false).TrimEnd().EndsWith(ReasoningScanner.Start, StringComparison.Ordinal);
         var mayThink = template.Source.Contains(ReasoningScanner.End, StringComparison.Ordinal);

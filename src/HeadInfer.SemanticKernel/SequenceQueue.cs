@@ -20,11 +20,11 @@ internal sealed class SequenceQueue(HeadInferModel model) : IDisposable
         IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
+        model.Plan.EnsureFits(prompt.Count + 1L); // of the whole prompt, before anybody waits and before what was read is forgotten
         await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            model.Plan.EnsureFits(prompt.Count + 1L); // of the whole prompt, before what was read is forgotten
             _session ??= model.CreateSession();
             if (_disposed)
             {

@@ -32,7 +32,7 @@ internal static class CaseProcess
             return $"FAIL {name} ? ? the process ended with {process.ExitCode}: {FirstLine(await errors)}";
         }
 
-        var result = CaseResult.FromJson(await output);
+        var result = CaseResult.FromJson((await output).Split('\n').Last(line => line.StartsWith("{\"Outcome\"", StringComparison.Ordinal))); // the server logs there too
         var wrong = result.Outcome == "FAIL" ? ""
             : result.Seconds > MaxSeconds ? $"more than {MaxSeconds} s; "
             : result.MiB > MaxMiB ? $"more than {MaxMiB} MiB; "

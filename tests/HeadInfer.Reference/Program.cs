@@ -3,7 +3,7 @@ using HeadInfer.Reference;
 // Runs every model, tokenizer and chat template under the given folder against the figures beside it; one line a case.
 if (args.Length != 1)
 {
-    Console.Error.WriteLine("usage: HeadInfer.Reference FOLDER    (a folder with models/NAME/reference.safetensors tokenizers/NAME/golden.json and chat-templates/NAME.json)");
+    Console.Error.WriteLine("usage: HeadInfer.Reference FOLDER    (a folder with models/NAME/reference.safetensors tokenizers/NAME/golden.json chat-templates/NAME.json and jinja/micro.jsonl)");
     return 2;
 }
 

@@ -29,9 +29,10 @@ public static class ReferenceCases
     {
         var (models, tokenizers) = (Folders(folder, "models", "reference.safetensors").ConvertAll(model => Eager(folder, model)), Folders(folder, "tokenizers", "golden.json"));
         var templates = Path.Combine(folder, "chat-templates") is var path && Directory.Exists(path) ? Directory.GetFiles(path, "*.json").Order(StringComparer.Ordinal).ToList() : [];
-        if (models.Count + tokenizers.Count + templates.Count == 0)
+        var jinja = Path.Combine(folder, "jinja") is var rows && File.Exists(Path.Combine(rows, "micro.jsonl")) ? rows : null;
+        if (models.Count + tokenizers.Count + templates.Count == 0 && jinja is null)
         {
-            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no tokenizers/NAME/golden.json and no chat-templates/NAME.json");
+            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no tokenizers/NAME/golden.json, no chat-templates/NAME.json and no jinja/micro.jsonl");
         }
 
         foreach (var model in models)
@@ -56,6 +57,11 @@ public static class ReferenceCases
         foreach (var (name, check) in templates.SelectMany(ChatTemplateReference.Rows))
         {
             yield return await Guard(name, () => Task.FromResult(check())).ConfigureAwait(false);
+        }
+
+        if (jinja is not null)
+        {
+            yield return await Guard("jinja/micro", () => Task.FromResult(JinjaReference.Check(jinja))).ConfigureAwait(false);
         }
     }
 

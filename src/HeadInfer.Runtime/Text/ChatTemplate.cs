@@ -29,29 +29,34 @@ public sealed class ChatTemplate
     /// <param name="tokenizer">the model's tokenizer</param>
     /// <param name="tools">functions that the model may call; null or none leaves them out</param>
     /// <param name="variables">what else the template knows, such as <c>enable_thinking</c>: texts, numbers and booleans</param>
-    /// <exception cref="ChatTemplateException">The template refuses the conversation, or uses what is not supported.</exception>
-    public IReadOnlyList<int> Encode(IEnumerable<ChatTurn> turns, Tokenizer tokenizer, IReadOnlyCollection<ChatTool>? tools = null, IReadOnlyDictionary<string, object?>? variables = null)
+    /// <param name="cancellationToken">ends the rendering and the encoding</param>
+    /// <exception cref="ChatTemplateException">The template refuses the conversation, does too much for its size, or uses what is not supported.</exception>
+    /// <exception cref="OperationCanceledException">The caller has cancelled.</exception>
+    public IReadOnlyList<int> Encode(IEnumerable<ChatTurn> turns, Tokenizer tokenizer, IReadOnlyCollection<ChatTool>? tools = null, IReadOnlyDictionary<string, object?>? variables = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(turns);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        return tokenizer.Encode(RenderData(ChatData.Of(turns, tools, variables), tools is { Count: > 0 }));
+        return tokenizer.Encode(RenderData(ChatData.Of(turns, tools, variables), tools is { Count: > 0 }, cancellationToken), cancellationToken: cancellationToken);
     }
 
     /// <summary>The conversation's text, ready for the model to answer.</summary>
     /// <param name="turns">the messages, oldest first</param>
     /// <param name="tools">functions that the model may call; null or none leaves them out</param>
     /// <param name="variables">what else the template knows, such as <c>enable_thinking</c>: texts, numbers and booleans</param>
-    /// <exception cref="ChatTemplateException">The template refuses the conversation, or uses what is not supported.</exception>
-    public string Render(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools = null, IReadOnlyDictionary<string, object?>? variables = null)
+    /// <param name="cancellationToken">ends the rendering</param>
+    /// <exception cref="ChatTemplateException">The template refuses the conversation, does too much for its size, or uses what is not supported.</exception>
+    /// <exception cref="OperationCanceledException">The caller has cancelled.</exception>
+    public string Render(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools = null, IReadOnlyDictionary<string, object?>? variables = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(turns);
-        return RenderData(ChatData.Of(turns, tools, variables), tools is { Count: > 0 }).Text;
+        return RenderData(ChatData.Of(turns, tools, variables), tools is { Count: > 0 }, cancellationToken).Text;
     }
 
-    internal TemplateText RenderData(IEnumerable<KeyValuePair<string, object?>> data, bool withTools = false) =>
-        Interpreter.Render(withTools && _forTools is not null ? _forTools : _template, _specialTokens.Concat(data), _clock);
+    internal TemplateText RenderData(IEnumerable<KeyValuePair<string, object?>> data, bool withTools = false, CancellationToken cancellationToken = default) =>
+        Interpreter.Render(withTools && _forTools is not null ? _forTools : _template, _specialTokens.Concat(data), _clock, cancellationToken);
 
     /// <summary>The token with which the template ends an assistant's turn; null if it ends it with none.</summary>
+    /// <exception cref="ChatTemplateException">The template does too much even for so short a conversation.</exception>
     internal int? EndOfTurn(Tokenizer tokenizer) => After("said", tokenizer, new("user", "asked"), new("assistant", "said"))
         ?? After("said", tokenizer, new("user", "asked"), new("assistant", "said"), new("user", "next")); // some leave the last turn open
 
@@ -69,7 +74,7 @@ public sealed class ChatTemplate
             var to = text.Text.IndexOf("next", from, StringComparison.Ordinal) is >= 0 and var next ? next : text.Length;
             return tokenizer.FirstMarker(text.Substring(from, to - from));
         }
-        catch (ChatTemplateException)
+        catch (ChatTemplateException e) when (!e.IsTooMuch)
         {
             return null; // it does not like such a conversation, and will say so to one that matters
         }

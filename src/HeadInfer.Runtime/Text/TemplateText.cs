@@ -3,19 +3,28 @@ using System.Text;
 namespace HeadInfer.Runtime.Text;
 
 /// <summary>Text that remembers which parts of it a chat template wrote, and which came from messages.</summary>
-/// <param name="Text">The whole text.</param>
-/// <param name="TrustedRanges">The parts that may stand for special tokens: in order, apart from each other, none empty.</param>
+/// <param name="text">the whole text</param>
+/// <param name="trustedRanges">the parts that may stand for special tokens: in order, apart from each other, none empty</param>
 /// <remarks>
 /// Operations that keep the order of characters keep the memory of them. The others give up trust unless all of the text
 /// had it: what a user wrote can then never close a turn, whatever a template does with it.
 /// </remarks>
-internal sealed record TemplateText(string Text, IReadOnlyList<(int Start, int Length)> TrustedRanges)
+internal sealed class TemplateText(string text, IReadOnlyList<(int Start, int Length)> trustedRanges)
 {
+    private bool? _hasSurrogates;
+
     public static TemplateText Empty { get; } = Trusted("");
 
-    public int Length => Text.Length;
+    public string Text => text;
 
-    public bool IsTrusted => Text.Length == 0 || TrustedRanges is [(0, var length)] && length == Text.Length;
+    public IReadOnlyList<(int Start, int Length)> TrustedRanges => trustedRanges;
+
+    public int Length => text.Length;
+
+    public bool IsTrusted => text.Length == 0 || trustedRanges is [(0, var length)] && length == text.Length;
+
+    /// <summary>Whether some characters may take two places, so that places are not those of Python.</summary>
+    public bool HasSurrogates => _hasSurrogates ??= text.AsSpan().ContainsAnyInRange('\ud800', '\udfff');
 
     /// <summary>Text that a template wrote.</summary>
     public static TemplateText Trusted(string text) => new(text, text.Length > 0 ? [(0, text.Length)] : []);
@@ -28,44 +37,50 @@ internal sealed record TemplateText(string Text, IReadOnlyList<(int Start, int L
 
     public TemplateText Substring(int start, int length)
     {
+        if (length == text.Length)
+        {
+            return this;
+        }
+
+        if (IsTrusted || trustedRanges.Count == 0)
+        {
+            return With(text.Substring(start, length));
+        }
+
         var ranges = new List<(int, int)>();
-        foreach (var (first, count) in TrustedRanges)
+        for (var i = FirstRangeAfter(start); i < trustedRanges.Count && trustedRanges[i].Start < start + length; i++)
         {
+            var (first, count) = trustedRanges[i];
             var (from, to) = (Math.Max(first, start), Math.Min(first + count, start + length));
-            if (from < to)
-            {
-                ranges.Add((from - start, to - from));
-            }
+            ranges.Add((from - start, to - from));
         }
 
-        return new TemplateText(Text.Substring(start, length), ranges);
+        return new TemplateText(text.Substring(start, length), ranges);
     }
 
-    public TemplateText Trim(char[]? characters, bool start = true, bool end = true)
+    /// <summary>How many trusted ranges a part has at most; what remembering them costs.</summary>
+    public int RangesIn(int start, int length) => FirstRangeAfter(start + length) - FirstRangeAfter(start) + 1;
+
+    public override string ToString() => text;
+
+    // The first range that ends after a place.
+    private int FirstRangeAfter(int place)
     {
-        bool Drops(char c) => characters is null ? char.IsWhiteSpace(c) : characters.Contains(c);
-        var (from, to) = (0, Text.Length);
-        while (start && from < to && Drops(Text[from]))
+        var (low, high) = (0, trustedRanges.Count);
+        while (low < high)
         {
-            from++;
+            var middle = (low + high) / 2;
+            (low, high) = trustedRanges[middle] is var (start, length) && start + length > place ? (low, middle) : (middle + 1, high);
         }
 
-        while (end && to > from && Drops(Text[to - 1]))
-        {
-            to--;
-        }
-
-        return Substring(from, to - from);
+        return low;
     }
-
-    public override string ToString() => Text;
 }
 
 /// <summary>Gathers <see cref="TemplateText"/> in order, in time that grows with its length.</summary>
-internal sealed class TemplateTextBuilder
+/// <param name="budget">what the text's memory is counted by; null for nothing</param>
+internal sealed class TemplateTextBuilder(WorkBudget? budget = null)
 {
-    private const int MaxLength = 1 << 26;
-
     private readonly StringBuilder _text = new();
     private readonly List<(int Start, int Length)> _trusted = [];
 
@@ -73,6 +88,7 @@ internal sealed class TemplateTextBuilder
 
     public TemplateTextBuilder Append(TemplateText text)
     {
+        budget?.Hold((2L * text.Length) + (8L * text.TrustedRanges.Count));
         foreach (var (start, length) in text.TrustedRanges)
         {
             var at = _text.Length + start;
@@ -86,14 +102,17 @@ internal sealed class TemplateTextBuilder
             }
         }
 
-        if (_text.Length + (long)text.Length > MaxLength)
-        {
-            throw new ChatTemplateException($"A chat template makes a text of more than {MaxLength:N0} characters.");
-        }
-
         _text.Append(text.Text);
         return this;
     }
 
-    public TemplateText Build() => new(_text.ToString(), [.. _trusted]);
+    /// <summary>The text. The builder is done with.</summary>
+    public TemplateText Build()
+    {
+        // What it was gathered in is no longer counted: the copy takes its place.
+        var size = (2L * _text.Length) + (8L * _trusted.Count);
+        budget?.Hold(size + 64);
+        budget?.Release(size);
+        return new(_text.ToString(), [.. _trusted]);
+    }
 }

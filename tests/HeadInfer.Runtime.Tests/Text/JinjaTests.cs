@@ -31,7 +31,7 @@ public sealed class JinjaTests
     [InlineData("{{ 1 in list }} {{ 9 not in list }} {{ 'd' in name }} {{ 'a' in dict }}", "True True True True")]
     [InlineData("{{ dict.a.c[1] }} {{ dict['b'] }} {{ list[-1] }} {{ list[9] is defined }} {{ name[0] }}", "two 2 2 False A")]
     [InlineData("{{ list[1:] }} {{ list[::-1] }} {{ name[:-1] }} {{ name[::-1] }} {{ list[:1] }}", "[1, 2] [2, 1, 3] Ad adA [3]")]
-    [InlineData("{{ {'k': [1, 'v'], 'b': true} }} {{ ('a', 2) }}", "{'k': [1, 'v'], 'b': True} ['a', 2]")]
+    [InlineData("{{ {'k': [1, 'v'], 'b': true} }} {{ ('a', 2) }}", "{'k': [1, 'v'], 'b': True} ('a', 2)")]
     [InlineData("{{ '%s is %d%%' % (name, 4) }} {{ '{} {x}'.format(1, x=2) }}", "Ada is 4% 1 2")]
     // Statements
     [InlineData("{% for i in list %}{{ loop.index }}/{{ loop.length }}:{{ i }}{{ ',' if not loop.last }}{% endfor %}", "1/3:3,2/3:1,3/3:2")]
@@ -58,7 +58,7 @@ public sealed class JinjaTests
     [InlineData("{{ dict | tojson }}", "{\"b\": 2, \"a\": {\"c\": [1, \"two\"]}}")]
     [InlineData("{{ {'a': [1]} | tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ]\n}")]
     [InlineData("{{ unicode | tojson }}", "\"é<\\\"\\n\"")]
-    [InlineData("{{ dict | items | list }} {{ dict | dictsort | map('first') | list }} {{ [1, 1, 2] | unique | list }}", "[['b', 2], ['a', {'c': [1, 'two']}]] ['a', 'b'] [1, 2]")]
+    [InlineData("{{ dict | items | list }} {{ dict | dictsort | map('first') | list }} {{ [1, 1, 2] | unique | list }}", "[('b', 2), ('a', {'c': [1, 'two']})] ['a', 'b'] [1, 2]")]
     [InlineData("{{ 'a\nb' | indent(2) }} {{ 'a' | replace('a', 'b') }} {{ '<' | e }}", "a\n  b b &lt;")]
     // Tests and methods
     [InlineData("{{ name is string }} {{ list is sequence }} {{ dict is mapping }} {{ n is number }} {{ nothing is none }} {{ missing is not defined }} {{ 4 is divisibleby 2 }} {{ list is iterable }} {{ yes is true }} {{ n is eq 3 }}", "True True True True True True True True True True")]
@@ -68,7 +68,7 @@ public sealed class JinjaTests
     [InlineData("{{ n is in [1, 3] }} {{ n is not in [3] }} {{ missing | trim }}|{{ missing | items | list }}", "True False |[]")]
     [InlineData("{{ 'a b c '.split(none, 1) }} {{ [5 | round, 2.75 | round(1), 2.7 | round(0, 'floor')] }} {{ 'a' | indent(-1) }} {{ [[1, 2]] | map(attribute=0) | list }}", "['a', 'b c '] [5, 2.8, 2.0] a [1]")]
     [InlineData("{{ dict.a | tojson(separators=(',', ':')) }} {{ {'b': 1, 'a': 'é'} | tojson(sort_keys=true, ensure_ascii=true) }}", "{\"c\":[1,\"two\"]} {\"a\": \"\\u00e9\", \"b\": 1}")]
-    [InlineData("{{ {'b': 1, 'a': 2} | dictsort(by='value') | first }} {{ people | sum(attribute='age') }} {{ 'abc'[1::99999999999] }}", "['b', 1] 16 b")]
+    [InlineData("{{ {'b': 1, 'a': 2} | dictsort(by='value') | first }} {{ people | sum(attribute='age') }} {{ 'abc'[1::99999999999] }}", "('b', 1) 16 b")]
     [InlineData("Hello{#- end -#}\n", "Hello")]
     [InlineData("{{ name }}|\n{# c #}\n", "Ada|\n")]
     [InlineData("{{ strftime_now('%d %b %Y, %H:%M') }}", "10 Jul 2025, 12:00")]
@@ -84,18 +84,17 @@ public sealed class JinjaTests
     [InlineData("{{ name() }}", "cannot be called")]
     [InlineData("{{ name + 1 }}", "cannot be applied")]
     [InlineData("{{ 1 / 0 }}", "zero")]
-    [InlineData("{{ 9223372036854775807 + 1 }}", "too large")]
+    [InlineData("{{ 10 ** 9999 }}", "too large")]
     [InlineData("{{ raise_exception('no such role') }}", "no such role")]
-    [InlineData("{{ 'a' * 999999999 }}", "too often")]
+    [InlineData("{{ 'a' * 999999999 }}", "bytes")]
     [InlineData("{{ range(99999999) }}", "range")]
     [InlineData("{{ n | tojson(nonsense=1) }}", "nonsense")]
-    [InlineData("{% set ns = namespace() %}{% set ns.a = ns %}{% set ns.b = ns %}{{ ns | tojson }}", "too deep")]
-    [InlineData("{% set ns = namespace(s='ab') %}{% for i in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "characters")]
-    [InlineData("{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = ns.l + ns.l %}{% endfor %}", "items")]
+    [InlineData("{% set ns = namespace() %}{% set ns.a = ns %}{% set ns.b = ns %}{{ ns | tojson }}", "cannot be written as JSON")]
+    [InlineData("{% set ns = namespace(s='ab') %}{% for i in range(40) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "without end")]
+    [InlineData("{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = ns.l + ns.l %}{% endfor %}", "without end")]
     [InlineData("{% for i in range(100000) %}{% set x = range(1000000) | list %}{% endfor %}", "too much")]
-    [InlineData("{{ x.99999999999999999999 }}", "too large")]
     [InlineData("{{ loop.cycle() }}", "undefined")]
-    [InlineData("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "without end")]
+    [InlineData("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "deep")]
     [InlineData("{% for a in range(9999) %}{% for b in range(9999) %}{{ '' }}{% endfor %}{% endfor %}", "too much")]
     public void What_cannot_be_rendered_is_said(string template, string says)
     {
@@ -111,8 +110,10 @@ public sealed class JinjaTests
         Assert.Throws<ChatTemplateException>(() => Render(string.Concat(Enumerable.Repeat("{% if 1 %}", 10_000))));
         Assert.Throws<ChatTemplateException>(() => Render("{{ " + string.Concat(Enumerable.Repeat("not ", 1_000_000)) + "1 }}"));
         Assert.Throws<ChatTemplateException>(() => Render("{{ 1 + " + new string('-', 1_000_000) + "1 }}"));
+        Assert.Throws<ChatTemplateException>(() => Render("{{ name" + string.Concat(Enumerable.Repeat(".a", 100_000)) + " }}"));
+        Assert.Throws<ChatTemplateException>(() => Render("{{ name" + string.Concat(Enumerable.Repeat(" | trim", 100_000)) + " }}"));
         Assert.Equal("True", Render("{% set a = namespace() %}{% set a.a = a %}{{ a == a }}").Text);
-        Assert.Throws<ChatTemplateException>(() => Render("{% set a = namespace() %}{% set a.x = a %}{% set b = namespace() %}{% set b.x = b %}{{ a == b }}"));
+        Assert.Throws<ChatTemplateException>(() => Render("{% set a = [] %}{% set _ = a.append(a) %}{% set b = [] %}{% set _ = b.append(b) %}{{ a == b }}"));
     }
 
     [Fact]

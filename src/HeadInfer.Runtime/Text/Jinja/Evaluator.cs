@@ -3,33 +3,37 @@ namespace HeadInfer.Runtime.Text.Jinja;
 /// <summary>Evaluates expressions in the interpreter's current scope.</summary>
 internal sealed class Evaluator(Interpreter interpreter)
 {
-    /// <summary>The key under which a value that is not only a function keeps the function it is called as.</summary>
-    public const string CallKey = "\0call";
+    private static readonly Dictionary<string, object?> NoNames = [];
 
-    public object? EvaluateIn(Scope scope, Expression expression) => interpreter.Within(scope, () => Evaluate(expression));
+    private WorkBudget Budget => interpreter.Budget;
 
     public object? Evaluate(Expression expression)
     {
-        interpreter.Charge(1, expression.At);
+        if (expression is Literal literal)
+        {
+            return literal.Value; // costs nothing
+        }
+
+        interpreter.Step(expression.At);
         return expression switch
         {
-            Literal literal => literal.Value,
             Variable variable => interpreter.Scope.Get(variable.Name),
-            ListDisplay list => list.Items.Select(Evaluate).ToList(),
-            DictDisplay dict => Values.Dict(dict.Items.Select(i => (Key(Evaluate(i.Key), i.Key.At), Evaluate(i.Value)))),
-            Member member => GetMember(Evaluate(member.Target), member.Name, member.At),
-            Subscript subscript => GetItem(Evaluate(subscript.Target), Evaluate(subscript.Index), subscript.At),
-            Slice slice => GetSlice(slice),
-            Call call => EvaluateCall(call, null),
-            Filter filter => ApplyFilter(filter.Name, Evaluate(filter.Input), filter.Arguments, filter.At),
-            Test test => Tests.Apply(test.Name, Evaluate(test.Input), [.. test.Arguments.Positional.Select(Evaluate)], test.At) != test.Negated,
-            Unary unary => Operators.Unary(unary.Operator, Evaluate(unary.Operand), unary.At),
+            Member member => Members.Get(Evaluate(member.Target), member.Name, member.At),
+            Subscript subscript => Members.Item(Evaluate(subscript.Target), Evaluate(subscript.Index), subscript.At, Budget),
+            Comparison comparison => Compare(comparison),
             Binary { Operator: "and" } and => Evaluate(and.Left) is var left && Values.IsTrue(left) ? Evaluate(and.Right) : left,
             Binary { Operator: "or" } or => Evaluate(or.Left) is var left && Values.IsTrue(left) ? left : Evaluate(or.Right),
-            Binary binary => Operators.Binary(binary.Operator, Evaluate(binary.Left), Evaluate(binary.Right), binary.At),
-            Comparison comparison => Compare(comparison),
+            Binary binary => Compute(binary),
+            Filter filter => ApplyFilter(filter.Name, Evaluate(filter.Input), filter.Arguments, filter.At),
+            Test test => Tests.Apply(test.Name, Evaluate(test.Input), Collect(test.Arguments, test.At)) != test.Negated,
+            Call call => EvaluateCall(call, null),
+            Unary unary => Operators.Unary(unary.Operator, Evaluate(unary.Operand), unary.At),
             Conditional conditional => Values.IsTrue(Evaluate(conditional.Condition)) ? Evaluate(conditional.Then)
                 : conditional.Otherwise is { } otherwise ? Evaluate(otherwise) : new Undefined("the other branch"),
+            Slice slice => Members.Slice(Evaluate(slice.Target), Bound(slice.Start), Bound(slice.Stop), Bound(slice.Step), slice.At, Budget),
+            ListDisplay list => new JinjaList(All(list.Items)),
+            TupleDisplay tuple => new JinjaTuple(All(tuple.Items)),
+            DictDisplay dict => Dict(dict),
             _ => throw expression.At.Error("this expression is not supported."),
         };
     }
@@ -37,91 +41,64 @@ internal sealed class Evaluator(Interpreter interpreter)
     public object? EvaluateCall(Call call, object? caller)
     {
         var target = Evaluate(call.Target);
-        var function = target as JinjaFunction ?? (target is JinjaDict dict && dict.TryGet(CallKey, out var own) ? own as JinjaFunction : null);
-        return function is null ? throw call.At.Error($"{Values.Kind(target)} cannot be called.") : Charged(function(Collect(call.Arguments, call.At, caller)), call.At);
+        var function = target as JinjaObject ?? throw call.At.Error($"{Values.Kind(target)} cannot be called{(call.Target is Member member ? $" (there is no method '{member.Name}')" : "")}.");
+        return function.Call(Collect(call.Arguments, call.At, caller));
     }
 
-    public object? ApplyFilter(string name, object? input, Arguments arguments, Position at) =>
-        Charged(Filters.Apply(name, Charged(input, at), Collect(arguments, at), this), at);
+    public object? ApplyFilter(string name, object? input, Arguments arguments, Position at) => Filters.Apply(name, input, Collect(arguments, at));
 
-    // Lists cost as many steps as they have items, text one for every so many characters.
-    private object? Charged(object? value, Position at)
+    private object? Bound(Expression? bound) => bound is null ? null : Evaluate(bound);
+
+    private object?[] All(IReadOnlyList<Expression> expressions)
     {
-        interpreter.Charge(value switch { List<object?> list => list.Count, TemplateText text => text.Length >> 10, _ => 0 }, at);
-        return value;
+        Budget.HoldItems(expressions.Count);
+        var values = new object?[expressions.Count];
+        for (var i = 0; i < values.Length; i++)
+        {
+            values[i] = Evaluate(expressions[i]);
+        }
+
+        return values;
     }
 
-    /// <summary>An attribute: a key of a dictionary, else a method; undefined where there is neither.</summary>
-    public static object? GetMember(object? target, string name, Position at)
+    private JinjaDict Dict(DictDisplay display)
     {
-        if (target is Undefined undefined)
+        var dict = new JinjaDict();
+        foreach (var (key, value) in display.Items)
         {
-            throw at.Error($"'{undefined.Name}' is undefined and has no '{name}'.");
+            Methods.Set(dict, Evaluate(key), Evaluate(value), key.At, Budget);
         }
 
-        // As in Python, a method hides a key of the same name; x['items'] reaches the key.
-        var method = target is JinjaDict { IsNamespace: true } ? null : Methods.Of(target, name);
-        return method ?? (target is JinjaDict dict && dict.TryGet(name, out var value) ? value : new Undefined(name));
+        return dict;
     }
 
-    public static object? GetItem(object? target, object? index, Position at) => (target, index) switch
+    // From left to right. Texts that are joined one after the other are gathered, not copied once for each.
+    private object? Compute(Binary last)
     {
-        (JinjaDict dict, TemplateText key) => dict.TryGet(key.Text, out var value) ? value : (object?)Methods.Of(dict, key.Text) ?? new Undefined(key.Text),
-        (JinjaDict, _) => new Undefined(Values.Represent(index)),
-        (List<object?> list, long i) => (i < 0 ? i + list.Count : i) is var place && place >= 0 && place < list.Count ? list[(int)place] : new Undefined($"item {i}"),
-        (TemplateText text, long i) => (i < 0 ? i + text.Length : i) is var place && place >= 0 && place < text.Length ? text.Substring((int)place, 1) : new Undefined($"character {i}"),
-        (_, TemplateText name) => GetMember(target, name.Text, at),
-        (Undefined undefined, _) => throw at.Error($"'{undefined.Name}' is undefined and has no items."),
-        _ => new Undefined(Values.Represent(index)),
-    };
-
-    private static string Key(object? value, Position at) => value switch
-    {
-        TemplateText text => text.Text,
-        long or bool or double or null => Values.Represent(value),
-        _ => throw at.Error($"{Values.Kind(value)} cannot be a key."),
-    };
-
-    private object? GetSlice(Slice slice)
-    {
-        var target = Evaluate(slice.Target);
-        var length = target switch
+        var chain = new Stack<Binary>([last]);
+        while (chain.Peek().Left is Binary { Operator: not ("and" or "or") } inner)
         {
-            TemplateText text => text.Length,
-            List<object?> list => list.Count,
-            _ => throw slice.At.Error($"{Values.Kind(target)} cannot be sliced."),
-        };
-        long? Bound(Expression? bound) => bound is null ? null : Evaluate(bound) switch
-        {
-            long number => number,
-            null => null,
-            var other => throw bound.At.Error($"a bound of a slice must be a whole number, not {Values.Kind(other)}."),
-        };
-        var step = Bound(slice.Step) ?? 1;
-        if (step == 0)
-        {
-            throw slice.At.Error("the step of a slice must not be 0.");
+            chain.Push(inner);
         }
 
-        long Place(long? bound, long fallback, long least, long most) => bound is { } b ? Math.Clamp(b < 0 ? b + length : b, least, most) : fallback;
-        var start = step > 0 ? Place(Bound(slice.Start), 0, 0, length) : Place(Bound(slice.Start), length - 1, -1, length - 1);
-        var stop = step > 0 ? Place(Bound(slice.Stop), length, 0, length) : Place(Bound(slice.Stop), -1, -1, length - 1);
-        if (step == 1)
+        var value = Evaluate(chain.Peek().Left);
+        TemplateTextBuilder? joined = null;
+        foreach (var binary in chain)
         {
-            var count = (int)Math.Max(stop - start, 0);
-            return target is TemplateText whole ? whole.Substring((int)Math.Min(start, length - count), count) : ((List<object?>)target!).GetRange((int)Math.Min(start, length - count), count);
+            interpreter.Step(binary.At);
+            var right = Evaluate(binary.Right);
+            if (binary.Operator == "~" || (binary.Operator == "+" && right is TemplateText && (joined is not null || value is TemplateText)))
+            {
+                joined ??= new TemplateTextBuilder(Budget).Append(Values.Print(value, Budget));
+                joined.Append(Values.Print(right, Budget));
+                continue;
+            }
+
+            value = Operators.Binary(binary.Operator, joined?.Build() ?? value, right, binary.At, Budget);
+            joined = null;
         }
 
-        var places = new List<int>();
-        step = Math.Clamp(step, -length - 1, length + 1);
-        for (var i = start; step > 0 ? i < stop : i > stop; i += step)
-        {
-            places.Add((int)i);
-        }
-
-        return target is TemplateText characters
-            ? characters.With(string.Concat(places.Select(i => characters.Text[i])))
-            : places.Select(i => ((List<object?>)target!)[i]).ToList();
+        return joined?.Build() ?? value;
     }
 
     private bool Compare(Comparison comparison)
@@ -130,7 +107,7 @@ internal sealed class Evaluator(Interpreter interpreter)
         foreach (var (@operator, operand) in comparison.Rest)
         {
             var right = Evaluate(operand);
-            if (!Operators.Compare(@operator, left, right, comparison.At))
+            if (!Operators.Compare(@operator, left, right, comparison.At, Budget))
             {
                 return false;
             }
@@ -143,10 +120,26 @@ internal sealed class Evaluator(Interpreter interpreter)
 
     private CallArguments Collect(Arguments arguments, Position at, object? caller = null)
     {
-        var named = new Dictionary<string, object?>(StringComparer.Ordinal);
-        foreach (var (name, value) in arguments.Named)
+        if (ReferenceEquals(arguments, Arguments.None) && caller is null)
         {
-            named[name] = Evaluate(value);
+            return CallArguments.None(at, Budget);
+        }
+
+        var named = arguments.Named.Count == 0 && caller is null ? NoNames : new Dictionary<string, object?>(StringComparer.Ordinal);
+        foreach (var (name, expression) in arguments.Named)
+        {
+            var value = Evaluate(expression);
+            if (name != Arguments.Spread)
+            {
+                named[name] = value;
+                continue;
+            }
+
+            foreach (var item in (value as JinjaDict ?? throw at.Error($"'**' needs a dictionary, not {Values.Kind(value)}.")).Items)
+            {
+                Budget.Hold(64);
+                named[item.Key is TemplateText key ? key.Text : throw at.Error("'**' needs keys that are strings.")] = item.Value;
+            }
         }
 
         if (caller is not null)
@@ -154,6 +147,22 @@ internal sealed class Evaluator(Interpreter interpreter)
             named["caller"] = caller;
         }
 
-        return new CallArguments([.. arguments.Positional.SelectMany(a => a is Spread spread ? Values.Items(Evaluate(spread.Items), at) : [Evaluate(a)])], named, at);
+        return new CallArguments(Positional(arguments.Positional, at), named, at, Budget);
+    }
+
+    private IReadOnlyList<object?> Positional(IReadOnlyList<Expression> expressions, Position at)
+    {
+        if (!expressions.Any(e => e is Spread))
+        {
+            return All(expressions);
+        }
+
+        var values = new JinjaList();
+        foreach (var expression in expressions)
+        {
+            values.AddRange(expression is Spread spread ? Values.Items(Evaluate(spread.Items), at, Budget) : new JinjaTuple(Evaluate(expression)), Budget);
+        }
+
+        return values;
     }
 }

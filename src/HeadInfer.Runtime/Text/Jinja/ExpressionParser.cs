@@ -1,11 +1,14 @@
 using System.Globalization;
 using System.Runtime.CompilerServices;
+using System.Text;
 
 namespace HeadInfer.Runtime.Text.Jinja;
 
 /// <summary>Reads expressions, by falling precedence: conditional, or, and, not, comparison, ~, sums, products, powers, postfix.</summary>
 internal readonly struct ExpressionParser(TokenReader reader)
 {
+    private const int MaxChain = 1000;
+
     private static readonly string[] Comparisons = ["==", "!=", "<", "<=", ">", ">="];
 
     public Expression Parse()
@@ -22,13 +25,16 @@ internal readonly struct ExpressionParser(TokenReader reader)
         return value;
     }
 
-    /// <summary>An expression in which <c>if</c> is not part: the source of a loop.</summary>
-    public Expression ParseWithoutCondition() => ParseOr();
+    /// <summary>An expression in which <c>if</c> is not part, or several with commas between: the source of a loop.</summary>
+    public Expression ParseTupleWithoutCondition() => ParseTuple(p => p.ParseOr());
 
     /// <summary>An expression, or several with commas between.</summary>
-    public Expression ParseTuple()
+    public Expression ParseTuple() => ParseTuple(p => p.Parse());
+
+    private Expression ParseTuple(Func<ExpressionParser, Expression> parse)
     {
-        var first = Parse();
+        GuardDepth();
+        var first = parse(this);
         if (!reader.Current.IsOperator(","))
         {
             return first;
@@ -37,10 +43,10 @@ internal readonly struct ExpressionParser(TokenReader reader)
         var items = new List<Expression> { first };
         while (reader.Accept(",") && reader.Current.Kind is not (TokenKind.PrintEnd or TokenKind.StatementEnd) && !reader.Current.IsOperator(")"))
         {
-            items.Add(Parse());
+            items.Add(parse(this));
         }
 
-        return new ListDisplay(items, first.At);
+        return new TupleDisplay(items, first.At);
     }
 
     /// <summary>The arguments of a call whose bracket is open.</summary>
@@ -58,7 +64,14 @@ internal readonly struct ExpressionParser(TokenReader reader)
             else
             {
                 var at = reader.Current.At;
-                positional.Add(reader.Accept("*") ? new Spread(Parse(), at) : Parse());
+                if (reader.Accept("**"))
+                {
+                    named.Add((Arguments.Spread, Parse()));
+                }
+                else
+                {
+                    positional.Add(reader.Accept("*") ? new Spread(Parse(), at) : Parse());
+                }
             }
 
             if (!reader.Current.IsOperator(")"))
@@ -143,9 +156,10 @@ internal readonly struct ExpressionParser(TokenReader reader)
 
     private Expression ParsePostfix(Expression value)
     {
-        while (true)
+        for (var links = 0; ; links++)
         {
             var at = reader.Current.At;
+            GuardChain(links);
             if (reader.Accept("."))
             {
                 value = reader.Current.Kind == TokenKind.Integer
@@ -170,9 +184,10 @@ internal readonly struct ExpressionParser(TokenReader reader)
     // Filters and tests bind tighter than operators and looser than calls, and may be followed by either again.
     private Expression ParseFiltered(Expression value)
     {
-        while (true)
+        for (var links = 0; ; links++)
         {
             var at = reader.Current.At;
+            GuardChain(links);
             if (reader.Accept("|"))
             {
                 var name = reader.Expect(TokenKind.Name, "a filter").Text;
@@ -236,13 +251,7 @@ internal readonly struct ExpressionParser(TokenReader reader)
         switch (token.Kind)
         {
             case TokenKind.String:
-                var text = token.Text;
-                while (reader.Current.Kind == TokenKind.String)
-                {
-                    text += reader.Take().Text; // neighbours are one string
-                }
-
-                return new Literal(TemplateText.Trusted(text), token.At);
+                return new Literal(TemplateText.Trusted(String(token)), token.At);
             case TokenKind.Integer:
                 return new Literal(Integer(token), token.At);
             case TokenKind.Float:
@@ -258,7 +267,7 @@ internal readonly struct ExpressionParser(TokenReader reader)
             case TokenKind.Operator when token.Text == "(":
                 if (reader.Accept(")"))
                 {
-                    return new ListDisplay([], token.At);
+                    return new TupleDisplay([], token.At);
                 }
 
                 var inner = ParseTuple();
@@ -283,8 +292,28 @@ internal readonly struct ExpressionParser(TokenReader reader)
         }
     }
 
-    private static long Integer(Token token) =>
-        long.TryParse(token.Text, CultureInfo.InvariantCulture, out var number) ? number : throw token.At.Error($"{token.Text} is too large.");
+    // Neighbours are one string.
+    private string String(Token first)
+    {
+        if (reader.Current.Kind != TokenKind.String)
+        {
+            return first.Text;
+        }
+
+        var text = new StringBuilder(first.Text);
+        while (reader.Current.Kind == TokenKind.String)
+        {
+            text.Append(reader.Take().Text);
+        }
+
+        return text.ToString();
+    }
+
+    private static object Integer(Token token)
+    {
+        var radix = token.Text is ['0', var letter, ..] ? char.ToLowerInvariant(letter) switch { 'x' => 16, 'o' => 8, 'b' => 2, _ => 10 } : 10;
+        return Numbers.ParseWhole(token.Text, radix) ?? throw token.At.Error($"'{(token.Text.Length > 40 ? token.Text[..40] + "..." : token.Text)}' is not a number, or too large.");
+    }
 
     private DictDisplay ParseDict(Position at)
     {
@@ -301,6 +330,15 @@ internal readonly struct ExpressionParser(TokenReader reader)
         }
 
         return new DictDisplay(items, at);
+    }
+
+    // What hangs on one value is evaluated from within: a chain is as deep as it is long.
+    private void GuardChain(int links)
+    {
+        if (links > MaxChain)
+        {
+            throw reader.Current.At.Error($"the expression has more than {MaxChain} members, items, calls or filters in a row.");
+        }
     }
 
     private void GuardDepth()

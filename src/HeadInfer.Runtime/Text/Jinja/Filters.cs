@@ -1,194 +1,189 @@
+using System.Numerics;
+
 namespace HeadInfer.Runtime.Text.Jinja;
 
-/// <summary>The filters that chat templates use.</summary>
+/// <summary>The filters of Jinja2 that can be had without HTML, and <c>tojson</c> as transformers has it.</summary>
 internal static class Filters
 {
-    private const int MaxCompared = 10_000;
-
-    // Named arguments that a filter reads; others are refused rather than ignored.
-    private static readonly Dictionary<string, string[]> Named = new(StringComparer.Ordinal)
+    // The arguments of each filter, by name. Others are refused rather than ignored.
+    private static readonly Dictionary<string, string[]> Parameters = new(StringComparer.Ordinal)
     {
-        ["trim"] = ["chars"],
-        ["replace"] = ["old", "new", "count"],
-        ["tojson"] = ["ensure_ascii", "indent", "separators", "sort_keys"],
-        ["default"] = ["default_value", "boolean"],
+        ["abs"] = [],
+        ["attr"] = ["name"],
+        ["batch"] = ["linecount", "fill_with"],
+        ["capitalize"] = [],
+        ["center"] = ["width"],
+        ["count"] = [],
         ["d"] = ["default_value", "boolean"],
-        ["join"] = ["d", "attribute"],
-        ["sort"] = ["reverse", "case_sensitive", "attribute"],
+        ["default"] = ["default_value", "boolean"],
         ["dictsort"] = ["case_sensitive", "by", "reverse"],
-        ["map"] = ["attribute", "default"],
-        ["int"] = ["default"],
+        ["e"] = [],
+        ["escape"] = [],
+        ["filesizeformat"] = ["binary"],
+        ["first"] = [],
         ["float"] = ["default"],
-        ["round"] = ["precision", "method"],
-        ["sum"] = ["attribute", "start"],
+        ["forceescape"] = [],
+        ["format"] = ["*"],
+        ["groupby"] = ["attribute", "default", "case_sensitive"],
         ["indent"] = ["width", "first", "blank"],
+        ["int"] = ["default", "base"],
+        ["items"] = [],
+        ["join"] = ["d", "attribute"],
+        ["last"] = [],
+        ["length"] = [],
+        ["list"] = [],
+        ["lower"] = [],
+        ["map"] = ["*"],
+        ["max"] = ["case_sensitive", "attribute"],
+        ["min"] = ["case_sensitive", "attribute"],
+        ["pprint"] = [],
+        ["reject"] = ["*"],
+        ["rejectattr"] = ["*"],
+        ["replace"] = ["old", "new", "count"],
+        ["reverse"] = [],
+        ["round"] = ["precision", "method"],
+        ["safe"] = [],
+        ["select"] = ["*"],
+        ["selectattr"] = ["*"],
+        ["slice"] = ["slices", "fill_with"],
+        ["sort"] = ["reverse", "case_sensitive", "attribute"],
+        ["string"] = [],
+        ["striptags"] = [],
+        ["sum"] = ["attribute", "start"],
+        ["title"] = [],
+        ["tojson"] = ["ensure_ascii", "indent", "separators", "sort_keys"],
+        ["trim"] = ["chars"],
+        ["truncate"] = ["length", "killwords", "end", "leeway"],
+        ["unique"] = ["case_sensitive", "attribute"],
+        ["upper"] = [],
+        ["urlencode"] = [],
+        ["wordcount"] = [],
+        ["wordwrap"] = ["width", "break_long_words", "wrapstring", "break_on_hyphens"],
+        ["xmlattr"] = ["autospace"],
     };
 
-    public static object? Apply(string name, object? input, CallArguments call, Evaluator evaluator) =>
-        call.Named.Keys.FirstOrDefault(n => !Named.GetValueOrDefault(name, []).Contains(n)) is { } unknown
-            ? throw call.At.Error($"the argument '{unknown}' of the filter '{name}' is not supported.")
-            : Compute(name, input, call, evaluator);
+    public static bool Has(string name) => Parameters.ContainsKey(name);
 
-    private static object? Compute(string name, object? input, CallArguments call, Evaluator evaluator) => name switch
+    public static object? Apply(string name, object? input, CallArguments call)
     {
-        "trim" => Text(input, call).Trim(call.Get(0, "chars") is TemplateText chars ? chars.Text.ToCharArray() : null),
-        "upper" or "lower" or "title" or "capitalize" => Methods.Of(Text(input, call), name)!(call),
-        "replace" => Methods.Of(Text(input, call), name)!(call),
-        "length" or "count" => (long)(input is TemplateText text ? text.Length : input is JinjaDict dict ? dict.Items.Count : Values.Items(input, call.At).Count),
-        "string" => Values.Print(input),
-        "tojson" => TemplateText.Data(JsonText.Write(input, JsonStyle.Of(call), call.At)),
-        "default" or "d" => input is Undefined || (Values.IsTrue(call.Get(1, "boolean", false)) && !Values.IsTrue(input)) ? call.Get(0, "default_value", TemplateText.Empty) : input,
-        "join" => Join(Values.Items(input, call.At), call),
-        "first" => Values.Items(input, call.At) is [var first, ..] ? first : new Undefined("the first item"),
-        "last" => Values.Items(input, call.At) is [.., var last] ? last : new Undefined("the last item"),
-        "list" => Values.Items(input, call.At).ToList(),
-        "reverse" => input is TemplateText reversed ? reversed.With(string.Concat(reversed.Text.Reverse())) : Values.Items(input, call.At).Reverse().ToList(),
-        "unique" => Unique(Values.Items(input, call.At), call.At),
-        "sort" => Sort(input, call),
-        "items" => input is Undefined ? new List<object?>() : Pairs(input, call),
-        "dictsort" => SortedPairs(input, call),
-        "map" => Map(input, call, evaluator),
-        "select" or "reject" => Values.Items(input, call.At).Where(i => Passes(i, call) == (name == "select")).ToList(),
-        "selectattr" or "rejectattr" => Values.Items(input, call.At).Where(i => Passes(Attribute(i, call.Text(0, "attribute"), call.At), call.Rest()) == (name == "selectattr")).ToList(),
-        "int" => ToInt(input, call),
-        "float" => Values.Number(input) ?? (input is TemplateText number && double.TryParse(number.Text, System.Globalization.CultureInfo.InvariantCulture, out var value) ? value : call.Get(0, "default", 0.0)),
-        "abs" => input switch { long whole => whole == long.MinValue ? throw call.At.Error("a number is too large.") : (object)Math.Abs(whole), double number => Math.Abs(number), _ => throw call.At.Error($"'abs' needs a number, not {Values.Kind(input)}.") },
-        "round" => Round(input, call),
-        "min" or "max" => Extreme(Values.Items(input, call.At), name == "max", call.At),
-        "sum" => Values.Items(input, call.At).Aggregate(call.Get(1, "start", 0L)!, (sum, item) => Operators.Binary("+", sum, call.Get(0, "attribute") is TemplateText attribute ? Attribute(item, attribute.Text, call.At) : item, call.At)),
-        "indent" => Indent(Text(input, call), call),
+        var parameters = Parameters.GetValueOrDefault(name) ?? throw call.At.Error($"the filter '{name}' is not supported.");
+        if (parameters is not ["*"])
+        {
+            if (call.Named.Keys.FirstOrDefault(n => !parameters.Contains(n)) is { } unknown)
+            {
+                throw call.At.Error($"the argument '{unknown}' of the filter '{name}' is not supported.");
+            }
+
+            if (call.Count > parameters.Length)
+            {
+                throw call.At.Error($"the filter '{name}' takes at most {parameters.Length} arguments.");
+            }
+        }
+
+        return Compute(name, input, call);
+    }
+
+    private static object? Compute(string name, object? input, CallArguments call) => name switch
+    {
+        "length" or "count" => Length(input, call),
+        "string" => Values.Print(input, call.Budget),
+        "tojson" => TemplateText.Data(JsonText.Write(input, JsonStyle.Of(call), call)),
+        "default" or "d" => input is Undefined || (call.IsTrue(1, "boolean") && !Values.IsTrue(input)) ? call.Get(0, "default_value", TemplateText.Empty) : input,
         "safe" => input,
-        "escape" or "e" => Escape(Text(input, call)),
-        _ => throw call.At.Error($"the filter '{name}' is not supported."),
+        "attr" => input is JinjaDict ? (object?)Methods.Of(input, call.Text(0, "name")) ?? new Undefined(call.Text(0, "name")) : Members.Get(input, call.Text(0, "name"), call.At),
+        "int" => ToInt(input, call),
+        "float" => Numbers.AsDouble(input) ?? (input is TemplateText number ? Numbers.ParseFloat(number.Text) : null) ?? call.Get(0, "default", 0.0),
+        "abs" => input switch
+        {
+            double number => Math.Abs(number),
+            _ when Numbers.AsWhole(input) is { } whole => Numbers.Whole(BigInteger.Abs(whole)),
+            _ => throw call.At.Error($"'abs' needs a number, not {Values.Kind(input)}."),
+        },
+        "round" => Round(input, call),
+        "filesizeformat" => FileSize(input, call),
+        "trim" or "upper" or "lower" or "title" or "capitalize" or "replace" or "indent" or "escape" or "e" or "forceescape" or "center" or "striptags"
+            or "urlencode" or "truncate" or "wordcount" or "wordwrap" or "format" or "xmlattr" => TextFilters.Apply(name, input, call),
+        _ => SequenceFilters.Apply(name, input, call),
     };
 
-    private static TemplateText Text(object? input, CallArguments call) => input switch
+    private static long Length(object? input, CallArguments call) => input switch
     {
-        TemplateText text => text,
-        Undefined => TemplateText.Empty,
-        _ => Values.Print(input),
+        TemplateText text => CodePoints.Count(text, call.Budget),
+        JinjaDict dict => dict.Items.Count,
+        JinjaSequence list => list.Count,
+        Undefined => 0,
+        _ => throw call.At.Error($"{Values.Kind(input)} has no length."),
     };
 
-    private static TemplateText Join(IReadOnlyList<object?> items, CallArguments call)
+    private static object? ToInt(object? input, CallArguments call)
     {
-        var separator = call.Get(0, "d", TemplateText.Empty) as TemplateText ?? throw call.At.Error("'join' needs a string between.");
-        var result = new TemplateTextBuilder();
-        for (var i = 0; i < items.Count; i++)
+        call.Budget.Walk(input is TemplateText { Length: <= Numbers.MaxDigits } digits ? digits.Length * 16L : 0);
+        try
         {
-            var item = call.Get(1, "attribute") is TemplateText attribute ? Attribute(items[i], attribute.Text, call.At) : items[i];
-            (i > 0 ? result.Append(separator) : result).Append(Values.Print(item));
+            return input switch
+            {
+                double number => double.IsFinite(number) ? Numbers.Whole(new BigInteger(number)) : throw call.At.Error("a float that is not finite is no whole number."),
+                TemplateText text => Numbers.ParseWhole(text.Text, (int)Math.Clamp(call.Int(1, "base", 10), 0, 37))
+                    ?? (Numbers.ParseFloat(text.Text) is { } real && double.IsFinite(real) ? Numbers.Whole(new BigInteger(real)) : call.Get(0, "default", 0L)),
+                _ => Numbers.AsWhole(input) is { } whole ? Numbers.Whole(whole) : call.Get(0, "default", 0L),
+            };
         }
-
-        return result.Build();
-    }
-
-    private static List<object?> Sort(object? input, CallArguments call)
-    {
-        object? By(object? item) => call.Get(2, "attribute") is TemplateText attribute ? Attribute(item, attribute.Text, call.At) : item;
-        var order = Comparer<object?>.Create((a, b) => (By(a), By(b)) is (TemplateText x, TemplateText y) && !Values.IsTrue(call.Get(1, "case_sensitive", false))
-            ? string.Compare(x.Text, y.Text, StringComparison.OrdinalIgnoreCase)
-            : Operators.Order(By(a), By(b), call.At));
-        var items = Values.Items(input, call.At);
-        return Values.IsTrue(call.Get(0, "reverse", false)) ? [.. items.OrderDescending(order)] : [.. items.Order(order)];
-    }
-
-    private static List<object?> Pairs(object? input, CallArguments call)
-    {
-        var dict = input as JinjaDict ?? throw call.At.Error($"'items' needs a dictionary, not {Values.Kind(input)}.");
-        return [.. dict.Items.Select(i => new List<object?> { TemplateText.Data(i.Key), i.Value })];
-    }
-
-    private static List<object?> SortedPairs(object? input, CallArguments call)
-    {
-        var place = call.Text(1, "by", "key") == "value" ? 1 : 0;
-        var sensitive = Values.IsTrue(call.Get(0, "case_sensitive", false));
-        var order = Comparer<object?>.Create((a, b) => (a, b) is (TemplateText x, TemplateText y) && !sensitive
-            ? string.Compare(x.Text, y.Text, StringComparison.OrdinalIgnoreCase)
-            : Operators.Order(a, b, call.At));
-        var pairs = Pairs(input, call).Cast<List<object?>>();
-        return [.. Values.IsTrue(call.Get(2, "reverse", false)) ? pairs.OrderByDescending(p => p[place], order) : pairs.OrderBy(p => p[place], order)];
-    }
-
-    private static List<object?> Unique(IReadOnlyList<object?> items, Position at)
-    {
-        var kept = new List<object?>();
-        foreach (var item in items)
+        catch (OverflowException)
         {
-            if (kept.Count > MaxCompared)
-            {
-                throw at.Error($"'unique' compares more than {MaxCompared} items.");
-            }
-
-            if (!kept.Exists(k => Values.AreEqual(k, item)))
-            {
-                kept.Add(item);
-            }
+            throw call.At.Error("a number is too large.");
         }
-
-        return kept;
     }
 
     private static object Round(object? input, CallArguments call)
     {
-        var number = Values.Number(input) ?? throw call.At.Error($"'round' needs a number, not {Values.Kind(input)}.");
-        var scale = Math.Pow(10, Math.Clamp(call.Int(0, "precision", 0), -15, 15));
-        var rounded = call.Text(1, "method", "common") switch
+        var precision = (int)Math.Clamp(call.Int(0, "precision", 0), -400, 400);
+        var method = call.Text(1, "method", "common");
+        call.Budget.Spend(200);
+        if (method == "common" && Numbers.AsWhole(input) is { } whole)
         {
-            "common" => Math.Round(number * scale, MidpointRounding.ToEven),
-            "ceil" => Math.Ceiling(number * scale),
-            "floor" => Math.Floor(number * scale),
-            var method => throw call.At.Error($"the rounding method '{method}' is not supported."),
-        } / scale;
-        if (input is long && call.Text(1, "method", "common") == "common")
-        {
-            return (long)rounded;
+            if (precision >= 0)
+            {
+                return Numbers.Whole(whole);
+            }
+
+            var unit = BigInteger.Pow(10, -precision);
+            var (down, rest) = Numbers.DivideDown(whole, unit);
+            return Numbers.Whole((rest * 2).CompareTo(unit) is var half && (half > 0 || (half == 0 && !down.IsEven)) ? (down + 1) * unit : down * unit);
         }
 
-        return rounded;
-    }
-
-    private static List<object?> Map(object? input, CallArguments call, Evaluator evaluator)
-    {
-        var items = Values.Items(input, call.At);
-        if (call.Named.TryGetValue("attribute", out var attribute))
+        var number = Numbers.AsDouble(input) ?? throw call.At.Error($"'round' needs a number, not {Values.Kind(input)}.");
+        if (!double.IsFinite(number))
         {
-            return [.. items.Select(i => Attribute(i, Values.Print(attribute).Text, call.At) is var value && value is Undefined && call.Named.TryGetValue("default", out var fallback) ? fallback : value)];
+            return number;
         }
 
-        var filter = call.Text(0, "filter");
-        return [.. items.Select(i => Apply(filter, i, call.Rest(), evaluator))];
+        switch (method)
+        {
+            case "common":
+                var digits = Numbers.Scaled(number, precision).ToString(System.Globalization.CultureInfo.InvariantCulture);
+                var size = double.Parse($"{digits}E{-precision}", System.Globalization.CultureInfo.InvariantCulture);
+                return double.IsNegative(number) ? -size : size;
+            case "ceil" or "floor":
+                var scale = Math.Pow(10, precision);
+                return (method == "ceil" ? Math.Ceiling(number * scale) : Math.Floor(number * scale)) / scale;
+            default:
+                throw call.At.Error($"the rounding method '{method}' is not supported.");
+        }
     }
 
-    // Without a test a value must be true; with one, the first argument names it.
-    private static bool Passes(object? item, CallArguments call) =>
-        call.Count == 0 ? Values.IsTrue(item) : Tests.Apply(call.Text(0, "test"), item, call.Rest().Positional, call.At);
-
-    private static object? Attribute(object? item, string path, Position at) =>
-        path.Split('.').Aggregate(item, (value, name) =>
-            long.TryParse(name, out var index) ? Evaluator.GetItem(value, index, at) : Evaluator.GetMember(value, name, at));
-
-    private static object? ToInt(object? input, CallArguments call) => input switch
+    private static TemplateText FileSize(object? input, CallArguments call)
     {
-        double number => (long)Math.Truncate(number),
-        TemplateText text when long.TryParse(text.Text.Trim(), System.Globalization.CultureInfo.InvariantCulture, out var whole) => whole,
-        TemplateText => call.Get(0, "default", 0L),
-        _ => (long)(Values.Number(input) ?? 0),
-    };
+        var bytes = Numbers.AsDouble(input) ?? (input is TemplateText text ? Numbers.ParseFloat(text.Text) : null) ?? throw call.At.Error($"'filesizeformat' needs a number, not {Values.Kind(input)}.");
+        var binary = call.IsTrue(0, "binary");
+        var unit = binary ? 1024.0 : 1000.0;
+        string[] prefixes = binary ? ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"] : ["kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
+        if (bytes < unit)
+        {
+            return TemplateText.Trusted(bytes == 1 ? "1 Byte" : $"{Math.Truncate(bytes):0} Bytes");
+        }
 
-    private static object? Extreme(IReadOnlyList<object?> items, bool largest, Position at) =>
-        items.Count == 0 ? new Undefined("the extreme of nothing")
-        : items.Aggregate((best, item) => Operators.Order(item, best, at) > 0 == largest && Operators.Order(item, best, at) != 0 ? item : best);
-
-    private static TemplateText Indent(TemplateText text, CallArguments call)
-    {
-        var given = call.Get(0, "width", 4L) as TemplateText;
-        var width = given?.Text ?? new string(' ', (int)Math.Clamp(call.Int(0, "width", 4), 0, 1024));
-        var (first, blank) = (Values.IsTrue(call.Get(1, "first", false)), Values.IsTrue(call.Get(2, "blank", false)));
-        var lines = text.Text.Split('\n');
-        var indented = string.Join('\n', lines.Select((line, i) => (i > 0 || first) && (blank || line.Length > 0) ? width + line : line));
-        return given?.IsTrusted == false ? TemplateText.Data(indented) : text.With(indented);
+        var power = Enumerable.Range(2, prefixes.Length).FirstOrDefault(i => bytes < Math.Pow(unit, i), prefixes.Length + 1);
+        var shown = FormatSpec.Parse(".1f", call.At).Write(unit * bytes / Math.Pow(unit, power), trusted: true, call.At, call.Budget);
+        return TemplateText.Trusted($"{shown} {prefixes[power - 2]}");
     }
-
-    private static TemplateText Escape(TemplateText text) =>
-        text.With(text.Text.Replace("&", "&amp;", StringComparison.Ordinal).Replace("<", "&lt;", StringComparison.Ordinal).Replace(">", "&gt;", StringComparison.Ordinal).Replace("'", "&#39;", StringComparison.Ordinal).Replace("\"", "&#34;", StringComparison.Ordinal));
 }

@@ -1,6 +1,3 @@
-using System.Globalization;
-using System.Text;
-
 namespace HeadInfer.Runtime.Text.Jinja;
 
 /// <summary>The functions that chat templates find in their surroundings.</summary>
@@ -10,56 +7,58 @@ internal static class Functions
 
     public static IEnumerable<(string Name, JinjaFunction Function)> All(TimeProvider clock) =>
     [
-        ("range", Range),
-        ("namespace", call => Fill(new JinjaDict { IsNamespace = true }, call)),
-        ("dict", call => Fill(new JinjaDict(), call)),
-        ("raise_exception", call => throw new ChatTemplateException(call.Get(0, "message") is TemplateText text ? text.Text : Values.Represent(call.Get(0, "message")))),
-        ("strftime_now", call => Values.Print(call.Get(0, "format")).With(FormatTime(clock.GetLocalNow(), call.Text(0, "format"), call.At))),
+        Named("range", Range),
+        Named("namespace", call =>
+        {
+            var space = new JinjaNamespace();
+            Fill(space.Attributes, call);
+            return space;
+        }),
+        Named("dict", call => Fill(new JinjaDict(), call)),
+        Named("cycler", call => call.Count > 0 ? new JinjaCycler(call.Positional) : throw call.At.Error("'cycler' needs something to choose from.")),
+        Named("joiner", Joiner),
+        Named("raise_exception", call => throw new ChatTemplateException(Values.Print(call.Get(0, "message"), call.Budget).Text)),
+        Named("strftime_now", call => call.TextOf(0, "format").With(TimeFormat.Write(clock.GetLocalNow(), call.Text(0, "format"), call.Budget))),
     ];
 
-    private static List<object?> Range(CallArguments call)
+    private static (string Name, JinjaFunction Function) Named(string name, Func<CallArguments, object?> function) => (name, new JinjaFunction($"<function {name} at 0x0>", function));
+
+    private static JinjaRange Range(CallArguments call)
     {
         var (start, stop) = call.Count > 1 ? (call.Int(0, "start", 0), call.Int(1, "stop", 0)) : (0, call.Int(0, "stop", 0));
         var step = call.Int(2, "step", 1);
-        var count = step == 0 ? throw call.At.Error("the step of 'range' must not be 0.") : Math.Max(0, (stop - start + step - Math.Sign(step)) / step);
-        return count <= MaxRange
-            ? [.. Enumerable.Range(0, (int)count).Select(i => (object?)(start + (i * step)))]
-            : throw call.At.Error($"'range' gives more than {MaxRange} numbers.");
+        var count = step == 0 ? throw call.At.Error("the step of 'range' must not be 0.") : System.Int128.Max(0, ((System.Int128)stop - start + step - Math.Sign(step)) / step);
+        return count <= MaxRange ? new JinjaRange(start, step, (int)count) : throw call.At.Error($"'range' gives more than {MaxRange} numbers.");
     }
 
     private static JinjaDict Fill(JinjaDict dict, CallArguments call)
     {
-        foreach (var (key, value) in call.Positional.OfType<JinjaDict>().SelectMany(d => d.Items).Concat(call.Named))
+        foreach (var given in call.Positional)
         {
-            dict.Set(key, value);
+            if (given is JinjaDict other)
+            {
+                Methods.Fill(dict, other, call.At, call.Budget);
+                continue;
+            }
+
+            foreach (var item in Values.Items(given, call.At, call.Budget))
+            {
+                var pair = Values.Items(item, call.At, call.Budget);
+                Methods.Set(dict, pair.Count == 2 ? pair[0] : throw call.At.Error("a dictionary is made of pairs."), pair[1], call.At, call.Budget);
+            }
+        }
+
+        foreach (var (key, value) in call.Named)
+        {
+            Methods.Set(dict, TemplateText.Data(key), value, call.At, call.Budget);
         }
 
         return dict;
     }
 
-    private static string FormatTime(DateTimeOffset time, string format, Position at)
+    private static JinjaFunction Joiner(CallArguments call)
     {
-        var text = new StringBuilder();
-        for (var i = 0; i < format.Length; i++)
-        {
-            if (format[i] != '%' || i + 1 == format.Length)
-            {
-                text.Append(format[i]);
-                continue;
-            }
-
-            var plain = format[++i] == '-' && i + 1 < format.Length; // %-d: without a leading zero
-            var directive = plain ? format[++i] : format[i];
-            var written = directive switch
-            {
-                'Y' => "yyyy", 'y' => "yy", 'm' => "MM", 'd' => "dd", 'H' => "HH", 'I' => "hh", 'M' => "mm", 'S' => "ss",
-                'B' => "MMMM", 'b' => "MMM", 'A' => "dddd", 'a' => "ddd", 'p' => "tt", '%' => "'%'",
-                _ => throw at.Error($"strftime_now: '%{directive}' is not supported."),
-            };
-            var value = time.ToString(written, CultureInfo.InvariantCulture);
-            text.Append(plain ? value.TrimStart('0') : value);
-        }
-
-        return text.ToString();
+        var (separator, used) = (call.Get(0, "sep", TemplateText.Trusted(", ")), false);
+        return new JinjaFunction("<jinja2.utils.Joiner object>", _ => (used, used = true).Item1 ? separator : TemplateText.Empty);
     }
 }

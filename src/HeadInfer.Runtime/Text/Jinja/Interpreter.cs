@@ -1,18 +1,20 @@
+using System.Globalization;
 using System.Runtime.CompilerServices;
 
 namespace HeadInfer.Runtime.Text.Jinja;
 
 /// <summary>Renders a parsed template over data.</summary>
-/// <remarks>Recursion, steps and output are bounded: a template comes with a model, from somebody else.</remarks>
+/// <remarks>Recursion, work and memory are bounded: a template comes with a model, from somebody else.</remarks>
 internal sealed class Interpreter
 {
-    private const int MaxSteps = 10_000_000;
+    private const int MaxCalls = 250;
 
     private readonly Evaluator _evaluator;
-    private TemplateTextBuilder _output = new();
-    private int _steps;
+    private TemplateTextBuilder _output;
+    private Position _at;
+    private int _calls;
 
-    private Interpreter(IEnumerable<KeyValuePair<string, object?>> globals, TimeProvider clock)
+    private Interpreter(IReadOnlyList<(string Name, object? Value)> globals, TimeProvider clock, CancellationToken cancellationToken)
     {
         Scope = new Scope(null);
         _evaluator = new Evaluator(this);
@@ -21,99 +23,151 @@ internal sealed class Interpreter
             Scope.Set(name, function);
         }
 
+        var (characters, items) = (0L, 0L);
         foreach (var (name, value) in globals)
         {
-            Scope.Set(name, Values.From(value));
+            Scope.Set(name, value);
+            var size = Values.Size(value);
+            (characters, items) = (characters + size.Characters, items + size.Items);
         }
+
+        Budget = Costs.Budget(characters, items, TooMuch, cancellationToken);
+        _output = new TemplateTextBuilder(Budget);
     }
 
     public Scope Scope { get; private set; }
+
+    public WorkBudget Budget { get; }
 
     /// <summary>Renders a template.</summary>
     /// <param name="template">the template</param>
     /// <param name="globals">what it may read</param>
     /// <param name="clock">what <c>strftime_now</c> reads</param>
-    /// <exception cref="ChatTemplateException">The template raised an error, or does something that is not supported.</exception>
-    public static TemplateText Render(Block template, IEnumerable<KeyValuePair<string, object?>> globals, TimeProvider clock)
+    /// <param name="cancellationToken">ends it</param>
+    /// <exception cref="ChatTemplateException">The template raised an error, does too much, or does something that is not supported.</exception>
+    /// <exception cref="OperationCanceledException">The caller has cancelled.</exception>
+    public static TemplateText Render(Block template, IEnumerable<KeyValuePair<string, object?>> globals, TimeProvider clock, CancellationToken cancellationToken = default)
     {
+        var interpreter = new Interpreter([.. globals.Select(g => (g.Key, Values.From(g.Value)))], clock, cancellationToken);
         try
         {
-            var interpreter = new Interpreter(globals, clock);
             interpreter.Execute(template);
             return interpreter._output.Build();
         }
-        catch (Exception e) when (e is ArgumentException or InvalidCastException or ArithmeticException or IndexOutOfRangeException or OutOfMemoryException or FormatException)
+        catch (Exception e) when (e is ArgumentException or InvalidCastException or InvalidOperationException or ArithmeticException or IndexOutOfRangeException or OutOfMemoryException or FormatException)
         {
-            throw new ChatTemplateException($"The chat template does something impossible: {e.Message}", e);
+            throw new ChatTemplateException(interpreter._at.Error($"the template does something impossible: {e.Message}").Message, e);
         }
     }
 
-    /// <summary>Runs a macro's body in a scope of its own and returns what it wrote.</summary>
-    public TemplateText Capture(Scope scope, Statement body)
+    /// <summary>Runs a body in a scope of its own and returns what it wrote.</summary>
+    public TemplateText Capture(Scope scope, Action body)
     {
+        if (++_calls > MaxCalls)
+        {
+            throw _at.Error($"the template does too much: blocks and macros call each other more than {MaxCalls} deep.");
+        }
+
         var (outer, output) = (Scope, _output);
-        (Scope, _output) = (scope, new TemplateTextBuilder());
+        (Scope, _output) = (scope, new TemplateTextBuilder(Budget));
         try
         {
-            Execute(body);
+            body();
             return _output.Build();
         }
         finally
         {
             (Scope, _output) = (outer, output);
+            _calls--;
         }
     }
 
-    /// <summary>Counts work: a step, or the items of a list that is gone through.</summary>
-    public void Charge(int steps, Position at)
+    /// <summary>Counts a step.</summary>
+    public void Step(Position at)
     {
-        if ((_steps += steps) > MaxSteps || !RuntimeHelpers.TryEnsureSufficientExecutionStack())
+        _at = at;
+        Budget.Spend();
+        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
         {
-            throw at.Error("the template does too much: it loops or calls itself without end.");
+            throw new ChatTemplateException(at.Error("the template does too much: it is nested too deep.").Message) { IsTooMuch = true };
         }
     }
+
+    /// <summary>Evaluates with another scope in place.</summary>
+    public object? Within(Scope scope, Expression expression)
+    {
+        var outer = Scope;
+        Scope = scope;
+        try
+        {
+            return _evaluator.Evaluate(expression);
+        }
+        finally
+        {
+            Scope = outer;
+        }
+    }
+
+    private ChatTemplateException TooMuch(string what, long allowed) => new(_at.Error(string.Create(CultureInfo.InvariantCulture,
+        $"the template does too much: a conversation of this size may take {allowed:N0} {what}. It loops or grows without end.")).Message)
+    {
+        IsTooMuch = true,
+    };
 
     // Returns what a loop must do next.
     private Flow Execute(Statement statement)
     {
-        Charge(1, statement.At);
+        if (statement is Block block)
+        {
+            for (var i = 0; i < block.Statements.Count; i++)
+            {
+                if (Execute(block.Statements[i]) is not Flow.Next and var flow)
+                {
+                    return flow;
+                }
+            }
+
+            return Flow.Next;
+        }
+
+        Step(statement.At);
         switch (statement)
         {
-            case Block block:
-                foreach (var inner in block.Statements)
+            case Output output:
+                Write(_evaluator.Evaluate(output.Value));
+                return Flow.Next;
+            case If choice:
+                foreach (var (condition, body) in choice.Branches)
                 {
-                    if (Execute(inner) is not Flow.Next and var flow)
+                    if (condition is null || Values.IsTrue(_evaluator.Evaluate(condition)))
                     {
-                        return flow;
+                        return Execute(body);
                     }
                 }
 
                 return Flow.Next;
-            case Output output:
-                Write(Values.Print(_evaluator.Evaluate(output.Value)));
-                return Flow.Next;
-            case If choice:
-                return Values.IsTrue(_evaluator.Evaluate(choice.Condition)) ? Execute(choice.Then) : choice.Otherwise is { } otherwise ? Execute(otherwise) : Flow.Next;
             case For loop:
                 Loop(loop, _evaluator.Evaluate(loop.Source), 0);
                 return Flow.Next;
             case Assign assign:
-                Assign(assign, _evaluator.Evaluate(assign.Value));
+                Bind(assign.Target, _evaluator.Evaluate(assign.Value));
                 return Flow.Next;
             case AssignBlock assign:
-                AssignTo(assign.Target, Filtered(Capture(new Scope(Scope), assign.Body), assign.Filters, assign.At));
+                Bind(assign.Target, Filtered(Captured(assign.Body), assign.Filters, assign.At));
                 return Flow.Next;
             case Macro macro:
-                Scope.Set(macro.Name, MacroFunction(macro.Parameters, macro.Body, Scope, macro.At));
+                Scope.Set(macro.Body.Name, Macros.Of(macro.Body, Scope, this));
                 return Flow.Next;
             case CallBlock call:
-                var caller = new Scope(Scope);
-                caller.Set("caller", MacroFunction(call.Parameters, call.Body, Scope, call.At));
-                Write(Values.Print(_evaluator.EvaluateCall(call.Call, caller.Get("caller"))));
+                Write(_evaluator.EvaluateCall(call.Call, Macros.Of(call.Body, Scope, this)));
                 return Flow.Next;
             case FilterBlock filter:
-                Write(Values.Print(Filtered(Capture(new Scope(Scope), filter.Body), filter.Filters, filter.At)));
+                Write(Filtered(Captured(filter.Body), filter.Filters, filter.At));
                 return Flow.Next;
+            case With with:
+                return ExecuteWith(with);
+            case AutoEscape escape:
+                return Values.IsTrue(_evaluator.Evaluate(escape.Condition)) ? throw escape.At.Error("'autoescape true' is not supported: chat templates write no HTML.") : Execute(escape.Body);
             case Break:
                 return Flow.Break;
             case Continue:
@@ -123,31 +177,27 @@ internal sealed class Interpreter
         }
     }
 
-    private void Write(TemplateText text) => _output.Append(text);
+    /// <summary>Runs the statements of a body.</summary>
+    public void Run(Block body) => Execute(body);
+
+    private void Write(object? value) => _output.Append(Values.Print(value, Budget));
+
+    private TemplateText Captured(Block body) => Capture(new Scope(Scope), () => Execute(body));
 
     private void Loop(For loop, object? source, int depth)
     {
         var outer = Scope;
-        var items = Values.Items(source, loop.At);
-        if (loop.Condition is { } condition)
-        {
-            items = [.. items.Where(item =>
-            {
-                Scope = new Scope(outer);
-                Bind(loop, item);
-                var keep = Values.IsTrue(_evaluator.Evaluate(condition));
-                Scope = outer;
-                return keep;
-            })];
-        }
-
+        var items = Values.Items(source, loop.At, Budget);
+        items = items is JinjaList list ? list.Part(0, list.Count) : items; // what the body adds to it is not gone over
+        items = loop.Condition is { } condition ? new JinjaKept(items, Keeps(loop, condition, outer), Budget) : items;
+        var variable = new LoopVariable(items, depth, loop.Recursive ? call => Capture(outer, () => Loop(loop, call.Get(0, "iterable"), depth + 1)) : null);
         try
         {
-            for (var i = 0; i < items.Count; i++)
+            for (var scope = new Scope(outer); items.Has(variable.Index); variable.Index++)
             {
-                Scope = new Scope(outer);
-                Bind(loop, items[i]);
-                Scope.Set("loop", LoopVariable(loop, items, i, depth));
+                Enter(outer, ref scope);
+                Bind(loop.Target, items[variable.Index]);
+                scope.Set("loop", variable);
                 if (Execute(loop.Body) == Flow.Break)
                 {
                     break;
@@ -159,136 +209,58 @@ internal sealed class Interpreter
             Scope = outer;
         }
 
-        if (items.Count == 0 && loop.Otherwise is { } otherwise)
+        if (!items.Has(0) && loop.Otherwise is { } otherwise)
         {
             Execute(otherwise);
         }
     }
 
-    private void Bind(For loop, object? item)
+    private Func<object?, bool> Keeps(For loop, Expression condition, Scope outer)
     {
-        if (loop.Targets is [var single])
+        var scope = new Scope(outer);
+        return item =>
         {
-            Scope.Set(single, item);
-            return;
-        }
-
-        var parts = Values.Items(item, loop.At);
-        if (parts.Count != loop.Targets.Count)
-        {
-            throw loop.At.Error($"an item has {parts.Count} parts and the loop names {loop.Targets.Count}.");
-        }
-
-        for (var i = 0; i < parts.Count; i++)
-        {
-            Scope.Set(loop.Targets[i], parts[i]);
-        }
-    }
-
-    private JinjaDict LoopVariable(For loop, IReadOnlyList<object?> items, int index, int depth)
-    {
-        object? At(int i) => i >= 0 && i < items.Count ? items[i] : new Undefined("loop item");
-        JinjaFunction cycle = call => call.Count > 0 ? call.Positional[index % call.Count] : throw call.At.Error("'cycle' needs something to choose from.");
-        JinjaFunction recurse = call => RecursiveLoop(loop, call, depth + 1);
-        var variable = Values.Dict([
-            ("index", index + 1L), ("index0", (long)index), ("revindex", (long)(items.Count - index)), ("revindex0", items.Count - index - 1L),
-            ("first", index == 0), ("last", index == items.Count - 1), ("length", (long)items.Count), ("depth", depth + 1L), ("depth0", (long)depth),
-            ("previtem", At(index - 1)), ("nextitem", At(index + 1)), ("cycle", cycle)]);
-        if (loop.Recursive)
-        {
-            variable.Set(Evaluator.CallKey, recurse);
-        }
-
-        return variable;
-    }
-
-    private TemplateText RecursiveLoop(For loop, CallArguments call, int depth)
-    {
-        var (outer, output) = (Scope, _output);
-        _output = new TemplateTextBuilder();
-        try
-        {
-            Loop(loop, call.Get(0, "items"), depth);
-            return _output.Build();
-        }
-        finally
-        {
-            (Scope, _output) = (outer, output);
-        }
-    }
-
-    private void Assign(Assign assign, object? value)
-    {
-        if (assign.Targets is [var single])
-        {
-            AssignTo(single, value);
-            return;
-        }
-
-        var parts = Values.Items(value, assign.At);
-        if (parts.Count != assign.Targets.Count)
-        {
-            throw assign.At.Error($"{parts.Count} values cannot be set to {assign.Targets.Count} variables.");
-        }
-
-        for (var i = 0; i < parts.Count; i++)
-        {
-            AssignTo(assign.Targets[i], parts[i]);
-        }
-    }
-
-    private void AssignTo(Expression target, object? value)
-    {
-        if (target is Member { Target: var owner, Name: var name })
-        {
-            if (_evaluator.Evaluate(owner) is not JinjaDict { IsNamespace: true } space)
+            var before = Scope;
+            try
             {
-                throw target.At.Error("attributes can be set on a namespace only.");
+                Enter(outer, ref scope);
+                Bind(loop.Target, item);
+                return Values.IsTrue(_evaluator.Evaluate(condition));
             }
-
-            space.Set(name, value);
-        }
-        else
-        {
-            Scope.Set(((Variable)target).Name, value);
-        }
+            finally
+            {
+                Scope = before;
+            }
+        };
     }
 
-    private object? Filtered(object? value, IReadOnlyList<(string Name, Arguments Arguments)> filters, Position at) =>
-        filters.Aggregate(value, (current, filter) => _evaluator.ApplyFilter(filter.Name, current, filter.Arguments, at));
-
-    private JinjaFunction MacroFunction(IReadOnlyList<(string Name, Expression? Default)> parameters, Block body, Scope closure, Position at) => call =>
+    // The next round of a loop has the scope of the one before, unless somebody still reads that.
+    private void Enter(Scope outer, ref Scope scope)
     {
-        var scope = new Scope(closure);
-        for (var i = 0; i < parameters.Count; i++)
+        Budget.Spend();
+        if (scope.IsKept)
         {
-            var (name, fallback) = parameters[i];
-            var missing = new Undefined(name);
-            var value = call.Get(i, name, missing);
-            scope.Set(name, ReferenceEquals(value, missing) && fallback is not null ? _evaluator.EvaluateIn(scope, fallback) : value);
+            scope = new Scope(outer);
         }
 
-        if (call.Count > parameters.Count)
-        {
-            throw call.At.Error($"the macro takes {parameters.Count} arguments and was given {call.Count}.");
-        }
+        scope.Clear();
+        Scope = scope;
+    }
 
-        if (call.Named.TryGetValue("caller", out var caller))
-        {
-            scope.Set("caller", caller);
-        }
-
-        return Capture(scope, body);
-    };
-
-    /// <summary>Evaluates with another scope in place.</summary>
-    public object? Within(Scope scope, Func<object?> evaluate)
+    private Flow ExecuteWith(With with)
     {
         var outer = Scope;
-        Scope = scope;
+        var inner = new Scope(outer);
+        var values = with.Variables.Select(v => (v.Target, Value: _evaluator.Evaluate(v.Value))).ToList();
         try
         {
-            return evaluate();
+            Scope = inner;
+            foreach (var (target, value) in values)
+            {
+                Bind(target, value);
+            }
+
+            return Execute(with.Body);
         }
         finally
         {
@@ -296,33 +268,41 @@ internal sealed class Interpreter
         }
     }
 
+    private void Bind(Expression target, object? value)
+    {
+        switch (target)
+        {
+            case Variable variable:
+                Scope.Set(variable.Name, value);
+                break;
+            case Member member:
+                var space = _evaluator.Evaluate(member.Target) as JinjaNamespace ?? throw target.At.Error("attributes can be set on a namespace only.");
+                Methods.Set(space.Attributes, TemplateText.Data(member.Name), value, target.At, Budget);
+                break;
+            default:
+                var targets = ((TupleDisplay)target).Items;
+                var parts = Values.Items(value, target.At, Budget);
+                if (parts.Count != targets.Count)
+                {
+                    throw target.At.Error($"{parts.Count} values cannot be set to {targets.Count} variables.");
+                }
+
+                for (var i = 0; i < targets.Count; i++)
+                {
+                    Bind(targets[i], parts[i]);
+                }
+
+                break;
+        }
+    }
+
+    private object? Filtered(object? value, IReadOnlyList<(string Name, Arguments Arguments)> filters, Position at) =>
+        filters.Aggregate(value, (current, filter) => _evaluator.ApplyFilter(filter.Name, current, filter.Arguments, at));
+
     private enum Flow
     {
         Next,
         Break,
         Continue,
     }
-}
-
-/// <summary>The variables of a block; those of the blocks around it can be read but not changed.</summary>
-internal sealed class Scope(Scope? outer)
-{
-    private readonly Dictionary<string, object?> _variables = new(StringComparer.Ordinal);
-
-    public object? Get(string name)
-    {
-        for (var scope = this; scope is not null; scope = scope.Outer)
-        {
-            if (scope._variables.TryGetValue(name, out var value))
-            {
-                return value;
-            }
-        }
-
-        return new Undefined(name);
-    }
-
-    public void Set(string name, object? value) => _variables[name] = value;
-
-    private Scope? Outer => outer;
 }

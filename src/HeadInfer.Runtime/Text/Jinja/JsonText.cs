@@ -1,133 +1,146 @@
 using System.Globalization;
-using System.Text;
+using System.Numerics;
 
 namespace HeadInfer.Runtime.Text.Jinja;
 
 /// <summary>How JSON is written: the arguments of <c>tojson</c>, in the order that transformers gives them.</summary>
 /// <param name="Ascii">Characters beyond ASCII are escaped.</param>
-/// <param name="Indent">Blanks a level, each item on its line; null for one line.</param>
+/// <param name="Indent">What a level is indented by, each item on its line; null for one line.</param>
 /// <param name="ItemSeparator">Between items.</param>
 /// <param name="KeySeparator">Between a key and its value.</param>
 /// <param name="Sorted">Keys in order.</param>
-internal sealed record JsonStyle(bool Ascii, int? Indent, string ItemSeparator, string KeySeparator, bool Sorted)
+internal sealed record JsonStyle(bool Ascii, string? Indent, string ItemSeparator, string KeySeparator, bool Sorted)
 {
+    private const long MaxIndent = 1 << 16;
+
     public static JsonStyle Of(CallArguments call)
     {
         var indent = call.Get(1, "indent") switch
         {
-            null => (int?)null,
-            long blanks => (int)Math.Clamp(blanks, 0, 16),
-            var other => throw call.At.Error($"'indent' must be a whole number, not {Values.Kind(other)}."),
+            null => null,
+            TemplateText text => text.Text,
+            long blanks and <= MaxIndent => new string(' ', (int)Math.Max(blanks, 0)),
+            var other => throw call.At.Error($"'indent' must be a string, or a whole number of at most {MaxIndent}, not {Values.Kind(other)}."),
         };
-        var separators = call.Get(2, "separators") is List<object?> and [TemplateText item, TemplateText key] ? (item.Text, key.Text) : (indent is null ? ", " : ",", ": ");
-        return new JsonStyle(Values.IsTrue(call.Get(0, "ensure_ascii", false)), indent, separators.Item1, separators.Item2, Values.IsTrue(call.Get(3, "sort_keys", false)));
+        var separators = call.Get(2, "separators") is JinjaSequence { Count: 2 } given && (given[0], given[1]) is (TemplateText item, TemplateText key)
+            ? (item.Text, key.Text)
+            : (indent is null ? ", " : ",", ": ");
+        return new JsonStyle(call.IsTrue(0, "ensure_ascii"), indent, separators.Item1, separators.Item2, call.IsTrue(3, "sort_keys"));
     }
 }
 
 /// <summary>Writes JSON as Python's <c>json.dumps(ensure_ascii=False)</c> does, which is what templates are trained on.</summary>
-internal static class JsonText
+internal sealed class JsonText
 {
-    private const int MaxDepth = 100;
+    private const int MaxDepth = 400;
 
-    private const int MaxLength = 1 << 26;
+    private readonly CallArguments _call;
+    private readonly JsonStyle _style;
+    private readonly BoundedText _text;
+
+    private JsonText(JsonStyle style, CallArguments call) => (_style, _call, _text) = (style, call, new BoundedText(call.Budget));
 
     /// <param name="value">the value</param>
     /// <param name="style">how it is written</param>
-    /// <param name="at">where the template asks for it</param>
-    public static string Write(object? value, JsonStyle style, Position at)
+    /// <param name="call">where the template asks for it</param>
+    public static string Write(object? value, JsonStyle style, CallArguments call)
     {
-        var text = new StringBuilder();
-        Write(value, style, 0, text, at);
-        return text.ToString();
+        var json = new JsonText(style, call);
+        json.Write(value, 0);
+        return json._text.ToString();
     }
 
-    private static void Write(object? value, JsonStyle style, int depth, StringBuilder text, Position at)
+    private void Write(object? value, int depth)
     {
-        if (depth > MaxDepth || text.Length > MaxLength)
+        _call.Budget.Spend();
+        if (depth > MaxDepth)
         {
-            throw at.Error("the value is nested too deep or too large for JSON.");
+            throw _call.At.Error($"the value is nested too deep for JSON: more than {MaxDepth} levels, or it holds itself.");
         }
 
         switch (value)
         {
-            case null:
-                text.Append("null");
-                break;
-            case bool flag:
-                text.Append(flag ? "true" : "false");
-                break;
-            case long number:
-                text.Append(number.ToString(CultureInfo.InvariantCulture));
-                break;
-            case double number:
-                text.Append(double.IsNaN(number) ? "NaN" : double.IsInfinity(number) ? number > 0 ? "Infinity" : "-Infinity" : Values.Float(number));
-                break;
             case TemplateText inner:
-                WriteString(inner.Text, style, text);
+                WriteString(inner.Text);
                 break;
-            case List<object?> list:
-                WriteItems('[', ']', list, item => Write(item, style, depth + 1, text, at), style, depth, text);
+            case JinjaView or JinjaRange or JinjaCharacters:
+                throw _call.At.Error("what is neither a list nor a tuple cannot be written as JSON.");
+            case JinjaSequence list:
+                WriteItems('[', ']', list, item => Write(item, depth + 1), depth);
                 break;
             case JinjaDict dict:
-                var items = style.Sorted ? dict.Items.OrderBy(i => i.Key, StringComparer.Ordinal).ToList() : dict.Items;
+                IEnumerable<KeyValuePair<object?, object?>> items = dict.Items;
+                if (_style.Sorted)
+                {
+                    items = Comparing.Sort(Methods.Pairs(dict, _call.Budget), p => ((JinjaTuple)p!)[0], backwards: false, _call.At, _call.Budget)
+                        .Select(p => KeyValuePair.Create(((JinjaTuple)p!)[0], ((JinjaTuple)p)[1]));
+                }
+
                 WriteItems('{', '}', items, item =>
                 {
-                    WriteString(item.Key, style, text);
-                    text.Append(style.KeySeparator);
-                    Write(item.Value, style, depth + 1, text, at);
-                }, style, depth, text);
+                    WriteString(item.Key is TemplateText key ? key.Text : Scalar(item.Key)!);
+                    _text.Append(_style.KeySeparator);
+                    Write(item.Value, depth + 1);
+                }, depth);
                 break;
             default:
-                throw at.Error($"{Values.Kind(value)} cannot be written as JSON.");
+                _text.Append(Scalar(value) ?? throw _call.At.Error($"{Values.Kind(value)} cannot be written as JSON."));
+                break;
         }
     }
 
-    private static void WriteItems<T>(char open, char close, IReadOnlyList<T> items, Action<T> write, JsonStyle style, int depth, StringBuilder text)
+    private static string? Scalar(object? value) => value switch
     {
-        text.Append(open);
-        for (var i = 0; i < items.Count; i++)
+        null => "null",
+        bool flag => flag ? "true" : "false",
+        long or BigInteger => Convert.ToString(value, CultureInfo.InvariantCulture),
+        double number => double.IsNaN(number) ? "NaN" : double.IsInfinity(number) ? number > 0 ? "Infinity" : "-Infinity" : Numbers.Float(number),
+        _ => null,
+    };
+
+    private void WriteItems<T>(char open, char close, IEnumerable<T> items, Action<T> write, int depth)
+    {
+        _text.Append(open);
+        var any = false;
+        foreach (var item in items)
         {
-            text.Append(i > 0 ? style.ItemSeparator : "");
-            NewLine(style, depth + 1, text);
-            write(items[i]);
+            _text.Append(any ? _style.ItemSeparator : "");
+            any = true;
+            NewLine(depth + 1);
+            write(item);
         }
 
-        if (items.Count > 0)
+        if (any)
         {
-            NewLine(style, depth, text);
+            NewLine(depth);
         }
 
-        text.Append(close);
+        _text.Append(close);
     }
 
-    private static void NewLine(JsonStyle style, int depth, StringBuilder text)
+    private void NewLine(int depth)
     {
-        if (style.Indent is { } width)
+        if (_style.Indent is { } width)
         {
-            text.Append('\n').Append(' ', width * depth);
-        }
-    }
-
-    private static void WriteString(string value, JsonStyle style, StringBuilder text)
-    {
-        text.Append('"');
-        foreach (var c in value)
-        {
-            _ = c switch
+            _text.Append('\n');
+            for (var i = 0; i < depth; i++)
             {
-                '"' => text.Append("\\\""),
-                '\\' => text.Append("\\\\"),
-                '\n' => text.Append("\\n"),
-                '\r' => text.Append("\\r"),
-                '\t' => text.Append("\\t"),
-                '\b' => text.Append("\\b"),
-                '\f' => text.Append("\\f"),
-                < ' ' => text.Append(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}"),
-                > '\u007f' when style.Ascii => text.Append(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}"),
-                _ => text.Append(c),
-            };
+                _text.Append(width);
+            }
         }
-
-        text.Append('"');
     }
+
+    private void WriteString(string value) => _text.Append('"').Append(value, c => c switch
+    {
+        '"' => "\\\"",
+        '\\' => "\\\\",
+        '\n' => "\\n",
+        '\r' => "\\r",
+        '\t' => "\\t",
+        '\b' => "\\b",
+        '\f' => "\\f",
+        < ' ' => $"\\u{(int)c:x4}",
+        > '~' when _style.Ascii => $"\\u{(int)c:x4}",
+        _ => null,
+    }).Append('"');
 }

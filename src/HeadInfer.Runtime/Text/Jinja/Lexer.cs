@@ -42,6 +42,7 @@ internal sealed class Lexer
     private readonly string _source;
     private readonly List<Token> _tokens = [];
     private readonly int[] _lineStarts;
+    private readonly HashSet<string> _names = new(StringComparer.Ordinal);
     private int _at;
 
     private Lexer(string source)
@@ -52,7 +53,7 @@ internal sealed class Lexer
 
     public static List<Token> Read(string source)
     {
-        source = source.Replace("\r\n", "\n", StringComparison.Ordinal);
+        source = source.Replace("\r\n", "\n", StringComparison.Ordinal).Replace('\r', '\n');
         var lexer = new Lexer(source.EndsWith('\n') ? source[..^1] : source); // keep_trailing_newline is off
         lexer.ReadAll();
         return lexer._tokens;
@@ -67,15 +68,10 @@ internal sealed class Lexer
             var text = _source[_at..open];
             var leftDash = open + 2 < _source.Length && _source[open + 2] == '-';
             var keeps = open + 2 < _source.Length && _source[open + 2] == '+';
-            text = trim switch
-            {
-                Trimming.All => text.TrimStart(),
-                Trimming.NewLine when text.StartsWith('\n') => text[1..],
-                _ => text,
-            };
+            text = Trimmed(text, trim);
             if (open < _source.Length)
             {
-                text = leftDash ? text.TrimEnd() : _source[open + 1] != '{' && !keeps ? WithoutIndent(text, open) : text;
+                text = leftDash ? TrimEnd(text) : _source[open + 1] != '{' && !keeps ? WithoutIndent(text, open) : text;
             }
 
             if (text.Length > 0)
@@ -84,7 +80,8 @@ internal sealed class Lexer
             }
 
             _at = open;
-            trim = open < _source.Length ? ReadTag(leftDash || keeps ? 3 : 2) : Trimming.None;
+            var markLength = leftDash || keeps ? 3 : 2;
+            trim = open == _source.Length ? Trimming.None : IsTag("raw", open + markLength, out var raw) ? ReadRaw(raw) : ReadTag(markLength);
         }
 
         Add(TokenKind.End, "", _source.Length);
@@ -103,11 +100,29 @@ internal sealed class Lexer
         return _source.Length;
     }
 
+    private static string Trimmed(string text, Trimming trim) => trim switch
+    {
+        Trimming.All => text[text.TakeWhile(c => Characters.IsSpace(c)).Count()..],
+        Trimming.NewLine when text.StartsWith('\n') => text[1..],
+        _ => text,
+    };
+
+    private static string TrimEnd(string text)
+    {
+        var end = text.Length;
+        while (end > 0 && Characters.IsSpace(text[end - 1]))
+        {
+            end--;
+        }
+
+        return text[..end];
+    }
+
     // lstrip_blocks: blanks between the beginning of a line and a block are dropped.
     private string WithoutIndent(string text, int open)
     {
         var start = text.Length;
-        while (start > 0 && (text[start - 1] is ' ' or '\t'))
+        while (start > 0 && text[start - 1] != '\n' && Characters.IsSpace(text[start - 1]))
         {
             start--;
         }
@@ -116,19 +131,72 @@ internal sealed class Lexer
         return atLineStart ? text[..start] : text;
     }
 
+    // A statement that is one word. Where it ends, and whether white space behind it goes.
+    private bool IsTag(string name, int at, out (int End, char Mark) tag)
+    {
+        tag = default;
+        int Blanks(int place)
+        {
+            while (place < _source.Length && Characters.IsSpace(_source[place]))
+            {
+                place++;
+            }
+
+            return place;
+        }
+
+        var start = Blanks(at);
+        if (_source[Math.Max(at - 2, 0)] != '%' && _source[at - 1] != '%' || string.CompareOrdinal(_source, start, name, 0, name.Length) != 0)
+        {
+            return false;
+        }
+
+        var close = Blanks(start + name.Length);
+        var mark = close < _source.Length && _source[close] is '-' or '+' ? _source[close] : '\0';
+        close += mark == '\0' ? 0 : 1;
+        tag = (close + 2, mark);
+        return string.CompareOrdinal(_source, close, "%}", 0, 2) == 0;
+    }
+
+    // Everything up to the tag that ends it is text.
+    private Trimming ReadRaw((int End, char Mark) begin)
+    {
+        var start = _at;
+        for (var open = begin.End; (open = _source.IndexOf("{%", open, StringComparison.Ordinal)) >= 0; open += 2)
+        {
+            var mark = open + 2 < _source.Length && _source[open + 2] is '-' or '+' ? _source[open + 2] : '\0';
+            if (!IsTag("endraw", open + (mark == '\0' ? 2 : 3), out var end))
+            {
+                continue;
+            }
+
+            var text = Trimmed(_source[begin.End..open], begin.Mark == '-' ? Trimming.All : Trimming.None);
+            text = mark == '-' ? TrimEnd(text) : mark == '+' ? text : WithoutIndent(text, open);
+            if (text.Length > 0)
+            {
+                Add(TokenKind.Text, text, begin.End);
+            }
+
+            _at = end.End;
+            return end.Mark == '-' ? Trimming.All : end.Mark == '+' ? Trimming.None : Trimming.NewLine;
+        }
+
+        throw PositionOf(start).Error("the statement 'raw' has no 'endraw'.");
+    }
+
     private Trimming ReadTag(int openLength)
     {
         var (start, kind) = (_at, _source[_at + 1]);
         if (kind == '#')
         {
-            var close = _source.IndexOf("#}", _at, StringComparison.Ordinal);
+            var close = _source.IndexOf("#}", _at + 2, StringComparison.Ordinal);
             if (close < 0)
             {
                 throw PositionOf(start).Error("the comment has no end.");
             }
 
             _at = close + 2;
-            return _source[close - 1] == '-' ? Trimming.All : Trimming.NewLine;
+            return close > start + 2 && _source[close - 1] is '-' or '+' ? (_source[close - 1] == '-' ? Trimming.All : Trimming.None) : Trimming.NewLine;
         }
 
         var (begin, end, closing) = kind == '{' ? (TokenKind.PrintBegin, TokenKind.PrintEnd, "}}") : (TokenKind.StatementBegin, TokenKind.StatementEnd, "%}");
@@ -137,7 +205,7 @@ internal sealed class Lexer
         var depth = 0;
         while (true)
         {
-            while (_at < _source.Length && char.IsWhiteSpace(_source[_at]))
+            while (_at < _source.Length && Characters.IsSpace(_source[_at]))
             {
                 _at++;
             }
@@ -170,7 +238,7 @@ internal sealed class Lexer
                 _at++;
             }
 
-            Add(TokenKind.Name, _source[start.._at], start);
+            Add(TokenKind.Name, Shared(_source[start.._at]), start);
         }
         else if (char.IsAsciiDigit(c))
         {
@@ -191,9 +259,23 @@ internal sealed class Lexer
         return 0;
     }
 
+    // Names come again and again: one string for each.
+    private string Shared(string name) => _names.TryGetValue(name, out var known) ? known : _names.Add(name) ? name : name;
+
     private void ReadNumber()
     {
         var start = _at;
+        if (_source[_at] == '0' && _at + 1 < _source.Length && char.ToLowerInvariant(_source[_at + 1]) is 'x' or 'o' or 'b')
+        {
+            for (_at += 2; _at < _source.Length && (char.IsAsciiHexDigit(_source[_at]) || _source[_at] == '_');)
+            {
+                _at++;
+            }
+
+            Add(TokenKind.Integer, _source[start.._at], start);
+            return;
+        }
+
         SkipDigits();
         var isFloat = _at + 1 < _source.Length && _source[_at] == '.' && char.IsAsciiDigit(_source[_at + 1]);
         if (isFloat)
@@ -240,17 +322,48 @@ internal sealed class Lexer
         Add(TokenKind.String, text.ToString(), start);
     }
 
+    // As in Python: what is not an escape keeps its backslash.
     private string Escape()
     {
         var c = _source[++_at];
-        var digits = c switch { 'x' => 2, 'u' => 4, 'U' => 8, _ => 0 };
-        if (digits > 0 && _at + digits < _source.Length && int.TryParse(_source.AsSpan(_at + 1, digits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var code) && Rune.IsValid(code))
+        if (c is >= '0' and <= '7')
         {
-            _at += digits;
-            return char.ConvertFromUtf32(code);
+            var octal = 0;
+            var end = Math.Min(_at + 3, _source.Length);
+            for (; _at < end && _source[_at] is >= '0' and <= '7'; _at++)
+            {
+                octal = (octal * 8) + _source[_at] - '0';
+            }
+
+            _at--;
+            return Characters.Write(octal);
         }
 
-        return c switch { 'n' => "\n", 't' => "\t", 'r' => "\r", '0' => "\0", '\\' or '\'' or '"' => c.ToString(), '\n' => "", _ => "\\" + c };
+        var digits = c switch { 'x' => 2, 'u' => 4, 'U' => 8, _ => 0 };
+        if (digits > 0)
+        {
+            if (_at + digits >= _source.Length || !int.TryParse(_source.AsSpan(_at + 1, digits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var code) || code is < 0 or > 0x10ffff)
+            {
+                throw PositionOf(_at).Error($"'\\{c}' needs {digits} hexadecimal digits of a character.");
+            }
+
+            _at += digits;
+            return Characters.Write(code);
+        }
+
+        return c switch
+        {
+            'n' => "\n",
+            't' => "\t",
+            'r' => "\r",
+            'b' => "\b",
+            'f' => "\f",
+            'v' => "\v",
+            'a' => "\a",
+            '\\' or '\'' or '"' => c.ToString(),
+            '\n' => "",
+            _ => "\\" + c,
+        };
     }
 
     private bool Follows(string text) => string.CompareOrdinal(_source, _at, text, 0, text.Length) == 0;

@@ -72,6 +72,12 @@ internal sealed class Parser(List<Token> tokens)
             case "filter":
                 var filters = ParseFilterChain(piped: false);
                 return new FilterBlock(filters, ParseBody("endfilter"), name.At);
+            case "with":
+                return ParseWith(name.At);
+            case "block":
+                return ParseNamedBlock(name.At);
+            case "autoescape":
+                return new AutoEscape(Expressions.Parse(), ParseBody("endautoescape"), name.At);
             case "generation":
                 return ParseBody("endgeneration"); // marks the assistant's text for training; renders as it is
             case "break":
@@ -87,38 +93,32 @@ internal sealed class Parser(List<Token> tokens)
 
     private If ParseIf(Position at)
     {
-        var condition = Expressions.Parse();
-        EndTag();
-        var then = ParseBlock("elif", "else", "endif");
-        var next = _reader.Expect(TokenKind.Name, "endif");
-        switch (next.Text)
+        var branches = new List<(Expression?, Block)>();
+        while (true)
         {
-            case "elif":
-                return new If(condition, then, ParseIf(next.At), at);
-            case "else":
-                return new If(condition, then, ParseBody("endif"), at);
-            default:
+            var condition = Expressions.Parse();
+            EndTag();
+            branches.Add((condition, ParseBlock("elif", "else", "endif")));
+            var next = _reader.Expect(TokenKind.Name, "endif");
+            if (next.Text == "else")
+            {
+                branches.Add((null, ParseBody("endif")));
+                return new If(branches, at);
+            }
+
+            if (next.Text == "endif")
+            {
                 EndTag();
-                return new If(condition, then, null, at);
+                return new If(branches, at);
+            }
         }
     }
 
     private For ParseFor(Position at)
     {
-        var targets = new List<string>();
-        var bracketed = _reader.Accept("(");
-        do
-        {
-            targets.Add(_reader.Expect(TokenKind.Name, "a variable").Text);
-        }
-        while (_reader.Accept(","));
-        if (bracketed)
-        {
-            _reader.ExpectOperator(")");
-        }
-
+        var target = ParseTarget();
         _reader.ExpectName("in");
-        var source = Expressions.ParseWithoutCondition();
+        var source = Expressions.ParseTupleWithoutCondition();
         var condition = _reader.AcceptName("if") ? Expressions.Parse() : null;
         var recursive = _reader.AcceptName("recursive");
         EndTag();
@@ -129,43 +129,118 @@ internal sealed class Parser(List<Token> tokens)
             EndTag();
         }
 
-        return new For(targets, source, condition, body, otherwise, recursive, at);
+        return new For(target, source, condition, body, otherwise, recursive, at);
+    }
+
+    // A variable, an attribute of a namespace, or several with commas between.
+    private Expression ParseTarget()
+    {
+        var (targets, at, tuple) = (new List<Expression>(), _reader.Current.At, false);
+        do
+        {
+            if (_reader.Current.Kind != TokenKind.Name && !_reader.Current.IsOperator("(") && targets.Count > 0)
+            {
+                break; // a comma at the end
+            }
+
+            targets.Add(ParseOneTarget());
+        }
+        while (_reader.Accept(",") && (tuple = true));
+        return tuple ? new TupleDisplay(targets, at) : targets[0];
+    }
+
+    private Expression ParseOneTarget()
+    {
+        if (++_depth > MaxDepth)
+        {
+            throw _reader.Current.At.Error($"what is set is nested more than {MaxDepth} deep.");
+        }
+
+        Expression target;
+        if (_reader.Accept("("))
+        {
+            target = ParseTarget();
+            _reader.ExpectOperator(")");
+        }
+        else
+        {
+            var name = _reader.Expect(TokenKind.Name, "a variable");
+            target = _reader.Accept(".")
+                ? new Member(new Variable(name.Text, name.At), _reader.Expect(TokenKind.Name, "an attribute").Text, name.At)
+                : new Variable(name.Text, name.At);
+        }
+
+        _depth--;
+        return target;
     }
 
     private Statement ParseSet(Position at)
     {
-        var targets = new List<Expression>();
-        do
-        {
-            var name = _reader.Expect(TokenKind.Name, "a variable");
-            targets.Add(_reader.Accept(".")
-                ? new Member(new Variable(name.Text, name.At), _reader.Expect(TokenKind.Name, "an attribute").Text, name.At)
-                : new Variable(name.Text, name.At));
-        }
-        while (_reader.Accept(","));
+        var target = ParseTarget();
         if (_reader.Accept("="))
         {
             var value = Expressions.ParseTuple();
             EndTag();
-            return new Assign(targets, value, at);
+            return new Assign(target, value, at);
         }
 
         var filters = ParseFilterChain(piped: true);
-        return new AssignBlock(targets[0], ParseBody("endset"), filters, at);
+        return new AssignBlock(target, ParseBody("endset"), filters, at);
+    }
+
+    private With ParseWith(Position at)
+    {
+        var variables = new List<(Expression, Expression)>();
+        while (_reader.Current.Kind != TokenKind.StatementEnd)
+        {
+            if (variables.Count > 0)
+            {
+                _reader.ExpectOperator(",");
+            }
+
+            var target = ParseOneTarget();
+            _reader.ExpectOperator("=");
+            variables.Add((target, Expressions.Parse()));
+        }
+
+        return new With(variables, ParseBody("endwith"), at);
+    }
+
+    // Nothing inherits from a chat template: the block is what stands there.
+    private With ParseNamedBlock(Position at)
+    {
+        var name = _reader.Expect(TokenKind.Name, "a name").Text;
+        while (_reader.AcceptName("scoped") || _reader.AcceptName("required"))
+        {
+        }
+
+        EndTag();
+        var body = ParseBlock("endblock");
+        _reader.ExpectName("endblock");
+        _reader.AcceptName(name);
+        EndTag();
+        return new With([], body, at);
     }
 
     private Macro ParseMacro(Position at)
     {
         var name = _reader.Expect(TokenKind.Name, "a name").Text;
-        var parameters = ParseParameters();
-        return new Macro(name, parameters, ParseBody("endmacro"), at);
+        return new Macro(ParseMacroBody(name, ParseParameters(), "endmacro", at), at);
     }
 
     private CallBlock ParseCall(Position at)
     {
         var parameters = _reader.Current.IsOperator("(") ? ParseParameters() : [];
         var call = Expressions.Parse() as Call ?? throw at.Error("'call' needs a call of a macro.");
-        return new CallBlock(parameters, call, ParseBody("endcall"), at);
+        return new CallBlock(ParseMacroBody("caller", parameters, "endcall", at), call, at);
+    }
+
+    private MacroBody ParseMacroBody(string name, List<(string, Expression?)> parameters, string end, Position at)
+    {
+        var from = _reader.At;
+        var body = ParseBody(end);
+        bool Names(string variable) => _reader.IsNamedSince(from, variable);
+        return new MacroBody(name, parameters, body, Names("caller"), Names("varargs"), Names("kwargs"), at);
     }
 
     private List<(string, Expression?)> ParseParameters()
@@ -213,13 +288,27 @@ internal sealed class Parser(List<Token> tokens)
 /// <summary>A position among tokens.</summary>
 internal sealed class TokenReader(List<Token> tokens)
 {
+    private readonly Dictionary<string, int> _lastUse = new(StringComparer.Ordinal); // of the names that a macro's body may use
     private int _at;
+
+    public int At => _at;
 
     public Token Current => tokens[_at];
 
     public Token Next => tokens[Math.Min(_at + 1, tokens.Count - 1)];
 
-    public Token Take() => Current.Kind == TokenKind.End ? Current : tokens[_at++];
+    public Token Take()
+    {
+        if (Current.Kind == TokenKind.Name && Current.Text is "caller" or "varargs" or "kwargs")
+        {
+            _lastUse[Current.Text] = _at;
+        }
+
+        return Current.Kind == TokenKind.End ? Current : tokens[_at++];
+    }
+
+    /// <summary>Whether a name was taken at a position or behind it.</summary>
+    public bool IsNamedSince(int position, string name) => _lastUse.TryGetValue(name, out var at) && at >= position;
 
     public Token Expect(TokenKind kind, string what) => Current.Kind == kind ? Take() : throw Unexpected(what);
 
