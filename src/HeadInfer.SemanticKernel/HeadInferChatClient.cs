@@ -22,7 +22,8 @@ public sealed class HeadInferChatClient : IChatClient
     private readonly HeadInferChatClientOptions _options;
     private readonly ChatClientMetadata _metadata;
     private readonly IToolCallFormat _toolCalls;
-    private readonly SchemaForms _schemas;
+    private readonly ThoughtTags _thoughts;
+    private readonly OutputForm _forms;
     private readonly ConversationStore _conversations;
 
     /// <summary>Makes a client of a loaded model.</summary>
@@ -55,7 +56,10 @@ public sealed class HeadInferChatClient : IChatClient
         _options.Validate();
         _metadata = new ChatClientMetadata(ProviderName, defaultModelId: engine.ModelId);
         _toolCalls = ToolCallFormats.Of(engine.Template.Source, _options.ToolCallFormat);
-        _schemas = new SchemaForms((loggerFactory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferChatClient>());
+        _thoughts = ThoughtTags.Of(engine.Template.Source);
+        var logger = (loggerFactory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferChatClient>();
+        _forms = new OutputForm(_toolCalls, _thoughts, new SchemaForms(logger));
+        TemplateLog.Limitations(logger, engine.Template);
         _conversations = new ConversationStore(_options.Conversations);
     }
 
@@ -81,17 +85,17 @@ public sealed class HeadInferChatClient : IChatClient
         IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
         var prompt = template.Encode(ChatRequest.Turns(all, options), _engine.Tokenizer, tools, ChatRequest.Variables(options, template.Source), cancellationToken);
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
-        var thinking = _engine.Tokenizer.Decode(prompt.TakeLast(8), skipSpecial: false).TrimEnd().EndsWith(ReasoningScanner.Start, StringComparison.Ordinal);
-        var mayThink = template.Source.Contains(ReasoningScanner.End, StringComparison.Ordinal);
+        var thinking = _engine.Tokenizer.Decode(prompt.TakeLast(8), skipSpecial: false).TrimEnd().EndsWith(_thoughts.Start, StringComparison.Ordinal);
+        var mayThink = template.Source.Contains(_thoughts.End, StringComparison.Ordinal);
         generation = generation with
         {
-            Constraint = OutputForm.Of(options, tools, callsAtMost, _toolCalls, thinking, mayThink, _schemas) ?? generation.Constraint,
-            ShownTokens = [.. generation.ShownTokens, ReasoningScanner.Start, ReasoningScanner.End, .. tools is null ? [] : _toolCalls.Markers],
+            Constraint = _forms.Of(options, tools, callsAtMost, thinking, mayThink, generation.Constraint),
+            ShownTokens = [.. generation.ShownTokens, .. ThoughtTags.All.SelectMany(t => (string[])[t.Start, t.End]), .. tools is null ? [] : _toolCalls.Markers],
         };
         var request = new Request(
             prompt,
             generation,
-            new AnswerReader(_toolCalls, tools ?? [], callsAtMost, thinking, options?.Reasoning?.Output == ReasoningOutput.Full),
+            new AnswerReader(_toolCalls, tools ?? [], callsAtMost, thinking ? _thoughts : null, options?.Reasoning?.Output == ReasoningOutput.Full),
             options?.AdditionalProperties?.GetValueOrDefault(HeadInferChatOptionsExtensions.ProgressKey) as IProgress<PrefillProgress> ?? _options.Progress,
             _conversations.IsEnabled ? options?.ConversationId ?? Guid.NewGuid().ToString("N") : null,
             all);

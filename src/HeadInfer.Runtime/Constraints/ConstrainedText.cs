@@ -71,21 +71,30 @@ internal sealed class ConstrainedText
     private void AllowUpTo(int limit)
     {
         var others = Level(0);
-        for (var i = 0; i < _at.Count; i++)
-        {
-            if (_at[i] is TextFrame text)
-            {
-                Add(text, limit);
-            }
-            else
-            {
-                others.Add(_at[i]);
-            }
-        }
-
+        Gather(_at, others, limit);
         if (others.Count > 0)
         {
             Walk(0, _trie.Entries.Length, limit);
+        }
+    }
+
+    // Texts are added at once; what is no text is gathered for the walk.
+    private void Gather(FrameSet frames, FrameSet others, int limit)
+    {
+        for (var i = 0; i < frames.Count; i++)
+        {
+            if (frames[i] is TextFrame text)
+            {
+                Add(text, limit);
+            }
+            else if (frames[i].Entered is { } entered)
+            {
+                Gather(entered, others, limit);
+            }
+            else
+            {
+                others.Add(frames[i]);
+            }
         }
     }
 
