@@ -123,7 +123,7 @@ public sealed class HeadInferChatClient : IChatClient
         var mayThink = template.Source.Contains(_thoughts.End, StringComparison.Ordinal);
         generation = generation with
         {
-            Constraint = _forms.Of(options, tools, callsAtMost, thinking, mayThink, generation.Constraint),
+            Constraint = _forms.Of(options, tools, callsAtMost, thinking, mayThink, generation.Constraint, cancellationToken),
             ShownTokens = [.. generation.ShownTokens, .. ThoughtTags.All.SelectMany(t => (string[])[t.Start, t.End]), .. tools is null ? [] : _toolCalls.Markers],
         };
         return new Request(

@@ -61,7 +61,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
     {
         try
         {
-            var (tokens, options) = Prepare(prompt, executionSettings);
+            var (tokens, options) = Prepare(prompt, executionSettings, cancellationToken);
             return AnswerWatch.OverAsync(() => new AnswerWatch(ModelId, tokens.Count, progress: null, _logger), (watch, cancel) => ContinueAsync(tokens, options, watch, cancel), cancellationToken);
         }
         catch (Exception e)
@@ -74,7 +74,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
     /// <summary>Frees the service's sequence; the model stays.</summary>
     public void Dispose() => _sequence.Dispose();
 
-    private (IReadOnlyList<int> Tokens, GenerationOptions Options) Prepare(string prompt, PromptExecutionSettings? executionSettings)
+    private (IReadOnlyList<int> Tokens, GenerationOptions Options) Prepare(string prompt, PromptExecutionSettings? executionSettings, CancellationToken cancellationToken)
     {
         ArgumentException.ThrowIfNullOrEmpty(prompt);
         var settings = HeadInferPromptExecutionSettings.FromExecutionSettings(executionSettings);
@@ -85,8 +85,8 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
 
         var chat = settings.ToChatOptions();
         var options = ChatRequest.Generation(chat, _model.Defaults, ModelId);
-        options = options with { Constraint = chat.ResponseFormat is not ChatResponseFormatJson json ? options.Constraint : json.Schema is { } schema ? _schemas.Of(schema) : _schemas.Any };
-        return (_model.Tokenizer.Encode(prompt, addSpecial: true), options);
+        options = options with { Constraint = chat.ResponseFormat is not ChatResponseFormatJson json ? options.Constraint : json.Schema is { } schema ? _schemas.Under(cancellationToken).Of(schema) : _schemas.Any };
+        return (_model.Tokenizer.Encode(prompt, addSpecial: true, cancellationToken: cancellationToken), options);
     }
 
     private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)

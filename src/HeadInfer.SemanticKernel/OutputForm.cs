@@ -16,18 +16,20 @@ internal sealed class OutputForm(IToolCallFormat format, ThoughtTags tags, Schem
     /// <param name="thinking">whether the prompt ends within the model's thoughts</param>
     /// <param name="mayThink">whether the model thinks of its own accord</param>
     /// <param name="given">a form that the caller made; null if none</param>
+    /// <param name="cancellationToken">ends the making of forms</param>
     /// <returns>null if the answer is free</returns>
     /// <exception cref="ArgumentException">Calls are required of functions that are not there, or nothing satisfies a schema.</exception>
-    public OutputConstraint? Of(ChatOptions? options, IReadOnlyList<ChatTool>? tools, int callsAtMost, bool thinking, bool mayThink, OutputConstraint? given)
+    public OutputConstraint? Of(ChatOptions? options, IReadOnlyList<ChatTool>? tools, int callsAtMost, bool thinking, bool mayThink, OutputConstraint? given, CancellationToken cancellationToken = default)
     {
-        OutputConstraint? answer = options?.ResponseFormat is ChatResponseFormatJson json ? json.Schema is { } schema ? schemas.Of(schema) : schemas.Any : null;
+        var now = schemas.Under(cancellationToken);
+        OutputConstraint? answer = options?.ResponseFormat is ChatResponseFormatJson json ? json.Schema is { } schema ? now.Of(schema) : schemas.Any : null;
         if (options?.ToolMode is RequiredChatToolMode required)
         {
-            answer = format.Constrain(Required(required, tools), callsAtMost, schemas);
+            answer = format.Constrain(Required(required, tools), callsAtMost, now);
         }
         else if (answer is not null && tools is not null)
         {
-            answer = OutputConstraint.OneOf(answer, format.Constrain(tools, callsAtMost, schemas));
+            answer = OutputConstraint.OneOf(answer, format.Constrain(tools, callsAtMost, now));
         }
 
         if (answer is null)

@@ -13,14 +13,23 @@ internal sealed partial class SchemaForms(ILogger logger)
     // Applications use a few schemas over and over; one that makes new ones all the time must not fill memory.
     private const int Most = 128;
 
-    private readonly ConcurrentDictionary<string, Lazy<OutputConstraint>> _forms = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<string, OutputConstraint> _forms = new(StringComparer.Ordinal);
+    private readonly ILogger _logger = logger;
+    private readonly CancellationToken _cancellation;
+
+    private SchemaForms(SchemaForms forms, CancellationToken cancellationToken)
+        : this(forms._logger) => (_forms, Any, _cancellation) = (forms._forms, forms.Any, cancellationToken);
 
     /// <summary>JSON of any content.</summary>
     public OutputConstraint Any { get; } = OutputConstraint.Json();
 
     private static readonly JsonElement AnyObject = JsonDocument.Parse("""{"type":"object"}""").RootElement;
 
+    /// <summary>The same forms for one request: those that are not made yet are given up when it is cancelled.</summary>
+    public SchemaForms Under(CancellationToken cancellationToken) => new(this, cancellationToken);
+
     /// <exception cref="ArgumentException">Nothing satisfies the schema, or it is too large.</exception>
+    /// <exception cref="OperationCanceledException">The request was cancelled.</exception>
     public OutputConstraint Of(JsonElement schema)
     {
         var text = schema.ValueKind == JsonValueKind.Undefined ? "true" : schema.GetRawText();
@@ -67,11 +76,11 @@ internal sealed partial class SchemaForms(ILogger logger)
             _forms.Clear();
         }
 
-        return _forms.GetOrAdd(key, _ => new Lazy<OutputConstraint>(make)).Value;
+        return _forms.GetOrAdd(key, _ => make()); // what fails, or is given up, is not kept
     }
 
     /// <summary>Tells of something that is not enforced.</summary>
-    public void Ignored(string what) => LogIgnored(logger, what);
+    public void Ignored(string what) => LogIgnored(_logger, what);
 
     /// <summary>A part of a schema that may refer to the definitions of the whole.</summary>
     public OutputConstraint Of(JsonElement part, JsonElement whole)
@@ -98,7 +107,7 @@ internal sealed partial class SchemaForms(ILogger logger)
         try
         {
             using var json = JsonDocument.Parse(text);
-            return OutputConstraint.JsonSchema(json.RootElement, ignored => LogIgnored(logger, ignored));
+            return OutputConstraint.JsonSchema(json.RootElement, ignored => LogIgnored(_logger, ignored), _cancellation);
         }
         catch (InvalidOperationException e)
         {

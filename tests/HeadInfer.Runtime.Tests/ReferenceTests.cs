@@ -34,10 +34,12 @@ public abstract class ReferenceTests(ComputeDevice device) : NativeTest(device)
         Assert.True(ok, figure);
     }
 
+    public static TheoryData<string> Tokenizers() => [.. Directory.GetDirectories(Path.Combine(Fixtures.Root, "tokenizers")).Select(d => Path.GetFileName(d)).Order(StringComparer.Ordinal)];
+
+    public static TheoryData<string> Models() => [.. Directory.GetDirectories(Path.Combine(Fixtures.Root, "models")).Select(d => Path.GetFileName(d)).Order(StringComparer.Ordinal)];
+
     [Theory]
-    [InlineData("qwen2-style")]
-    [InlineData("llama3-style")]
-    [InlineData("tekken-style")]
+    [MemberData(nameof(Tokenizers))]
     public void Tokenizer_gives_the_golden_ids(string name)
     {
         var (ok, figure) = TokenizerReference.Check(Path.Combine(Fixtures.Root, "tokenizers", name));
@@ -51,12 +53,12 @@ public abstract class ReferenceTests(ComputeDevice device) : NativeTest(device)
         folder.Edit("config.json", "\"rope_theta\": 500000.0", "\"rope_theta\": 400000.0");
         var (ok, _) = await ModelReference.CheckAsync(folder.Path, ModelReference.On(new HeadInferOptions(), Device));
         Assert.False(ok);
+        var (withoutCap, _) = await ModelReference.CheckAsync(Fixtures.Model("gemma2"), ModelReference.On(new HeadInferOptions { IgnoreAttentionSoftCap = true }, Device));
+        Assert.False(withoutCap);
     }
 
     [Theory]
-    [InlineData("gemma2")] // with its cap of scores, which its reference was formed without
-    [InlineData("mistral-window")]
-    [InlineData("qwen3-moe")]
+    [MemberData(nameof(Models))]
     public async Task Tiled_attention_gives_the_logits_of_dense_attention(string name)
     {
         int[] tokens = [.. Enumerable.Range(0, 120).Select(i => ((i * 53) + 7) % 320)];
@@ -76,25 +78,19 @@ public abstract class ReferenceTests(ComputeDevice device) : NativeTest(device)
     }
 
     [Theory]
-    [InlineData("llama3")]
-    [InlineData("mistral-window")]
-    [InlineData("qwen2")]
-    [InlineData("qwen3")]
-    [InlineData("qwen3-moe")]
-    [InlineData("gemma2")]
-    [InlineData("phi3")]
+    [MemberData(nameof(Models))]
     public async Task In_bfloat16_tiled_attention_loses_no_more_than_dense_attention_in_float64(string name)
     {
         // Both run the same bfloat16 model; only attention differs. Errors are of all logits, against transformers' in float32.
         Assert.SkipWhen(Device == ComputeDevice.Cpu, "the CPU computes in float32");
         var (tokens, expected) = ModelReference.ReadLogits(Fixtures.Model(name));
-        var options = ModelReference.Layouts.Single(l => l.Name == "odd-mixed").Options with { ComputeType = ComputeType.BFloat16, IgnoreAttentionSoftCap = true };
+        var options = ModelReference.Layouts.Single(l => l.Name == "odd-mixed").Options with { ComputeType = ComputeType.BFloat16 };
         await using var model = await Load(Fixtures.Model(name), options);
         using var session = model.CreateSession();
         var tiled = (await session.LogitsAsync(tokens)).SelectMany(row => row).ToArray();
         var dense = await model.Engine.RunAsync(() =>
         {
-            using var sequence = new SequenceState(model.Decoder, new DenseSequence(model.Config.AttentionScale, model.Config.Windows, null), tokens.Length);
+            using var sequence = new SequenceState(model.Decoder, new DenseSequence(model.Config.AttentionScale, model.Config.Windows, model.Config.AttentionSoftCap), tokens.Length);
             var logits = new List<float>();
             sequence.Append(tokens, WorkMeter.None, everyToken: true, hidden => logits.AddRange(model.Decoder.Logits(hidden).data<float>().ToArray()));
             return logits.ToArray();

@@ -9,6 +9,7 @@ internal sealed class CudaStream : IDisposable
     {
         CudaDriver.Check(CudaDriver.CreateStream(out var handle, NonBlocking), "creating a stream");
         Handle = handle;
+        NativeCounts.Add(NativeKind.Stream);
     }
 
     private CudaStream(nint handle) => Handle = handle;
@@ -23,7 +24,14 @@ internal sealed class CudaStream : IDisposable
 
     public void Synchronize() => CudaDriver.Check(CudaDriver.SynchronizeStream(Handle), "waiting for a stream");
 
-    public void Dispose() => _ = Handle == 0 ? 0 : CudaDriver.DestroyStream(Handle);
+    public void Dispose()
+    {
+        if (Handle != 0)
+        {
+            _ = CudaDriver.DestroyStream(Handle);
+            NativeCounts.Remove(NativeKind.Stream);
+        }
+    }
 }
 
 /// <summary>A point in a stream's work. Waiting for one that was never recorded waits for nothing.</summary>
@@ -35,6 +43,7 @@ internal sealed class CudaEvent : IDisposable
     {
         CudaDriver.Check(CudaDriver.CreateEvent(out var handle, timing ? 0 : WithoutTiming), "creating an event");
         Handle = handle;
+        NativeCounts.Add(NativeKind.Event);
     }
 
     public nint Handle { get; }
@@ -51,5 +60,9 @@ internal sealed class CudaEvent : IDisposable
         return TimeSpan.FromMilliseconds(milliseconds);
     }
 
-    public void Dispose() => _ = CudaDriver.DestroyEvent(Handle);
+    public void Dispose()
+    {
+        _ = CudaDriver.DestroyEvent(Handle);
+        NativeCounts.Remove(NativeKind.Event);
+    }
 }

@@ -18,6 +18,7 @@ internal sealed class EngineThread : IDisposable
         LibTorch.EnsureLoaded(); // here, so that a failure reaches the caller
         _thread = new Thread(Loop) { IsBackground = true, Name = name };
         _thread.Start();
+        NativeCounts.Add(NativeKind.EngineThread);
     }
 
     /// <summary>Runs <paramref name="work"/> on the engine thread inside a dispose scope of its own.</summary>
@@ -87,10 +88,14 @@ internal sealed class EngineThread : IDisposable
 
     private void Loop()
     {
-        using var inference = torch.inference_mode();
-        foreach (var work in _work.GetConsumingEnumerable())
+        using (torch.inference_mode())
         {
-            work();
+            foreach (var work in _work.GetConsumingEnumerable())
+            {
+                work();
+            }
         }
+
+        NativeCounts.Remove(NativeKind.EngineThread); // by the thread itself: a loop that never ends is counted
     }
 }

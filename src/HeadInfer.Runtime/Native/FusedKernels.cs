@@ -21,6 +21,7 @@ internal sealed unsafe class FusedKernels : IDisposable
     private FusedKernels(nint module, ScalarType type)
     {
         (_module, _type) = (module, type);
+        NativeCounts.Add(NativeKind.Module);
         (_gate, _rotate) = (Function("gate"), Function("rotate"));
         (_merge[0, 0], _merge[0, 1]) = (Function("merge_element_element"), Function("merge_element_float"));
         (_merge[1, 0], _merge[1, 1]) = (Function("merge_float_element"), Function("merge_float_float"));
@@ -104,7 +105,11 @@ internal sealed unsafe class FusedKernels : IDisposable
         Launch(function, batches * groups * rows * dim / Lanes, &a, &la, &b, &lb, &o, &lo, &sa, &sla, &sb, &slb, &so, &slo, &batches, &groups, &rows, &dim);
     }
 
-    public void Dispose() => _ = CudaDriver.UnloadModule(_module);
+    public void Dispose()
+    {
+        _ = CudaDriver.UnloadModule(_module);
+        NativeCounts.Remove(NativeKind.Module);
+    }
 
     private static string Source()
     {

@@ -30,6 +30,7 @@ internal sealed class HostTeam
         {
             var number = member;
             new Thread(() => Work(number)) { IsBackground = true, Name = $"HeadInfer host {number}" }.Start();
+            NativeCounts.Add(NativeKind.TeamThread);
         }
     }
 

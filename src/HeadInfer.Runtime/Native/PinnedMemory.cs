@@ -13,7 +13,11 @@ internal sealed unsafe class PinnedMemory : IDisposable
 
     private readonly nint _address;
 
-    private PinnedMemory(nint address) => _address = address;
+    private PinnedMemory(nint address)
+    {
+        _address = address;
+        NativeCounts.Add(NativeKind.Pin);
+    }
 
     /// <summary>Pins memory that the caller owns and keeps until this is disposed.</summary>
     /// <param name="address">where it begins</param>
@@ -51,5 +55,9 @@ internal sealed unsafe class PinnedMemory : IDisposable
                 : "Raise the limit of locked memory (ulimit -l unlimited; for a container --ulimit memlock=-1; for a service LimitMEMLOCK=infinity), or lower HeadInferOptions.HostMemory.");
     }
 
-    public void Dispose() => _ = CudaDriver.UnregisterHostMemory(_address);
+    public void Dispose()
+    {
+        _ = CudaDriver.UnregisterHostMemory(_address);
+        NativeCounts.Remove(NativeKind.Pin);
+    }
 }

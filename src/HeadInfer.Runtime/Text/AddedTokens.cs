@@ -26,11 +26,24 @@ internal sealed record AddedToken(int Id, string Content, bool Special)
     /// </summary>
     public bool IsOpen { get; init; }
 
-    /// <summary>Whether a token that is not special may be matched everywhere.</summary>
-    /// <param name="content">the token</param>
+    /// <summary>Those tokens that may be matched everywhere, if they are not special.</summary>
+    /// <param name="contents">the tokens</param>
     /// <param name="guarded">text of the chat template</param>
-    public static bool MayBeOpen(string content, string guarded) =>
-        string.IsNullOrWhiteSpace(content) || !(TextMarkers.IsMarker(content) || guarded.Contains(content, StringComparison.Ordinal));
+    public static HashSet<string> Open(IEnumerable<string> contents, string guarded)
+    {
+        var closed = contents.Where(c => !string.IsNullOrWhiteSpace(c)).Distinct().ToList();
+        var (open, tree, work) = (contents.ToHashSet(StringComparer.Ordinal), new PrefixTree(closed), new TextWork(guarded.Length));
+        for (var at = 0; at < guarded.Length; at++)
+        {
+            foreach (var (number, _) in tree.At(guarded, at, guarded.Length, work))
+            {
+                open.Remove(closed[number]);
+            }
+        }
+
+        open.RemoveWhere(TextMarkers.IsMarker);
+        return open;
+    }
 }
 
 /// <summary>Where an added token was found.</summary>
@@ -43,25 +56,24 @@ internal readonly record struct AddedMatch(int Start, int End, int Id);
 internal sealed class AddedTokens
 {
     private readonly Dictionary<string, AddedToken> _byContent;
-    private readonly Dictionary<char, List<AddedToken>> _longestFirst; // by the first character
-    private readonly int _longest;
+    private readonly List<AddedToken> _matched;
+    private readonly PrefixTree _tree;
     private readonly SearchValues<string>? _any;
     private readonly SearchValues<string>? _open;
 
     public AddedTokens(IEnumerable<AddedToken> tokens)
     {
         _byContent = tokens.GroupBy(t => t.Content, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Last(), StringComparer.Ordinal);
-        var matched = _byContent.Values.Where(t => !t.IsNormalized).ToList();
-        _longestFirst = matched.GroupBy(t => t.Content[0]).ToDictionary(g => g.Key, g => g.OrderByDescending(t => t.Content.Length).ToList());
-        _longest = matched.Select(t => t.Content.Length).DefaultIfEmpty(0).Max();
-        _any = Values(matched);
-        _open = Values(matched.Where(t => t.IsOpen));
+        _matched = [.. _byContent.Values.Where(t => !t.IsNormalized)];
+        _tree = new PrefixTree([.. _matched.Select(t => t.Content)]);
+        _any = PrefixTree.Beginnings(_matched.Select(t => t.Content));
+        _open = PrefixTree.Beginnings(_matched.Where(t => t.IsOpen).Select(t => t.Content));
     }
 
     public int? IdOf(string content) => _byContent.TryGetValue(content, out var token) ? token.Id : null;
 
     /// <summary>The tokens of a text, in order; those that are not open only where they lie wholly in trusted text.</summary>
-    public IEnumerable<AddedMatch> FindIn(TemplateText text)
+    public IEnumerable<AddedMatch> FindIn(TemplateText text, TextWork work)
     {
         var (end, ranges, range) = (0, text.TrustedRanges, 0);
         for (var at = 0; at < text.Length;)
@@ -75,7 +87,7 @@ internal sealed class AddedTokens
             var (first, last) = range < ranges.Count ? (ranges[range].Start, ranges[range].Start + ranges[range].Length) : (text.Length, text.Length);
             var trusted = at >= first;
             var stop = trusted ? last : first;
-            var seen = Math.Min(text.Length - at, stop - at + _longest);
+            var seen = Math.Min(text.Length - at, stop - at + 1); // an open token may end in trusted text
             var next = (trusted ? _any : _open) is { } values ? text.Text.AsSpan(at, seen).IndexOfAny(values) : -1;
             if (next < 0 || at + next >= stop)
             {
@@ -84,7 +96,7 @@ internal sealed class AddedTokens
             }
 
             at += next;
-            if (Match(text.Text, at, trusted ? last : 0) is not { } token)
+            if (Match(text.Text, at, trusted ? last : 0, work) is not { } token)
             {
                 at++;
                 continue;
@@ -106,13 +118,20 @@ internal sealed class AddedTokens
         }
     }
 
-    private AddedToken? Match(string text, int at, int trustedEnd) => _longestFirst[text[at]].Find(t =>
-        (t.IsOpen || at + t.Content.Length <= trustedEnd)
-        && string.CompareOrdinal(text, at, t.Content, 0, t.Content.Length) == 0
-        && !(t.SingleWord && ((at > 0 && IsWord(text[at - 1])) || (at + t.Content.Length < text.Length && IsWord(text[at + t.Content.Length])))));
+    private AddedToken? Match(string text, int at, int trustedEnd, TextWork work)
+    {
+        AddedToken? longest = null;
+        foreach (var (number, end) in _tree.At(text, at, text.Length, work))
+        {
+            var token = _matched[number];
+            if ((token.IsOpen || end <= trustedEnd) && !(token.SingleWord && ((at > 0 && IsWord(text[at - 1])) || (end < text.Length && IsWord(text[end])))))
+            {
+                longest = token;
+            }
+        }
+
+        return longest;
+    }
 
     private static bool IsWord(char c) => char.IsLetterOrDigit(c) || c == '_';
-
-    private static SearchValues<string>? Values(IEnumerable<AddedToken> tokens) =>
-        tokens.Select(t => t.Content).ToArray() is { Length: > 0 } contents ? SearchValues.Create(contents, StringComparison.Ordinal) : null;
 }

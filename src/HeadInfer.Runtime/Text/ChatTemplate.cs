@@ -35,14 +35,14 @@ public sealed class ChatTemplate
     /// <param name="tokenizer">the model's tokenizer</param>
     /// <param name="tools">functions that the model may call; null or none leaves them out</param>
     /// <param name="variables">what else the template knows, such as <c>enable_thinking</c>: texts, numbers and booleans</param>
-    /// <param name="cancellationToken">ends the rendering</param>
+    /// <param name="cancellationToken">ends the rendering and the encoding</param>
     /// <exception cref="ChatTemplateException">The template refuses the conversation, does too much for its size, or uses what is not supported.</exception>
     /// <exception cref="OperationCanceledException">The caller has cancelled.</exception>
     public IReadOnlyList<int> Encode(IEnumerable<ChatTurn> turns, Tokenizer tokenizer, IReadOnlyCollection<ChatTool>? tools = null, IReadOnlyDictionary<string, object?>? variables = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(turns);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        return tokenizer.Encode(RenderTurns(turns, tools, variables, cancellationToken));
+        return tokenizer.Encode(RenderTurns(turns, tools, variables, cancellationToken), cancellationToken: cancellationToken);
     }
 
     /// <summary>The conversation's text, ready for the model to answer.</summary>

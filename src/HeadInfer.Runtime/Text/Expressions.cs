@@ -9,8 +9,16 @@ internal static class Expressions
     /// <summary>GPT-2's words, which a byte-level step cuts unless it is told not to.</summary>
     public const string Gpt2 = @"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+    // How long one match may take. TextWork bounds all matches of a text, and tries again one that was kept waiting.
+    private static readonly TimeSpan MatchTime = TimeSpan.FromMilliseconds(50);
+
+    /// <summary>An expression for <see cref="TextWork.Matches"/>.</summary>
     /// <exception cref="ArgumentException">.NET has no such expression.</exception>
-    public static Regex Compile(string pattern) => new(WithoutPossessives(pattern), RegexOptions.Compiled | RegexOptions.CultureInvariant);
+    /// <remarks>
+    /// The engine that does not backtrack was rejected: it looks around nowhere, which nearly all published expressions do,
+    /// and where it can be used it takes microseconds and a kilobyte for each character of a long match, without a limit.
+    /// </remarks>
+    public static Regex Compile(string pattern) => new(WithoutPossessives(pattern), RegexOptions.Compiled | RegexOptions.CultureInvariant, MatchTime);
 
     /// <summary>An expression in which what is repeated and given nothing back is written as an atomic group.</summary>
     internal static string WithoutPossessives(string pattern)

@@ -15,6 +15,7 @@ internal sealed class PairMerger
 {
     private const int Scanned = 512; // tokens up to which looking at all ranks is faster than a heap
     private const int Never = int.MaxValue;
+    private const int Interval = 4096; // pairs between two looks
 
     // Open addressing: a lookup or two for each character of a text is most of the time that encoding takes.
     private readonly PairMerge[] _table;
@@ -35,8 +36,9 @@ internal sealed class PairMerger
 
     /// <summary>Merges tokens.</summary>
     /// <param name="tokens">changed; those that are left are at its beginning</param>
+    /// <param name="work">looked at now and then</param>
     /// <returns>how many are left</returns>
-    public int Merge(Span<int> tokens) => tokens.Length < 2 ? tokens.Length : tokens.Length <= Scanned ? Scan(tokens) : MergeByHeap(tokens);
+    public int Merge(Span<int> tokens, TextWork work) => tokens.Length < 2 ? tokens.Length : tokens.Length <= Scanned ? Scan(tokens) : MergeByHeap(tokens, work);
 
     private ref PairMerge Find(int left, int right)
     {
@@ -115,17 +117,16 @@ internal sealed class PairMerger
         return least;
     }
 
-    // Pairs wait in a heap; some are no more when their turn comes.
-    private int MergeByHeap(Span<int> tokens)
+    // Pairs wait in a heap; some are no more when their turn comes. A pair is a number: its rank above its place.
+    private int MergeByHeap(Span<int> tokens, TextWork work)
     {
         var (symbols, next, previous) = (tokens.ToArray(), new int[tokens.Length], new int[tokens.Length]);
-        var heap = new PriorityQueue<(int At, PairMerge Merge), long>(symbols.Length);
+        var heap = new NumberHeap(symbols.Length);
         void Offer(int left, int right)
         {
-            var merge = Find(symbols[left], symbols[right]);
-            if (merge.Rank != Never)
+            if (Find(symbols[left], symbols[right]).Rank is var rank and not Never)
             {
-                heap.Enqueue((left, merge), ((long)merge.Rank << 32) | (uint)left);
+                heap.Add(((long)rank << 32) | (uint)left);
             }
         }
 
@@ -137,18 +138,27 @@ internal sealed class PairMerger
         for (var i = 0; i + 1 < symbols.Length; i++)
         {
             Offer(i, i + 1);
+            if (i % Interval == 0)
+            {
+                work.Look();
+            }
         }
 
-        while (heap.TryDequeue(out var candidate, out _))
+        for (var taken = 1; heap.TryTake(out var candidate); taken++)
         {
-            var left = candidate.At;
-            var right = next[left];
-            if (right < 0 || symbols[left] != candidate.Merge.Left || symbols[right] != candidate.Merge.Right)
+            if (taken % Interval == 0)
+            {
+                work.Look();
+            }
+
+            var left = (int)(uint)candidate;
+            var right = symbols[left] < 0 ? -1 : next[left];
+            if (right < 0 || Find(symbols[left], symbols[right]) is var merge && merge.Rank != candidate >> 32)
             {
                 continue;
             }
 
-            (symbols[left], symbols[right]) = (candidate.Merge.Id, -1);
+            (symbols[left], symbols[right]) = (merge.Id, -1);
             next[left] = next[right];
             if (next[left] >= 0)
             {

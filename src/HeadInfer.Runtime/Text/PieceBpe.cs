@@ -68,30 +68,31 @@ internal sealed class PieceBpe : IWordEncoder
     }
 
     /// <inheritdoc/>
-    public void Encode(string text, List<int> ids)
+    public void Encode(string text, List<int> ids, TextWork work)
     {
         // What cannot be spelled may be one token with what is before it, and is then not encoded by itself.
         var shares = !SpellsBytes ? 1 : Math.Min(Environment.ProcessorCount, text.Length / Share);
         if (shares < 2)
         {
-            Encode(text, 0, text.Length, ids);
+            Encode(text, 0, text.Length, ids, work);
             return;
         }
 
         int[] starts = [0, .. Enumerable.Range(1, shares - 1).Select(i => Cut(text, (int)((long)text.Length * i / shares))), text.Length];
         var parts = new List<int>[shares];
-        Parallel.For(0, shares, i => Encode(text, starts[i], starts[i + 1], parts[i] = new List<int>((starts[i + 1] - starts[i]) / 3)));
+        Parallel.For(0, shares, new ParallelOptions { CancellationToken = work.CancellationToken }, i => Encode(text, starts[i], starts[i + 1], parts[i] = new List<int>((starts[i + 1] - starts[i]) / 3), work));
         foreach (var part in parts)
         {
             ids.AddRange(part);
         }
     }
 
-    private void Encode(string text, int from, int to, List<int> ids)
+    private void Encode(string text, int from, int to, List<int> ids, TextWork work)
     {
         var symbols = new List<int>();
         for (var at = from; at < to;)
         {
+            work.Look();
             var end = Cut(text, at + 1);
             var piece = text.AsSpan(at, end - at);
             if (_pieces.Find(piece) is { } tokens)
@@ -102,7 +103,7 @@ internal sealed class PieceBpe : IWordEncoder
             {
                 symbols.Clear();
                 Spell(piece, symbols, ids);
-                var merged = CollectionsMarshal.AsSpan(symbols)[.._merger.Merge(CollectionsMarshal.AsSpan(symbols))];
+                var merged = CollectionsMarshal.AsSpan(symbols)[.._merger.Merge(CollectionsMarshal.AsSpan(symbols), work)];
                 ids.AddRange(merged);
                 if (_unknown is null || !merged.Contains(_unknown.Value)) // which may depend on what is before
                 {

@@ -9,7 +9,8 @@ namespace HeadInfer.Runtime.Text;
 internal static class SentencePieceFile
 {
     private const int Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6; // types of pieces
-    private const int MaxId = 1 << 24;
+    private const int MaxId = 1 << 22;
+    private const long MergeSteps = 100_000_000; // characters of halves of pieces; the largest published vocabulary has a tenth of it
     private const int BytePair = 2; // the trainer's kind of model
 
     /// <param name="path">the file</param>
@@ -79,7 +80,7 @@ internal static class SentencePieceFile
             switch (type)
             {
                 case Control or UserDefined when text.Length > 0:
-                    added.Add(new AddedToken(id, text.Replace(PieceBpe.SpaceMark, ' '), type == Control) { IsOpen = type == UserDefined && AddedToken.MayBeOpen(text.Replace(PieceBpe.SpaceMark, ' '), guarded) });
+                    added.Add(new AddedToken(id, text.Replace(PieceBpe.SpaceMark, ' '), type == Control));
                     break;
                 case Unknown:
                     unknown = id;
@@ -95,7 +96,9 @@ internal static class SentencePieceFile
             }
         }
 
-        added.AddRange(AddedBeside(path, pieces.Count, guarded));
+        added.AddRange(AddedBeside(path, pieces.Count));
+        var open = AddedToken.Open(added.Where(t => !t.Special).Select(t => t.Content), guarded);
+        added = [.. added.Select(t => t with { IsOpen = !t.Special && open.Contains(t.Content) })];
         var size = added.Select(t => t.Id + 1).Append(pieces.Count).Max();
         var tokenBytes = new ReadOnlyMemory<byte>[size];
         for (var id = 0; id < pieces.Count; id++)
@@ -125,7 +128,7 @@ internal static class SentencePieceFile
     }
 
     // Tokens that were added after training stand in files of their own; ids below the pieces' only repeat them.
-    private static List<AddedToken> AddedBeside(string path, int pieces, string guarded)
+    private static List<AddedToken> AddedBeside(string path, int pieces)
     {
         var added = new Dictionary<int, AddedToken>();
         void Add(int id, string? content, JsonElement flags, bool special)
@@ -137,7 +140,6 @@ internal static class SentencePieceFile
                     StripsBefore = TokenizerParts.IsTrue(flags, "lstrip"),
                     StripsAfter = TokenizerParts.IsTrue(flags, "rstrip"),
                     SingleWord = TokenizerParts.IsTrue(flags, "single_word"),
-                    IsOpen = !special && AddedToken.MayBeOpen(content, guarded),
                 };
             }
         }
@@ -179,8 +181,10 @@ internal static class SentencePieceFile
         var ranks = vocabulary.Values.Select(id => pieces[id].Score).Distinct().OrderDescending().Select((score, rank) => (score, rank)).ToDictionary(p => p.score, p => p.rank);
         var find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
         var merges = new List<PairMerge>();
+        var work = new WorkBudget(MergeSteps, 0, (_, count) => new FormatException($"its pieces are so long that finding their merges takes more than {count:N0} steps"));
         foreach (var (text, id) in vocabulary)
         {
+            work.Spend((long)text.Length * text.Length);
             for (var cut = 1; cut < text.Length; cut++)
             {
                 if (find.TryGetValue(text.AsSpan(0, cut), out var left) && find.TryGetValue(text.AsSpan(cut), out var right))
@@ -273,14 +277,10 @@ internal static class SentencePieceFile
                     value = number;
                     break;
                 case 1 or 5:
-                    var size = wire == 1 ? 8 : 4;
-                    value = message.Slice(at, size);
-                    at += size;
+                    value = Take(message, ref at, wire == 1 ? 8 : 4);
                     break;
                 case 2:
-                    var length = checked((int)ReadNumber(message.Span, ref at));
-                    value = message.Slice(at, length);
-                    at += length;
+                    value = Take(message, ref at, ReadNumber(message.Span, ref at));
                     break;
                 default:
                     throw new FormatException($"a field has the unknown wire type {wire}");
@@ -288,6 +288,17 @@ internal static class SentencePieceFile
 
             yield return (field, value);
         }
+    }
+
+    private static ReadOnlyMemory<byte> Take(ReadOnlyMemory<byte> message, ref int at, long length)
+    {
+        if (length < 0 || length > message.Length - at)
+        {
+            throw new FormatException("it ends within a field");
+        }
+
+        at += (int)length;
+        return message.Slice(at - (int)length, (int)length);
     }
 
     private static long ReadNumber(ReadOnlySpan<byte> bytes, ref int at)

@@ -10,19 +10,15 @@ namespace HeadInfer.Runtime.Text;
 /// </summary>
 internal sealed partial class TextMarkers
 {
+    private readonly PrefixTree _tree;
     private readonly SearchValues<string>? _any;
-    private readonly string[] _longestFirst;
 
-    private TextMarkers(IEnumerable<string> markers)
-    {
-        _longestFirst = [.. markers.OrderByDescending(m => m.Length)];
-        _any = _longestFirst.Length > 0 ? SearchValues.Create(_longestFirst, StringComparison.Ordinal) : null;
-    }
+    private TextMarkers(IReadOnlyCollection<string> markers) => (_tree, _any) = (new PrefixTree(markers), PrefixTree.Beginnings(markers));
 
     public static TextMarkers None { get; } = new([]);
 
     /// <summary>Those of a template that are not among the added tokens.</summary>
-    public static TextMarkers Of(string template, AddedTokens added) => new(Shape().Matches(template).Select(m => m.Value).Distinct().Where(m => added.IdOf(m) is null));
+    public static TextMarkers Of(string template, AddedTokens added) => new([.. Shape().Matches(template).Select(m => m.Value).Distinct().Where(m => added.IdOf(m) is null)]);
 
     /// <summary>Whether a text is written like a marker: in brackets or angles, as a word that no other text has.</summary>
     public static bool IsMarker(string text) => Shape().Match(text) is { Success: true, Index: 0 } match && match.Length == text.Length;
@@ -31,8 +27,11 @@ internal sealed partial class TextMarkers
     /// <param name="text">the whole text</param>
     /// <param name="from">the first character of the part that is looked at</param>
     /// <param name="to">the first character after it</param>
-    public IEnumerable<(int Start, int Length)> FindIn(TemplateText text, int from, int to)
+    /// <param name="work">bounds it</param>
+    public IEnumerable<(int Start, int Length)> FindIn(TemplateText text, int from, int to, TextWork work)
     {
+        var ranges = text.TrustedRanges;
+        var range = FirstThatEndsAfter(ranges, from);
         for (var at = from; _any is not null && at < to;)
         {
             var next = text.Text.AsSpan(at, to - at).IndexOfAny(_any);
@@ -42,14 +41,43 @@ internal sealed partial class TextMarkers
             }
 
             at += next;
-            var marker = Array.Find(_longestFirst, m => string.CompareOrdinal(text.Text, at, m, 0, m.Length) == 0)!;
-            if (!text.TrustedRanges.Any(r => r.Start <= at && at + marker.Length <= r.Start + r.Length))
+            var end = at;
+            foreach (var (_, last) in _tree.At(text.Text, at, to, work))
             {
-                yield return (at, marker.Length);
+                end = last;
             }
 
-            at += marker.Length;
+            if (end == at)
+            {
+                at++;
+                continue;
+            }
+
+            while (range < ranges.Count && ranges[range].Start + ranges[range].Length <= at)
+            {
+                range++;
+            }
+
+            if (!(range < ranges.Count && ranges[range].Start <= at && end <= ranges[range].Start + ranges[range].Length))
+            {
+                yield return (at, end - at);
+            }
+
+            at = end;
         }
+    }
+
+    // A text between two tokens begins anywhere among the ranges.
+    private static int FirstThatEndsAfter(IReadOnlyList<(int Start, int Length)> ranges, int place)
+    {
+        var (low, high) = (0, ranges.Count);
+        while (low < high)
+        {
+            var middle = (low + high) / 2;
+            (low, high) = ranges[middle].Start + ranges[middle].Length <= place ? (middle + 1, high) : (low, middle);
+        }
+
+        return low;
     }
 
     [GeneratedRegex(@"\[/?[A-Z][A-Z_]+\]|<</?[A-Z]+>>|<\|[^|<>\s]+\|>|<\uff5c[^\uff5c<>]+\uff5c>|</?s>|<(start|end)_of_turn>", RegexOptions.CultureInvariant)]

@@ -21,36 +21,50 @@ internal abstract record TextNormalizer
 {
     /// <param name="text">a text between added tokens, not empty</param>
     /// <param name="place">where it stands</param>
-    public abstract string Apply(string text, TextPlace place);
+    /// <param name="work">bounds time and length</param>
+    public abstract string Apply(string text, TextPlace place, TextWork work);
 
-    /// <summary>Unicode's composed form (NFC).</summary>
-    public sealed record Composed : TextNormalizer
-    {
-        public override string Apply(string text, TextPlace place) => ComposedForm.Of(text) is var composed && composed.Length == text.Length && composed.SequenceEqual(text) ? text : composed.ToString();
-    }
-
-    /// <summary>Another of Unicode's forms.</summary>
+    /// <summary>One of Unicode's forms.</summary>
     public sealed record Form(NormalizationForm Kind) : TextNormalizer
     {
-        public override string Apply(string text, TextPlace place) => text.Normalize(Kind);
+        public override string Apply(string text, TextPlace place, TextWork work) => UnicodeForm.Of(text, Kind, work);
     }
 
     /// <summary>Each occurrence of a text becomes another.</summary>
     public sealed record Replace(string Old, string New) : TextNormalizer
     {
-        public override string Apply(string text, TextPlace place) => text.Replace(Old, New, StringComparison.Ordinal);
+        public override string Apply(string text, TextPlace place, TextWork work)
+        {
+            if (New.Length > Old.Length)
+            {
+                work.RequireLength(text.Length + ((long)(New.Length - Old.Length) * text.AsSpan().Count(Old)));
+            }
+
+            return text.Replace(Old, New, StringComparison.Ordinal);
+        }
     }
 
     /// <summary>Each match of an expression becomes a text.</summary>
     public sealed record ReplaceMatches(Regex Old, string New) : TextNormalizer
     {
-        public override string Apply(string text, TextPlace place) => Old.Replace(text, _ => New);
+        public override string Apply(string text, TextPlace place, TextWork work)
+        {
+            var (result, at) = (new StringBuilder(), 0);
+            foreach (var (index, length) in work.Matches(Old, text))
+            {
+                result.Append(text, at, index - at).Append(New);
+                work.RequireLength(result.Length);
+                at = index + length;
+            }
+
+            return at == 0 && result.Length == 0 ? text : result.Append(text, at, text.Length - at).ToString();
+        }
     }
 
     /// <summary>A text is put before.</summary>
     public sealed record Prepend(string Before) : TextNormalizer
     {
-        public override string Apply(string text, TextPlace place) => place == TextPlace.Continued ? text : Before + text;
+        public override string Apply(string text, TextPlace place, TextWork work) => place == TextPlace.Continued ? text : Before + text;
     }
 
     /// <summary>Spaces become a mark, and one is put before a text that does not begin with it (Metaspace).</summary>
@@ -59,8 +73,13 @@ internal abstract record TextNormalizer
     /// <param name="Never">whether it is put before none</param>
     public sealed record MarkSpaces(string Mark, bool Always, bool Never) : TextNormalizer
     {
-        public override string Apply(string text, TextPlace place)
+        public override string Apply(string text, TextPlace place, TextWork work)
         {
+            if (Mark.Length > 1)
+            {
+                work.RequireLength(text.Length + ((long)(Mark.Length - 1) * text.AsSpan().Count(' ')));
+            }
+
             var marked = text.Replace(" ", Mark, StringComparison.Ordinal);
             return !Never && (place == TextPlace.First || (Always && place == TextPlace.AfterToken)) && !marked.StartsWith(Mark, StringComparison.Ordinal) ? Mark + marked : marked;
         }

@@ -36,16 +36,20 @@ public sealed class Tokenizer
     /// <param name="text">the text</param>
     /// <param name="parseSpecial">whether special tokens written in the text (<c>&lt;|im_end|&gt;</c>) become those tokens; leave it off for text from users and documents, which must not be able to forge them</param>
     /// <param name="addSpecial">whether the tokens that the model expects around a text (such as one for its beginning) are added</param>
-    /// <exception cref="TokenizerException">The text needs Unicode normalization that this system cannot do.</exception>
-    public IReadOnlyList<int> Encode(string text, bool parseSpecial = false, bool addSpecial = false)
+    /// <param name="cancellationToken">ends the work; the default never does</param>
+    /// <exception cref="TokenizerException">The text needs Unicode normalization that this system cannot do, or the tokenizer's own steps take too long on it or make it too long.</exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    /// <remarks>Half a surrogate pair, which is no text, is encoded as U+FFFD.</remarks>
+    public IReadOnlyList<int> Encode(string text, bool parseSpecial = false, bool addSpecial = false, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(text);
-        return Encode(parseSpecial ? TemplateText.Trusted(text) : TemplateText.Data(text), addSpecial);
+        return Encode(parseSpecial ? TemplateText.Trusted(text) : TemplateText.Data(text), addSpecial, cancellationToken);
     }
 
     /// <summary>Encodes text of which some parts may stand for special tokens and the others may not.</summary>
-    internal List<int> Encode(TemplateText text, bool addSpecial = false)
+    internal List<int> Encode(TemplateText text, bool addSpecial = false, CancellationToken cancellationToken = default)
     {
+        var work = new TextWork(text.Length, cancellationToken);
         var ids = new List<int>((text.Text.Length / 4) + 4);
         if (addSpecial)
         {
@@ -53,14 +57,14 @@ public sealed class Tokenizer
         }
 
         var at = 0;
-        foreach (var (start, end, id) in _model.AddedTokens.FindIn(text))
+        foreach (var (start, end, id) in _model.AddedTokens.FindIn(text, work))
         {
-            EncodePlain(text, at, start, ids);
+            EncodePlain(text, at, start, ids, work);
             ids.Add(id);
             at = end;
         }
 
-        EncodePlain(text, at, text.Length, ids);
+        EncodePlain(text, at, text.Length, ids, work);
         if (addSpecial)
         {
             ids.AddRange(_model.Suffix);
@@ -71,7 +75,7 @@ public sealed class Tokenizer
 
     /// <summary>The first added token of a text that is no white space; null if it has none.</summary>
     internal int? FirstMarker(TemplateText text) =>
-        _model.AddedTokens.FindIn(text).Where(t => !string.IsNullOrWhiteSpace(text.Text[t.Start..t.End])).Select(t => (int?)t.Id).FirstOrDefault();
+        _model.AddedTokens.FindIn(text, new TextWork(text.Length)).Where(t => !string.IsNullOrWhiteSpace(text.Text[t.Start..t.End])).Select(t => (int?)t.Id).FirstOrDefault();
 
     /// <summary>Decodes token ids; bytes that are no UTF-8 become U+FFFD.</summary>
     /// <param name="ids">the tokens</param>
@@ -104,18 +108,18 @@ public sealed class Tokenizer
     /// <summary>The id of an added token, such as <c>&lt;|im_end|&gt;</c>, or null if there is none of that name.</summary>
     public int? AddedToken(string content) => _model.AddedTokens.IdOf(content);
 
-    private void EncodePlain(TemplateText text, int from, int to, List<int> ids)
+    private void EncodePlain(TemplateText text, int from, int to, List<int> ids, TextWork work)
     {
         var place = from == 0 ? TextPlace.First : TextPlace.AfterToken;
-        foreach (var (start, length) in _model.Markers.FindIn(text, from, to))
+        foreach (var (start, length) in _model.Markers.FindIn(text, from, to, work))
         {
             var cut = _model.Words.SpellsBytes ? start : start + (length / 2);
-            _model.EncodePlain(text.Text.AsSpan(from, cut - from), place, ids);
+            _model.EncodePlain(text.Text.AsSpan(from, cut - from), place, ids, work);
             from = cut + (_model.Words.SpellsBytes ? 1 : 0);
             _model.Words.SpellBytes(text.Text.AsSpan(cut, from - cut), ids);
             place = TextPlace.Continued;
         }
 
-        _model.EncodePlain(text.Text.AsSpan(from, to - from), place, ids);
+        _model.EncodePlain(text.Text.AsSpan(from, to - from), place, ids, work);
     }
 }

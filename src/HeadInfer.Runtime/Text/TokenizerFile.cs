@@ -7,7 +7,7 @@ namespace HeadInfer.Runtime.Text;
 /// <summary>Reads a <c>tokenizer.json</c> of Hugging Face's tokenizers: byte-pair encoding, over bytes or over characters.</summary>
 internal static class TokenizerFile
 {
-    private const int MaxId = 1 << 24;
+    private const int MaxId = 1 << 22;
 
     /// <param name="path">the file</param>
     /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
@@ -41,7 +41,9 @@ internal static class TokenizerFile
         RequireSupported(model, parts);
         var vocabulary = model.GetProperty("vocab").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetInt32(), StringComparer.Ordinal);
         var normalizers = parts.Normalizers();
-        var added = TokenizerParts.Items(json, "added_tokens").Where(t => TokenizerParts.Text(t, "content") is not "").Select(t => ReadAdded(t, guarded, normalizers.Count > 0)).ToList();
+        var listed = TokenizerParts.Items(json, "added_tokens").Where(t => TokenizerParts.Text(t, "content") is not "").ToList();
+        var open = AddedToken.Open(listed.Select(t => TokenizerParts.Text(t, "content") ?? throw new FormatException("an added token has no content")), guarded);
+        var added = listed.Select(t => ReadAdded(t, open, normalizers.Count > 0)).ToList();
         var merges = TokenizerParts.Items(model, "merges").Select(ReadMerge).ToList();
         var (prefix, suffix) = parts.Surroundings();
         var (splits, byteLevel) = parts.Words();
@@ -49,6 +51,12 @@ internal static class TokenizerFile
         // Bytes are text, whatever the file says. What is special comes of no merge: text cannot spell it.
         var special = added.Where(t => t.Special && (byteLevel || ByteOf(t.Content) is null)).Select(t => t.Id).ToHashSet();
         var spelled = vocabulary.Where(v => !special.Contains(v.Value)).ToDictionary(StringComparer.Ordinal);
+        var bytes = Bytes(vocabulary, added, byteLevel);
+        if (prefix.Concat(suffix).Any(id => (uint)id >= (uint)bytes.Length))
+        {
+            throw new FormatException("the post_processor has a token id that is not in the vocabulary");
+        }
+
         return new TokenizerModel
         {
             Normalizers = normalizers,
@@ -57,7 +65,7 @@ internal static class TokenizerFile
             AddedTokens = tokens,
             Markers = TextMarkers.Of(guarded, tokens),
             SpecialIds = special,
-            TokenBytes = Bytes(vocabulary, added, byteLevel),
+            TokenBytes = bytes,
             StrippedSpaces = parts.StrippedSpaces(byteLevel),
             Prefix = prefix,
             Suffix = suffix,
@@ -66,8 +74,16 @@ internal static class TokenizerFile
 
     private static AddedTokens? Normalized(List<AddedToken> added, List<TextNormalizer> normalizers)
     {
+        var work = new TextWork(added.Sum(t => t.Content.Length));
+        string Form(string content)
+        {
+            var text = normalizers.Aggregate(content, (text, n) => n.Apply(text, TextPlace.First, work));
+            work.Take(text.Length);
+            return text;
+        }
+
         var tokens = added.Where(t => t.IsNormalized)
-            .Select(t => t with { IsNormalized = false, Content = normalizers.Aggregate(t.Content, (text, n) => n.Apply(text, TextPlace.First)) })
+            .Select(t => t with { IsNormalized = false, Content = Form(t.Content) })
             .Where(t => t.Content.Length > 0).ToList();
         return tokens.Count > 0 ? new AddedTokens(tokens) : null;
     }
@@ -91,7 +107,7 @@ internal static class TokenizerFile
     private static ByteLevelEncoder ByteLevelWords(JsonElement model, Dictionary<string, int> vocabulary, Dictionary<string, int> spelled, List<(string Left, string Right)> merges, List<WordSplit> splits)
     {
         var splitter = new WordSplitter(splits);
-        var bpe = BpeTokenizer.Create(new BpeOptions(vocabulary) { Merges = merges.Where(m => !vocabulary.ContainsKey(m.Left + m.Right) || spelled.ContainsKey(m.Left + m.Right)).Select(m => $"{m.Left} {m.Right}"), ByteLevel = true, PreTokenizer = splitter });
+        var bpe = BpeTokenizer.Create(new BpeOptions(vocabulary) { Merges = merges.Where(m => !vocabulary.ContainsKey(m.Left + m.Right) || spelled.ContainsKey(m.Left + m.Right)).Select(m => $"{m.Left} {m.Right}"), ByteLevel = true });
         var bytes = Enumerable.Range(0, 256).Select(b => vocabulary.GetValueOrDefault(ByteLevel.Character((byte)b).ToString(), -1)).ToArray();
         return new ByteLevelEncoder(bpe, splitter, TokenizerParts.IsTrue(model, "ignore_merges") ? spelled : null, bytes, new Lazy<PairMerger>(() => new PairMerger(Pairs(spelled, merges))));
     }
@@ -140,17 +156,17 @@ internal static class TokenizerFile
     }
 
     // A special token, or one that the template writes, is matched as it stands: normalizing would hide where it came from.
-    private static AddedToken ReadAdded(JsonElement token, string guarded, bool hasNormalizer)
+    private static AddedToken ReadAdded(JsonElement token, HashSet<string> open, bool hasNormalizer)
     {
-        var content = TokenizerParts.Text(token, "content") is { Length: > 0 } text ? text : throw new FormatException("an added token has no content");
+        var content = TokenizerParts.Text(token, "content")!;
         var special = token.GetProperty("special").GetBoolean();
         return new AddedToken(token.GetProperty("id").GetInt32(), content, special)
         {
             StripsBefore = TokenizerParts.IsTrue(token, "lstrip"),
             StripsAfter = TokenizerParts.IsTrue(token, "rstrip"),
             SingleWord = TokenizerParts.IsTrue(token, "single_word"),
-            IsOpen = !special && AddedToken.MayBeOpen(content, guarded),
-            IsNormalized = hasNormalizer && !special && TokenizerParts.IsTrue(token, "normalized") && AddedToken.MayBeOpen(content, guarded),
+            IsOpen = !special && open.Contains(content),
+            IsNormalized = hasNormalizer && !special && TokenizerParts.IsTrue(token, "normalized") && open.Contains(content),
         };
     }
 

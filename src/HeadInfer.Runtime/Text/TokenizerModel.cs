@@ -39,25 +39,27 @@ internal sealed class TokenizerModel
     /// <param name="text">the text</param>
     /// <param name="place">where it stands</param>
     /// <param name="ids">gets the tokens</param>
-    public void EncodePlain(ReadOnlySpan<char> text, TextPlace place, List<int> ids)
+    /// <param name="work">bounds it</param>
+    public void EncodePlain(ReadOnlySpan<char> text, TextPlace place, List<int> ids, TextWork work)
     {
         if (text.IsEmpty)
         {
             return;
         }
 
-        var normal = WellFormed(text.ToString());
+        var normal = UnicodeForm.WellFormed(text.ToString());
         foreach (var normalizer in Normalizers)
         {
-            normal = normalizer.Apply(normal, place);
+            normal = normalizer.Apply(normal, place, work);
         }
 
+        work.Take(normal.Length);
         var at = 0;
-        foreach (var (start, end, id) in NormalizedTokens?.FindIn(TemplateText.Data(normal)) ?? [])
+        foreach (var (start, end, id) in NormalizedTokens?.FindIn(TemplateText.Data(normal), work) ?? [])
         {
             if (start > at)
             {
-                Words.Encode(normal[at..start], ids);
+                Words.Encode(normal[at..start], ids, work);
             }
 
             ids.Add(id);
@@ -66,22 +68,8 @@ internal sealed class TokenizerModel
 
         if (at < normal.Length)
         {
-            Words.Encode(normal[at..], ids);
+            Words.Encode(normal[at..], ids, work);
         }
-    }
-
-    // Half a surrogate pair is U+FFFD, as it would be in UTF-8.
-    private static string WellFormed(string text)
-    {
-        for (var at = text.AsSpan().IndexOfAnyInRange('\ud800', '\udfff'); at < text.Length && at >= 0; at++)
-        {
-            if (char.IsSurrogate(text[at]) && (at + 1 == text.Length || !char.IsSurrogatePair(text[at], text[++at])))
-            {
-                return Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
-            }
-        }
-
-        return text;
     }
 }
 
@@ -90,7 +78,8 @@ internal interface IWordEncoder
 {
     /// <param name="text">normalized text, not empty</param>
     /// <param name="ids">gets the tokens</param>
-    void Encode(string text, List<int> ids);
+    /// <param name="work">bounds it</param>
+    void Encode(string text, List<int> ids, TextWork work);
 
     /// <summary>Whether any text can be spelled in tokens of bytes that no other text has.</summary>
     bool SpellsBytes => false;
@@ -115,21 +104,16 @@ internal sealed class ByteLevelEncoder(BpeTokenizer bpe, WordSplitter splitter, 
     private const int LongWord = 500;
 
     private readonly WordCache _words = new();
-    private readonly bool _spells = !bytes.Contains(-1);
 
     /// <inheritdoc/>
-    public void Encode(string text, List<int> ids)
+    public void Encode(string text, List<int> ids, TextWork work)
     {
-        foreach (var (offset, length) in splitter.PreTokenize(text))
+        foreach (var (offset, length) in splitter.Words(text, work))
         {
             var word = text.AsSpan(offset, length);
             if (_words.Find(word) is { } known)
             {
                 ids.AddRange(known);
-            }
-            else if (length > LongWord && _spells)
-            {
-                Merge(word, ids);
             }
             else
             {
@@ -137,6 +121,10 @@ internal sealed class ByteLevelEncoder(BpeTokenizer bpe, WordSplitter splitter, 
                 if (whole is not null && whole.TryGetValue(ByteLevel.Encode(word), out var id))
                 {
                     ids.Add(id);
+                }
+                else if (length > LongWord)
+                {
+                    Merge(word, ids, work);
                 }
                 else
                 {
@@ -148,16 +136,17 @@ internal sealed class ByteLevelEncoder(BpeTokenizer bpe, WordSplitter splitter, 
         }
     }
 
-    private void Merge(ReadOnlySpan<char> word, List<int> ids)
+    private void Merge(ReadOnlySpan<char> word, List<int> ids, TextWork work)
     {
-        var tokens = new int[Encoding.UTF8.GetByteCount(word)];
-        var utf8 = new byte[tokens.Length];
+        var utf8 = new byte[Encoding.UTF8.GetByteCount(word)];
         Encoding.UTF8.GetBytes(word, utf8);
-        for (var i = 0; i < utf8.Length; i++)
+        var (tokens, count) = (new int[utf8.Length], 0);
+        foreach (var value in utf8)
         {
-            tokens[i] = bytes[utf8[i]];
+            tokens[count] = bytes[value];
+            count += tokens[count] < 0 ? 0 : 1; // a byte that is no token is left out
         }
 
-        ids.AddRange(tokens.AsSpan(0, merger.Value.Merge(tokens)));
+        ids.AddRange(tokens.AsSpan(0, merger.Value.Merge(tokens.AsSpan(0, count), work)));
     }
 }

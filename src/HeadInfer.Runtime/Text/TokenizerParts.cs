@@ -10,6 +10,8 @@ namespace HeadInfer.Runtime.Text;
 internal sealed class TokenizerParts(JsonElement json, string path)
 {
     private const string SpaceMark = "\u2581";
+    private const int MaxPattern = 1 << 14;
+    private const int MaxSteps = 32; // published tokenizers have six at most
 
     /// <summary>What is done to text first.</summary>
     public List<TextNormalizer> Normalizers()
@@ -19,7 +21,7 @@ internal sealed class TokenizerParts(JsonElement json, string path)
         {
             result.Add(Type(step) switch
             {
-                "NFC" => new TextNormalizer.Composed(),
+                "NFC" => new TextNormalizer.Form(NormalizationForm.FormC),
                 "NFD" => new TextNormalizer.Form(NormalizationForm.FormD),
                 "NFKC" => new TextNormalizer.Form(NormalizationForm.FormKC),
                 "NFKD" => new TextNormalizer.Form(NormalizationForm.FormKD),
@@ -55,7 +57,7 @@ internal sealed class TokenizerParts(JsonElement json, string path)
                     splits.Add(Split(step));
                     break;
                 case "Digits":
-                    splits.Add(new WordSplit(new Regex(IsTrue(step, "individual_digits") ? @"\p{N}" : @"\p{N}+", RegexOptions.CultureInvariant)));
+                    splits.Add(new WordSplit(Expressions.Compile(IsTrue(step, "individual_digits") ? @"\p{N}" : @"\p{N}+")));
                     break;
                 case "ByteLevel":
                     if (!IsFalse(step, "add_prefix_space")) // on where it is not mentioned
@@ -161,12 +163,22 @@ internal sealed class TokenizerParts(JsonElement json, string path)
             : throw Unsupported("pre_tokenizer.behavior", Text(step, "behavior"));
     }
 
-    private List<JsonElement> Steps(string part, string inner) => json.TryGetProperty(part, out var step) && step.ValueKind == JsonValueKind.Object ? Flat(step, inner) : [];
+    // Each step costs time on every text, so their number is bounded.
+    private List<JsonElement> Steps(string part, string inner)
+    {
+        var steps = json.TryGetProperty(part, out var step) && step.ValueKind == JsonValueKind.Object ? Flat(step, inner) : [];
+        return steps.Count <= MaxSteps ? steps : throw Unsupported($"the number of steps of {part}", $"{steps.Count}");
+    }
 
     private static List<JsonElement> Flat(JsonElement step, string inner) => Type(step) == "Sequence" ? [.. Items(step, inner).SelectMany(s => Flat(s, inner))] : [step];
 
     private Regex Compile(string pattern, string field)
     {
+        if (pattern.Length > MaxPattern)
+        {
+            throw Unsupported(field, $"an expression of {pattern.Length:N0} characters, more than {MaxPattern:N0}");
+        }
+
         try
         {
             return Expressions.Compile(pattern);

@@ -1,5 +1,4 @@
 using System.Text.RegularExpressions;
-using Microsoft.ML.Tokenizers;
 
 namespace HeadInfer.Runtime.Text;
 
@@ -29,33 +28,33 @@ internal enum SplitBehavior
 internal sealed record WordSplit(Regex Pattern, SplitBehavior Behavior = SplitBehavior.Isolated, bool Inverted = false)
 {
     /// <summary>The words of a text, in order.</summary>
-    public IEnumerable<(int Offset, int Length)> Of(string text)
+    public IEnumerable<(int Offset, int Length)> Of(string text, TextWork work)
     {
         if (Behavior == SplitBehavior.Isolated)
         {
-            return Pieces(text).Select(p => (p.Offset, p.Length)); // whichever is which
+            return Pieces(text, work).Select(p => (p.Offset, p.Length)); // whichever is which
         }
 
-        return Merged(text);
+        return Merged(text, work);
     }
 
-    private IEnumerable<(int Offset, int Length, bool Matched)> Pieces(string text)
+    private IEnumerable<(int Offset, int Length, bool Matched)> Pieces(string text, TextWork work)
     {
         var at = 0;
-        for (var match = Pattern.Match(text); match.Success; match = match.NextMatch())
+        foreach (var (index, length) in work.Matches(Pattern, text))
         {
-            if (match.Length == 0)
+            if (length == 0)
             {
                 continue;
             }
 
-            if (match.Index > at)
+            if (index > at)
             {
-                yield return (at, match.Index - at, Inverted);
+                yield return (at, index - at, Inverted);
             }
 
-            yield return (match.Index, match.Length, !Inverted);
-            at = match.Index + match.Length;
+            yield return (index, length, !Inverted);
+            at = index + length;
         }
 
         if (at < text.Length)
@@ -64,10 +63,10 @@ internal sealed record WordSplit(Regex Pattern, SplitBehavior Behavior = SplitBe
         }
     }
 
-    private IEnumerable<(int Offset, int Length)> Merged(string text)
+    private IEnumerable<(int Offset, int Length)> Merged(string text, TextWork work)
     {
         (int Offset, int Length, bool Matched)? open = null; // may still grow
-        foreach (var piece in Pieces(text))
+        foreach (var piece in Pieces(text, work))
         {
             var joins = open is { } before && Behavior switch
             {
@@ -100,22 +99,21 @@ internal sealed record WordSplit(Regex Pattern, SplitBehavior Behavior = SplitBe
 
 /// <summary>Cuts text into words, one cut after the other.</summary>
 /// <remarks>The library's own splitter drops what lies between matches, and sees characters beyond U+FFFF as two.</remarks>
-internal sealed class WordSplitter(IReadOnlyList<WordSplit> splits) : PreTokenizer
+internal sealed class WordSplitter(IReadOnlyList<WordSplit> splits)
 {
-    public override IEnumerable<(int Offset, int Length)> PreTokenize(string text)
+    /// <summary>The words of a text, in order.</summary>
+    public IEnumerable<(int Offset, int Length)> Words(string text, TextWork work)
     {
         if (!text.AsSpan().ContainsAnyInRange('\ud800', '\udfff'))
         {
-            return Cut(text, 0, text.Length, 0);
+            return Cut(text, 0, text.Length, 0, work);
         }
 
         var (proxy, offsets) = CharacterProxies.Of(text);
-        return Cut(proxy, 0, proxy.Length, 0).Select(w => (offsets[w.Offset], offsets[w.Offset + w.Length] - offsets[w.Offset]));
+        return Cut(proxy, 0, proxy.Length, 0, work).Select(w => (offsets[w.Offset], offsets[w.Offset + w.Length] - offsets[w.Offset]));
     }
 
-    public override IEnumerable<(int Offset, int Length)> PreTokenize(ReadOnlySpan<char> text) => PreTokenize(text.ToString());
-
-    private IEnumerable<(int Offset, int Length)> Cut(string text, int offset, int length, int split)
+    private IEnumerable<(int Offset, int Length)> Cut(string text, int offset, int length, int split, TextWork work)
     {
         if (split == splits.Count)
         {
@@ -123,9 +121,9 @@ internal sealed class WordSplitter(IReadOnlyList<WordSplit> splits) : PreTokeniz
         }
 
         // An expression sees one word, and nothing around it.
-        var words = splits[split].Of(length == text.Length ? text : text.Substring(offset, length));
+        var words = splits[split].Of(length == text.Length ? text : text.Substring(offset, length), work);
         return split == splits.Count - 1
             ? offset == 0 ? words : words.Select(w => (w.Offset + offset, w.Length))
-            : words.SelectMany(w => Cut(text, w.Offset + offset, w.Length, split + 1));
+            : words.SelectMany(w => Cut(text, w.Offset + offset, w.Length, split + 1, work));
     }
 }
