@@ -50,8 +50,8 @@ internal static class ChatRequest
     /// <param name="options">the caller's</param>
     /// <param name="defaults">the model's</param>
     /// <param name="modelId">the model's name</param>
-    /// <param name="client">what options are made for; null for text generation</param>
-    public static GenerationOptions Generation(ChatOptions? options, GenerationOptions defaults, string modelId, IChatClient? client = null)
+    /// <param name="raw">what <see cref="ChatOptions.RawRepresentationFactory"/> made; null is nothing</param>
+    public static GenerationOptions Generation(ChatOptions? options, GenerationOptions defaults, string modelId, object? raw = null)
     {
         if (options is null)
         {
@@ -84,7 +84,7 @@ internal static class ChatRequest
         }
 
         // Typed options win over the runtime's own, and these over the model's.
-        defaults = options.RawRepresentationFactory is { } raw ? Raw(raw(client!), defaults) : defaults;
+        defaults = Raw(raw, defaults);
         var sampling = defaults.Sampling;
         return defaults with
         {

@@ -98,7 +98,7 @@ public sealed class StructuredOutputTests(DemoModel demo) : IClassFixture<DemoMo
         var options = new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(schema) };
         JsonDocument.Parse((await client.GetResponseAsync(Question, options)).Text).Dispose();
         await client.GetResponseAsync(Question, options);
-        Assert.Contains("uniqueItems", Assert.Single(logs.Lines), StringComparison.Ordinal);
+        Assert.Contains("uniqueItems", Assert.Single(logs.Lines, l => l.Contains("JSON schema", StringComparison.Ordinal)), StringComparison.Ordinal);
         var impossible = new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(JsonDocument.Parse("""{"type":"integer","minimum":3,"maximum":1}""").RootElement) };
         Assert.Contains("Nothing satisfies", (await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync(Question, impossible))).Message, StringComparison.Ordinal);
     }
