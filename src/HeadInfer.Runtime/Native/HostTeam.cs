@@ -47,6 +47,18 @@ internal sealed class HostTeam
         }
     }
 
+    /// <summary>Threads of all teams that were made: those that should be alive.</summary>
+    public static int SharedThreads
+    {
+        get
+        {
+            lock (Teams)
+            {
+                return Teams.Values.Sum(team => team.Size - 1);
+            }
+        }
+    }
+
     /// <summary>How many members there are, the caller among them.</summary>
     public int Size { get; }
 

@@ -10,6 +10,8 @@ internal enum NativeKind
     Pin,
     Module,
     EngineThread,
+
+    /// <summary>Of a team. Teams live as long as the process, so those that no team has are told.</summary>
     TeamThread,
 }
 
@@ -22,7 +24,9 @@ internal static class NativeCounts
 
     public static void Remove(NativeKind kind) => Interlocked.Decrement(ref Alive[(int)kind]);
 
+    public static long Of(NativeKind kind) => Interlocked.Read(ref Alive[(int)kind]);
+
     /// <summary>All counts, for a comparison with later ones.</summary>
-    public static string Describe() =>
-        string.Join(", ", Enum.GetValues<NativeKind>().Select(kind => string.Create(CultureInfo.InvariantCulture, $"{kind} {Interlocked.Read(ref Alive[(int)kind])}")));
+    public static string Describe() => string.Join(", ", Enum.GetValues<NativeKind>().Select(kind =>
+        string.Create(CultureInfo.InvariantCulture, $"{kind} {Of(kind) - (kind == NativeKind.TeamThread ? HostTeam.SharedThreads : 0)}")));
 }

@@ -30,7 +30,6 @@ public abstract class NativeTest : IDisposable
             Gpu = CudaDevice.Open(0);
         }
 
-        _ = HostTeam.Shared; // made once for the process, so counted before
         torch.manual_seed(Seed);
         (_before, _thingsBefore) = (torch.Tensor.TotalCount, NativeCounts.Describe());
         _inference = torch.inference_mode();
