@@ -167,7 +167,10 @@ internal sealed class ArrayFrame : Frame
             {
                 if (_items.Count < values.Literals.Count)
                 {
-                    values.EnterUnused(_items.Used, word => Then(0, new Used(word, _items.Used)), After!, entered);
+                    // After the shortest come the next ones. After any other no more bytes are needed than these and it.
+                    var missing = Math.Max(0, _node.Least - _items.Count - 1);
+                    var beyond = missing == 0 ? 0 : values.ShortestUnused(_items.Used, missing + 1) - values.ShortestUnused(_items.Used, 1);
+                    values.EnterUnused(_items.Used, word => Then(0, new Used(word, _items.Used)), Container.Rest(beyond, Place.AfterValue), After!, entered);
                 }
             }
             else

@@ -7,9 +7,9 @@ namespace HeadInfer.Runtime.Constraints;
 /// </remarks>
 internal sealed class ConstrainedText
 {
-    // Texts at one place of which different things are known: as many as are found out about in the time of four strings of any content.
+    // Texts at one place of which different things are known: as many as are found out about in the time of three strings of any content.
     private const int MostTexts = 64;
-    private const int MostWholeTexts = 4;
+    private const int MostWholeTexts = 3;
     private const int MostKeys = 8;
 
     private readonly TokenTrie _trie;
