@@ -52,9 +52,9 @@ internal static class DocumentReader
         foreach (var entry in folder.EnumerateFileSystemInfos().OrderBy(e => e.Name, StringComparer.Ordinal))
         {
             var name = prefix + entry.Name;
-            if (entry.Attributes.HasFlag(FileAttributes.ReparsePoint) || (entry is DirectoryInfo && entry.Name.StartsWith('.')))
+            if (entry.Attributes.HasFlag(FileAttributes.ReparsePoint) || (entry is DirectoryInfo && (entry.Name.StartsWith('.') || entry.Name is "bin" or "obj")))
             {
-                note($"left out {name}: {(entry is DirectoryInfo ? "a hidden folder or a link" : "a link")}");
+                note($"left out {name}: {(entry is DirectoryInfo ? "a hidden folder, a build's, or a link" : "a link")}");
             }
             else if (entry is DirectoryInfo inner)
             {

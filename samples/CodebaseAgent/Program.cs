@@ -26,6 +26,7 @@ try
     var builder = Kernel.CreateBuilder().AddHeadInferChatCompletion(options["--model"]);
     builder.Plugins.AddFromObject(folder, "folder");
     var kernel = builder.Build();
+    using var services = (IDisposable)kernel.Services; // frees the model at the end: a kernel cannot be disposed
     kernel.FunctionInvocationFilters.Add(new Announcer());
     var chat = kernel.GetRequiredService<IChatCompletionService>();
 

@@ -8,6 +8,7 @@ var builder = Kernel.CreateBuilder().AddHeadInferChatCompletion(Path.Combine(App
 builder.Plugins.AddFromType<Weather>("weather");
 builder.Plugins.AddFromType<Stock>("stock");
 var kernel = builder.Build();
+using var services = (IDisposable)kernel.Services; // frees the model at the end: a kernel cannot be disposed
 
 var chat = kernel.GetRequiredService<IChatCompletionService>();
 var settings = new HeadInferPromptExecutionSettings { FunctionChoiceBehavior = FunctionChoiceBehavior.Auto() };

@@ -1,9 +1,11 @@
+using System.ComponentModel;
 using System.Globalization;
 
 namespace HeadInfer.Runtime;
 
 /// <summary>An amount of memory in bytes, written in binary units ("1.5 GiB").</summary>
 /// <param name="Bytes">The number of bytes.</param>
+[TypeConverter(typeof(ByteSizeConverter))]
 public readonly record struct ByteSize(long Bytes) : IComparable<ByteSize>
 {
     private static readonly string[] Units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -80,4 +82,12 @@ public readonly record struct ByteSize(long Bytes) : IComparable<ByteSize>
 
     /// <summary>Whether the left amount is not the smaller one.</summary>
     public static bool operator >=(ByteSize left, ByteSize right) => left.Bytes >= right.Bytes;
+}
+
+/// <summary>Lets configuration binding read "24GiB", which it would else take for nothing at all.</summary>
+internal sealed class ByteSizeConverter : TypeConverter
+{
+    public override bool CanConvertFrom(ITypeDescriptorContext? context, Type sourceType) => sourceType == typeof(string);
+
+    public override object? ConvertFrom(ITypeDescriptorContext? context, CultureInfo? culture, object value) => value is string text ? ByteSize.Parse(text) : throw GetConvertFromException(value);
 }

@@ -18,8 +18,8 @@ public readonly record struct LoadProgress(int LayersDone, int Layers);
 /// <param name="Weights">The weights, where they compute.</param>
 /// <param name="HostCache">Pages of the KV cache in host memory, of all sessions.</param>
 /// <param name="DeviceCache">Copies of resident heads on the device, of all sessions.</param>
-/// <param name="Uploaded">Bytes of the KV cache that were moved to the device so far.</param>
-/// <param name="Downloaded">Bytes that were moved to the host so far.</param>
+/// <param name="Uploaded">Bytes of the KV cache that were moved to the device so far; none where the CPU computes.</param>
+/// <param name="Downloaded">Bytes that were moved to the host so far; none where the CPU computes.</param>
 public readonly record struct ModelMemory(ByteSize Weights, ByteSize HostCache, ByteSize DeviceCache, ByteSize Uploaded, ByteSize Downloaded);
 
 /// <summary>A loaded model: weights, tokenizer, chat template, and the plan of its memory. Safe for concurrent use.</summary>
@@ -44,6 +44,9 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         var fixedSize = plan.Process + (gpu is null ? plan.Weights : ByteSize.Zero);
         promise.Counts(() => fixedSize + attention.Pool.InUse + (gpu is null ? attention.Arena.InUse : ByteSize.Zero));
     }
+
+    /// <summary>The model's name: that of its folder, or <c>org/name</c> where the folder is in a hub's cache (<c>models--org--name</c>).</summary>
+    public string Name => _folder.Name;
 
     /// <summary>The model's shape.</summary>
     public ModelConfig Config => _folder.Config;

@@ -234,11 +234,11 @@ public sealed class HeadInferSession : IDisposable
         }
     }, cancellationToken);
 
-    // A stop sequence that is a special token never shows as text, so it stops as a token.
+    // A stop sequence that is a special token never shows as text, so it stops as a token; so does one with a line's end.
     private HashSet<int> StopTokens(GenerationOptions options) =>
     [
         .. options.StopTokens ?? _model.EndTokens,
-        .. options.StopSequences.Select(s => _model.TokenizerOrNull?.AddedToken(s)).OfType<int>(),
+        .. options.StopSequences.Select(s => _model.TokenizerOrNull?.AddedToken(s) ?? _model.TokenizerOrNull?.AddedToken(s.Trim())).OfType<int>(),
     ];
 
     private void Check(IReadOnlyList<int> tokens, int room)

@@ -65,6 +65,26 @@ public sealed class OutputConstraint
         return Ascii.IsValid(marker) ? new OutputConstraint(new FreeTextNode(marker)) : throw new ArgumentException("The marker must be of ASCII characters.", nameof(marker));
     }
 
+    /// <summary>Free text to the end of the output, which may come anywhere. Once a marker is written, what follows it must have the marker's form.</summary>
+    /// <param name="held">markers, and what follows each of them to the end of the output; a marker may be a special token</param>
+    /// <param name="onlyAtBeginning">whether markers count only at the text's beginning, after white space at most</param>
+    /// <exception cref="ArgumentException">There is no marker, or one is empty.</exception>
+    public static OutputConstraint Held(IReadOnlyList<(string Marker, OutputConstraint Form)> held, bool onlyAtBeginning = false)
+    {
+        ArgumentNullException.ThrowIfNull(held);
+        return held.Count > 0 && held.All(h => h.Marker.Length > 0)
+            ? new OutputConstraint(new HeldTextNode(new MarkerAutomaton([.. held.Select(h => h.Marker)], onlyAtBeginning), [.. held.Select(h => h.Form._grammar)]))
+            : throw new ArgumentException("There must be markers, none of them empty.", nameof(held));
+    }
+
+    /// <summary>A form that is made when an output comes to it: it may contain itself, or be one that few outputs need.</summary>
+    /// <param name="form">gives it; asked once, while text is generated</param>
+    public static OutputConstraint Defer(Func<OutputConstraint> form)
+    {
+        ArgumentNullException.ThrowIfNull(form);
+        return new OutputConstraint(new DeferredNode(() => form().Measured()));
+    }
+
     /// <summary>Some white space, or none.</summary>
     public static OutputConstraint Space() => new(new SpaceNode(JsonText.MaxSpace));
 

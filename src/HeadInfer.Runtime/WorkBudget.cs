@@ -14,6 +14,9 @@ internal sealed class WorkBudget(long steps, long bytes, Func<string, long, Exce
     private long _bytes;
     private long _nextLook;
 
+    /// <summary>Steps taken so far.</summary>
+    public long Steps => _steps;
+
     /// <summary>Counts steps before they are taken.</summary>
     /// <exception cref="OperationCanceledException">The caller has cancelled.</exception>
     public void Spend(long count = 1)

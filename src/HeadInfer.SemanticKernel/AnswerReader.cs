@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text;
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
 using Microsoft.Extensions.AI;
@@ -8,12 +10,21 @@ namespace HeadInfer.SemanticKernel;
 /// <param name="format">how the model writes calls</param>
 /// <param name="tools">the functions that were offered</param>
 /// <param name="callsAtMost">calls that are wanted; none leaves text that looks like one as it is</param>
-/// <param name="thinking">whether the prompt ends within the model's thoughts</param>
+/// <param name="thinking">what the prompt has opened of the model's thoughts; null if nothing</param>
 /// <param name="showThoughts">whether thoughts are shown</param>
-internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatTool> tools, int callsAtMost, bool thinking, bool showThoughts)
+internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatTool> tools, int callsAtMost, ThoughtTags? thinking, bool showThoughts)
 {
+    /// <summary>The property of a call that keeps the thoughts before it, so that they can be shown to the model with the call's result.</summary>
+    public const string ThoughtsKey = "reasoning";
+
+    // Nine letters and digits are an id for every template; Mistral's take no other.
+    private const int IdLength = 9;
+    private const string IdCharacters = "abcdefghijklmnopqrstuvwxyz0123456789";
+
     private readonly ReasoningScanner _reasoning = new(thinking);
     private readonly ToolCallScanner? _calls = callsAtMost > 0 ? new ToolCallScanner(format, tools) : null;
+    private readonly StringBuilder _thoughts = new();
+    private int _lastThoughts; // where they begin
 
     /// <summary>Calls so far.</summary>
     public int Calls { get; private set; }
@@ -27,12 +38,36 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
     public IEnumerable<AIContent> Append(string text) => text.Length == 0 ? [] : _reasoning.Append(text).SelectMany(Read);
 
     /// <summary>Ends the answer.</summary>
-    public IEnumerable<AIContent> End() => _reasoning.Finish().SelectMany(Read).Concat((_calls?.End() ?? []).SelectMany(Show));
+    public IEnumerable<AIContent> End()
+    {
+        var last = _reasoning.Finish().SelectMany(Read).ToList(); // before the calls are told that nothing follows
+        return last.Concat((_calls?.End() ?? []).SelectMany(Show)).Concat(CallsInThoughts());
+    }
 
-    private IEnumerable<AIContent> Read((string Text, bool IsReasoning) part) =>
-        part.IsReasoning ? showThoughts ? [new TextReasoningContent(part.Text)] : []
-        : _calls is null ? [new TextContent(part.Text)]
-        : _calls.Append(part.Text).SelectMany(Show);
+    // Some models call from within thoughts, and never close them. A call that cannot be read was only thought of.
+    private IEnumerable<AIContent> CallsInThoughts()
+    {
+        if (_calls is null || !_reasoning.IsThinking)
+        {
+            return [];
+        }
+
+        var scanner = new ToolCallScanner(format, tools);
+        var parts = scanner.Append(_thoughts.ToString(_lastThoughts, _thoughts.Length - _lastThoughts)).Concat(scanner.End());
+        return parts.Where(p => p.Call is { Error: null } call && tools.Any(t => t.Name == call.Name)).SelectMany(Show);
+    }
+
+    private IEnumerable<AIContent> Read((string Text, bool IsReasoning) part)
+    {
+        if (part.IsReasoning)
+        {
+            _thoughts.Append(part.Text);
+            return showThoughts ? [new TextReasoningContent(part.Text)] : [];
+        }
+
+        _lastThoughts = _thoughts.Length;
+        return _calls is null ? [new TextContent(part.Text)] : _calls.Append(part.Text).SelectMany(Show);
+    }
 
     private IEnumerable<AIContent> Show(ScannedPart part)
     {
@@ -48,6 +83,12 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
 
         Calls++;
         LastCallFailed = call.Error is not null;
-        return [new FunctionCallContent("call_" + Guid.NewGuid().ToString("N")[..16], call.Name, call.Arguments) { Exception = call.Error, RawRepresentation = call.Raw }];
+        var content = new FunctionCallContent(RandomNumberGenerator.GetString(IdCharacters, IdLength), call.Name, call.Arguments) { Exception = call.Error, RawRepresentation = call.Raw };
+        if (Calls == 1 && !showThoughts && _thoughts.Length > 0)
+        {
+            content.AdditionalProperties = new AdditionalPropertiesDictionary { [ThoughtsKey] = _thoughts.ToString() };
+        }
+
+        return [content];
     }
 }

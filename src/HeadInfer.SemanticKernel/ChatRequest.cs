@@ -8,6 +8,9 @@ namespace HeadInfer.SemanticKernel;
 /// <summary>Messages and options of a caller, in the runtime's words: every one of them honoured or refused.</summary>
 internal static class ChatRequest
 {
+    // A call that names no function, and was answered so.
+    private const string Unnamed = "unnamed";
+
     /// <summary>The functions that the model is shown; null if it is shown none.</summary>
     /// <exception cref="NotSupportedException">A tool is not a function.</exception>
     /// <exception cref="ArgumentException">Two have the same name.</exception>
@@ -18,7 +21,7 @@ internal static class ChatRequest
             return null;
         }
 
-        var result = new List<ChatTool>();
+        var (result, names) = (new List<ChatTool>(), new HashSet<string>(StringComparer.Ordinal));
         foreach (var tool in tools)
         {
             if (tool is null)
@@ -31,7 +34,7 @@ internal static class ChatRequest
                 throw new NotSupportedException($"The tool '{tool.Name}' ({tool.GetType().Name}) is not supported: a local model calls functions. Remove it from ChatOptions.Tools.");
             }
 
-            if (result.Any(t => t.Name == function.Name))
+            if (!names.Add(function.Name))
             {
                 throw new ArgumentException($"ChatOptions.Tools has two functions named '{function.Name}'; the model could not tell them apart.", nameof(options));
             }
@@ -47,8 +50,8 @@ internal static class ChatRequest
     /// <param name="options">the caller's</param>
     /// <param name="defaults">the model's</param>
     /// <param name="modelId">the model's name</param>
-    /// <param name="client">what options are made for; null for text generation</param>
-    public static GenerationOptions Generation(ChatOptions? options, GenerationOptions defaults, string modelId, IChatClient? client = null)
+    /// <param name="raw">what <see cref="ChatOptions.RawRepresentationFactory"/> made; null is nothing</param>
+    public static GenerationOptions Generation(ChatOptions? options, GenerationOptions defaults, string modelId, object? raw = null)
     {
         if (options is null)
         {
@@ -81,7 +84,7 @@ internal static class ChatRequest
         }
 
         // Typed options win over the runtime's own, and these over the model's.
-        defaults = options.RawRepresentationFactory is { } raw ? Raw(raw(client!), defaults) : defaults;
+        defaults = Raw(raw, defaults);
         var sampling = defaults.Sampling;
         return defaults with
         {
@@ -124,11 +127,12 @@ internal static class ChatRequest
     /// <exception cref="NotSupportedException">A message has content that is neither text nor a function's call or result.</exception>
     public static IReadOnlyList<ChatTurn> Turns(IEnumerable<ChatMessage> messages, ChatOptions? options)
     {
-        var turns = new List<ChatTurn>();
-        var names = new Dictionary<string, string>(StringComparer.Ordinal); // call id -> function
-        foreach (var (message, i) in messages.Select((m, i) => (m, i)))
+        IReadOnlyList<ChatMessage> all = [.. messages.Select((m, i) => m ?? throw new ArgumentException($"Message {i} is null.", nameof(messages)))];
+        var (turns, names) = (new List<ChatTurn>(), new Dictionary<string, string>(StringComparer.Ordinal)); // call id -> function
+        var answered = all.SelectMany(m => m.Contents).OfType<FunctionResultContent>().Select(r => r.CallId).ToHashSet(StringComparer.Ordinal);
+        foreach (var message in all)
         {
-            Add(turns, message ?? throw new ArgumentException($"Message {i} is null.", nameof(messages)), names);
+            Add(turns, message, names, answered);
         }
 
         if (options?.Instructions is { Length: > 0 } instructions)
@@ -147,9 +151,9 @@ internal static class ChatRequest
         return turns.Count > 0 ? turns : throw new ArgumentException("There are no messages; there is nothing to answer.", nameof(messages));
     }
 
-    private static void Add(List<ChatTurn> turns, ChatMessage message, Dictionary<string, string> names)
+    private static void Add(List<ChatTurn> turns, ChatMessage message, Dictionary<string, string> names, HashSet<string> answered)
     {
-        var text = new StringBuilder();
+        var (text, thoughts) = (new StringBuilder(), new StringBuilder());
         List<ChatToolCall> calls = [];
         List<ChatTurn> results = [];
         foreach (var content in message.Contents)
@@ -159,15 +163,23 @@ internal static class ChatRequest
                 case TextContent part:
                     text.Append(part.Text);
                     break;
+                case FunctionCallContent { Arguments: null, Exception: not null } broken when !answered.Contains(broken.CallId):
+                    // The limit cut it off, say. It was never made, so it is what the model wrote.
+                    text.Append(text.Length > 0 ? "\n" : "").Append(broken.RawRepresentation as string ?? broken.Name);
+                    break;
                 case FunctionCallContent call:
-                    names[call.CallId] = call.Name;
-                    calls.Add(new ChatToolCall(call.CallId, call.Name, JsonSerializer.Serialize(call.Arguments ?? new Dictionary<string, object?>(), AIJsonUtilities.DefaultOptions)));
+                    names[call.CallId] = call.Name.Length > 0 ? call.Name : Unnamed;
+                    thoughts.Append(call.AdditionalProperties?.GetValueOrDefault(AnswerReader.ThoughtsKey)?.ToString());
+                    calls.Add(new ChatToolCall(call.CallId, names[call.CallId], JsonSerializer.Serialize(call.Arguments ?? new Dictionary<string, object?>(), AIJsonUtilities.DefaultOptions)));
                     break;
                 case FunctionResultContent result:
                     results.Add(new ChatTurn("tool", Text(result)) { ToolCallId = result.CallId, Name = names.GetValueOrDefault(result.CallId) });
                     break;
-                case TextReasoningContent or UsageContent:
-                    break; // what was thought, and what it cost, is not said again
+                case TextReasoningContent thought:
+                    thoughts.Append(thought.Text);
+                    break;
+                case UsageContent:
+                    break; // what an answer cost is not said again
                 default:
                     throw new NotSupportedException($"A message has {content.GetType().Name}{(content is DataContent data ? $" ({data.MediaType})" : "")}; this model reads text. Remove it, or give its text.");
             }
@@ -175,7 +187,7 @@ internal static class ChatRequest
 
         if (text.Length > 0 || calls.Count > 0 || results.Count == 0)
         {
-            turns.Add(new ChatTurn(message.Role.Value, text.ToString()) { ToolCalls = calls });
+            turns.Add(new ChatTurn(message.Role.Value, text.ToString()) { ToolCalls = calls, Reasoning = thoughts.Length > 0 ? thoughts.ToString() : null });
         }
 
         turns.AddRange(results);

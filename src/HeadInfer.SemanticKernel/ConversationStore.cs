@@ -29,7 +29,8 @@ internal sealed class ConversationStore(int most)
     }
 
     /// <summary>Remembers a conversation as it is now.</summary>
-    public void Keep(string id, IReadOnlyList<ChatMessage> messages)
+    /// <returns>the id of the one that made room, or null</returns>
+    public string? Keep(string id, IReadOnlyList<ChatMessage> messages)
     {
         lock (_gate)
         {
@@ -39,10 +40,14 @@ internal sealed class ConversationStore(int most)
             }
 
             _recent.AddFirst((id, messages));
-            while (_recent.Count > most)
+            if (_recent.Count <= most)
             {
-                _recent.RemoveLast();
+                return null;
             }
+
+            var last = _recent.Last!.Value.Id;
+            _recent.RemoveLast();
+            return last;
         }
     }
 }

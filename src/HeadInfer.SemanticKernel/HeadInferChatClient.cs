@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
@@ -22,12 +21,14 @@ public sealed class HeadInferChatClient : IChatClient
     private readonly HeadInferChatClientOptions _options;
     private readonly ChatClientMetadata _metadata;
     private readonly IToolCallFormat _toolCalls;
-    private readonly SchemaForms _schemas;
+    private readonly ThoughtTags _thoughts;
+    private readonly OutputForm _forms;
     private readonly ConversationStore _conversations;
+    private readonly ILogger _logger;
 
     /// <summary>Makes a client of a loaded model.</summary>
     /// <param name="model">the model; stays the caller's</param>
-    /// <param name="modelId">its name in answers and telemetry; default: the name of its architecture</param>
+    /// <param name="modelId">its name in answers and telemetry; default: <see cref="HeadInferModel.Name"/></param>
     /// <exception cref="UnsupportedModelException">The model has no chat template.</exception>
     public HeadInferChatClient(HeadInferModel model, string? modelId = null)
         : this(model, new HeadInferChatClientOptions { ModelId = modelId })
@@ -37,12 +38,13 @@ public sealed class HeadInferChatClient : IChatClient
     /// <summary>Makes a client of a loaded model.</summary>
     /// <param name="model">the model; stays the caller's</param>
     /// <param name="options">how it is treated</param>
-    /// <param name="loggerFactory">told what of a JSON schema is not enforced; null tells nobody</param>
+    /// <param name="loggerFactory">told of reading, of failures, and what of a JSON schema is not enforced; null tells nobody</param>
     /// <exception cref="UnsupportedModelException">The model has no chat template.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An option is out of range.</exception>
     public HeadInferChatClient(HeadInferModel model, HeadInferChatClientOptions options, ILoggerFactory? loggerFactory = null)
         : this(
-            new ModelEngine(model ?? throw new ArgumentNullException(nameof(model)), (options ?? throw new ArgumentNullException(nameof(options))).ModelId ?? model.Config.Architecture),
+            new ModelEngine(
+                model ?? throw new ArgumentNullException(nameof(model)), (options ?? throw new ArgumentNullException(nameof(options))).ModelId ?? model.Name, Logger(loggerFactory)),
             options,
             loggerFactory)
     {
@@ -55,7 +57,10 @@ public sealed class HeadInferChatClient : IChatClient
         _options.Validate();
         _metadata = new ChatClientMetadata(ProviderName, defaultModelId: engine.ModelId);
         _toolCalls = ToolCallFormats.Of(engine.Template.Source, _options.ToolCallFormat);
-        _schemas = new SchemaForms((loggerFactory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferChatClient>());
+        _logger = Logger(loggerFactory);
+        _thoughts = ThoughtTags.Of(engine.Template.Source);
+        _forms = new OutputForm(_toolCalls, _thoughts, new SchemaForms(_logger));
+        TemplateLog.Limitations(_logger, engine.Template);
         _conversations = new ConversationStore(_options.Conversations);
     }
 
@@ -68,34 +73,24 @@ public sealed class HeadInferChatClient : IChatClient
         GetStreamingResponseAsync(messages, options, cancellationToken).ToChatResponseAsync(cancellationToken);
 
     /// <inheritdoc/>
+    /// <remarks>Each enumeration of the result is an answer of its own, with an id of its own.</remarks>
     /// <exception cref="ContextLengthException">The conversation is longer than the model may hold.</exception>
     /// <exception cref="MemoryBudgetException">The conversation is longer than memory holds.</exception>
     /// <exception cref="NotSupportedException">A message or an option asks for what this client does not do; the message names it.</exception>
     /// <exception cref="ArgumentException">Messages or options contradict themselves; the message says how.</exception>
     public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
-        ArgumentNullException.ThrowIfNull(messages);
-        var template = _engine.Template;
-        var tools = ChatRequest.Tools(options);
-        var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId, this);
-        IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
-        var prompt = template.Encode(ChatRequest.Turns(all, options), _engine.Tokenizer, tools, ChatRequest.Variables(options, template.Source), cancellationToken);
-        var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
-        var thinking = _engine.Tokenizer.Decode(prompt.TakeLast(8), skipSpecial: false).TrimEnd().EndsWith(ReasoningScanner.Start, StringComparison.Ordinal);
-        var mayThink = template.Source.Contains(ReasoningScanner.End, StringComparison.Ordinal);
-        generation = generation with
+        try
         {
-            Constraint = OutputForm.Of(options, tools, callsAtMost, _toolCalls, thinking, mayThink, _schemas) ?? generation.Constraint,
-            ShownTokens = [.. generation.ShownTokens, ReasoningScanner.Start, ReasoningScanner.End, .. tools is null ? [] : _toolCalls.Markers],
-        };
-        var request = new Request(
-            prompt,
-            generation,
-            new AnswerReader(_toolCalls, tools ?? [], callsAtMost, thinking, options?.Reasoning?.Output == ReasoningOutput.Full),
-            options?.AdditionalProperties?.GetValueOrDefault(HeadInferChatOptionsExtensions.ProgressKey) as IProgress<PrefillProgress> ?? _options.Progress,
-            _conversations.IsEnabled ? options?.ConversationId ?? Guid.NewGuid().ToString("N") : null,
-            all);
-        return AnswerAsync(request, cancellationToken);
+            var request = Prepare(messages, options, cancellationToken);
+            return AnswerWatch.OverAsync(
+                () => new AnswerWatch(_engine.ModelId, request.Prompt.Count, request.Progress, _logger), (watch, cancel) => AnswerAsync(request, watch, cancel), cancellationToken);
+        }
+        catch (Exception e)
+        {
+            AnswerWatch.Refuse(_engine.ModelId, e, _logger);
+            throw;
+        }
     }
 
     /// <inheritdoc/>
@@ -111,14 +106,44 @@ public sealed class HeadInferChatClient : IChatClient
     /// <summary>Frees the client's sequence; the model stays.</summary>
     public void Dispose() => (_engine as IDisposable)?.Dispose();
 
-    private async IAsyncEnumerable<ChatResponseUpdate> AnswerAsync(Request request, [EnumeratorCancellation] CancellationToken cancellationToken)
+    private static ILogger Logger(ILoggerFactory? factory) => (factory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferChatClient>();
+
+    private Request Prepare(IEnumerable<ChatMessage> messages, ChatOptions? options, CancellationToken cancellationToken)
     {
-        var (id, created, clock) = (Guid.NewGuid().ToString("N"), DateTimeOffset.UtcNow, Stopwatch.StartNew());
-        var (prompt, reader, kept) = (request.Prompt, request.Reader, new List<ChatResponseUpdate>());
+        ArgumentNullException.ThrowIfNull(messages);
+        var template = _engine.Template;
+        var tools = ChatRequest.Tools(options);
+        var (raw, progress) = options.Made(this);
+        var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId, raw);
+        IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
+        var prompt = template.Encode(ChatRequest.Turns(all, options), _engine.Tokenizer, tools, ChatRequest.Variables(options, template.Source), cancellationToken);
+        var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
+        var thinking = _engine.Tokenizer.Decode(prompt.TakeLast(8), skipSpecial: false).TrimEnd().EndsWith(_thoughts.Start, StringComparison.Ordinal);
+        var showThoughts = options?.Reasoning?.Output == ReasoningOutput.Full;
+        var mayThink = template.Source.Contains(_thoughts.End, StringComparison.Ordinal);
+        generation = generation with
+        {
+            Constraint = _forms.Of(options, tools, callsAtMost, thinking, mayThink, generation.Constraint),
+            ShownTokens = [.. generation.ShownTokens, .. ThoughtTags.All.SelectMany(t => (string[])[t.Start, t.End]), .. tools is null ? [] : _toolCalls.Markers],
+        };
+        return new Request(
+            prompt,
+            generation,
+            () => new AnswerReader(_toolCalls, tools ?? [], callsAtMost, thinking ? _thoughts : null, showThoughts),
+            progress ?? _options.Progress,
+            options?.ConversationId,
+            all);
+    }
+
+    private async IAsyncEnumerable<ChatResponseUpdate> AnswerAsync(Request request, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var (id, created) = (Guid.NewGuid().ToString("N"), DateTimeOffset.UtcNow);
+        var (prompt, reader, kept) = (request.Prompt, request.NewReader(), new List<ChatResponseUpdate>());
+        var conversation = _conversations.IsEnabled ? request.ConversationId ?? Guid.NewGuid().ToString("N") : null;
         ChatResponseUpdate Update(params AIContent[] contents)
         {
-            var update = new ChatResponseUpdate(ChatRole.Assistant, contents) { MessageId = id, ResponseId = id, ModelId = _engine.ModelId, CreatedAt = created, ConversationId = request.ConversationId };
-            if (request.ConversationId is not null)
+            var update = new ChatResponseUpdate(ChatRole.Assistant, contents) { MessageId = id, ResponseId = id, ModelId = _engine.ModelId, CreatedAt = created, ConversationId = conversation };
+            if (conversation is not null)
             {
                 kept.Add(update);
             }
@@ -126,12 +151,10 @@ public sealed class HeadInferChatClient : IChatClient
             return update;
         }
 
-        using var activity = HeadInferTelemetry.Start(_engine.ModelId, prompt.Count);
-        var (cached, generated) = (0, 0);
-        var (firstToken, reason) = (TimeSpan.Zero, Runtime.FinishReason.Stop);
-        await foreach (var step in _engine.GenerateAsync(prompt, request.Generation, known => cached = known, request.Progress, cancellationToken).ConfigureAwait(false))
+        var reason = Runtime.FinishReason.Stop;
+        await foreach (var step in _engine.GenerateAsync(prompt, request.Generation, known => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
         {
-            firstToken = generated++ == 0 ? clock.Elapsed : firstToken;
+            watch.Step();
             reason = step.FinishReason ?? reason;
             foreach (var content in reader.Append(step.Text))
             {
@@ -149,12 +172,12 @@ public sealed class HeadInferChatClient : IChatClient
             yield return Update(content);
         }
 
-        HeadInferTelemetry.Record(activity, _engine.ModelId, prompt.Count, cached, generated, firstToken, clock.Elapsed - firstToken);
-        if (request.ConversationId is not null)
+        if (conversation is not null && _conversations.Keep(conversation, [.. request.Messages, .. kept.ToChatResponse().Messages]) is { } forgotten)
         {
-            _conversations.Keep(request.ConversationId, [.. request.Messages, .. kept.ToChatResponse().Messages]);
+            HeadInferLog.ForgotConversation(_logger, forgotten);
         }
 
+        watch.IsComplete = true;
         // A call that the limit cut off is no call that could be made.
         var finish = reader.Calls > 0 && !(reader.LastCallFailed && reason == Runtime.FinishReason.Length) ? ChatFinishReason.ToolCalls
             : reason == Runtime.FinishReason.Length ? ChatFinishReason.Length
@@ -162,21 +185,22 @@ public sealed class HeadInferChatClient : IChatClient
         var last = Update(new UsageContent(new UsageDetails
         {
             InputTokenCount = prompt.Count,
-            OutputTokenCount = generated,
-            TotalTokenCount = prompt.Count + generated,
-            CachedInputTokenCount = cached,
+            OutputTokenCount = watch.Generated,
+            TotalTokenCount = prompt.Count + watch.Generated,
+            CachedInputTokenCount = watch.Cached,
         }));
         last.FinishReason = finish;
         last.AdditionalProperties = new AdditionalPropertiesDictionary
         {
             ["finish_reason"] = finish.Value, // Semantic Kernel's adapter drops the property
-            ["prefill_seconds"] = firstToken.TotalSeconds,
-            ["decode_seconds"] = (clock.Elapsed - firstToken).TotalSeconds,
+            ["queue_seconds"] = watch.Queue.TotalSeconds,
+            ["prefill_seconds"] = watch.Prefill.TotalSeconds,
+            ["decode_seconds"] = watch.Decode.TotalSeconds,
         };
         yield return last;
     }
 
-    /// <summary>A request, made ready.</summary>
+    /// <summary>A request, made ready. It may be answered more than once, so it holds nothing that an answer changes.</summary>
     private sealed record Request(
-        IReadOnlyList<int> Prompt, GenerationOptions Generation, AnswerReader Reader, IProgress<PrefillProgress>? Progress, string? ConversationId, IReadOnlyList<ChatMessage> Messages);
+        IReadOnlyList<int> Prompt, GenerationOptions Generation, Func<AnswerReader> NewReader, IProgress<PrefillProgress>? Progress, string? ConversationId, IReadOnlyList<ChatMessage> Messages);
 }

@@ -2,10 +2,10 @@ using HeadInfer.Runtime;
 
 namespace HeadInfer.SemanticKernel;
 
-/// <summary>How a chat client treats its model. Registrations take it from the container, by the service's key and else without.</summary>
+/// <summary>How a chat client treats its model. Registrations take it from the container, by the service's key and else without, and else as <c>Configure</c> made it.</summary>
 public sealed record HeadInferChatClientOptions
 {
-    /// <summary>The model's name in answers and telemetry. Default: the service's key, else the name of the model's architecture.</summary>
+    /// <summary>The model's name in answers and telemetry. Default: the service's key, else <see cref="HeadInferModel.Name"/>.</summary>
     public string? ModelId { get; set; }
 
     /// <summary>How the model writes the calls of functions. Default: as its chat template shows.</summary>

@@ -6,16 +6,36 @@ namespace HeadInfer.SemanticKernel;
 /// <summary>What a request may ask of this client beyond what every chat client knows.</summary>
 public static class HeadInferChatOptionsExtensions
 {
-    internal const string ProgressKey = "headinfer.progress";
-
     /// <summary>Has somebody told how far the reading of this request's prompt is, some times a second.</summary>
+    /// <remarks>It leaves no trace in what is serialised: caches find the same answer with it and without. An answer from a cache reads nothing, and tells nothing.</remarks>
     /// <param name="options">the request's options, which are changed</param>
     /// <param name="progress">who is told</param>
     public static ChatOptions WithPrefillProgress(this ChatOptions options, IProgress<PrefillProgress> progress)
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(progress);
-        (options.AdditionalProperties ??= [])[ProgressKey] = progress;
+        options.RawRepresentationFactory = new ProgressFactory(progress, options.RawRepresentationFactory).Make;
         return options;
     }
+
+    /// <summary>What the options' own factory makes for this client, and who is told of the reading.</summary>
+    internal static (object? Raw, IProgress<PrefillProgress>? Progress) Made(this ChatOptions? options, HeadInferChatClient client)
+    {
+        var made = options?.RawRepresentationFactory?.Invoke(client);
+        return made is WithProgress both ? (both.Raw, both.Progress) : (made, null);
+    }
+
+    // AdditionalProperties would be the natural place, but caches serialise them for their keys. The factory is never
+    // serialised, is copied with the options, and wrappers of it call it. Other clients are shown what there was without it.
+    private sealed class ProgressFactory(IProgress<PrefillProgress> progress, Func<IChatClient, object?>? inner)
+    {
+        public object? Make(IChatClient client) => (inner?.Invoke(client), client) switch
+        {
+            (WithProgress earlier, HeadInferChatClient) => earlier with { Progress = progress },
+            (var raw, HeadInferChatClient) => new WithProgress(raw, progress),
+            var (raw, _) => raw,
+        };
+    }
+
+    private sealed record WithProgress(object? Raw, IProgress<PrefillProgress> Progress);
 }

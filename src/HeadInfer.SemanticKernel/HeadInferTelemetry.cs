@@ -19,9 +19,14 @@ public static class HeadInferTelemetry
     private static readonly Counter<long> PrefillTokens = Meter.CreateCounter<long>("headinfer.prefill.tokens", "{token}", "Tokens of prompts that were read");
     private static readonly Counter<long> CachedTokens = Meter.CreateCounter<long>("headinfer.prefill.cached_tokens", "{token}", "Tokens of prompts that were known from before");
     private static readonly Histogram<double> PrefillSeconds = Meter.CreateHistogram(
-        "headinfer.prefill.duration", "s", "Time from the request to its first token", advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = Seconds });
+        "headinfer.prefill.duration", "s", "Time in which a prompt was read", advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = Seconds });
+
+    private static readonly Histogram<double> QueueSeconds = Meter.CreateHistogram(
+        "headinfer.queue.duration", "s", "Time from a request until its reading began", advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = Seconds });
 
     private static readonly Histogram<double> DecodeRate = Meter.CreateHistogram<double>("headinfer.decode.rate", "{token}/s", "Tokens a second after the first");
+
+    private static readonly Counter<long> Requests = Meter.CreateCounter<long>("headinfer.requests", "{request}", "Requests by their outcome: completed, cancelled or failed");
 
     private static readonly Dictionary<object, (HeadInferModel Model, string Id)> Watched = [];
 
@@ -45,24 +50,46 @@ public static class HeadInferTelemetry
 
     internal static Activity? Start(string modelId, int promptTokens)
     {
-        var activity = Source.StartActivity("headinfer.answer", ActivityKind.Internal);
-        activity?.SetTag("headinfer.model", modelId).SetTag("headinfer.prompt_tokens", promptTokens);
-        return activity;
+        var tags = new TagList { { "headinfer.model", modelId }, { "headinfer.prompt_tokens", promptTokens } };
+        return Source.StartActivity("headinfer.answer", ActivityKind.Internal, default(ActivityContext), tags);
     }
 
-    internal static void Record(Activity? activity, string modelId, int promptTokens, int cached, int generated, TimeSpan prefill, TimeSpan decode)
+    /// <summary>Tells of an answer whose prompt was read, whether or not it was completed.</summary>
+    internal static void Record(Activity? activity, string modelId, int promptTokens, AnswerWatch answer)
     {
         var model = new KeyValuePair<string, object?>("headinfer.model", modelId);
-        PrefillTokens.Add(promptTokens - cached, model);
-        CachedTokens.Add(cached, model);
-        PrefillSeconds.Record(prefill.TotalSeconds, model);
-        if (generated > 1 && decode > TimeSpan.Zero)
+        PrefillTokens.Add(promptTokens - answer.Cached, model);
+        CachedTokens.Add(answer.Cached, model);
+        QueueSeconds.Record(answer.Queue.TotalSeconds, model);
+        PrefillSeconds.Record(answer.Prefill.TotalSeconds, model);
+        var decode = answer.Decode.TotalSeconds;
+        if (answer.Generated > 1 && decode > 0)
         {
-            DecodeRate.Record((generated - 1) / decode.TotalSeconds, model);
+            DecodeRate.Record((answer.Generated - 1) / decode, model);
         }
 
-        activity?.SetTag("headinfer.cached_tokens", cached).SetTag("headinfer.generated_tokens", generated)
-            .SetTag("headinfer.prefill_seconds", prefill.TotalSeconds).SetTag("headinfer.decode_seconds", decode.TotalSeconds);
+        activity?.SetTag("headinfer.cached_tokens", answer.Cached).SetTag("headinfer.generated_tokens", answer.Generated)
+            .SetTag("headinfer.queue_seconds", answer.Queue.TotalSeconds).SetTag("headinfer.prefill_seconds", answer.Prefill.TotalSeconds).SetTag("headinfer.decode_seconds", decode);
+    }
+
+    /// <summary>Tells how a request ended. One that is neither complete nor failed was given up by its caller.</summary>
+    internal static void End(Activity? activity, string modelId, bool complete, Exception? failure)
+    {
+        var outcome = complete ? "completed" : failure is null or OperationCanceledException ? "cancelled" : "failed";
+        var tags = new TagList { { "headinfer.model", modelId }, { "headinfer.outcome", outcome } };
+        activity?.SetTag("headinfer.outcome", outcome);
+        if (failure is not null)
+        {
+            tags.Add("error.type", failure.GetType().FullName);
+            activity?.SetTag("error.type", failure.GetType().FullName).AddException(failure);
+        }
+
+        if (!complete)
+        {
+            activity?.SetStatus(ActivityStatusCode.Error, failure?.Message ?? "The caller gave the request up.");
+        }
+
+        Requests.Add(1, tags);
     }
 
     private static IEnumerable<Measurement<long>> ObserveMemory() => Models().SelectMany(m => (Measurement<long>[])

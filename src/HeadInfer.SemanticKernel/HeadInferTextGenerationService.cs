@@ -17,18 +17,20 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
     private readonly HeadInferModel _model;
     private readonly SequenceQueue _sequence;
     private readonly SchemaForms _schemas;
+    private readonly ILogger _logger;
 
     /// <summary>Makes a service of a loaded model.</summary>
     /// <param name="model">the model; stays the caller's</param>
-    /// <param name="modelId">its name in answers; default: the name of its architecture</param>
-    /// <param name="loggerFactory">told what of a JSON schema is not enforced; null tells nobody</param>
+    /// <param name="modelId">its name in answers; default: <see cref="HeadInferModel.Name"/></param>
+    /// <param name="loggerFactory">told of reading, of failures, and what of a JSON schema is not enforced; null tells nobody</param>
     public HeadInferTextGenerationService(HeadInferModel model, string? modelId = null, ILoggerFactory? loggerFactory = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         _model = model;
-        _sequence = new SequenceQueue(model);
-        _schemas = new SchemaForms((loggerFactory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferTextGenerationService>());
-        Attributes = new Dictionary<string, object?> { ["ModelId"] = modelId ?? model.Config.Architecture };
+        _logger = (loggerFactory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferTextGenerationService>();
+        _sequence = new SequenceQueue(model, _logger);
+        _schemas = new SchemaForms(_logger);
+        Attributes = new Dictionary<string, object?> { ["ModelId"] = modelId ?? model.Name };
     }
 
     /// <inheritdoc/>
@@ -57,6 +59,23 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
     public IAsyncEnumerable<StreamingTextContent> GetStreamingTextContentsAsync(
         string prompt, PromptExecutionSettings? executionSettings = null, Kernel? kernel = null, CancellationToken cancellationToken = default)
     {
+        try
+        {
+            var (tokens, options) = Prepare(prompt, executionSettings);
+            return AnswerWatch.OverAsync(() => new AnswerWatch(ModelId, tokens.Count, progress: null, _logger), (watch, cancel) => ContinueAsync(tokens, options, watch, cancel), cancellationToken);
+        }
+        catch (Exception e)
+        {
+            AnswerWatch.Refuse(ModelId, e, _logger);
+            throw;
+        }
+    }
+
+    /// <summary>Frees the service's sequence; the model stays.</summary>
+    public void Dispose() => _sequence.Dispose();
+
+    private (IReadOnlyList<int> Tokens, GenerationOptions Options) Prepare(string prompt, PromptExecutionSettings? executionSettings)
+    {
         ArgumentException.ThrowIfNullOrEmpty(prompt);
         var settings = HeadInferPromptExecutionSettings.FromExecutionSettings(executionSettings);
         if (settings.ReasoningEffort is not null || settings.ShowReasoning == true)
@@ -67,24 +86,21 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
         var chat = settings.ToChatOptions();
         var options = ChatRequest.Generation(chat, _model.Defaults, ModelId);
         options = options with { Constraint = chat.ResponseFormat is not ChatResponseFormatJson json ? options.Constraint : json.Schema is { } schema ? _schemas.Of(schema) : _schemas.Any };
-        return ContinueAsync(_model.Tokenizer.Encode(prompt, addSpecial: true), options, cancellationToken);
+        return (_model.Tokenizer.Encode(prompt, addSpecial: true), options);
     }
 
-    /// <summary>Frees the service's sequence; the model stays.</summary>
-    public void Dispose() => _sequence.Dispose();
-
-    private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, [EnumeratorCancellation] CancellationToken cancellationToken)
+    private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        var (generated, cached) = (0, 0);
-        await foreach (var step in _sequence.GenerateAsync(prompt, options, known => cached = known, progress: null, cancellationToken).ConfigureAwait(false))
+        await foreach (var step in _sequence.GenerateAsync(prompt, options, known => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
         {
-            generated++;
+            watch.Step();
+            watch.IsComplete = step.FinishReason is not null;
             if (step.Text.Length > 0 || step.FinishReason is not null)
             {
                 var metadata = step.FinishReason is null ? null : new Dictionary<string, object?>
                 {
                     ["FinishReason"] = step.FinishReason.ToString(),
-                    ["Usage"] = new UsageDetails { InputTokenCount = prompt.Count, OutputTokenCount = generated, TotalTokenCount = prompt.Count + generated, CachedInputTokenCount = cached },
+                    ["Usage"] = new UsageDetails { InputTokenCount = prompt.Count, OutputTokenCount = watch.Generated, TotalTokenCount = prompt.Count + watch.Generated, CachedInputTokenCount = watch.Cached },
                 };
                 yield return new StreamingTextContent(step.Text, modelId: ModelId, metadata: metadata);
             }

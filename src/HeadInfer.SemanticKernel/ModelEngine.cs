@@ -1,11 +1,12 @@
 using HeadInfer.Runtime;
+using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>A loaded model as the chat client's engine. The model is not owned.</summary>
-internal sealed class ModelEngine(HeadInferModel model, string modelId) : IChatEngine, IDisposable
+internal sealed class ModelEngine(HeadInferModel model, string modelId, ILogger logger) : IChatEngine, IDisposable
 {
-    private readonly SequenceQueue _sequence = new(model);
+    private readonly SequenceQueue _sequence = new(model, logger);
     private readonly IDisposable _watch = HeadInferTelemetry.Watch(model, modelId);
 
     public string ModelId => modelId;

@@ -4,20 +4,21 @@ using Microsoft.Extensions.AI;
 
 namespace HeadInfer.SemanticKernel;
 
-/// <summary>The form that an answer must have, by what a caller asks for: JSON, calls, or either.</summary>
-internal static class OutputForm
+/// <summary>The form that an answer must have, by what a caller asks for: JSON, calls, either, or text in which calls are right.</summary>
+/// <param name="format">how the model writes calls</param>
+/// <param name="tags">what it thinks between</param>
+/// <param name="schemas">makes forms of JSON schemas</param>
+internal sealed class OutputForm(IToolCallFormat format, ThoughtTags tags, SchemaForms schemas)
 {
     /// <param name="options">the caller's</param>
     /// <param name="tools">the functions that the model is shown; null if none</param>
     /// <param name="callsAtMost">calls that are wanted</param>
-    /// <param name="format">how the model writes calls</param>
     /// <param name="thinking">whether the prompt ends within the model's thoughts</param>
     /// <param name="mayThink">whether the model thinks of its own accord</param>
-    /// <param name="schemas">makes forms of JSON schemas</param>
+    /// <param name="given">a form that the caller made; null if none</param>
     /// <returns>null if the answer is free</returns>
     /// <exception cref="ArgumentException">Calls are required of functions that are not there, or nothing satisfies a schema.</exception>
-    public static OutputConstraint? Of(
-        ChatOptions? options, IReadOnlyList<ChatTool>? tools, int callsAtMost, IToolCallFormat format, bool thinking, bool mayThink, SchemaForms schemas)
+    public OutputConstraint? Of(ChatOptions? options, IReadOnlyList<ChatTool>? tools, int callsAtMost, bool thinking, bool mayThink, OutputConstraint? given)
     {
         OutputConstraint? answer = options?.ResponseFormat is ChatResponseFormatJson json ? json.Schema is { } schema ? schemas.Of(schema) : schemas.Any : null;
         if (options?.ToolMode is RequiredChatToolMode required)
@@ -31,14 +32,25 @@ internal static class OutputForm
 
         if (answer is null)
         {
-            return null;
+            return given ?? (tools is null ? null : Held(tools, thinking));
         }
 
-        var thoughts = OutputConstraint.Sequence(OutputConstraint.Until(ReasoningScanner.End), OutputConstraint.Space(), answer);
+        var thoughts = OutputConstraint.Sequence(OutputConstraint.Until(tags.End), OutputConstraint.Space(), answer);
         return thinking ? thoughts
-            : mayThink ? OutputConstraint.OneOf(answer, OutputConstraint.Sequence(OutputConstraint.Marker(ReasoningScanner.Start), thoughts))
+            : mayThink ? OutputConstraint.OneOf(answer, OutputConstraint.Sequence(OutputConstraint.Marker(tags.Start), thoughts))
             : answer;
     }
+
+    // Free text, in which a call that has begun is one of these functions. In thoughts no call is made, so a word of one binds nothing.
+    private OutputConstraint Held(IReadOnlyList<ChatTool> tools, bool thinking) => schemas.Kept(
+        $"held {thinking} {string.Join('\n', tools.Select(t => $"{t.Name} {(t.Parameters.ValueKind == System.Text.Json.JsonValueKind.Undefined ? "" : t.Parameters.GetRawText())}"))}", () =>
+        {
+            OutputConstraint? text = null;
+            var again = OutputConstraint.Defer(() => text!);
+            var thoughts = OutputConstraint.Held([(tags.End, again)]);
+            text = OutputConstraint.Held([(tags.Start, thoughts), .. format.Hold(tools, schemas, again)], format.OnlyAtBeginning);
+            return thinking ? thoughts : text;
+        });
 
     private static IReadOnlyList<ChatTool> Required(RequiredChatToolMode mode, IReadOnlyList<ChatTool>? tools)
     {

@@ -2,82 +2,146 @@ using System.Text;
 
 namespace HeadInfer.SemanticKernel;
 
-/// <summary>Tells what a model thinks, between <c>&lt;think&gt;</c> and <c>&lt;/think&gt;</c> at the beginning of its answer, from what it says.</summary>
-/// <param name="begun">whether the prompt has opened the thinking already, as some templates do</param>
-internal sealed class ReasoningScanner(bool begun)
+/// <summary>What a model's thoughts stand between.</summary>
+internal sealed record ThoughtTags(string Start, string End)
 {
-    public const string Start = "<think>";
-    public const string End = "</think>";
+    /// <summary>Those of models in general.</summary>
+    public static ThoughtTags Usual { get; } = new("<think>", "</think>");
 
+    /// <summary>All that are known: Mistral's are others.</summary>
+    public static IReadOnlyList<ThoughtTags> All { get; } = [Usual, new("[THINK]", "[/THINK]")];
+
+    /// <summary>Those that a chat template speaks of.</summary>
+    public static ThoughtTags Of(string template) => All.FirstOrDefault(t => template.Contains(t.End, StringComparison.Ordinal)) ?? Usual;
+}
+
+/// <summary>Tells what a model thinks from what it says. Thoughts begin an answer; once there were some, more may come later.</summary>
+/// <param name="begun">what the prompt has opened already, as some templates do; null if nothing</param>
+internal sealed class ReasoningScanner(ThoughtTags? begun)
+{
     private readonly StringBuilder _pending = new();
-    private State _state = begun ? State.Thinking : State.Beginning;
+    private ThoughtTags? _tags = begun; // of the thoughts that came last
+    private char? _last; // of what was said
+    private State _state = begun is null ? State.Beginning : State.Opening;
 
     private enum State
     {
-        /// <summary>Nothing but white space, or a beginning of the marker.</summary>
+        /// <summary>Nothing but white space, or a beginning of a tag.</summary>
         Beginning,
+
+        /// <summary>As before, within thoughts: some models open them again.</summary>
+        Opening,
         Thinking,
 
-        /// <summary>White space after the thinking, which is not part of the answer.</summary>
+        /// <summary>White space after thoughts that nothing was said before, which is not part of the answer.</summary>
         Between,
         Saying,
     }
+
+    /// <summary>Whether the answer is within thoughts.</summary>
+    public bool IsThinking => _state is State.Opening or State.Thinking;
 
     /// <summary>Takes the next piece of the answer.</summary>
     public IEnumerable<(string Text, bool IsReasoning)> Append(string text)
     {
         _pending.Append(text);
-        if (_state == State.Beginning)
-        {
-            var start = _pending.ToString().TrimStart();
-            if (start.StartsWith(Start, StringComparison.Ordinal))
-            {
-                _pending.Clear().Append(start[Start.Length..]);
-                _state = State.Thinking;
-            }
-            else if (!Start.StartsWith(start, StringComparison.Ordinal))
-            {
-                _state = State.Saying;
-            }
-        }
-
-        if (_state == State.Thinking)
+        while (true)
         {
             var pending = _pending.ToString();
-            var end = pending.IndexOf(End, StringComparison.Ordinal);
-            var thought = end >= 0 ? end : pending.Length - Held(pending);
-            if (thought > 0)
+            switch (_state)
             {
-                yield return (pending[..thought], true);
+                case State.Beginning or State.Between or State.Opening:
+                    if (!Begins(pending))
+                    {
+                        yield break;
+                    }
+
+                    break;
+                case State.Thinking:
+                    var end = pending.IndexOf(_tags!.End, StringComparison.Ordinal);
+                    var thought = end >= 0 ? end : pending.Length - Held(pending, _tags.End);
+                    Keep(pending[(end >= 0 ? end + _tags.End.Length : thought)..], end < 0 ? State.Thinking : _last is null ? State.Between : State.Saying);
+                    if (thought > 0)
+                    {
+                        yield return (pending[..thought], true);
+                    }
+
+                    if (end < 0)
+                    {
+                        yield break;
+                    }
+
+                    break;
+                default:
+                    var start = Start(pending);
+                    var close = start < 0 ? -1 : pending.IndexOf(_tags!.End, start, StringComparison.Ordinal);
+                    var said = start >= 0 ? start : pending.Length - (_tags is null ? 0 : Held(pending, _tags.Start));
+                    _last = said > 0 ? pending[said - 1] : _last;
+                    Keep(pending[(close >= 0 ? close + _tags!.End.Length : said)..], State.Saying);
+                    if (said > 0)
+                    {
+                        yield return (pending[..said], false);
+                    }
+
+                    if (close < 0)
+                    {
+                        yield break;
+                    }
+
+                    yield return (pending[(start + _tags!.Start.Length)..close], true);
+                    break;
             }
-
-            _pending.Clear().Append(pending.AsSpan(end >= 0 ? end + End.Length : thought));
-            _state = end >= 0 ? State.Between : _state;
-        }
-
-        if (_state == State.Between && _pending.ToString().TrimStart() is { Length: > 0 } said)
-        {
-            _pending.Clear().Append(said);
-            _state = State.Saying;
-        }
-
-        if (_state == State.Saying && _pending.Length > 0)
-        {
-            yield return (_pending.ToString(), false);
-            _pending.Clear();
         }
     }
 
     /// <summary>Ends the answer: what was held back is what it seemed to be.</summary>
     public IEnumerable<(string Text, bool IsReasoning)> Finish() =>
-        _pending.Length > 0 && _state != State.Between ? [(_pending.ToString(), _state == State.Thinking)] : [];
+        _pending.Length > 0 && _state != State.Between ? [(_pending.ToString(), IsThinking)] : [];
 
-    // Characters at the end that may be the marker's beginning.
-    private static int Held(string text)
+    // Whether it is known by now what comes first: thoughts, or something else.
+    private bool Begins(string pending)
     {
-        for (var length = Math.Min(End.Length - 1, text.Length); length > 0; length--)
+        var text = pending.TrimStart();
+        if (ThoughtTags.All.FirstOrDefault(t => text.StartsWith(t.Start, StringComparison.Ordinal)) is { } tags && (_state != State.Opening || tags == _tags))
         {
-            if (text.EndsWith(End[..length], StringComparison.Ordinal))
+            _tags = tags;
+            Keep(text[tags.Start.Length..], State.Thinking);
+            return true;
+        }
+
+        if (ThoughtTags.All.Any(t => t.Start.StartsWith(text, StringComparison.Ordinal)))
+        {
+            return false;
+        }
+
+        Keep(_state == State.Between ? text : pending, _state == State.Opening ? State.Thinking : State.Saying);
+        return true;
+    }
+
+    // Where thoughts may begin once more: they do if they end. A tag in quotes is spoken of.
+    private int Start(string pending)
+    {
+        var start = _tags is null ? -1 : pending.IndexOf(_tags.Start, StringComparison.Ordinal);
+        while (start >= 0 && (start > 0 ? pending[start - 1] : _last) is '`' or '"' or '\'')
+        {
+            start = pending.IndexOf(_tags!.Start, start + 1, StringComparison.Ordinal);
+        }
+
+        return start;
+    }
+
+    private void Keep(string text, State state)
+    {
+        _pending.Clear().Append(text);
+        _state = state;
+    }
+
+    // Characters at the end that may be a tag's beginning.
+    private static int Held(string text, string tag)
+    {
+        for (var length = Math.Min(tag.Length - 1, text.Length); length > 0; length--)
+        {
+            if (text.EndsWith(tag[..length], StringComparison.Ordinal))
             {
                 return length;
             }

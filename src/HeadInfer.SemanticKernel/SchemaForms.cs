@@ -18,17 +18,60 @@ internal sealed partial class SchemaForms(ILogger logger)
     /// <summary>JSON of any content.</summary>
     public OutputConstraint Any { get; } = OutputConstraint.Json();
 
+    private static readonly JsonElement AnyObject = JsonDocument.Parse("""{"type":"object"}""").RootElement;
+
     /// <exception cref="ArgumentException">Nothing satisfies the schema, or it is too large.</exception>
     public OutputConstraint Of(JsonElement schema)
     {
         var text = schema.ValueKind == JsonValueKind.Undefined ? "true" : schema.GetRawText();
+        return Kept(text, () => Make(text));
+    }
+
+    /// <summary>The arguments of a function, which are always an object.</summary>
+    public OutputConstraint Arguments(ChatTool tool) => Kept("arguments " + (tool.Parameters.ValueKind == JsonValueKind.Undefined ? "" : tool.Parameters.GetRawText()), () =>
+    {
+        var schema = tool.Parameters.ValueKind == JsonValueKind.Object ? JsonObject.Create(tool.Parameters)! : [];
+        if (!((string[])["type", "$ref", "anyOf", "oneOf", "allOf"]).Any(schema.ContainsKey))
+        {
+            schema["type"] = "object";
+        }
+
+        return Of(JsonSerializer.SerializeToElement(schema));
+    });
+
+    /// <summary>As <see cref="Arguments"/>, but made only when the model calls the function.</summary>
+    public OutputConstraint ArgumentsLater(ChatTool tool) => Later(tool, () => Arguments(tool), Of(AnyObject));
+
+    /// <summary>A form of a function's call that is made only when the model calls it. What cannot be made is told, and the other form stands for it.</summary>
+    /// <param name="tool">the function</param>
+    /// <param name="make">makes the form</param>
+    /// <param name="other">stands for it</param>
+    public OutputConstraint Later(ChatTool tool, Func<OutputConstraint> make, OutputConstraint other) => OutputConstraint.Defer(() =>
+    {
+        try
+        {
+            return make();
+        }
+        catch (ArgumentException e)
+        {
+            Ignored($"the parameters of '{tool.Name}': {e.Message}");
+            return other;
+        }
+    });
+
+    /// <summary>A form that is made once for its key, and kept with all that is found out about it.</summary>
+    public OutputConstraint Kept(string key, Func<OutputConstraint> make)
+    {
         if (_forms.Count >= Most)
         {
             _forms.Clear();
         }
 
-        return _forms.GetOrAdd(text, key => new Lazy<OutputConstraint>(() => Make(key))).Value;
+        return _forms.GetOrAdd(key, _ => new Lazy<OutputConstraint>(make)).Value;
     }
+
+    /// <summary>Tells of something that is not enforced.</summary>
+    public void Ignored(string what) => LogIgnored(logger, what);
 
     /// <summary>A part of a schema that may refer to the definitions of the whole.</summary>
     public OutputConstraint Of(JsonElement part, JsonElement whole)

@@ -1,11 +1,12 @@
 using System.Runtime.CompilerServices;
 using HeadInfer.Runtime;
+using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>One sequence of a model for callers who keep none: each prompt continues it as far as it begins like the last one.</summary>
 /// <remarks>Callers are served one after the other. The model is not owned.</remarks>
-internal sealed class SequenceQueue(HeadInferModel model) : IDisposable
+internal sealed class SequenceQueue(HeadInferModel model, ILogger logger) : IDisposable
 {
     private readonly SemaphoreSlim _turn = new(1, 1);
     private HeadInferSession? _session;
@@ -31,9 +32,16 @@ internal sealed class SequenceQueue(HeadInferModel model) : IDisposable
                 _session.Dispose(); // made while the queue went
             }
 
+            var before = _session.Length;
             var known = _session.Reuse(prompt);
+            if (before > known)
+            {
+                HeadInferLog.Forgot(logger, before - known, known);
+            }
+
             reused(known);
             int[] unread = [.. prompt.Skip(known)];
+            HeadInferLog.Reading(logger, unread.Length, known);
             await foreach (var step in _session.GenerateAsync(unread, options, progress, cancellationToken).ConfigureAwait(false))
             {
                 yield return step;

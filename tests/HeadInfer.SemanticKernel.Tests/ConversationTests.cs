@@ -89,6 +89,59 @@ public sealed class ConversationTests(DemoModel demo) : IClassFixture<DemoModel>
         Assert.Equal("Another.", await Ask("Stop"));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Who_is_told_of_the_reading_is_no_part_of_a_caches_key(bool own)
+    {
+        var engine = new ScriptedEngine(demo.Model, "The answer.", "Another.");
+        using var inner = new HeadInferChatClient(engine);
+        using var client = inner.AsBuilder().UseDistributedCache(new MemoryDistributedCache(Options.Create(new MemoryDistributedCacheOptions()))).UseFunctionInvocation().Build();
+        ChatOptions Ask() => new() { Temperature = 0.5f, RawRepresentationFactory = own ? _ => new GenerationOptions { MaxTokens = 77 } : null };
+
+        // The first cannot be serialised at all, and the others differ.
+        Assert.Equal("The answer.", (await client.GetResponseAsync("Go", Ask().WithPrefillProgress(new Endless()))).Text);
+        Assert.Equal("The answer.", (await client.GetResponseAsync("Go", Ask().WithPrefillProgress(new Seen()).WithPrefillProgress(new Seen()))).Text);
+        Assert.Equal("The answer.", (await client.GetResponseAsync("Go", Ask())).Text);
+        Assert.Equal(own ? 77 : new GenerationOptions().MaxTokens, Assert.Single(engine.Options).MaxTokens);
+    }
+
+    [Fact]
+    public async Task The_reading_is_told_below_a_cache_and_beside_other_clients()
+    {
+        using var inner = new HeadInferChatClient(demo.Model);
+        using var client = inner.AsBuilder().UseDistributedCache(new MemoryDistributedCache(Options.Create(new MemoryDistributedCacheOptions()))).UseFunctionInvocation().Build();
+        var (first, last) = (new Seen(), new Seen());
+        var options = new ChatOptions().WithPrefillProgress(first).WithPrefillProgress(last);
+        await client.GetResponseAsync(Document, options);
+        Assert.Empty(first.All);
+        Assert.Equal(1, last.All[^1].Fraction);
+        Assert.Null(options.AdditionalProperties);
+        Assert.Null(options.RawRepresentationFactory!(client)); // a client of another kind sees nothing of it
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public async Task A_stream_enumerated_twice_is_two_answers(int conversations)
+    {
+        var engine = new ScriptedEngine(demo.Model, "<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>", "<think>Hm.</think>Second.", "Third.");
+        using var client = new HeadInferChatClient(engine, new HeadInferChatClientOptions { Conversations = conversations });
+        var stream = client.GetStreamingResponseAsync("Go", new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "f")] });
+        var answers = new List<ChatResponse>();
+        for (var i = 0; i < 3; i++)
+        {
+            answers.Add(await stream.ToChatResponseAsync());
+        }
+
+        Assert.IsType<FunctionCallContent>(Assert.Single(answers[0].Messages[0].Contents));
+        Assert.Equal(["", "Second.", "Third."], answers.Select(a => a.Text));
+        Assert.Equal(3, answers.Select(a => a.ResponseId).Distinct().Count());
+        Assert.Equal(3, answers.Select(a => a.Messages[0].MessageId).Distinct().Count());
+        Assert.Equal(conversations == 0 ? 1 : 3, answers.Select(a => a.ConversationId).Distinct().Count());
+        Assert.Equal([ChatFinishReason.ToolCalls, ChatFinishReason.Stop, ChatFinishReason.Stop], answers.Select(a => a.FinishReason));
+    }
+
     [Fact]
     public async Task The_runtimes_own_options_are_taken_under_the_typed_ones()
     {
@@ -111,6 +164,16 @@ public sealed class ConversationTests(DemoModel demo) : IClassFixture<DemoModel>
         await client.GetResponseAsync("Go", new ChatOptions { Reasoning = new ReasoningOptions { Effort = ReasoningEffort.None } });
         await client.GetResponseAsync("Go", new ChatOptions { Reasoning = new ReasoningOptions { Effort = ReasoningEffort.High } });
         Assert.Equal(["Go thinking=False", "Go thinking=True"], engine.Prompts);
+    }
+
+    /// <summary>Cannot be serialised: it holds itself.</summary>
+    private sealed class Endless : IProgress<PrefillProgress>
+    {
+        public Endless Next => this;
+
+        public void Report(PrefillProgress value)
+        {
+        }
     }
 
     private sealed class Seen : IProgress<PrefillProgress>

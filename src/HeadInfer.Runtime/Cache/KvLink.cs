@@ -63,7 +63,7 @@ internal abstract class KvLink : IDisposable
     public void Upload(Tensor run, Tensor rows, int at)
     {
         CopyRows(run, rows, at, LinkQueue.Upload);
-        Traffic = Traffic with { Uploaded = Traffic.Uploaded + SizeOf(run) };
+        Traffic = Traffic with { Uploaded = Traffic.Uploaded + Moved(run) };
     }
 
     /// <summary>Copies rows from device memory to pages.</summary>
@@ -73,14 +73,15 @@ internal abstract class KvLink : IDisposable
     public void Download(Tensor rows, int at, Tensor run)
     {
         CopyRows(run, rows, at, LinkQueue.Download);
-        Traffic = Traffic with { Downloaded = Traffic.Downloaded + SizeOf(run) };
+        Traffic = Traffic with { Downloaded = Traffic.Downloaded + Moved(run) };
     }
 
     public abstract void Dispose();
 
     protected abstract void CopyRows(Tensor run, Tensor rows, int at, LinkQueue direction);
 
-    private static ByteSize SizeOf(Tensor tensor) => new(tensor.NumberOfElements * tensor.ElementSize);
+    // Where device memory is host memory nothing moves, whatever is copied.
+    private ByteSize Moved(Tensor run) => Device.type == TorchSharp.DeviceType.CPU ? ByteSize.Zero : new(run.NumberOfElements * run.ElementSize);
 }
 
 /// <summary>No way at all: device memory is host memory, and copies are done when the call returns.</summary>

@@ -9,6 +9,21 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <param name="EndTokens">Tokens that end a generation.</param>
 internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? Tokenizer, ChatTemplate? ChatTemplate, GenerationOptions Defaults, IReadOnlyList<int> EndTokens)
 {
+    private const string HubPrefix = "models--"; // of models--org--name, which has snapshots/COMMIT
+
+    /// <summary>What the model is called: the folder's name, or that of its repository in a hub's cache.</summary>
+    public string Name
+    {
+        get
+        {
+            var folder = new DirectoryInfo(System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(Path)));
+            var repository = folder.Parent?.Name == "snapshots" ? folder.Parent.Parent ?? folder : folder;
+            return repository.Name.StartsWith(HubPrefix, StringComparison.Ordinal) && repository.Name.Length > HubPrefix.Length
+                ? repository.Name[HubPrefix.Length..].Replace("--", "/", StringComparison.Ordinal)
+                : folder.Name;
+        }
+    }
+
     /// <summary>Reads and checks them; reads no weight.</summary>
     /// <param name="path">the folder, or the root folder of a model in the hub's cache</param>
     /// <param name="options">a chat template or a scaling of positions in place of the folder's, and who is warned</param>

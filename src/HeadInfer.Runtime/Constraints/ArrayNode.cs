@@ -88,7 +88,7 @@ internal sealed class ArrayFrame : Frame
     private readonly Items _items;
     private readonly Place _place;
     private readonly int _space;
-    private FrameSet? _entered;
+    private FrameSet? _beforeItem;
 
     /// <param name="node">the array</param>
     /// <param name="items">what was written</param>
@@ -124,14 +124,14 @@ internal sealed class ArrayFrame : Frame
         }
         else if (_place == Place.AfterValue)
         {
-            if (value == ',' && _space == 0 && Entered().Count > 0)
+            if (value == ',' && _space == 0 && BeforeItem().Count > 0)
             {
                 into.Add(new ArrayFrame(_node, _items, Place.AfterComma, 0, After!));
             }
         }
         else
         {
-            Entered().Step(value, into);
+            BeforeItem().Step(value, into);
         }
     }
 
@@ -153,11 +153,11 @@ internal sealed class ArrayFrame : Frame
     private ArrayFrame Then(int found, Used? used = null) => new(_node, new Items(_items.Count + 1, _items.Found + found, used), Place.AfterValue, 0, After!);
 
     // The places before another item; none if there may be none.
-    private FrameSet Entered()
+    private FrameSet BeforeItem()
     {
-        if (_entered is not null)
+        if (_beforeItem is not null)
         {
-            return _entered;
+            return _beforeItem;
         }
 
         var entered = new FrameSet();
@@ -183,7 +183,7 @@ internal sealed class ArrayFrame : Frame
             }
         }
 
-        return _entered = entered;
+        return _beforeItem = entered;
     }
 
     private void Enter(Node? item, int found, FrameSet into)

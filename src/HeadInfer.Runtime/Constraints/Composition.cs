@@ -61,21 +61,24 @@ internal sealed class SequenceNode(params Node[] parts) : Node
     {
         private FrameSet? _entered;
 
-        public override bool CanEnd => Entered().CanEnd;
+        public override bool CanEnd => Entered.CanEnd;
 
-        public override void Step(byte value, FrameSet into) => Entered().Step(value, into);
-
-        private FrameSet Entered()
+        public override FrameSet Entered
         {
-            if (_entered is null)
+            get
             {
-                var entered = new FrameSet();
-                node.Enter(part, After!, entered);
-                _entered = entered;
-            }
+                if (_entered is null)
+                {
+                    var entered = new FrameSet();
+                    node.Enter(part, After!, entered);
+                    _entered = entered;
+                }
 
-            return _entered;
+                return _entered;
+            }
         }
+
+        public override void Step(byte value, FrameSet into) => Entered.Step(value, into);
 
         protected override int Rest() => node.Parts.Skip(part).Sum(p => p.MinBytes);
 

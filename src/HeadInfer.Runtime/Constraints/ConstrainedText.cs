@@ -98,18 +98,7 @@ internal sealed class ConstrainedText
     {
         _groups.Clear();
         var (texts, others) = (new List<TextFrame>(), new FrameSet());
-        for (var i = 0; i < _at.Count; i++)
-        {
-            if (_at[i] is TextFrame text)
-            {
-                texts.Add(text);
-            }
-            else
-            {
-                others.Add(_at[i]);
-            }
-        }
-
+        Gather(_at, texts, others);
         // Places in texts of which the same is known are one group. Finding out about another takes milliseconds.
         var cost = 0L;
         var groups = new Dictionary<object, List<TextFrame>>();
@@ -137,6 +126,26 @@ internal sealed class ConstrainedText
             _groups.Add(others);
             _walk[0] = others;
             Walk(0, _trie.Entries.Length, limit);
+        }
+    }
+
+    // Texts, and what is none.
+    private static void Gather(FrameSet frames, List<TextFrame> texts, FrameSet others)
+    {
+        for (var i = 0; i < frames.Count; i++)
+        {
+            if (frames[i] is TextFrame text)
+            {
+                texts.Add(text);
+            }
+            else if (frames[i].Entered is { } entered)
+            {
+                Gather(entered, texts, others);
+            }
+            else
+            {
+                others.Add(frames[i]);
+            }
         }
     }
 

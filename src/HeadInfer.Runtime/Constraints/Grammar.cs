@@ -95,6 +95,9 @@ internal abstract class Frame(Frame? after) : IEquatable<Frame>
     /// <summary>Whether the output may end here.</summary>
     public virtual bool CanEnd => false;
 
+    /// <summary>The frames that this one stands for; null if it stands for itself.</summary>
+    public virtual FrameSet? Entered => null;
+
     /// <summary>Adds the frames after one byte; none if it is not allowed.</summary>
     public abstract void Step(byte value, FrameSet into);
 

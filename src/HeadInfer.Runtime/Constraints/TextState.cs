@@ -159,10 +159,11 @@ internal enum StringPart
     Hex3,
 }
 
-/// <summary>A place within free text that a marker ends.</summary>
+/// <summary>A place within free text that a marker ends, or the special token of that name.</summary>
 /// <param name="Marker">the marker; its bytes are part of the text</param>
 /// <param name="Matched">how many of its bytes the text ends with</param>
-internal readonly record struct FreeTextState(string Marker, int Matched) : ITextState<FreeTextState>
+/// <param name="InToken">whether these are of a special token, which is the marker or nothing</param>
+internal readonly record struct FreeTextState(string Marker, int Matched, bool InToken = false) : ITextState<FreeTextState>
 {
     /// <inheritdoc/>
     public int MinBytes => Marker.Length - Matched;
@@ -177,9 +178,15 @@ internal readonly record struct FreeTextState(string Marker, int Matched) : ITex
     public TextStep Step(byte value, out FreeTextState next)
     {
         next = this;
-        if (value >= 0xf8)
+        if (value == TokenTrie.SpecialMark && !InToken)
         {
-            return TextStep.Refused; // no byte of UTF-8: a special token
+            next = new FreeTextState(Marker, 0, InToken: true);
+            return TextStep.Inside;
+        }
+
+        if (value >= 0xf8 || (InToken && Marker[Matched] != value))
+        {
+            return TextStep.Refused; // no byte of UTF-8, or another special token
         }
 
         var matched = Matched;
@@ -194,7 +201,7 @@ internal readonly record struct FreeTextState(string Marker, int Matched) : ITex
             return TextStep.Ended;
         }
 
-        next = new FreeTextState(Marker, matched);
+        next = new FreeTextState(Marker, matched, InToken);
         return TextStep.Inside;
     }
 

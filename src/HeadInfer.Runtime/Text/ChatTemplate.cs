@@ -14,15 +14,21 @@ public sealed class ChatTemplate
     private readonly Block? _forTools;
     private readonly TimeProvider _clock;
     private readonly IReadOnlyDictionary<string, object?> _specialTokens;
+    private readonly Lazy<ConversationShape> _shape, _shapeForTools;
 
     internal ChatTemplate(string source, IReadOnlyDictionary<string, object?> specialTokens, TimeProvider clock, string? forTools = null)
     {
         (Source, _template, _specialTokens, _clock) = (forTools is null ? source : source + "\n" + forTools, Parser.Parse(source), specialTokens, clock);
         _forTools = forTools is null ? null : Parser.Parse(forTools);
+        _shape = new(() => new TemplateProbe((data, spent) => RenderData(data, spent: spent).Text).Find());
+        _shapeForTools = _forTools is null ? _shape : new(() => new TemplateProbe((data, spent) => RenderData(data, withTools: true, spent: spent).Text).Find());
     }
 
     /// <summary>The template itself; where there is another for conversations with tools, that after it.</summary>
     public string Source { get; }
+
+    /// <summary>What the template does not take as it stands, and what is done about it; found by rendering small conversations when first asked for.</summary>
+    public IReadOnlyList<string> Limitations => [.. _shape.Value.Notes.Union(_shapeForTools.Value.Notes)];
 
     /// <summary>The conversation's tokens, ready for the model to answer.</summary>
     /// <param name="turns">the messages, oldest first</param>
@@ -36,7 +42,7 @@ public sealed class ChatTemplate
     {
         ArgumentNullException.ThrowIfNull(turns);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        return tokenizer.Encode(RenderData(ChatData.Of(turns, tools, variables), tools is { Count: > 0 }, cancellationToken));
+        return tokenizer.Encode(RenderTurns(turns, tools, variables, cancellationToken));
     }
 
     /// <summary>The conversation's text, ready for the model to answer.</summary>
@@ -49,11 +55,17 @@ public sealed class ChatTemplate
     public string Render(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools = null, IReadOnlyDictionary<string, object?>? variables = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(turns);
-        return RenderData(ChatData.Of(turns, tools, variables), tools is { Count: > 0 }, cancellationToken).Text;
+        return RenderTurns(turns, tools, variables, cancellationToken).Text;
     }
 
-    internal TemplateText RenderData(IEnumerable<KeyValuePair<string, object?>> data, bool withTools = false, CancellationToken cancellationToken = default) =>
-        Interpreter.Render(withTools && _forTools is not null ? _forTools : _template, _specialTokens.Concat(data), _clock, cancellationToken);
+    private TemplateText RenderTurns(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools, IReadOnlyDictionary<string, object?>? variables, CancellationToken cancellationToken)
+    {
+        var withTools = tools is { Count: > 0 };
+        return RenderData(ChatData.Of(turns, tools, variables, (withTools ? _shapeForTools : _shape).Value), withTools, cancellationToken: cancellationToken);
+    }
+
+    internal TemplateText RenderData(IEnumerable<KeyValuePair<string, object?>> data, bool withTools = false, Action<long>? spent = null, CancellationToken cancellationToken = default) =>
+        Interpreter.Render(withTools && _forTools is not null ? _forTools : _template, _specialTokens.Concat(data), _clock, spent, cancellationToken);
 
     /// <summary>The token with which the template ends an assistant's turn; null if it ends it with none.</summary>
     /// <exception cref="ChatTemplateException">The template does too much even for so short a conversation.</exception>

@@ -12,6 +12,9 @@ public sealed record ChatTurn(string Role, string Content)
     /// <summary>Functions that an assistant's message calls, after what it says.</summary>
     public IReadOnlyList<ChatToolCall> ToolCalls { get; init; } = [];
 
+    /// <summary>What an assistant thought before this message, or null. It is shown only after the last message of the user, and only by templates that show thoughts.</summary>
+    public string? Reasoning { get; init; }
+
     /// <summary>The call that a tool's message answers, or null.</summary>
     public string? ToolCallId { get; init; }
 
@@ -34,7 +37,13 @@ public sealed record ChatTool(string Name, string Description, JsonElement Param
 /// <summary>A conversation as templates expect it, which is as Hugging Face's transformers hands it to them.</summary>
 internal static class ChatData
 {
-    public static Dictionary<string, object?> Of(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools, IReadOnlyDictionary<string, object?>? variables, bool answer = true)
+    /// <param name="turns">the messages</param>
+    /// <param name="tools">functions that the model may call</param>
+    /// <param name="variables">what else the template knows</param>
+    /// <param name="shape">how messages are given to this template; null gives them as they stand</param>
+    /// <param name="answer">whether the model is to answer</param>
+    public static Dictionary<string, object?> Of(
+        IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools, IReadOnlyDictionary<string, object?>? variables, ConversationShape? shape = null, bool answer = true)
     {
         var data = new Dictionary<string, object?>(StringComparer.Ordinal);
         foreach (var (name, value) in variables ?? new Dictionary<string, object?>())
@@ -43,59 +52,31 @@ internal static class ChatData
             data[name] = Values.From(json.RootElement);
         }
 
-        data["messages"] = turns.Select(t => (object?)Message(t)).ToList();
+        data["messages"] = (shape ?? ConversationShape.Plain).Messages([.. turns]);
         data["add_generation_prompt"] = answer;
         if (tools is { Count: > 0 })
         {
-            data["tools"] = tools.Select(t => (object?)Function("parameters", t.Name, Values.From(t.Parameters), ("description", TemplateText.Data(t.Description)))).ToList();
+            data["tools"] = tools.Select(t => (object?)Function(("name", TemplateText.Data(t.Name)), ("description", TemplateText.Data(t.Description)), ("parameters", Parameters(t)))).ToList();
         }
 
         return data;
     }
 
-    private static JinjaDict Message(ChatTurn turn)
+    // Arguments are an object, and templates go through its properties, so both are said where the schema does not.
+    private static JinjaDict Parameters(ChatTool tool)
     {
-        var message = Values.Dict([("role", Role(turn.Role)), ("content", TemplateText.Data(turn.Content))]);
-        if (turn.ToolCalls.Count > 0)
+        var schema = Values.From(tool.Parameters) as JinjaDict ?? Values.Dict([]);
+        foreach (var (key, value) in ((string, object?)[])[("type", TemplateText.Data("object")), ("properties", Values.Dict([]))])
         {
-            message.Set("tool_calls", turn.ToolCalls.Select(c =>
+            if (!schema.TryGet(key, out _))
             {
-                var call = Function("arguments", c.Name, Arguments(c.Arguments));
-                call.Set("id", TemplateText.Data(c.Id));
-                return (object?)call;
-            }).ToList());
+                schema.Set(key, value);
+            }
         }
 
-        if (turn.ToolCallId is { } id)
-        {
-            message.Set("tool_call_id", TemplateText.Data(id));
-        }
-
-        if (turn.Name is { } name)
-        {
-            message.Set("name", TemplateText.Data(name));
-        }
-
-        return message;
+        return schema;
     }
 
-    private static JinjaDict Function(string what, string name, object? value, params (string, object?)[] more) => Values.Dict(
-        [("type", TemplateText.Trusted("function")), ("function", Values.Dict([("name", TemplateText.Data(name)), .. more, (what, value)]))]);
-
-    private static object? Arguments(string json)
-    {
-        try
-        {
-            using var document = JsonDocument.Parse(json);
-            return Values.From(document.RootElement);
-        }
-        catch (JsonException)
-        {
-            return TemplateText.Data(json);
-        }
-    }
-
-    // Templates build special tokens of roles, such as "<|" + role + "|>". A word cannot forge one by itself.
-    private static TemplateText Role(string role) =>
-        role.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-') ? TemplateText.Trusted(role) : TemplateText.Data(role);
+    /// <summary>A function, or a call of one.</summary>
+    public static JinjaDict Function(params (string, object?)[] parts) => Values.Dict([("type", TemplateText.Trusted("function")), ("function", Values.Dict(parts))]);
 }

@@ -7,26 +7,79 @@ namespace HeadInfer.SemanticKernel.ToolCalls;
 /// <summary>Calls written as JSON: an object, or a list of them, with a name and its arguments.</summary>
 internal static class JsonCalls
 {
+    // As models write them, whatever their templates say.
+    private static readonly string[] NameKeys = ["name", "function"], ArgumentKeys = ["arguments", "parameters"], OtherKeys = ["type", "id"];
+
     // The arguments themselves may be as deep as .NET's readers go.
     private const int MaxDepth = 128;
 
     private static readonly JsonDocumentOptions Lenient = new() { AllowTrailingCommas = true, MaxDepth = MaxDepth };
 
     /// <summary>A call of one of some functions, spaced as models write it.</summary>
-    public static OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, string argumentsName, SchemaForms schemas) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
-        OutputConstraint.Text($"{{\"name\": {JsonSerializer.Serialize(t.Name)}, \"{argumentsName}\": "), schemas.Of(t.Parameters), OutputConstraint.Text("}")))]);
+    /// <param name="tools">the functions</param>
+    /// <param name="argumentsName">the property that has the arguments</param>
+    /// <param name="arguments">makes the form of a function's arguments</param>
+    public static OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, string argumentsName, Func<ChatTool, OutputConstraint> arguments) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
+        OutputConstraint.Text(Beginning(t, argumentsName)), arguments(t), OutputConstraint.Text("}")))]);
+
+    /// <summary>How a call begins, up to its arguments.</summary>
+    public static string Beginning(ChatTool tool, string argumentsName) => $"{{\"name\": {JsonSerializer.Serialize(tool.Name)}, \"{argumentsName}\": ";
+
+    /// <summary>Whether JSON, of which there may be a beginning only, calls one of some functions; null if that cannot be known yet.</summary>
+    public static bool? MayCall(string text, IReadOnlyList<ChatTool> tools)
+    {
+        bool? named = null;
+        try
+        {
+            var reader = new Utf8JsonReader(Encoding.UTF8.GetBytes(text), isFinalBlock: false, new JsonReaderState(new JsonReaderOptions { AllowTrailingCommas = true, MaxDepth = MaxDepth }));
+            reader.Read();
+            while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+            {
+                var key = reader.GetString()!;
+                if (!NameKeys.Contains(key) && !ArgumentKeys.Contains(key) && !OtherKeys.Contains(key))
+                {
+                    return false;
+                }
+
+                if (!reader.Read())
+                {
+                    return named;
+                }
+
+                if (NameKeys.Contains(key) && reader.TokenType == JsonTokenType.String)
+                {
+                    var name = reader.GetString();
+                    named = tools.Any(t => t.Name == name);
+                }
+                else if (key == "function" && reader.TokenType == JsonTokenType.StartObject)
+                {
+                    return true;
+                }
+
+                if (named == false || !reader.TrySkip())
+                {
+                    return named;
+                }
+            }
+
+            return named ?? (reader.TokenType == JsonTokenType.EndObject && reader.CurrentDepth == 0 ? false : null);
+        }
+        catch (JsonException)
+        {
+            return named ?? false;
+        }
+    }
 
     /// <summary>Reads a call, or a list of them.</summary>
     /// <param name="text">the JSON</param>
-    /// <param name="argumentsName">the property that has the arguments</param>
-    public static IReadOnlyList<ParsedCall> Parse(string text, string argumentsName)
+    public static IReadOnlyList<ParsedCall> Parse(string text)
     {
         try
         {
             using var json = JsonDocument.Parse(text, Lenient);
             return json.RootElement.ValueKind == JsonValueKind.Array
-                ? [.. json.RootElement.EnumerateArray().Select(call => One(call, argumentsName))]
-                : [One(json.RootElement, argumentsName)];
+                ? [.. json.RootElement.EnumerateArray().Select(One)]
+                : [One(json.RootElement)];
         }
         catch (JsonException e)
         {
@@ -35,13 +88,13 @@ internal static class JsonCalls
     }
 
     /// <summary>Reads calls one after the other, with semicolons or white space between. What follows the last of them is no call.</summary>
-    public static IReadOnlyList<ParsedCall> ParseMany(string text, string argumentsName)
+    public static IReadOnlyList<ParsedCall> ParseMany(string text)
     {
         var calls = new List<ParsedCall>();
         for (var rest = text; rest is ['{' or '[', ..] || calls.Count == 0; rest = rest.TrimStart().TrimStart(';').TrimStart())
         {
             var value = FirstValue(rest);
-            calls.AddRange(Parse(value ?? rest, argumentsName));
+            calls.AddRange(Parse(value ?? rest));
             if (value is null)
             {
                 break;
@@ -79,7 +132,7 @@ internal static class JsonCalls
     {
         try
         {
-            using var json = JsonDocument.Parse(arguments, Lenient);
+            using var json = JsonDocument.Parse(string.IsNullOrWhiteSpace(arguments) ? "{}" : arguments, Lenient);
             return WithArguments(function, json.RootElement);
         }
         catch (JsonException e)
@@ -103,22 +156,38 @@ internal static class JsonCalls
         }
     }
 
-    private static ParsedCall One(JsonElement call, string argumentsName)
+    private static ParsedCall One(JsonElement call)
     {
-        if (call.ValueKind != JsonValueKind.Object || !call.TryGetProperty("name", out var name) || name.ValueKind != JsonValueKind.String)
+        if (First(call, NameKeys) is { ValueKind: JsonValueKind.Object } inner)
+        {
+            call = inner; // {"type": "function", "function": {...}}
+        }
+
+        if (First(call, NameKeys) is not { ValueKind: JsonValueKind.String } name)
         {
             return new ParsedCall("", null, new FormatException($"The model's function call names no function: {call.GetRawText()}"), call.GetRawText());
         }
 
         var function = name.GetString()!;
-        if (!call.TryGetProperty(argumentsName, out var arguments) || arguments.ValueKind == JsonValueKind.Null)
+        return First(call, ArgumentKeys) switch
         {
-            return new ParsedCall(function, new Dictionary<string, object?>(StringComparer.Ordinal));
+            null or { ValueKind: JsonValueKind.Null } => new ParsedCall(function, new Dictionary<string, object?>(StringComparer.Ordinal)),
+            { ValueKind: JsonValueKind.String } text => Call(function, text.GetString()!), // some models write JSON inside a string
+            { } arguments => WithArguments(function, arguments),
+        };
+    }
+
+    private static JsonElement? First(JsonElement call, string[] keys)
+    {
+        foreach (var key in keys)
+        {
+            if (call.ValueKind == JsonValueKind.Object && call.TryGetProperty(key, out var value))
+            {
+                return value;
+            }
         }
 
-        return arguments.ValueKind == JsonValueKind.String
-            ? Call(function, arguments.GetString()!) // some models write JSON inside a string
-            : WithArguments(function, arguments);
+        return null;
     }
 
     private static ParsedCall WithArguments(string function, JsonElement arguments) => arguments.ValueKind == JsonValueKind.Object

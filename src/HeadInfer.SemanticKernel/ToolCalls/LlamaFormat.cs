@@ -1,3 +1,4 @@
+using System.Text.Json;
 using HeadInfer.Runtime;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
@@ -7,9 +8,7 @@ internal sealed class LlamaFormat : IToolCallFormat
 {
     private const string Tag = "<|python_tag|>";
 
-    public string Start => "{";
-
-    public string? End => null;
+    public IReadOnlyList<CallMarks> Marks { get; } = [new("{", null, StartIsPart: true)];
 
     public bool OnlyAtBeginning => true;
 
@@ -18,13 +17,30 @@ internal sealed class LlamaFormat : IToolCallFormat
     /// <summary>What may stand before the first call.</summary>
     public string? Prefix => Tag;
 
-    // Other JSON may be an answer too; it names no function that was offered.
+    public bool? IsCall(string body, IReadOnlyList<ChatTool> tools) => JsonCalls.MayCall(body, tools);
+
+    // An answer may be JSON, too, such as a caller's schema asks for.
     public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools)
     {
-        var calls = JsonCalls.ParseMany(Start + body, "parameters");
-        return calls.Any(c => c.Error is null) && !calls.Any(c => tools.Any(t => t.Name == c.Name)) ? [] : calls;
+        if (IsCall(body, tools) != true)
+        {
+            return [];
+        }
+
+        var calls = JsonCalls.ParseMany(body);
+        return calls.All(c => c.Error is not null || tools.Any(t => t.Name == c.Name)) ? calls : [.. calls.Where(c => tools.Any(t => t.Name == c.Name))];
     }
 
-    public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) =>
-        OutputConstraint.Repeat(JsonCalls.Constrain(tools, "parameters", schemas), "; ", most);
+    public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) => Calls(tools, most, schemas.Arguments);
+
+    // Before a function is named, JSON may be an answer.
+    public IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text)
+    {
+        var calls = Calls(tools, int.MaxValue, schemas.ArgumentsLater);
+        var more = OutputConstraint.Optional(OutputConstraint.Sequence(OutputConstraint.Text("; "), calls));
+        return [(Tag, calls), .. tools.Select(t => (JsonCalls.Beginning(t, "parameters"), OutputConstraint.Sequence(schemas.ArgumentsLater(t), OutputConstraint.Text("}"), more)))];
+    }
+
+    private static OutputConstraint Calls(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments) =>
+        OutputConstraint.Repeat(JsonCalls.Constrain(tools, "parameters", arguments), "; ", most);
 }

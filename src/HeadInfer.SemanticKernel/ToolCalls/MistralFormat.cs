@@ -9,25 +9,39 @@ namespace HeadInfer.SemanticKernel.ToolCalls;
 /// <param name="names">whether the name stands before the arguments</param>
 internal sealed class MistralFormat(bool names) : IToolCallFormat
 {
-    private const string Arguments = "[ARGS]", Id = "[CALL_ID]";
+    private const string Start = "[TOOL_CALLS]", Arguments = "[ARGS]", Id = "[CALL_ID]";
 
-    public string Start => "[TOOL_CALLS]";
-
-    public string? End => null;
+    public IReadOnlyList<CallMarks> Marks { get; } = [new(Start, null)];
 
     public IReadOnlyList<string> Markers => [Start, Arguments, Id];
 
     public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools) =>
-        body.TrimStart() is ['[' or '{', ..] ? JsonCalls.ParseMany(body, "arguments") : [.. Calls(body).Select(One)];
+        body.TrimStart() is ['[' or '{', ..] and var json && !json.StartsWith(Arguments, StringComparison.Ordinal) ? JsonCalls.ParseMany(json) : [.. Calls(body).Select(c => One(c, tools))];
 
     public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) => names
-        ? OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
-            OutputConstraint.Marker(Start), OutputConstraint.Text(t.Name), OutputConstraint.Marker(Arguments), schemas.Of(t.Parameters)))])
-        : OutputConstraint.Sequence(
-            OutputConstraint.Marker(Start), OutputConstraint.Text("["), OutputConstraint.Repeat(JsonCalls.Constrain(tools, "arguments", schemas), ", ", most), OutputConstraint.Text("]"));
+        ? OutputConstraint.Sequence(OutputConstraint.Marker(Start), NamedCall(tools, schemas.Arguments))
+        : OutputConstraint.Sequence(OutputConstraint.Marker(Start), CallList(tools, most, schemas.Arguments));
+
+    public IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text)
+    {
+        if (!names)
+        {
+            return [(Start, OutputConstraint.Sequence(OutputConstraint.Optional(OutputConstraint.Text(" ")), CallList(tools, int.MaxValue, schemas.ArgumentsLater)))];
+        }
+
+        OutputConstraint? calls = null;
+        var more = OutputConstraint.Optional(OutputConstraint.Sequence(OutputConstraint.Marker(Start), OutputConstraint.Defer(() => calls!)));
+        return [(Start, calls = OutputConstraint.Sequence(NamedCall(tools, schemas.ArgumentsLater), more))];
+    }
+
+    private static OutputConstraint CallList(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments) =>
+        OutputConstraint.Sequence(OutputConstraint.Text("["), OutputConstraint.Repeat(JsonCalls.Constrain(tools, "arguments", arguments), ", ", most), OutputConstraint.Text("]"));
+
+    private static OutputConstraint NamedCall(IReadOnlyList<ChatTool> tools, Func<ChatTool, OutputConstraint> arguments) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
+        OutputConstraint.Text(t.Name), OutputConstraint.Marker(Arguments), arguments(t)))]);
 
     // The marker may be within an argument's text, too.
-    private List<string> Calls(string body)
+    private static List<string> Calls(string body)
     {
         var calls = new List<string>();
         foreach (var part in body.Split(Start))
@@ -45,11 +59,13 @@ internal sealed class MistralFormat(bool names) : IToolCallFormat
         return calls;
     }
 
-    private static ParsedCall One(string text)
+    // Without arguments there may be the name alone.
+    private static ParsedCall One(string text, IReadOnlyList<ChatTool> tools)
     {
         var at = text.IndexOf(Arguments, StringComparison.Ordinal);
-        return at < 0
-            ? new ParsedCall("", null, new FormatException($"The model's function call has no {Arguments}: {text.Trim()}"), text)
-            : JsonCalls.Call(text[..at].Split(Id)[0].Trim(), text[(at + Arguments.Length)..]);
+        var name = (at < 0 ? text : text[..at]).Split(Id)[0].Trim();
+        return at >= 0 ? JsonCalls.Call(name, text[(at + Arguments.Length)..])
+            : tools.Any(t => t.Name == name) ? JsonCalls.Call(name, "")
+            : new ParsedCall("", null, new FormatException($"The model's function call has no {Arguments}: {text.Trim()}"), text);
     }
 }

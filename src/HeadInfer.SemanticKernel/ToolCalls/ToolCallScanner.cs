@@ -13,6 +13,9 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
 {
     private readonly StringBuilder _pending = new(); // text that may be a marker's beginning, or a call's body
     private State _state = format.OnlyAtBeginning ? State.Beginning : State.Text;
+    private CallMarks _marks = format.Marks[0]; // of the call that is being read
+    private bool _isCall; // whether it is certain that it is one
+    private string _space = ""; // white space before it, which is text if the call is
 
     private enum State
     {
@@ -23,29 +26,50 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
         /// <summary>Text in which no call is looked for.</summary>
         TextAlone,
         Call,
+
+        /// <summary>After a call without the usual start, where the usual end may follow all the same.</summary>
+        StrayEnd,
     }
 
     /// <summary>Takes the next piece of the answer.</summary>
     public IEnumerable<ScannedPart> Append(string text)
     {
         _pending.Append(text);
+        if (_isCall && !MayEnd(text.Length))
+        {
+            yield break; // long calls are not searched again with every piece
+        }
+
         while (true)
         {
             var pending = _pending.ToString();
             switch (_state)
             {
+                case State.Call when IsText(pending):
+                    Keep(pending, format.OnlyAtBeginning ? State.TextAlone : State.Text);
+                    yield return new ScannedPart(_space + _marks.Start, null);
+                    continue;
                 case State.Call:
                     if (EndOf(pending) is not (>= 0 and var end))
                     {
                         yield break;
                     }
 
-                    Keep(pending[(end + format.End!.Length)..], State.Text);
-                    foreach (var call in format.Parse(pending[..end], tools))
+                    Keep(pending[(end + _marks.End!.Length)..], _marks.StartIsPart ? State.StrayEnd : State.Text);
+                    foreach (var part in Calls(pending[..end], _marks.End))
                     {
-                        yield return new ScannedPart("", call);
+                        yield return part;
                     }
 
+                    continue;
+                case State.StrayEnd:
+                    var (rest, usual) = (pending.TrimStart(), format.Marks[0].End!);
+                    if (rest.Length < usual.Length && usual.StartsWith(rest, StringComparison.Ordinal))
+                    {
+                        yield break;
+                    }
+
+                    Keep(rest.StartsWith(usual, StringComparison.Ordinal) ? rest[usual.Length..] : pending, State.Text);
                     continue;
                 case State.Beginning:
                     if (!Begins(pending))
@@ -66,11 +90,13 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
                     break;
             }
 
-            var start = pending.IndexOf(format.Start, StringComparison.Ordinal);
-            if (start >= 0)
+            if (FirstStart(pending) is { } found)
             {
-                Keep(pending[(start + format.Start.Length)..], State.Call);
-                if (pending[..start].TrimEnd() is { Length: > 0 } before)
+                _marks = found.Marks;
+                Keep(pending[(found.At + _marks.Start.Length)..], State.Call);
+                var before = pending[..found.At].TrimEnd();
+                _space = pending[before.Length..found.At];
+                if (before.Length > 0)
                 {
                     yield return new ScannedPart(before, null);
                 }
@@ -95,27 +121,44 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
     {
         var rest = _pending.ToString();
         _pending.Clear();
-        if (_state != State.Call)
+        return _state == State.Call ? Calls(rest, "")
+            : rest.Length > 0 && !(_state == State.StrayEnd && string.IsNullOrWhiteSpace(rest)) ? [new ScannedPart(rest, null)]
+            : [];
+    }
+
+    // What stands between a start and an end: calls, or text after all.
+    private IEnumerable<ScannedPart> Calls(string body, string end)
+    {
+        var calls = format.Parse(_marks.StartIsPart ? _marks.Start + body : body, tools);
+        return calls.Count > 0 ? calls.Select(call => new ScannedPart("", call)) : [new ScannedPart(_space + _marks.Start + body + end, null)];
+    }
+
+    private (int At, CallMarks Marks)? FirstStart(string pending)
+    {
+        (int At, CallMarks Marks)? first = null;
+        foreach (var marks in format.Marks)
         {
-            return rest.Length > 0 ? [new ScannedPart(rest, null)] : [];
+            if (pending.IndexOf(marks.Start, StringComparison.Ordinal) is >= 0 and var at && (first is null || at < first.Value.At))
+            {
+                first = (at, marks);
+            }
         }
 
-        var calls = format.Parse(rest, tools);
-        return calls.Count > 0 ? calls.Select(call => new ScannedPart("", call)) : [new ScannedPart(format.Start + rest, null)];
+        return first;
     }
 
     // Where a call's end is; an end within one of its texts is none. -1 if it has not come yet.
     private int EndOf(string pending)
     {
-        if (format.End is null)
+        if (_marks.End is null)
         {
             return -1;
         }
 
-        var end = pending.IndexOf(format.End, StringComparison.Ordinal);
+        var end = pending.IndexOf(_marks.End, StringComparison.Ordinal);
         while (end >= 0 && !format.IsWhole(pending[..end]))
         {
-            end = pending.IndexOf(format.End, end + 1, StringComparison.Ordinal);
+            end = pending.IndexOf(_marks.End, end + 1, StringComparison.Ordinal);
         }
 
         return end;
@@ -135,32 +178,49 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
             text = text.StartsWith(prefix, StringComparison.Ordinal) ? text[prefix.Length..].TrimStart() : text;
         }
 
-        if (text.Length < format.Start.Length && format.Start.StartsWith(text, StringComparison.Ordinal))
+        if (text.Length < _marks.Start.Length && _marks.Start.StartsWith(text, StringComparison.Ordinal))
         {
             return false;
         }
 
-        var isCall = text.StartsWith(format.Start, StringComparison.Ordinal);
-        Keep(isCall ? text[format.Start.Length..] : pending, isCall ? State.Call : State.TextAlone);
+        var isCall = text.StartsWith(_marks.Start, StringComparison.Ordinal);
+        Keep(isCall ? text[_marks.Start.Length..] : pending, isCall ? State.Call : State.TextAlone);
         return true;
     }
 
     private void Keep(string text, State state)
     {
         _pending.Clear().Append(text);
-        _state = state;
+        (_state, _isCall) = (state, false);
+    }
+
+    // Whether what began like a call is known to be none.
+    private bool IsText(string pending)
+    {
+        var isCall = _isCall || !_marks.StartIsPart ? true : format.IsCall(_marks.Start + pending, tools);
+        _isCall = isCall == true;
+        return isCall == false;
+    }
+
+    // Whether a call's end may have come with the last characters.
+    private bool MayEnd(int characters)
+    {
+        var length = Math.Min(_pending.Length, characters + (_marks.End?.Length ?? 0));
+        return _marks.End is { } end && _pending.ToString(_pending.Length - length, length).Contains(end, StringComparison.Ordinal);
     }
 
     // How many characters at the end may be white space before a marker, or the marker's beginning.
     private int Held(string text)
     {
         var held = 0;
-        for (var length = Math.Min(format.Start.Length - 1, text.Length); length > 0; length--)
+        foreach (var marks in format.Marks)
         {
-            if (text.EndsWith(format.Start[..length], StringComparison.Ordinal))
+            for (var length = Math.Min(marks.Start.Length - 1, text.Length); length > held; length--)
             {
-                held = length;
-                break;
+                if (text.EndsWith(marks.Start[..length], StringComparison.Ordinal))
+                {
+                    held = length;
+                }
             }
         }
 

@@ -1,140 +1,217 @@
-using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using HeadInfer.Runtime;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
-/// <summary>Qwen3-Coder: <c>&lt;tool_call&gt;&lt;function=name&gt;&lt;parameter=key&gt;value&lt;/parameter&gt;&lt;/function&gt;&lt;/tool_call&gt;</c>, each on a line.</summary>
-internal sealed class QwenCoderFormat : XmlFormat
+/// <summary>Qwen3-Coder: <c>&lt;tool_call&gt;&lt;function=name&gt;&lt;parameter=key&gt;value&lt;/parameter&gt;&lt;/function&gt;&lt;/tool_call&gt;</c>, each on a line. The model often leaves out the outer tag.</summary>
+internal sealed partial class QwenCoderFormat : XmlFormat
 {
-    protected override string Head(string function) => $"\n<function={function}>\n";
+    private const string Function = "<function=", FunctionEnd = "</function>", ParameterEnd = "</parameter>";
 
-    protected override string Tail => "</function>\n";
+    public override IReadOnlyList<CallMarks> Marks { get; } = [new(Start, End), new(Function, FunctionEnd, StartIsPart: true)];
 
-    protected override string Before(string parameter) => $"<parameter={parameter}>\n";
+    public override bool IsWhole(string body) =>
+        body.AsSpan().TrimEnd() is var text && (text.EndsWith(FunctionEnd) || text.EndsWith(ParameterEnd) || !body.Contains("<parameter=", StringComparison.Ordinal));
+
+    // A function that nobody offered is spoken of, not called.
+    public override bool? IsCall(string body, IReadOnlyList<ChatTool> tools) =>
+        !body.StartsWith(Function, StringComparison.Ordinal) ? true
+        : body.IndexOfAny(['>', '\n'], Function.Length) is >= 0 and var end ? tools.Any(t => t.Name == body[Function.Length..end].Trim())
+        : null;
+
+    public override IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools) => IsCall(body, tools) == false ? [] : base.Parse(body, tools);
+
+    public override IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text) =>
+    [
+        .. base.Hold(tools, schemas, text),
+        .. tools.Select(t => ($"{Function}{t.Name}>\n", OutputConstraint.Sequence(
+            schemas.Later(t, () => OutputConstraint.Sequence([.. Parameters(t, schemas), OutputConstraint.Text(FunctionEnd)]), OutputConstraint.Until(FunctionEnd)), text))),
+    ];
+
+    protected override OutputConstraint Name(ChatTool tool) => OutputConstraint.Text($"\n{Function}{tool.Name}>\n");
+
+    protected override OutputConstraint? Last { get; } = OutputConstraint.Text(FunctionEnd + "\n");
+
+    protected override OutputConstraint Before(string parameter) => OutputConstraint.Text($"<parameter={parameter}>\n");
+
+    protected override OutputConstraint Between { get; } = OutputConstraint.Text("\n");
 
     protected override string After => "\n</parameter>";
 
-    protected override Regex Function { get; } = new(@"^\s*<function=(?<name>[^>]+)>(?<rest>.*?)(</function>\s*)?$", RegexOptions.Singleline | RegexOptions.CultureInvariant);
+    protected override string Close => ParameterEnd;
 
-    protected override Regex Parameter { get; } = new(@"\G\s*<parameter=(?<key>[^>]+)>\n?(?<value>.*?)\n?</parameter>", RegexOptions.Singleline | RegexOptions.CultureInvariant);
+    protected override Regex Head { get; } = HeadShape();
+
+    protected override Regex Parameter { get; } = ParameterShape();
+
+    protected override Regex Follows { get; } = FollowsShape();
+
+    protected override Regex Tail { get; } = TailShape();
+
+    [GeneratedRegex(@"\G\s*<function=(?<name>[^>\n]+)>", RegexOptions.CultureInvariant)]
+    private static partial Regex HeadShape();
+
+    [GeneratedRegex(@"\G\s*<parameter=(?<key>[^>\n]+)>\n?", RegexOptions.CultureInvariant)]
+    private static partial Regex ParameterShape();
+
+    [GeneratedRegex(@"\G\s*(<parameter=|</function>|$)", RegexOptions.CultureInvariant)]
+    private static partial Regex FollowsShape();
+
+    [GeneratedRegex(@"\G\s*</function>\s*", RegexOptions.CultureInvariant)]
+    private static partial Regex TailShape();
 }
 
-/// <summary>GLM 4.5 and later: <c>&lt;tool_call&gt;name&lt;arg_key&gt;key&lt;/arg_key&gt;&lt;arg_value&gt;value&lt;/arg_value&gt;&lt;/tool_call&gt;</c>, each on a line.</summary>
-internal sealed class GlmFormat : XmlFormat
+/// <summary>GLM 4.5 and later: <c>&lt;tool_call&gt;name&lt;arg_key&gt;key&lt;/arg_key&gt;&lt;arg_value&gt;value&lt;/arg_value&gt;&lt;/tool_call&gt;</c>, at first each on a line.</summary>
+internal sealed partial class GlmFormat : XmlFormat
 {
-    protected override string Head(string function) => $"{function}\n";
+    private const string ValueEnd = "</arg_value>";
 
-    protected override string Tail => "";
+    public override IReadOnlyList<CallMarks> Marks { get; } = [new(Start, End)];
 
-    protected override string Before(string parameter) => $"<arg_key>{parameter}</arg_key>\n<arg_value>";
+    public override bool IsWhole(string body) => body.AsSpan().TrimEnd().EndsWith(ValueEnd) || !body.Contains("<arg_key>", StringComparison.Ordinal);
 
-    protected override string After => "</arg_value>";
+    protected override OutputConstraint Name(ChatTool tool) => OutputConstraint.Sequence(OutputConstraint.Text(tool.Name), Between);
 
-    protected override Regex Function { get; } = new(@"^\s*(?<name>[^\s<]+)(?<rest>.*)$", RegexOptions.Singleline | RegexOptions.CultureInvariant);
+    protected override OutputConstraint? Last => null;
 
-    protected override Regex Parameter { get; } = new(@"\G\s*<arg_key>(?<key>.*?)</arg_key>\s*<arg_value>(?<value>.*?)</arg_value>", RegexOptions.Singleline | RegexOptions.CultureInvariant);
+    protected override OutputConstraint Before(string parameter) =>
+        OutputConstraint.Sequence(OutputConstraint.Text($"<arg_key>{parameter}</arg_key>"), Between, OutputConstraint.Text("<arg_value>"));
+
+    protected override OutputConstraint Between { get; } = OutputConstraint.Optional(OutputConstraint.Text("\n"));
+
+    protected override string After => ValueEnd;
+
+    protected override string Close => ValueEnd;
+
+    protected override Regex Head { get; } = HeadShape();
+
+    protected override Regex Parameter { get; } = ParameterShape();
+
+    protected override Regex Follows { get; } = FollowsShape();
+
+    protected override Regex? Tail => null;
+
+    [GeneratedRegex(@"\G\s*(?<name>[^\s<]+)", RegexOptions.CultureInvariant)]
+    private static partial Regex HeadShape();
+
+    [GeneratedRegex(@"\G\s*<arg_key>(?<key>[^<]*)</arg_key>\s*<arg_value>", RegexOptions.CultureInvariant)]
+    private static partial Regex ParameterShape();
+
+    [GeneratedRegex(@"\G\s*(<arg_key>|$)", RegexOptions.CultureInvariant)]
+    private static partial Regex FollowsShape();
 }
 
-/// <summary>Calls written with tags. A value is text where its schema says string, and JSON elsewhere.</summary>
+/// <summary>Calls written with tags.</summary>
 internal abstract class XmlFormat : IToolCallFormat
 {
-    public string Start => "<tool_call>";
+    protected const string Start = "<tool_call>", End = "</tool_call>";
 
-    public string? End => "</tool_call>";
+    public abstract IReadOnlyList<CallMarks> Marks { get; }
 
-    public IReadOnlyList<string> Markers => [Start, End!];
+    public IReadOnlyList<string> Markers => [Start, End];
+
+    public abstract bool IsWhole(string body);
+
+    public virtual bool? IsCall(string body, IReadOnlyList<ChatTool> tools) => true;
 
     /// <summary>What stands before the parameters.</summary>
-    protected abstract string Head(string function);
+    protected abstract OutputConstraint Name(ChatTool tool);
 
-    /// <summary>What stands after them.</summary>
-    protected abstract string Tail { get; }
+    /// <summary>What stands after them; null if nothing does.</summary>
+    protected abstract OutputConstraint? Last { get; }
 
-    protected abstract string Before(string parameter);
+    protected abstract OutputConstraint Before(string parameter);
+
+    /// <summary>What stands after a parameter.</summary>
+    protected abstract OutputConstraint Between { get; }
 
     protected abstract string After { get; }
 
-    /// <summary>Reads a call: its <c>name</c>, and the <c>rest</c>.</summary>
-    protected abstract Regex Function { get; }
+    /// <summary>What closes a value, whatever white space is before it.</summary>
+    protected abstract string Close { get; }
 
-    /// <summary>Reads a parameter: its <c>key</c> and its <c>value</c>.</summary>
+    /// <summary>Reads a function's <c>name</c>.</summary>
+    protected abstract Regex Head { get; }
+
+    /// <summary>Reads a parameter's <c>key</c>; its value follows.</summary>
     protected abstract Regex Parameter { get; }
 
-    public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools)
+    /// <summary>What follows a value: a closing tag with something else behind it is part of the value.</summary>
+    protected abstract Regex Follows { get; }
+
+    /// <summary>Reads a function's end; null if it has none.</summary>
+    protected abstract Regex? Tail { get; }
+
+    public virtual IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools)
     {
-        if (Function.Match(body) is not { Success: true } call)
+        var (calls, at) = (new List<ParsedCall>(), 0);
+        do
         {
-            return [new ParsedCall("", null, new FormatException($"The model's function call names no function: {body.Trim()}"), body)];
-        }
-
-        var (name, rest, at) = (call.Groups["name"].Value.Trim(), call.Groups["rest"].Value, 0);
-        var schema = tools.FirstOrDefault(t => t.Name == name)?.Parameters;
-        var arguments = new Dictionary<string, object?>(StringComparer.Ordinal);
-        for (var match = Parameter.Match(rest); match.Success; match = match.NextMatch())
-        {
-            arguments[match.Groups["key"].Value] = Value(Property(schema, match.Groups["key"].Value), match.Groups["value"].Value);
-            at = match.Index + match.Length;
-        }
-
-        return string.IsNullOrWhiteSpace(rest[at..])
-            ? [new ParsedCall(name, arguments)]
-            : [new ParsedCall(name, null, new FormatException($"The arguments of the model's call of '{name}' cannot be read: {rest[at..].Trim()}"), body)];
-    }
-
-    public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) => OutputConstraint.Repeat(
-        OutputConstraint.Sequence(OutputConstraint.Marker(Start), OutputConstraint.OneOf([.. tools.Select(t => Call(t, schemas))]), OutputConstraint.Marker(End!)), "\n", most);
-
-    private OutputConstraint Call(ChatTool tool, SchemaForms schemas)
-    {
-        var required = tool.Parameters.ValueKind == JsonValueKind.Object && tool.Parameters.TryGetProperty("required", out var names) && names.ValueKind == JsonValueKind.Array
-            ? names.EnumerateArray().Select(n => n.ToString()).ToHashSet(StringComparer.Ordinal) : [];
-        var parts = new List<OutputConstraint> { OutputConstraint.Text(Head(tool.Name)) };
-        if (tool.Parameters.ValueKind == JsonValueKind.Object && tool.Parameters.TryGetProperty("properties", out var properties) && properties.ValueKind == JsonValueKind.Object)
-        {
-            foreach (var property in properties.EnumerateObject())
+            if (Head.Match(body, at) is not { Success: true } head)
             {
-                var value = IsText(property.Value)
-                    ? OutputConstraint.Until(After)
-                    : OutputConstraint.Sequence(schemas.Of(property.Value, tool.Parameters), OutputConstraint.Text(After));
-                var parameter = OutputConstraint.Sequence(OutputConstraint.Text(Before(property.Name)), value, OutputConstraint.Text("\n"));
-                parts.Add(required.Contains(property.Name) ? parameter : OutputConstraint.Optional(parameter));
+                return [.. calls, new ParsedCall("", null, new FormatException($"The model's function call names no function: {body[at..].Trim()}"), body[at..])];
             }
-        }
 
-        return OutputConstraint.Sequence([.. parts, .. Tail.Length > 0 ? [OutputConstraint.Text(Tail)] : (OutputConstraint[])[]]);
+            var from = at;
+            var (name, arguments) = (head.Groups["name"].Value.Trim(), new Dictionary<string, object?>(StringComparer.Ordinal));
+            at = head.Index + head.Length;
+            var schema = tools.FirstOrDefault(t => t.Name == name) is { } tool ? Schema(tool) : null;
+            var parameters = SchemaWays.Parameters(schema).Properties.ToDictionary(p => p.Key, p => p.Value, StringComparer.Ordinal);
+            for (var match = Parameter.Match(body, at); match.Success; match = Parameter.Match(body, at))
+            {
+                var (start, key) = (match.Index + match.Length, match.Groups["key"].Value);
+                if (EndOfValue(body, start) is not (>= 0 and var end))
+                {
+                    break;
+                }
+
+                var text = body[start..(end > start && After.StartsWith('\n') && body[end - 1] == '\n' ? end - 1 : end)];
+                arguments[key] = parameters.TryGetValue(key, out var property) ? new TaggedValue(property, schema).Read(text) : text;
+                at = end + Close.Length;
+            }
+
+            at += Tail?.Match(body, at).Length ?? 0;
+            calls.Add(string.IsNullOrWhiteSpace(body[at..]) || (Tail is not null && Head.IsMatch(body, at))
+                ? new ParsedCall(name, arguments)
+                : new ParsedCall(name, null, new FormatException($"The arguments of the model's call of '{name}' cannot be read: {body[at..].Trim()}"), body[from..]));
+        }
+        while (calls[^1].Error is null && !string.IsNullOrWhiteSpace(body[at..]));
+        return calls;
     }
 
-    private static JsonElement? Property(JsonElement? schema, string name) =>
-        schema is { ValueKind: JsonValueKind.Object } s && s.TryGetProperty("properties", out var properties) && properties.ValueKind == JsonValueKind.Object && properties.TryGetProperty(name, out var property) ? property : null;
+    public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) =>
+        OutputConstraint.Repeat(OutputConstraint.Sequence(OutputConstraint.Marker(Start), OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(Name(t), AfterName(t, schemas)))])), "\n", most);
 
-    // Text may be said to be null as well; then only that word is no text.
-    private static bool IsText(JsonElement? schema) => schema is not { ValueKind: JsonValueKind.Object } s || (Types(s).Contains("string") && Types(s).All(t => t is "string" or "null") && !s.TryGetProperty("enum", out _));
+    public virtual IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text) =>
+        [(Start, OutputConstraint.Sequence(
+            OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(Name(t), schemas.Later(t, () => AfterName(t, schemas), OutputConstraint.Until(End))))]), text))];
 
-    private static List<string> Types(JsonElement schema) => !schema.TryGetProperty("type", out var type) ? []
-        : type.ValueKind == JsonValueKind.Array ? [.. type.EnumerateArray().Select(t => t.ToString())]
-        : [type.ToString()];
-
-    private static object? Value(JsonElement? schema, string text)
+    /// <summary>The parameters of a function, in its schema's order.</summary>
+    protected IEnumerable<OutputConstraint> Parameters(ChatTool tool, SchemaForms schemas)
     {
-        if (IsText(schema))
+        var schema = Schema(tool);
+        var (properties, required) = SchemaWays.Parameters(schema);
+        foreach (var (name, property) in properties)
         {
-            return text == "null" && schema is { } s && Types(s).Contains("null") ? null : text;
-        }
-
-        try
-        {
-            using var json = JsonDocument.Parse(text);
-            return json.RootElement.Clone();
-        }
-        catch (JsonException)
-        {
-            return text; // an enumeration's word, say; the function's own conversion decides
+            var parameter = OutputConstraint.Sequence(Before(name), new TaggedValue(property, schema).Constrain(After, schemas), Between);
+            yield return required.Contains(name) ? parameter : OutputConstraint.Optional(parameter);
         }
     }
-}
 
-internal static class JsonElementExtensions
-{
-    public static bool ValueEqualsText(this JsonElement element, string text) => element.ValueKind == JsonValueKind.String && element.ValueEquals(text);
+    private OutputConstraint AfterName(ChatTool tool, SchemaForms schemas) =>
+        OutputConstraint.Sequence([.. Parameters(tool, schemas), .. Last is null ? (OutputConstraint[])[] : [Last], OutputConstraint.Marker(End)]);
+
+    private int EndOfValue(string body, int from)
+    {
+        var end = body.IndexOf(Close, from, StringComparison.Ordinal);
+        while (end >= 0 && !Follows.IsMatch(body, end + Close.Length))
+        {
+            end = body.IndexOf(Close, end + Close.Length, StringComparison.Ordinal);
+        }
+
+        return end;
+    }
+
+    private static JsonNode? Schema(ChatTool tool) => tool.Parameters.ValueKind == System.Text.Json.JsonValueKind.Object ? JsonNode.Parse(tool.Parameters.GetRawText()) : null;
 }

@@ -108,7 +108,7 @@ public sealed class TemplateBoundsTests
     [InlineData("\0")]
     public void Characters_that_are_none_are_text_like_other(string odd)
     {
-        const string Template = "{% for m in messages %}{{ m.content }}|{{ m.content | upper | trim }}|{{ m.content[0] | tojson }}|{{ [m.content] }}|{{ m.content | length }}|{% for c in m.content %}{{ c }}{% endfor %}{{ m.content.split('a') }}{{ '%5s' % m.content }}{% for t in m.tool_calls %}{{ t.function.arguments }}{% endfor %}{% endfor %}";
+        const string Template = "{% for m in messages %}{{ m.content }}|{{ m.content | upper | trim }}|{{ m.content[:1] | tojson }}|{{ [m.content] }}|{{ m.content | length }}|{% for c in m.content %}{{ c }}{% endfor %}{{ m.content.split('a') }}{{ '%5s' % m.content }}{% for t in m.tool_calls %}{{ t.function.arguments }}{% endfor %}{% endfor %}";
         var escaped = string.Concat(odd.Select(c => $"\\u{(int)c:x4}"));
         var turn = new ChatTurn("assistant", odd + "a") { ToolCalls = [new("1", "f", $$"""{"{{escaped}}": "{{escaped}}a\\ud800"}""")] };
         var tool = new ChatTool("f", odd, JsonDocument.Parse($$"""{"description": "{{escaped}}"}""").RootElement);

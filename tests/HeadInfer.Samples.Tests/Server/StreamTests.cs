@@ -1,4 +1,5 @@
 using System.ClientModel;
+using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using HeadInfer.Runtime;
@@ -216,5 +217,10 @@ public sealed class StreamTests
         return chunks;
     }
 
-    private static IProgress<PrefillProgress> Progress(ChatOptions options) => options.AdditionalProperties!.Values.OfType<IProgress<PrefillProgress>>().Single();
+    // It travels in the factory of the raw representation, which shows it to no client but HeadInfer's own; this one stands in for that.
+    private static IProgress<PrefillProgress> Progress(ChatOptions options)
+    {
+        var factory = options.RawRepresentationFactory!.Target!;
+        return factory.GetType().GetFields(BindingFlags.Instance | BindingFlags.NonPublic).Select(f => f.GetValue(factory)).OfType<IProgress<PrefillProgress>>().Single();
+    }
 }

@@ -43,10 +43,11 @@ internal sealed class Interpreter
     /// <param name="template">the template</param>
     /// <param name="globals">what it may read</param>
     /// <param name="clock">what <c>strftime_now</c> reads</param>
+    /// <param name="spent">told the steps that it took; null tells nobody</param>
     /// <param name="cancellationToken">ends it</param>
     /// <exception cref="ChatTemplateException">The template raised an error, does too much, or does something that is not supported.</exception>
     /// <exception cref="OperationCanceledException">The caller has cancelled.</exception>
-    public static TemplateText Render(Block template, IEnumerable<KeyValuePair<string, object?>> globals, TimeProvider clock, CancellationToken cancellationToken = default)
+    public static TemplateText Render(Block template, IEnumerable<KeyValuePair<string, object?>> globals, TimeProvider clock, Action<long>? spent = null, CancellationToken cancellationToken = default)
     {
         var interpreter = new Interpreter([.. globals.Select(g => (g.Key, Values.From(g.Value)))], clock, cancellationToken);
         try
@@ -57,6 +58,10 @@ internal sealed class Interpreter
         catch (Exception e) when (e is ArgumentException or InvalidCastException or InvalidOperationException or ArithmeticException or IndexOutOfRangeException or OutOfMemoryException or FormatException)
         {
             throw new ChatTemplateException(interpreter._at.Error($"the template does something impossible: {e.Message}").Message, e);
+        }
+        finally
+        {
+            spent?.Invoke(interpreter.Budget.Steps);
         }
     }
 

@@ -1,0 +1,46 @@
+using Microsoft.Extensions.Logging;
+
+namespace HeadInfer.SemanticKernel;
+
+/// <summary>Everything that is logged, but for what of a JSON schema is not enforced. Ids are kept: filters and alerts rest on them.</summary>
+internal static partial class HeadInferLog
+{
+    [LoggerMessage(1, LogLevel.Information, "Loading a model from {ModelPath}")]
+    public static partial void Loading(ILogger logger, string modelPath);
+
+    [LoggerMessage(2, LogLevel.Information, "Loaded the model '{ModelId}' in {Seconds:F1} s; it computes on {Device}")]
+    public static partial void Loaded(ILogger logger, string modelId, double seconds, string device);
+
+    [LoggerMessage(3, LogLevel.Information, "The plan of the model '{ModelId}': {Plan}")]
+    public static partial void Planned(ILogger logger, string modelId, string plan);
+
+    [LoggerMessage(4, LogLevel.Warning, "{Warning}")]
+    public static partial void Warned(ILogger logger, string warning);
+
+    [LoggerMessage(5, LogLevel.Warning, "Models of several folders are registered {Key}; the last one, {ModelPath}, is taken in place of {Others}")]
+    public static partial void Replaced(ILogger logger, string key, string modelPath, string others);
+
+    [LoggerMessage(10, LogLevel.Debug, "Reading {Tokens} tokens; {Cached} before them are known")]
+    public static partial void Reading(ILogger logger, int tokens, int cached);
+
+    [LoggerMessage(11, LogLevel.Information, "Read {Tokens} tokens in {Seconds:F3} s, after {QueueSeconds:F3} s in the queue")]
+    public static partial void Read(ILogger logger, int tokens, double seconds, double queueSeconds);
+
+    [LoggerMessage(12, LogLevel.Information, "Forgot {Tokens} tokens: this prompt continues the first {Cached} of the last one, and no more")]
+    public static partial void Forgot(ILogger logger, int tokens, int cached);
+
+    [LoggerMessage(13, LogLevel.Debug, "Answered with {Tokens} tokens in {Seconds:F3} s")]
+    public static partial void Answered(ILogger logger, int tokens, double seconds);
+
+    [LoggerMessage(17, LogLevel.Warning, "The request was refused: {Reason}")]
+    public static partial void Refused(ILogger logger, string reason);
+
+    [LoggerMessage(14, LogLevel.Warning, "The request failed after {Tokens} tokens of its answer")]
+    public static partial void Failed(ILogger logger, Exception exception, int tokens);
+
+    [LoggerMessage(15, LogLevel.Information, "The caller gave the request up after {Tokens} tokens of its answer")]
+    public static partial void Cancelled(ILogger logger, int tokens);
+
+    [LoggerMessage(16, LogLevel.Information, "Forgot the conversation '{ConversationId}', which made room")]
+    public static partial void ForgotConversation(ILogger logger, string conversationId);
+}

@@ -1,0 +1,184 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using System.Reflection;
+using System.Text;
+using System.Text.Json;
+using System.Text.RegularExpressions;
+using Microsoft.CodeAnalysis;
+using Microsoft.CodeAnalysis.CSharp;
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace HeadInfer.Samples.Tests;
+
+/// <summary>The programs and commands of README.md, each as it stands there.</summary>
+public sealed class ReadmeTests
+{
+    // What a console project has without asking.
+    private const string ImplicitUsings =
+        "global using System; global using System.Collections.Generic; global using System.IO; global using System.Linq; global using System.Net.Http; global using System.Threading; global using System.Threading.Tasks;";
+
+    // What a command prints: parts in their order, the last one at the end.
+    private static readonly Dictionary<string, string[]> Answers = new()
+    {
+        ["dotnet run -c Release --project samples/AskDocument"] =
+            ["And Mordecai went out from the presence of the king in royal apparel of blue and white, and with a great crown of gold, and with a garment of fine linen and purple: and the city of Shushan rejoiced and was glad.\n"],
+        ["dotnet run -c Release --project samples/AskDocument --     --document samples/CodebaseAgent --question 'Quote the line that begins with \"internal sealed class Folder\".'"] = ["internal sealed class Folder(string path)\n"],
+        ["dotnet run -c Release --project samples/KernelTools"] = ["> What is the weather in Oslo?\n", "  (get_weather Oslo)\n", "The result is 17 degrees and sunny in Oslo.\n"],
+        ["dotnet run -c Release --project samples/CodebaseAgent"] = ["(list_files )\n", "(read_file Folder.cs)\n", "internal sealed class Folder(string path)\n"],
+        ["dotnet run -c Release --project samples/StructuredOutput"] =
+        [
+            "old harbor: The access code for the old harbor is amber-4821.\n",
+            "silver tower: The access code for the silver tower is 7305926.\n",
+            "north gate: The access code for the north gate is velvet-77.\n",
+        ],
+        ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plan --shape llama-3-8b --gpu-memory 24GiB --host-memory 640GiB --context 4M"] = ["longest context", "4,194,304 tokens fit.\n"],
+    };
+
+    // The server, and the command that asks it.
+    private const string Server = "dotnet run -c Release --project samples/ChatServer", Curl = "curl http://127.0.0.1:8080/";
+
+    // What is not run here: it needs a GPU, measures for minutes, or is a test itself that continuous integration runs.
+    private static readonly string[] LeftOut =
+    [
+        "dotnet test -c Release", "eng/reference.sh", "dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- demo",
+        "export HEADINFER_LIBTORCH=", "export LD_LIBRARY_PATH=", "dotnet run -c Release -p:HeadInferBackend=none", "dotnet run -c Release -p:HeadInferBackend=cuda", "eng/gpu-bundle.sh", "./run ",
+    ];
+
+    public static IEnumerable<TheoryDataRow<int>> Programs => Enumerable.Range(0, Readme.Blocks("csharp").Count).Select(i => new TheoryDataRow<int>(i));
+
+    public static IEnumerable<TheoryDataRow<string>> Commands => Readme.Commands().Where(c => !LeftOut.Any(c.StartsWith) && c != Server && !c.StartsWith(Curl, StringComparison.Ordinal)).Select(c => new TheoryDataRow<string>(c));
+
+    [Fact]
+    public void There_is_something_to_run()
+    {
+        Assert.True(Readme.Blocks("csharp").Count >= 5);
+        Assert.All(Answers.Keys.Append(Server).Concat(LeftOut), known => Assert.Contains(Readme.Commands(), c => c.StartsWith(known, StringComparison.Ordinal)));
+        Assert.Equal(Regex.Count(File.ReadAllText(Path.Combine(Readme.Root, "README.md")), @"^```\w", RegexOptions.Multiline), ((string[])["csharp", "bash", "json"]).Sum(l => Readme.Blocks(l).Count));
+    }
+
+    [Theory]
+    [MemberData(nameof(Programs))]
+    public void A_program_prints_what_its_last_comments_say(int index)
+    {
+        var source = Readme.Blocks("csharp")[index];
+        string[] expected = [.. source.TrimEnd().Split('\n').Reverse().TakeWhile(l => l.StartsWith("// ", StringComparison.Ordinal)).Reverse().Select(l => l[3..])];
+        Assert.NotEmpty(expected);
+        var references = ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator).Select(p => MetadataReference.CreateFromFile(p));
+        var options = new CSharpCompilationOptions(OutputKind.ConsoleApplication, nullableContextOptions: NullableContextOptions.Enable);
+        var compilation = CSharpCompilation.Create($"readme{index}", [CSharpSyntaxTree.ParseText(ImplicitUsings), CSharpSyntaxTree.ParseText(source)], references, options);
+        using var assembly = new MemoryStream();
+        var result = compilation.Emit(assembly);
+        Assert.True(result.Success, string.Join("\n", result.Diagnostics.Where(d => d.Severity == DiagnosticSeverity.Error)));
+
+        var (folder, console, output) = (Environment.CurrentDirectory, Console.Out, new StringWriter());
+        try
+        {
+            Environment.CurrentDirectory = Readme.Root;
+            Console.SetOut(output);
+            Assembly.Load(assembly.ToArray()).EntryPoint!.Invoke(null, [Array.Empty<string>()]);
+        }
+        finally
+        {
+            Console.SetOut(console);
+            Environment.CurrentDirectory = folder;
+        }
+
+        Assert.Equal(expected, output.ToString().ReplaceLineEndings("\n").TrimEnd().Split('\n').TakeLast(expected.Length));
+    }
+
+    [Fact]
+    public void The_configuration_is_read()
+    {
+        var json = Assert.Single(Readme.Blocks("json"));
+        var configuration = new ConfigurationBuilder().AddJsonStream(new MemoryStream(Encoding.UTF8.GetBytes(json))).Build();
+        var services = new ServiceCollection().AddHeadInferChatClient(configuration.GetSection("HeadInfer")); // throws at what it does not know
+        Assert.Contains(services, s => s.ServiceType == typeof(IChatClient));
+    }
+
+    [Theory]
+    [MemberData(nameof(Commands))]
+    public async Task A_command_answers(string command)
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "The commands are for bash.");
+        using var process = Start(command);
+        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(5));
+        await process.WaitForExitAsync(limit.Token);
+        Assert.True(process.ExitCode == 0, await error);
+        var rest = (await output).ReplaceLineEndings("\n");
+        foreach (var part in Answers[command])
+        {
+            Assert.Contains(part, rest, StringComparison.Ordinal);
+            rest = rest[(rest.IndexOf(part, StringComparison.Ordinal) + part.Length)..];
+        }
+
+        Assert.Empty(rest);
+    }
+
+    [Fact]
+    public async Task The_server_answers_curl()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "The commands are for bash.");
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var port = ((IPEndPoint)listener.LocalEndpoint).Port;
+        listener.Stop();
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(5));
+        using var server = Start(Server, $"http://127.0.0.1:{port}"); // another port, for 8080 may be somebody's
+        try
+        {
+            using var http = new HttpClient();
+            while (!await AnswersAsync(http, new Uri($"http://127.0.0.1:{port}/v1/models")))
+            {
+                Assert.False(server.HasExited);
+                await Task.Delay(200, limit.Token);
+            }
+
+            using var curl = Start(Readme.Commands().Single(c => c.StartsWith(Curl, StringComparison.Ordinal)).Replace(":8080", $":{port}", StringComparison.Ordinal));
+            using var answer = JsonDocument.Parse(await curl.StandardOutput.ReadToEndAsync(limit.Token));
+            var content = answer.RootElement.GetProperty("choices")[0].GetProperty("message").GetProperty("content").GetString()!;
+            JsonDocument.Parse(content).Dispose(); // it asked for JSON
+        }
+        finally
+        {
+            server.Kill(entireProcessTree: true);
+        }
+    }
+
+    private static async Task<bool> AnswersAsync(HttpClient http, Uri url)
+    {
+        try
+        {
+            return (await http.GetAsync(url)).IsSuccessStatusCode;
+        }
+        catch (HttpRequestException)
+        {
+            return false;
+        }
+    }
+
+    private static Process Start(string command, string? urls = null)
+    {
+        var start = new ProcessStartInfo("bash", ["-c", command]) { WorkingDirectory = Readme.Root, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+
+        // A command at a prompt has nothing of the test's own build; and a build server that it left would hold its output open.
+        foreach (var name in start.Environment.Keys.Where(k => k.StartsWith("MSBUILD", StringComparison.OrdinalIgnoreCase)).ToList())
+        {
+            start.Environment.Remove(name);
+        }
+
+        (start.Environment["MSBUILDDISABLENODEREUSE"], start.Environment["UseSharedCompilation"]) = ("1", "false");
+        start.Environment["HeadInferBackend"] = typeof(ReadmeTests).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().Single(a => a.Key == "Backend").Value;
+        if (urls is not null)
+        {
+            start.Environment["ASPNETCORE_URLS"] = urls;
+        }
+
+        var process = Process.Start(start)!;
+        process.StandardInput.Close();
+        return process;
+    }
+}

@@ -1,0 +1,158 @@
+using System.Text.Json;
+using HeadInfer.Runtime;
+using HeadInfer.SemanticKernel.ToolCalls;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace HeadInfer.SemanticKernel.Tests;
+
+/// <summary>Calls as models write them, read by their formats.</summary>
+public sealed class CallTextTests
+{
+    private static readonly ChatTool[] Tools = [Tool("now", "{}"), Tool("note", """
+        {"type":"object","$defs":{"size":{"enum":["s","m",3,null]},"place":{"type":"object","properties":{"city":{"type":"string"}}}},"required":["text"],"properties":{
+          "text":{"type":"string"},"maybe":{"type":["string","null"]},"whole":{"type":"integer"},"number":{"type":"number"},"flag":{"type":"boolean"},"gone":{"type":"null"},
+          "list":{"type":"array","items":{"type":"integer"}},"size":{"$ref":"#/$defs/size"},"place":{"$ref":"#/$defs/place"},"fixed":{"const":"a b"},"either":{"type":["integer","string"]},
+          "any":{"anyOf":[{"type":"boolean"},{"$ref":"#/$defs/place"},{"type":"null"}]},"one":{"oneOf":[{"type":"integer"},{"type":"string"}]},"open":{"type":"integer","nullable":true},
+          "all":{"allOf":[{"$ref":"#/$defs/place"},{"description":"where"}]},"free":{},"shaped":{"properties":{"a":{"type":"integer"}}}}}
+        """)];
+
+    public static TheoryData<string, string, string> Values() => new()
+    {
+        { "text", "12", "\"12\"" }, { "text", "True", "\"True\"" }, { "text", "null", "\"null\"" }, { "text", "\"quoted\"", "\"\\u0022quoted\\u0022\"" }, { "text", "", "\"\"" },
+        { "maybe", "null", "null" }, { "maybe", "None", "null" }, { "maybe", "nothing", "\"nothing\"" }, { "maybe", "12", "\"12\"" },
+        { "whole", "12", "12" }, { "whole", "12.0", "12" }, { "whole", "-3", "-3" }, { "whole", "many", "\"many\"" }, { "number", "12.5", "12.5" }, { "number", "12", "12" },
+        { "flag", "true", "true" }, { "flag", "True", "true" }, { "flag", "False", "false" }, { "gone", "None", "null" },
+        { "list", "[1, 2]", "[1,2]" }, { "size", "s", "\"s\"" }, { "size", "3", "3" }, { "size", "None", "null" }, { "size", "xl", "\"xl\"" },
+        { "place", "{'city': 'O\\'Hare', 'near': None, 'big': True}", """{"city":"O\u0027Hare","near":null,"big":true}""" }, { "place", """{"city":"Oslo"}""", """{"city":"Oslo"}""" },
+        { "fixed", "a b", "\"a b\"" }, { "either", "12", "12" }, { "either", "twelve", "\"twelve\"" }, { "any", "False", "false" }, { "any", "{'city': 'x'}", """{"city":"x"}""" }, { "any", "null", "null" },
+        { "one", "12", "12" }, { "one", "x", "\"x\"" }, { "open", "None", "null" }, { "open", "5", "5" }, { "all", """{"city":"Oslo"}""", """{"city":"Oslo"}""" },
+        { "free", "[1]", "[1]" }, { "free", "x", "\"x\"" }, { "shaped", "{'a': 1}", """{"a":1}""" }, { "unknown", "12", "\"12\"" },
+        { "text", "a </parameter> b </function> c </tool_call> </arg_value> d", "\"a \\u003C/parameter\\u003E b \\u003C/function\\u003E c \\u003C/tool_call\\u003E \\u003C/arg_value\\u003E d\"" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Values))]
+    public void A_value_between_tags_has_the_type_that_its_schema_says(string key, string text, string json)
+    {
+        foreach (var (format, answer) in ((ToolCallFormat, string)[])[
+            (ToolCallFormat.QwenCoder, $"<tool_call>\n<function=note>\n<parameter={key}>\n{text}\n</parameter>\n</function>\n</tool_call>"),
+            (ToolCallFormat.QwenCoder, $"<function=note>\n<parameter={key}>\n{text}\n</parameter>\n</function>\n</tool_call>"),
+            (ToolCallFormat.Glm, $"<tool_call>note\n<arg_key>{key}</arg_key>\n<arg_value>{text}</arg_value>\n</tool_call>"),
+            (ToolCallFormat.Glm, $"<tool_call>note<arg_key>{key}</arg_key><arg_value>{text}</arg_value></tool_call>")])
+        {
+            var (calls, shown) = Scan(format, answer);
+            var call = Assert.Single(calls);
+            Assert.Null(call.Error);
+            Assert.Equal(json, JsonSerializer.Serialize(call.Arguments![key]));
+            Assert.Equal("", shown);
+        }
+    }
+
+    [Theory]
+    [InlineData(ToolCallFormat.Llama, "{\"name\": \"now\", \"parameters\": {}}", "now")]
+    [InlineData(ToolCallFormat.Llama, "{\"name\": \"now\", \"arguments\": {\"a\": 1}}", "now")]
+    [InlineData(ToolCallFormat.Llama, "{\"name\": \"now\"}", "now")]
+    [InlineData(ToolCallFormat.Llama, "{\"parameters\": {}, \"name\": \"now\"}", "now")]
+    [InlineData(ToolCallFormat.Llama, "{\"type\": \"function\", \"function\": \"now\", \"parameters\": null}", "now")]
+    [InlineData(ToolCallFormat.Llama, "{\"type\": \"function\", \"function\": {\"name\": \"now\", \"arguments\": \"{}\"}}", "now")]
+    [InlineData(ToolCallFormat.Llama, "{\"name\": \"Ruth\", \"age\": 17}", "")]
+    [InlineData(ToolCallFormat.Llama, "{\"name\": \"now\", \"age\": 17}", "")]
+    [InlineData(ToolCallFormat.Llama, "{\"city\": \"Oslo\"}", "")]
+    [InlineData(ToolCallFormat.Llama, "{\"name\": \"later\", \"parameters\": {}}", "")]
+    [InlineData(ToolCallFormat.Llama, "{}", "")]
+    [InlineData(ToolCallFormat.Llama, "{", "")]
+    [InlineData(ToolCallFormat.Llama, "{curly} words", "")]
+    [InlineData(ToolCallFormat.Llama, "{% if x %}", "")]
+    [InlineData(ToolCallFormat.Hermes, "<tool_call>{\"name\": \"now\", \"parameters\": {}}</tool_call>", "now")]
+    [InlineData(ToolCallFormat.Hermes, "<tool_call>{\"name\": \"now\", \"arguments\": \"\"}</tool_call>", "now")]
+    [InlineData(ToolCallFormat.Hermes, "<tool_call>{\"name\": \"now\"}</tool_call>", "now")]
+    [InlineData(ToolCallFormat.Mistral, "[TOOL_CALLS][{\"name\": \"now\", \"arguments\": null}]", "now")]
+    [InlineData(ToolCallFormat.Mistral, "[TOOL_CALLS] [{\"name\": \"now\", \"parameters\": {}, \"id\": \"123456789\"}]", "now")]
+    [InlineData(ToolCallFormat.MistralNames, "[TOOL_CALLS]now[ARGS]", "now")]
+    [InlineData(ToolCallFormat.MistralNames, "[TOOL_CALLS]now", "now")]
+    [InlineData(ToolCallFormat.MistralNames, "[TOOL_CALLS]now[ARGS]{}[TOOL_CALLS]now[ARGS]{}", "now now")]
+    [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<function=now>\n</function>\n</tool_call>", "now")]
+    [InlineData(ToolCallFormat.QwenCoder, "<function=now>\n</function>\n</tool_call>", "now")]
+    [InlineData(ToolCallFormat.QwenCoder, "<function=now></function>", "now")]
+    [InlineData(ToolCallFormat.QwenCoder, "<function=now>\n</function>\n<function=now>\n</function>", "now now")]
+    [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<function=now>\n</function>\n<function=now>\n</function>\n</tool_call>", "now now")]
+    [InlineData(ToolCallFormat.QwenCoder, "<function=later>\n</function>", "")]
+    [InlineData(ToolCallFormat.QwenCoder, "Write <function=name> and </function>.", "")]
+    [InlineData(ToolCallFormat.Glm, "<tool_call>now</tool_call>", "now")]
+    [InlineData(ToolCallFormat.Glm, "<tool_call>now\n</tool_call>\n<tool_call>now\n</tool_call>", "now now")]
+    public void What_is_a_call_is_one_and_the_rest_stays_text(ToolCallFormat format, string answer, string names)
+    {
+        var (calls, shown) = Scan(format, answer);
+        Assert.Equal(names, string.Join(' ', calls.Select(c => c.Name)));
+        Assert.All(calls, c => Assert.NotNull(c.Arguments));
+        Assert.Equal(names.Length > 0 ? "" : answer, shown.Length == 0 ? shown : shown.Trim('\n'));
+    }
+
+    [Fact]
+    public void Json_that_is_no_call_streams_at_once()
+    {
+        var scanner = new ToolCallScanner(ToolCallFormats.Of("", ToolCallFormat.Llama), Tools);
+        Assert.Equal("{\"city\": ", string.Concat(scanner.Append("{\"city\": ").Select(p => p.Text)));
+        Assert.Equal("\"Oslo\"}", string.Concat(scanner.Append("\"Oslo\"}").Select(p => p.Text)));
+    }
+
+    [Theory]
+    [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<function=note>\n<parameter=text>\nabc")]
+    [InlineData(ToolCallFormat.QwenCoder, "<function=note>\n<parameter=text>\nabc")]
+    [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<func")]
+    [InlineData(ToolCallFormat.Glm, "<tool_call>note\n<arg_key>text</arg_key>\n<arg_value>abc")]
+    [InlineData(ToolCallFormat.Llama, "{\"name\": \"note\", \"parameters\": {\"text\": \"ab")]
+    [InlineData(ToolCallFormat.MistralNames, "[TOOL_CALLS]note[ARGS]{\"text\": \"ab")]
+    [InlineData(ToolCallFormat.Mistral, "[TOOL_CALLS][{\"name\": \"note\", \"argum")]
+    public void A_call_that_is_cut_off_carries_its_error(ToolCallFormat format, string answer) =>
+        Assert.IsType<FormatException>(Assert.Single(Scan(format, answer).Calls).Error);
+
+    [Fact]
+    public void Values_between_tags_are_held_to_the_schema_as_the_model_writes_them()
+    {
+        var ignored = new List<string>();
+        var tool = Tool("f", """
+            {"type":"object","$defs":{"u":{"enum":["kg","lb"]}},"required":["a","b","c","d"],"properties":{"a":{"$ref":"#/$defs/u"},"b":{"type":["boolean","null"]},"c":{"type":"string","pattern":"^x","maxLength":3},"d":{"type":"integer","minimum":5}}}
+            """);
+        var schemas = new SchemaForms(new Told(ignored));
+        var form = ToolCallFormats.Of("", ToolCallFormat.QwenCoder).Constrain([tool], 1, schemas);
+        static string Text(string a, string b, string c, string d) =>
+            $"<tool_call>\n<function=f>\n<parameter=a>\n{a}\n</parameter>\n<parameter=b>\n{b}\n</parameter>\n<parameter=c>\n{c}\n</parameter>\n<parameter=d>\n{d}\n</parameter>\n</function>\n</tool_call>";
+        Assert.True(StructuredOutputTests.Allows(form, Text("kg", "True", "yyyyy", "7")));
+        Assert.True(StructuredOutputTests.Allows(form, Text("lb", "None", "a </parameter>", "5")));
+        Assert.False(StructuredOutputTests.Allows(form, Text("\"kg\"", "True", "x", "7")));
+        Assert.False(StructuredOutputTests.Allows(form, Text("g", "True", "x", "7")));
+        Assert.False(StructuredOutputTests.Allows(form, Text("kg", "yes", "x", "7")));
+        Assert.False(StructuredOutputTests.Allows(form, Text("kg", "true", "x", "4")));
+        Assert.Contains(ignored, i => i.Contains("pattern", StringComparison.Ordinal));
+        Assert.Contains(ignored, i => i.Contains("maxLength", StringComparison.Ordinal));
+    }
+
+    private static (List<ParsedCall> Calls, string Text) Scan(ToolCallFormat format, string answer)
+    {
+        (List<ParsedCall> Calls, string Text)? all = null;
+        foreach (var piece in (int[])[1, 4, 1000])
+        {
+            var scanner = new ToolCallScanner(ToolCallFormats.Of("", format), Tools);
+            var parts = answer.Chunk(piece).SelectMany(c => scanner.Append(new string(c))).ToList();
+            parts.AddRange(scanner.End());
+            var result = (parts.Select(p => p.Call).OfType<ParsedCall>().ToList(), string.Concat(parts.Select(p => p.Text)));
+            Assert.Equal((all ?? result).Text, result.Item2);
+            all = result;
+        }
+
+        return all!.Value;
+    }
+
+    private static ChatTool Tool(string name, string schema) => new(name, "", JsonDocument.Parse(schema).RootElement);
+
+    private sealed class Told(List<string> lines) : Microsoft.Extensions.Logging.ILogger
+    {
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(Microsoft.Extensions.Logging.LogLevel logLevel) => true;
+
+        public void Log<TState>(Microsoft.Extensions.Logging.LogLevel logLevel, Microsoft.Extensions.Logging.EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) => lines.Add(formatter(state, exception));
+    }
+}

@@ -1,0 +1,82 @@
+using HeadInfer.Runtime;
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.SemanticKernel.Tests;
+
+public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
+{
+    private static readonly AIFunction Now = AIFunctionFactory.Create(() => "12:00", "now", "Tells the time");
+
+    [Theory]
+    [InlineData("<think>a</think>\n\nYes.", "a", "Yes.")]
+    [InlineData("[THINK]a[/THINK]Yes.", "a", "Yes.")]
+    [InlineData("<think>a</think>\n<think>b</think>Yes.", "ab", "Yes.")]
+    [InlineData("<think>a</think>Yes.\n<think>b</think>\nNo.", "ab", "Yes.\n\nNo.")]
+    [InlineData("<think>a [/THINK] b</think>Yes.", "a [/THINK] b", "Yes.")]
+    [InlineData("<think>a</think>It writes `<think>` and `</think>`.", "a", "It writes `<think>` and `</think>`.")]
+    [InlineData("<think>a</think>Yes. <think> is a word.", "a", "Yes. <think> is a word.")]
+    [InlineData("Yes. <think>a</think>", "", "Yes. <think>a</think>")]
+    [InlineData("<think>a", "a", "")]
+    [InlineData("[THIN", "", "[THIN")]
+    public void Thoughts_are_told_from_what_is_said(string answer, string thoughts, string said)
+    {
+        foreach (var piece in (int[])[1, 2, 3, 7, 1000])
+        {
+            var scanner = new ReasoningScanner(null);
+            var parts = answer.Chunk(piece).SelectMany(c => scanner.Append(new string(c))).ToList();
+            parts.AddRange(scanner.Finish());
+            Assert.Equal((thoughts, said), (string.Concat(parts.Where(p => p.IsReasoning).Select(p => p.Text)), string.Concat(parts.Where(p => !p.IsReasoning).Select(p => p.Text))));
+        }
+    }
+
+    [Theory]
+    [InlineData("hm</think>Yes.", "hm", "Yes.")]
+    [InlineData("\n<think>hm</think>Yes.", "hm", "Yes.")]
+    public void Thoughts_that_the_prompt_opened_go_on(string answer, string thoughts, string said)
+    {
+        var scanner = new ReasoningScanner(ThoughtTags.Usual);
+        var parts = answer.Chunk(2).SelectMany(c => scanner.Append(new string(c))).ToList();
+        Assert.Equal((thoughts, said), (string.Concat(parts.Where(p => p.IsReasoning).Select(p => p.Text)), string.Concat(parts.Where(p => !p.IsReasoning).Select(p => p.Text))));
+    }
+
+    [Fact]
+    public async Task A_call_inside_thoughts_that_never_close_is_made()
+    {
+        const string call = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
+        var options = new ChatOptions { Tools = [Now] };
+        async Task<ChatResponse> Answer(string answer)
+        {
+            using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, answer));
+            return await client.GetResponseAsync("Go", options);
+        }
+
+        var open = await Answer("<think>I need the time.\n" + call);
+        Assert.Equal("now", Assert.Single(open.Messages[0].Contents.OfType<FunctionCallContent>()).Name);
+        Assert.Equal(ChatFinishReason.ToolCalls, open.FinishReason);
+        Assert.Equal("Noon.", (await Answer("<think>Should I " + call + "?</think>Noon.")).Text);
+        Assert.Empty((await Answer("<think>Should I " + call + "?</think>Noon.")).Messages[0].Contents.OfType<FunctionCallContent>());
+        Assert.Empty((await Answer("<think>A <tool_call> begins")).Messages[0].Contents.OfType<FunctionCallContent>());
+        Assert.Empty((await Answer("<think>" + call.Replace("now", "later", StringComparison.Ordinal))).Messages[0].Contents.OfType<FunctionCallContent>());
+    }
+
+    [Theory]
+    [InlineData(ReasoningOutput.None)]
+    [InlineData(ReasoningOutput.Full)]
+    public async Task Thoughts_are_kept_within_a_loop_of_calls_and_dropped_after_it(ReasoningOutput output)
+    {
+        var template = new ChatTemplate(
+            "{% for m in messages %}{% if m.role == 'assistant' %}<assistant><think>{{ m.reasoning_content }}</think>{{ m.content }}{% for c in m.tool_calls %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}{% else %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}<assistant>",
+            new Dictionary<string, object?>(),
+            TimeProvider.System);
+        var engine = new ScriptedEngine(demo.Model, "<think>I need the time.</think>\n<tool_call>\n{\"name\": \"now\"}\n</tool_call>", "<think>It is noon.</think>Noon.", "Bye.") { Template = template };
+        using var client = new HeadInferChatClient(engine).AsBuilder().UseFunctionInvocation().Build();
+        var options = new ChatOptions { Tools = [Now], Reasoning = new ReasoningOptions { Output = output } };
+        List<ChatMessage> history = [new(ChatRole.User, "Go")];
+        var first = await client.GetResponseAsync(history, options);
+        Assert.Equal("Noon.", first.Text);
+        Assert.Equal(output == ReasoningOutput.Full, first.Messages.SelectMany(m => m.Contents).OfType<TextReasoningContent>().Any());
+        Assert.EndsWith("<user>Go<assistant><think>I need the time.</think><tool_call>{\"name\": \"now\", \"arguments\": {}}</tool_call><tool>12:00<assistant>", engine.Prompts[1], StringComparison.Ordinal);
+        await client.GetResponseAsync([.. history, .. first.Messages, new(ChatRole.User, "Thanks")], options);
+        Assert.DoesNotContain("I need the time.", engine.Prompts[2], StringComparison.Ordinal);
+    }
+}
