@@ -88,7 +88,7 @@ internal sealed class ArrayFrame : Frame
     private readonly Items _items;
     private readonly Place _place;
     private readonly int _space;
-    private FrameSet? _entered;
+    private FrameSet? _beforeItem;
 
     /// <param name="node">the array</param>
     /// <param name="items">what was written</param>
@@ -155,9 +155,9 @@ internal sealed class ArrayFrame : Frame
     // The places before another item; none if there may be none.
     private FrameSet BeforeItem()
     {
-        if (_entered is not null)
+        if (_beforeItem is not null)
         {
-            return _entered;
+            return _beforeItem;
         }
 
         var entered = new FrameSet();
@@ -167,7 +167,10 @@ internal sealed class ArrayFrame : Frame
             {
                 if (_items.Count < values.Literals.Count)
                 {
-                    values.EnterUnused(_items.Used, word => Then(0, new Used(word, _items.Used)), After!, entered);
+                    // After the shortest come the next ones. After any other no more bytes are needed than these and it.
+                    var missing = Math.Max(0, _node.Least - _items.Count - 1);
+                    var beyond = missing == 0 ? 0 : values.ShortestUnused(_items.Used, missing + 1) - values.ShortestUnused(_items.Used, 1);
+                    values.EnterUnused(_items.Used, word => Then(0, new Used(word, _items.Used)), Container.Rest(beyond, Place.AfterValue), After!, entered);
                 }
             }
             else
@@ -180,7 +183,7 @@ internal sealed class ArrayFrame : Frame
             }
         }
 
-        return _entered = entered;
+        return _beforeItem = entered;
     }
 
     private void Enter(Node? item, int found, FrameSet into)

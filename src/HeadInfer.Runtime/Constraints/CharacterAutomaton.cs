@@ -110,18 +110,23 @@ internal sealed class CharacterAutomaton
     }
 
     /// <summary>Fewest bytes to an end with another string than some; <see cref="Node.Never"/> if there is none, or only beyond a few hundred characters that all of them share.</summary>
-    public int ShortestBesides(int state, IReadOnlyCollection<string> others, int depth = 0)
+    /// <param name="state">where</param>
+    /// <param name="others">the other strings, alike up to here</param>
+    /// <param name="from">how many of their characters lie before here</param>
+    public int ShortestBesides(int state, IReadOnlyCollection<string> others, int from) => ShortestBesides(state, others, from, from + LongestName);
+
+    private int ShortestBesides(int state, IReadOnlyCollection<string> others, int from, int most)
     {
-        if (others.Count == 0 || depth > LongestName)
+        if (others.Count == 0 || from > most)
         {
             return others.Count == 0 ? _states[state].Shortest : Node.Never;
         }
 
-        var shortest = Accepts(state) && !others.Contains("") ? 0 : Node.Never;
-        var groups = others.Where(o => o.Length > 0).GroupBy(o => System.Text.Rune.GetRuneAt(o, 0)).ToDictionary(g => g.Key.Value, g => g.Select(o => o[g.Key.Utf16SequenceLength..]).ToList());
+        var shortest = Accepts(state) && !others.Any(o => o.Length == from) ? 0 : Node.Never;
+        var groups = others.Where(o => o.Length > from).GroupBy(o => System.Text.Rune.GetRuneAt(o, from)).ToDictionary(g => g.Key.Value, g => g.ToList());
         foreach (var (first, last, to) in _states[state].Moves)
         {
-            // The cheapest character that none of the others begins with.
+            // The cheapest character that none of the others goes on with.
             for (var character = first; character <= last; character++)
             {
                 if (!groups.ContainsKey(character))
@@ -136,7 +141,7 @@ internal sealed class CharacterAutomaton
         {
             if (Next(state, character) is >= 0 and var to)
             {
-                shortest = Math.Min(shortest, Math.Min(Node.Never, Cost(character, character) + ShortestBesides(to, rest, depth + 1)));
+                shortest = Math.Min(shortest, Math.Min(Node.Never, Cost(character, character) + ShortestBesides(to, rest, from + new System.Text.Rune(character).Utf16SequenceLength, most)));
             }
         }
 

@@ -7,9 +7,9 @@ namespace HeadInfer.Runtime.Constraints;
 /// </remarks>
 internal sealed class ConstrainedText
 {
-    // Texts at one place of which different things are known: as many as are found out about in the time of four strings of any content.
+    // Texts at one place of which different things are known: as many as are found out about in the time of three strings of any content.
     private const int MostTexts = 64;
-    private const int MostWholeTexts = 4;
+    private const int MostWholeTexts = 3;
     private const int MostKeys = 8;
 
     private readonly TokenTrie _trie;
@@ -99,7 +99,6 @@ internal sealed class ConstrainedText
         _groups.Clear();
         var (texts, others) = (new List<TextFrame>(), new FrameSet());
         Gather(_at, texts, others);
-
         // Places in texts of which the same is known are one group. Finding out about another takes milliseconds.
         var cost = 0L;
         var groups = new Dictionary<object, List<TextFrame>>();
@@ -130,7 +129,7 @@ internal sealed class ConstrainedText
         }
     }
 
-    // Texts apart from what is walked through; where what comes next is found only now, its places too.
+    // Texts, and what is none.
     private static void Gather(FrameSet frames, List<TextFrame> texts, FrameSet others)
     {
         for (var i = 0; i < frames.Count; i++)

@@ -33,7 +33,7 @@ internal sealed class HeldTextNode(MarkerAutomaton markers, IReadOnlyList<Node> 
             }
         }
 
-        // By the marker.
+        // What follows depends on the marker.
         public override bool LeavesAlike => false;
 
         public override object MaskKey(TokenTrie trie, int limit) => trie.Masks.Key(_state, limit);
@@ -53,9 +53,11 @@ internal sealed class HeldTextNode(MarkerAutomaton markers, IReadOnlyList<Node> 
 
         protected override int Rest() => 0;
 
-        protected override bool IsSamePlace(Frame other) => _state.Equals(((Within)other)._state);
+        protected override bool IsSamePlace(Frame other) => other is Within text && ReferenceEquals(text.Node, node) && text._state.Equals(_state);
 
-        protected override int PlaceHash() => _state.GetHashCode();
+        protected override int PlaceHash() => HashCode.Combine(node, _state.At);
+
+        private HeldTextNode Node => node;
     }
 
     private Node FormAt(int state) => forms[markers.MarkerAt(state)];
@@ -86,7 +88,7 @@ internal sealed class HeldTextNode(MarkerAutomaton markers, IReadOnlyList<Node> 
 
         protected override int Rest() => 0;
 
-        protected override bool IsSamePlace(Frame other) => ReferenceEquals(((Begun)other).Form, form);
+        protected override bool IsSamePlace(Frame other) => other is Begun begun && ReferenceEquals(begun.Form, form);
 
         protected override int PlaceHash() => form.GetHashCode();
 

@@ -118,5 +118,5 @@ internal static class OtherNames
 
     /// <summary>Fewest bytes that make a name that is not taken, from a state of its rule on; <see cref="Node.Never"/> if there is none.</summary>
     public static int Fewest(ObjectFrame at, OtherRule rule, int state, string text) =>
-        rule.Names is not { } names ? 1 : names.ShortestBesides(state, [.. Taken(at).Where(n => n.StartsWith(text, StringComparison.Ordinal)).Select(n => n[text.Length..])]);
+        rule.Names is not { } names ? 1 : names.ShortestBesides(state, [.. Taken(at).Where(n => n.StartsWith(text, StringComparison.Ordinal))], text.Length);
 }

@@ -11,7 +11,7 @@ namespace HeadInfer.Runtime.Constraints;
 /// <param name="exponents">which exponents may follow without leaving the bounds</param>
 internal sealed class NumberNode(int places, BigInteger least, BigInteger most, BigInteger step, Exponents exponents) : Node
 {
-    private const int MostKnown = 20_000;
+    private const int MostKnown = 2_000;
 
     private readonly BigInteger _unit = BigInteger.Pow(10, places);
     private readonly int _digits = BigInteger.Max(BigInteger.Abs(least), BigInteger.Abs(most)).ToString(System.Globalization.CultureInfo.InvariantCulture).Length;
@@ -45,8 +45,8 @@ internal sealed class NumberNode(int places, BigInteger least, BigInteger most, 
     {
         var (low, high) = negative ? (BigInteger.Max(exponents == Exponents.Any ? 0 : 1, -most), -least) : (BigInteger.Max(0, least), most);
         (low, high) = (BigInteger.Max(low, from), BigInteger.Min(high, to));
-        var multiple = step / BigInteger.GreatestCommonDivisor(step, grain) * grain;
-        return low <= high && (low + multiple - 1) / multiple * multiple <= high;
+        var multiple = step.IsOne ? grain : grain.IsOne ? step : step / BigInteger.GreatestCommonDivisor(step, grain) * grain;
+        return low <= high && (multiple.IsOne || (low + multiple - 1) / multiple * multiple <= high);
     }
 
     /// <summary>What a number's digits so far stand for, in units, if they are all.</summary>
@@ -252,7 +252,7 @@ internal sealed class NumberFrame(NumberNode node, NumberText text, Frame after)
         }
     }
 
-    public override int Weight => 4;
+    public override int Weight => node.IsFree ? 4 : 64; // whole numbers of any size are reckoned with
 
     protected override int Rest() => _text == default ? node.MinBytes : node.Outlook(_text).Missing;
 

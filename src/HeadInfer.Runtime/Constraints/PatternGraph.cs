@@ -193,7 +193,7 @@ internal sealed class PatternWork(WorkBudget? budget, string name)
     /// <exception cref="NotSupportedException">It is too much.</exception>
     public void Spend(long count = 1)
     {
-        budget?.Spend(2 * count); // most of these look something up
+        budget?.Spend(3 * count); // most of these look something up
         if ((_steps += count) > Most)
         {
             throw new NotSupportedException($"{name} takes more than {Most} steps to read");

@@ -6,7 +6,7 @@ namespace HeadInfer.Runtime.Constraints;
 internal sealed class SchemaCompiler
 {
     // Worst cases take a second of a slow core, and a hundred megabytes.
-    private const long MostSteps = 6_000_000;
+    private const long MostSteps = 5_000_000;
     private const long MostBytes = 96L << 20;
     private const int MostReferences = 20;
 

@@ -110,19 +110,21 @@ internal sealed class LiteralsNode : Node
     /// <summary>Enters those that are not used yet.</summary>
     /// <param name="used">which are used, by their places</param>
     /// <param name="after">what follows one</param>
+    /// <param name="beyond">fewest bytes from the end of one to the end of the list of them, if it is the shortest</param>
     /// <param name="owner">what follows the list of them</param>
     /// <param name="into">gets the frames</param>
-    public void EnterUnused(Used? used, Func<int, Frame> after, Frame owner, FrameSet into) => into.Add(new UnusedFrame(this, used, after, 0, _literals.Length, 0, owner));
+    public void EnterUnused(Used? used, Func<int, Frame> after, long beyond, Frame owner, FrameSet into) => into.Add(new UnusedFrame(this, used, after, beyond, 0, _literals.Length, 0, owner));
 
     /// <summary>Bytes of the shortest that are not used, with a comma each; <see cref="Node.Never"/> if there are not so many.</summary>
     public long ShortestUnused(Used? used, int count)
     {
         var bytes = 0L;
-        foreach (var word in count == 0 ? [] : _byLength ??= [.. Enumerable.Range(0, _literals.Length).OrderBy(i => _literals[i].Length)])
+        _byLength ??= [.. Enumerable.Range(0, _literals.Length).OrderBy(i => _literals[i].Length)];
+        for (var i = 0; i < _byLength.Length && count > 0; i++)
         {
-            if (count > 0 && !Used.Has(used, word))
+            if (!Used.Has(used, _byLength[i]))
             {
-                (bytes, count) = (bytes + _literals[word].Length + 1, count - 1);
+                (bytes, count) = (bytes + _literals[_byLength[i]].Length + 1, count - 1);
             }
         }
 
@@ -146,15 +148,15 @@ internal sealed class LiteralsNode : Node
         protected override int Rest() => Range.Bytes == 0 ? node.MinBytes : base.Rest();
     }
 
-    private sealed class UnusedFrame(LiteralsNode node, Used? used, Func<int, Frame> after, int from, int to, int bytes, Frame owner) : WordsFrame(node._literals, from, to, bytes, owner)
+    private sealed class UnusedFrame(LiteralsNode node, Used? used, Func<int, Frame> after, long beyond, int from, int to, int bytes, Frame owner) : WordsFrame(node._literals, from, to, bytes, owner)
     {
         protected override bool IsOpen(int word) => !Used.Has(used, word);
 
-        protected override long Beyond(int word) => after(word).MinBytes - After!.MinBytes;
+        protected override long Beyond(int word) => beyond;
 
         protected override Frame Next(int word) => after(word);
 
-        protected override WordsFrame Within(int from, int to, int bytes) => new UnusedFrame(node, used, after, from, to, bytes, After!);
+        protected override WordsFrame Within(int from, int to, int bytes) => new UnusedFrame(node, used, after, beyond, from, to, bytes, After!);
 
         protected override bool IsSamePlace(Frame other) => false; // each has its own list
     }

@@ -25,6 +25,9 @@ public sealed class SchemaBoundsTests
         $"{{\"oneOf\":[{Many(10_000, """{"type":"integer","const":#}""")}]}}",
         $"{{\"oneOf\":[{Many(2_000, """{"type":"object","properties":{"k":{"const":#}},"required":["k"]}""")}]}}",
         $"{{\"type\":\"object\",\"properties\":{{{Many(30, "\"p#\":{\"type\":\"string\",\"pattern\":\"^(a?){8#}(b?){8#}(c?){8#}$\"}")}}}}}",
+        $"{{\"type\":\"array\",\"uniqueItems\":true,\"items\":{{\"enum\":[{Many(20_000, "\"v#\"")}]}},\"minItems\":900}}",
+        $"{{\"type\":\"object\",\"properties\":{{\"{new string('x', 200_000)}\":true}},\"patternProperties\":{{\"^x*$\":{{\"type\":\"null\"}}}}}}",
+        $"{{\"anyOf\":[{Many(800, "{\"type\":\"number\",\"multipleOf\":0.0##,\"minimum\":-##}")}]}}",
         $"{{\"type\":\"object\",\"properties\":{{{Many(3_000, "\"p#\":true")}}},\"minProperties\":2000}}",
         $"{{\"$ref\":\"#/$defs/d0\",\"$defs\":{{{Many(8_000, "\"d#\":{\"anyOf\":[{\"$ref\":\"@/$defs/d##\"},{\"type\":\"array\",\"items\":{\"$ref\":\"@/$defs/d##\"}},{\"const\":#}]}")}}}}}",
     ];
