@@ -24,11 +24,39 @@ internal static class HostileCase
     /// <summary>The model that cases run with.</summary>
     public static string DemoModel => Path.Combine(AppContext.BaseDirectory, "models", "headinfer-demo");
 
+    /// <summary>Cancels work amid it.</summary>
+    /// <param name="seconds">what it took when it was not cancelled</param>
+    /// <param name="work">the work, done anew</param>
+    /// <returns>seconds from the cancellation to its end; 0 if it is too short to be cancelled</returns>
+    public static double Cancel(double seconds, Action<CancellationToken> work)
+    {
+        if (seconds < 0.1)
+        {
+            return 0;
+        }
+
+        var after = TimeSpan.FromSeconds(seconds / 4);
+        using var source = new CancellationTokenSource(after);
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+        try
+        {
+            work(source.Token);
+        }
+        catch (Exception e) when (e is OperationCanceledException or HeadInferException or ArgumentException)
+        {
+        }
+
+        return Math.Max(0, (clock.Elapsed - after).TotalSeconds);
+    }
+
     /// <summary>The result of work that ended with an exception: refused if a caller can act on it.</summary>
-    public static CaseResult Ended(Measured measured, Exception error)
+    /// <param name="measured">its time and memory</param>
+    /// <param name="error">the exception</param>
+    /// <param name="again">does the work once more, to be cancelled; null where that is not tried</param>
+    public static CaseResult Ended(Measured measured, Exception error, Action<CancellationToken>? again = null)
     {
         measured.Stop();
         var typed = error is HeadInferException or ArgumentException or NotSupportedException or System.Text.Json.JsonException;
-        return new CaseResult(typed ? "refused" : "FAIL", measured.Seconds, measured.MiB, 0, 0, $"{error.GetType().Name}: {error.Message}");
+        return new CaseResult(typed ? "refused" : "FAIL", measured.Seconds, measured.MiB, 0, again is null ? 0 : Cancel(measured.Seconds, again), $"{error.GetType().Name}: {error.Message}");
     }
 }
