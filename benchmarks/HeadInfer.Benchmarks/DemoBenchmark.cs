@@ -49,6 +49,7 @@ internal static class DemoBenchmark
             decodes.Add(await DecodeAsync(session, steps).ConfigureAwait(false));
         }
 
+        var cache = model.Memory.HostCache + model.Memory.KeptCache;
         double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
         var (prefill, decode, product, reading) = (Median(prefills), Median(decodes), Median(products), Median(readings));
         Print($"model             {folder}: {model.Plan.Weights} of weights, {model.Plan.KvPerToken} of KV a token");
@@ -56,7 +57,7 @@ internal static class DemoBenchmark
         Print($"prefill           {context:N0} tokens in {prefill:F2} s: {context / prefill:N0} tok/s, {operations / prefill / 1e9:F1} GFLOP/s, {100 * operations / prefill / product:F1}% of the matrix product");
         Print($"reading           {reading / 1e9:F1} GB/s of {bytes}");
         Print($"decode            {decode * 1e3:F2} ms a token at {context:N0} tokens: {bytes.Bytes / decode / 1e9:F1} GB/s, {100 * bytes.Bytes / decode / reading:F1}% of reading");
-        Print($"memory            peak {peak}, of which weights {model.Plan.Weights}, KV cache {session.CacheSize.Host}, the rest {peak - model.Plan.Weights - session.CacheSize.Host} (peak after loading {loaded})");
+        Print($"memory            peak {peak}, of which weights {model.Plan.Weights}, KV cache {cache}, the rest {peak - model.Plan.Weights - cache} (peak after loading {loaded})");
         return 0;
     }
 

@@ -4,7 +4,7 @@ using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Jobs;
 using HeadInfer.Runtime;
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Generation;
 using HeadInfer.Runtime.Native;
 using TorchSharp;
@@ -31,8 +31,8 @@ public class KernelBenchmarks
     private readonly HostAttention _host = new(0.125, null);
     private DisposeScope _scope = null!;
     private IDisposable _inference = null!;
-    private PagePool _pool = null!;
-    private SequenceCache _cache = null!;
+    private BlockPool _pool = null!;
+    private Sequence _sequence = null!;
     private TileRing _ring = null!;
     private Tensor _row = null!, _rowOutput = null!, _block = null!, _keys = null!, _values = null!, _output = null!, _lse = null!, _x = null!, _weight = null!;
     private float[] _logits = null!;
@@ -43,13 +43,13 @@ public class KernelBenchmarks
         LibTorch.EnsureLoaded();
         _inference = inference_mode();
         _scope = NewDisposeScope();
-        _pool = new PagePool(new PageShape(KvHeads, 256, Dim, ScalarType.Float32), ByteSize.FromMiB(64), ByteSize.FromGiB(1), _link);
-        _cache = new SequenceCache(_pool, 1, _link);
-        _cache.Reserve(Context);
-        _cache.Write(0, 0, randn(KvHeads, 2, Context, Dim));
-        _cache.Advance(Context);
+        _pool = new BlockPool(new PageShape(KvHeads, 256, Dim, ScalarType.Float32), 1, ByteSize.FromMiB(64), ByteSize.FromGiB(1), ByteSize.Zero, _link);
+        _sequence = new Sequence(_pool, "");
+        _sequence.Reserve(Context);
+        _sequence.Write(0, randn(KvHeads, 2, Context, Dim));
+        _sequence.Commit(new int[Context]);
         _ring = new TileRing(_link, _pool.Shape, 1, KvHeads * 2048);
-        (_row, _rowOutput) = (randn(KvHeads, Shared, Dim), empty(KvHeads, Shared, Dim));
+        (_row, _rowOutput) = (randn(1, KvHeads * Shared, Dim), empty(1, KvHeads * Shared, Dim));
         _block = randn(KvHeads, Shared, Rows, Dim);
         (_keys, _values) = (randn(KvHeads, 2048, Dim), randn(KvHeads, 2048, Dim));
         (_output, _lse) = (randn(KvHeads, Shared, Rows, Dim), randn(KvHeads, Shared, Rows));
@@ -61,7 +61,7 @@ public class KernelBenchmarks
     public void Cleanup()
     {
         _ring.Dispose();
-        _cache.Dispose();
+        _sequence.Dispose();
         _pool.Dispose();
         _scope.Dispose();
         _inference.Dispose();
@@ -72,8 +72,15 @@ public class KernelBenchmarks
     public void HostAttention8K()
     {
         var rows = new List<PageRows>();
-        _cache.AddRows(0, new TokenRange(0, Context), rows);
-        _host.Attend(rows, _pool.Shape, Group, _row, _rowOutput);
+        var parts = new List<HostPart>();
+        foreach (var part in AttentionPlan.Cut([_sequence], [new TokenRange(0, Context)], HostAttention.PartTokens))
+        {
+            var first = rows.Count;
+            _sequence.AddRows(0, part.Keys, rows);
+            parts.Add(new HostPart(first, rows.Count - first, 0, 1));
+        }
+
+        _host.Attend(parts, rows, _pool.Shape, Group, _row, _rowOutput);
     }
 
     /// <summary>1,024 tokens to a tile of 2,048: 3.2 GFLOP.</summary>
@@ -89,7 +96,7 @@ public class KernelBenchmarks
     public void TileCopy()
     {
         using var scope = NewDisposeScope();
-        var request = new TileRequest(_cache, _cache.Version, 0, Group, new TokenRange(0, 2048));
+        var request = new TileRequest(_sequence, _sequence.Version, 0, Group, new TokenRange(0, 2048));
         _ring.Follow([request]);
         _ring.Take(request);
         _ring.Release();
@@ -108,7 +115,7 @@ public class KernelBenchmarks
 
     /// <summary>2,048 x 384 by one row: 3.1 MB.</summary>
     [Benchmark]
-    public void MatrixRow() => HostMath.MatrixRow(_x, _weight, null).Dispose();
+    public void MatrixRow() => HostMath.MultiplyRows(_x, _weight, null).Dispose();
 
     /// <summary>Top-k, top-p and a draw of 150,000 logits.</summary>
     [Benchmark]

@@ -2,7 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using HeadInfer.Runtime;
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
 using HeadInfer.Runtime.Native;
@@ -53,18 +53,19 @@ internal static class ShapeBenchmark
         {
             tokens[0] = run; // another first token: nothing that was computed before can be taken again
             session.Truncate(0);
-            await model.Engine.RunAsync(() => link.IsMeasured = true);
+            model.ClearCache(); // so that pages which are pinned already are used again
+            await model.Thread.RunAsync(() => link.IsMeasured = true);
             var before = link.Traffic;
             var clock = Stopwatch.StartNew();
             await session.PrefillAsync(tokens).ConfigureAwait(false);
-            await model.Engine.RunAsync(CudaDevice.Synchronize);
+            await model.Thread.RunAsync(CudaDevice.Synchronize);
             seconds.Add(clock.Elapsed.TotalSeconds);
-            times = await model.Engine.RunAsync(link.TakeTimes);
+            times = await model.Thread.RunAsync(link.TakeTimes);
             traffic = new LinkTraffic(link.Traffic.Uploaded - before.Uploaded, link.Traffic.Downloaded - before.Downloaded);
         }
 
         var peak = monitor.Peak;
-        var rates = await model.Engine.RunAsync(() => GpuRates.Measure(model.Config, forDecode: false));
+        var rates = await model.Thread.RunAsync(() => GpuRates.Measure(model.Config, forDecode: false));
         var bound = (Cost.Linear(model.Config, context) / rates.Product) + (Cost.Attention(model.Config, 0, context) / rates.Attention);
         var best = seconds.Min();
         Report(options, new Dictionary<string, object>
@@ -96,13 +97,13 @@ internal static class ShapeBenchmark
         var (up, down) = ((link.Traffic.Uploaded - before.Uploaded).Bytes / (steps + 1), (link.Traffic.Downloaded - before.Downloaded).Bytes / (steps + 1));
 
         // Timing the copies takes events between them, which costs some itself.
-        await model.Engine.RunAsync(() => link.IsMeasured = true);
+        await model.Thread.RunAsync(() => link.IsMeasured = true);
         await DemoBenchmark.DecodeAsync(session, 2).ConfigureAwait(false);
-        var times = await model.Engine.RunAsync(link.TakeTimes);
+        var times = await model.Thread.RunAsync(link.TakeTimes);
         var peak = monitor.Peak;
 
         // The link carries what is streamed, and the GPU's memory gives what is resident and the weights.
-        var rates = await model.Engine.RunAsync(() => GpuRates.Measure(model.Config, forDecode: true));
+        var rates = await model.Thread.RunAsync(() => GpuRates.Measure(model.Config, forDecode: true));
         var gpuBytes = model.Plan.Weights.Bytes + session.CacheSize.Resident.Bytes + up;
         var streamed = StreamedBytes(model, session);
         var bound = Math.Max(streamed / rates.Upload, gpuBytes / rates.Memory);
@@ -124,7 +125,7 @@ internal static class ShapeBenchmark
     {
         var perLayerToken = (double)model.Plan.KvPerToken.Bytes / model.Config.Layers;
         var history = model.Config.Windows.Sum(w => Math.Min((double)session.Length, w - 1 ?? double.MaxValue));
-        var capacity = session.ResidentCapacity;
+        var capacity = model.Attention.Resident(session.Sequence)?.Capacity ?? 0;
         var resident = capacity == 0 ? 0 : session.CacheSize.Resident.Bytes * ((double)session.Length / capacity);
         return (perLayerToken * history) - resident;
     }

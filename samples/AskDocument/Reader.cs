@@ -27,9 +27,9 @@ internal sealed class Reader(HeadInferModel model, string document, int maxToken
     {
         var prompt = Prompt(question);
         model.Plan.EnsureFits(prompt.Count + (long)maxTokens);
-        var known = _session.Reuse(prompt);
+        _session.Truncate(0); // what it has in common with the next prompt is found again
         var (clock, tokens) = (Stopwatch.StartNew(), 0);
-        await foreach (var step in _session.GenerateAsync([.. prompt.Skip(known)], model.Defaults with { MaxTokens = maxTokens }, cancellationToken: cancellationToken).ConfigureAwait(false))
+        await foreach (var step in _session.GenerateAsync(prompt, model.Defaults with { MaxTokens = maxTokens }, cancellationToken: cancellationToken).ConfigureAwait(false))
         {
             Console.Out.Write(step.Text);
             Console.Out.Flush();

@@ -25,6 +25,9 @@ public sealed class ContextLengthException(string message) : HeadInferException(
 /// <summary>A context does not fit the memory that the plan may use.</summary>
 public sealed class MemoryBudgetException(string message, Exception? innerException = null) : HeadInferException(message, innerException);
 
+/// <summary>As many requests wait for a model as may. Nothing was done; the same request may be made again later.</summary>
+public sealed class QueueFullException(string message) : HeadInferException(message);
+
 /// <summary>libtorch cannot be found or loaded on this machine.</summary>
 public sealed class NativeLibraryException(string message, Exception? innerException = null) : HeadInferException(message, innerException);
 

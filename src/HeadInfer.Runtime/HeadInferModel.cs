@@ -1,10 +1,10 @@
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
 using HeadInfer.Runtime.Native;
 using HeadInfer.Runtime.Planning;
-using HeadInfer.Runtime.Sessions;
+using HeadInfer.Runtime.Requests;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime;
@@ -16,33 +16,41 @@ public readonly record struct LoadProgress(int LayersDone, int Layers);
 
 /// <summary>Memory that a model takes, by place, and the traffic between the places.</summary>
 /// <param name="Weights">The weights, where they compute.</param>
-/// <param name="HostCache">Pages of the KV cache in host memory, of all sessions.</param>
+/// <param name="HostCache">Blocks of the KV cache in host memory, of all sessions; shared ones once.</param>
+/// <param name="KeptCache">Blocks in host memory that nobody has, kept for requests that begin alike.</param>
 /// <param name="DeviceCache">Copies of resident heads on the device, of all sessions.</param>
+/// <param name="Forgotten">What of blocks that nobody had was forgotten so far, to make room.</param>
 /// <param name="Uploaded">Bytes of the KV cache that were moved to the device so far; none where the CPU computes.</param>
 /// <param name="Downloaded">Bytes that were moved to the host so far; none where the CPU computes.</param>
-public readonly record struct ModelMemory(ByteSize Weights, ByteSize HostCache, ByteSize DeviceCache, ByteSize Uploaded, ByteSize Downloaded);
+public readonly record struct ModelMemory(ByteSize Weights, ByteSize HostCache, ByteSize KeptCache, ByteSize DeviceCache, ByteSize Forgotten, ByteSize Uploaded, ByteSize Downloaded);
 
 /// <summary>A loaded model: weights, tokenizer, chat template, and the plan of its memory. Safe for concurrent use.</summary>
-/// <remarks>All sessions compute on one thread of the model's, in the order they ask. Disposing the model disposes them.</remarks>
+/// <remarks>Sessions are served together, on one thread of the model's. Disposing the model disposes them.</remarks>
 public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 {
     private static readonly ByteSize SlabSize = ByteSize.FromMiB(64), PinnedSlabSize = ByteSize.FromMiB(256);
+
+    private const double DefaultAnswerShare = 0.6;
+    private const int DefaultQueue = 256;
 
     private readonly Lock _gate = new();
     private readonly HashSet<HeadInferSession> _sessions = [];
     private readonly ModelFolder _folder;
     private readonly DecoderWeights _weights;
-    private readonly AttentionWorkspace _attention;
+    private readonly TiledAttention _attention;
+    private readonly Engine _engine;
     private readonly CudaDevice? _gpu;
     private readonly MemoryPromise _promise;
     private bool _disposed;
 
-    private HeadInferModel(ModelFolder folder, MemoryPlan plan, MemoryPromise promise, EngineThread engine, CudaDevice? gpu, DecoderWeights weights, AttentionWorkspace attention)
+    private HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, MemoryPromise promise, EngineThread thread, CudaDevice? gpu, DecoderWeights weights, TiledAttention attention)
     {
-        (_folder, Plan, _promise, Engine, _gpu, _weights, _attention) = (folder, plan, promise, engine, gpu, weights, attention);
+        (_folder, Plan, _promise, Thread, _gpu, _weights, _attention) = (folder, plan, promise, thread, gpu, weights, attention);
         Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, attention.Fused);
+        _engine = new Engine(thread, Decoder, attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, options.MaxQueuedRequests ?? DefaultQueue);
+        thread.Step = _engine.Step;
         var fixedSize = plan.Process + (gpu is null ? plan.Weights : ByteSize.Zero);
-        promise.Counts(() => fixedSize + attention.Pool.InUse + (gpu is null ? attention.Arena.InUse : ByteSize.Zero));
+        promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (gpu is null ? attention.Arena.InUse : ByteSize.Zero));
     }
 
     /// <summary>The model's name: that of its folder, or <c>org/name</c> where the folder is in a hub's cache (<c>models--org--name</c>).</summary>
@@ -71,7 +79,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     public static string NativeLibraries => LibTorch.EnsureLoaded();
 
     /// <summary>What the model takes now, and what it has moved. May be read at any time.</summary>
-    public ModelMemory Memory => new(Plan.Weights, _attention.Pool.InUse, _attention.Arena.InUse, Link.Traffic.Uploaded, Link.Traffic.Downloaded);
+    public ModelMemory Memory => new(Plan.Weights, _attention.Pool.BlockSize * _attention.Pool.Count.InUse, _attention.Pool.BlockSize * _attention.Pool.Count.Kept, _attention.Arena.InUse, _attention.Pool.BlockSize * _attention.Pool.Evicted, Link.Traffic.Uploaded, Link.Traffic.Downloaded);
 
     /// <summary>What computes: the GPU's name, or <c>CPU</c>.</summary>
     public string Device => _gpu?.Name ?? "CPU";
@@ -80,7 +88,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
     internal KvLink Link => _attention.Link;
 
-    internal EngineThread Engine { get; }
+    internal EngineThread Thread { get; }
 
     internal TransformerDecoder Decoder { get; }
 
@@ -105,21 +113,13 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     }
 
     /// <summary>Begins an empty sequence. Its memory is taken as it grows.</summary>
-    public HeadInferSession CreateSession()
-    {
-        lock (_gate)
-        {
-            ObjectDisposedException.ThrowIf(_disposed, this);
-            // Fences are made where the GPU is current.
-            TiledAttention? attention = null;
-            Engine.Run(() => attention = new TiledAttention(_attention) { MaxTokens = Plan.LongestContext });
-            var session = new HeadInferSession(this, new SequenceState(Decoder, attention!, Plan.SegmentTokens));
-            _sessions.Add(session);
-            return session;
-        }
-    }
+    /// <param name="key">sessions with different keys never share what they have read, so that none can tell what others asked. Default: one for all.</param>
+    public HeadInferSession CreateSession(string? key = null) => Add(new Sequence(_attention.Pool, key ?? ""));
 
-    /// <summary>Disposes the sessions, then frees the weights. Waits for the work under way.</summary>
+    /// <summary>Forgets what was read by sessions that have ended, or been cut back since.</summary>
+    public void ClearCache() => _attention.Pool.Clear();
+
+    /// <summary>Disposes the sessions and ends their operations; the weights are freed when the work under way has ended. Returns at once.</summary>
     public void Dispose()
     {
         List<HeadInferSession> sessions;
@@ -135,31 +135,89 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         }
 
         sessions.ForEach(s => s.Dispose());
-        Engine.Run(() =>
+        Thread.RunAsync(() =>
         {
+            _engine.EndAll(new ObjectDisposedException(nameof(HeadInferModel)));
+            Thread.Step = null;
+            sessions.ForEach(s => s.Sequence.Dispose());
             _attention.Dispose();
             _weights.Dispose();
             _promise.Dispose();
             _gpu?.Dispose();
         });
-        Engine.Dispose();
+        Thread.End();
     }
 
-    /// <inheritdoc cref="Dispose"/>
-    public ValueTask DisposeAsync() => new(Task.Run(Dispose));
+    /// <summary>Disposes the model, and waits until its memory is free.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        Dispose();
+        await Thread.Ended.ConfigureAwait(false);
+    }
 
-    internal void Release(HeadInferSession session, SequenceState state)
+    internal HeadInferSession Add(Sequence sequence)
+    {
+        var session = new HeadInferSession(this, sequence);
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            _sessions.Add(session);
+        }
+
+        return session;
+    }
+
+    /// <summary>Drops what the device has of a session whose blocks were given back.</summary>
+    internal Task Remove(HeadInferSession session)
     {
         lock (_gate)
         {
-            if (!_sessions.Remove(session))
-            {
-                return;
-            }
+            _sessions.Remove(session);
         }
 
-        Engine.Run(state.Dispose);
+        return Thread.RunAsync(() =>
+        {
+            _attention.Release(session.Sequence);
+            _attention.Pool.Trim();
+        });
     }
+
+    internal void Submit(Request request) => _engine.Submit(request);
+
+    /// <summary>Says that the engine may have something to do.</summary>
+    internal void Wake() => Thread.Wake();
+
+    internal ByteSize ResidentSize(Sequence sequence) => _attention.Resident(sequence)?.Size ?? ByteSize.Zero;
+
+    internal TiledAttention Attention => _attention;
+
+    /// <summary>Logits of every row of what a forward pass returned. On the engine's thread.</summary>
+    internal IEnumerable<float[]> LogitsOf(Tensor hidden)
+    {
+        for (var row = 0L; row < hidden.shape[0]; row++)
+        {
+            using var one = hidden.narrow(0, row, 1);
+            using var logits = Decoder.Logits(one);
+            var values = new float[Config.VocabularySize];
+            TensorMemory.Read(logits, values);
+            yield return values;
+        }
+    }
+
+    /// <summary>Takes tokens as read, with random keys and values.</summary>
+    internal Task FillAsync(Sequence sequence, int tokens) => Thread.RunAsync(() =>
+    {
+        sequence.Reserve(tokens);
+        foreach (var segment in new TokenRange(0, tokens).Split(Plan.SegmentTokens))
+        {
+            for (var layer = 0; layer < Config.Layers; layer++)
+            {
+                _attention.Keep(sequence, layer, segment.Count, kv => kv.normal_());
+            }
+
+            sequence.Commit(new int[segment.Count]);
+        }
+    });
 
     /// <summary>Makes a model of a shape with weights from anywhere, without a folder, a tokenizer or a template.</summary>
     internal static HeadInferModel Create(ModelConfig config, long weightElements, ScalarType type, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options)
@@ -196,16 +254,16 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     private static HeadInferModel Start(
         ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Action<int> layerDone, CancellationToken cancellationToken)
     {
-        var engine = new EngineThread("HeadInfer engine");
+        var thread = new EngineThread("HeadInfer engine");
         var made = new Stack<IDisposable>();
         try
         {
-            return engine.RunAsync(
+            return thread.RunAsync(
                 () =>
                 {
                     try
                     {
-                        return Make(folder, elements, stored, weights, options, layerDone, engine, made);
+                        return Make(folder, elements, stored, weights, options, layerDone, thread, made);
                     }
                     catch
                     {
@@ -221,14 +279,14 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         }
         catch
         {
-            engine.Dispose();
+            thread.End();
             throw;
         }
     }
 
     /// <summary>Everything that can be refused is, before a weight is read. What was made goes onto a stack, to be taken back if something fails.</summary>
     private static HeadInferModel Make(
-        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Action<int> layerDone, EngineThread engine, Stack<IDisposable> made)
+        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Action<int> layerDone, EngineThread thread, Stack<IDisposable> made)
     {
         T Own<T>(T part)
             where T : IDisposable
@@ -256,7 +314,8 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             var kernel = AttentionChoice.Choose(config, options, type, gpu);
             var read = DecoderWeights.Read(config, Own(weights(type, gpu?.Device ?? CPU)), layerDone);
             KvLink link = Own<KvLink>(gpu is null ? new HostLink() : new CudaLink(gpu, options.Warning));
-            var pool = new PagePool(new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, type), gpu is null ? SlabSize : PinnedSlabSize, plan.PageBudget, link);
+            var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, type);
+            var pool = Own(new BlockPool(shape, config.Layers, gpu is null ? SlabSize : PinnedSlabSize, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, link));
             var host = new HostAttention(config.AttentionScale, options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap);
             var kernels = gpu is not null && FusedKernels.TryCompile(gpu, type) is { } compiled ? Own(compiled) : null;
             if (gpu is not null && kernels is null)
@@ -264,8 +323,11 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
                 options.Warning?.Invoke("CUDA's run-time compiler (libnvrtc) is not found, so some steps take several passes over GPU memory. Put it beside libtorch, or its folder into LD_LIBRARY_PATH.");
             }
 
-            var attention = new AttentionWorkspace(MemoryPlanner.Layout(config, options, plan), pool, link, kernel, host, plan.ResidentBudget, plan.SegmentTokens, kernels);
-            return new HeadInferModel(folder, plan, promise, engine, gpu, read, attention);
+            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, link, kernel, host, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, kernels)
+            {
+                MaxTokens = plan.LongestContext,
+            };
+            return new HeadInferModel(folder, options, plan, promise, thread, gpu, read, attention);
         }
         catch (Exception e) when (MemoryFault.Explain(e, plan) is { } explained)
         {

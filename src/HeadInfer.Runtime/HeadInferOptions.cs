@@ -71,6 +71,18 @@ public sealed record HeadInferOptions
     /// <summary>Host memory that may be taken: on the CPU by weights, workspace and KV cache together, with a GPU by the KV cache. Default: nine tenths of what is free.</summary>
     public ByteSize? HostMemory { get; set; }
 
+    /// <summary>Host memory that blocks of the KV cache may keep when nobody uses them, for requests that begin alike. Default: all that the KV cache may take. Zero keeps none.</summary>
+    public ByteSize? KeptMemory { get; set; }
+
+    /// <summary>Requests that may wait for their turn. One more is refused with a <see cref="QueueFullException"/>. Default: 256.</summary>
+    public int? MaxQueuedRequests { get; set; }
+
+    /// <summary>
+    /// Share of the time that answers get while prompts are read, from 0 to 0.95. What is left is the prompts'. Default: 0.6,
+    /// so that an answer keeps more than half of its speed.
+    /// </summary>
+    public double? AnswerShare { get; set; }
+
     /// <summary>Tokens a session may hold. Default: what the model was made for; more is allowed and is the caller's risk.</summary>
     public int? MaxContextTokens { get; set; }
 
@@ -115,6 +127,13 @@ public sealed record HeadInferOptions
         Check(nameof(SegmentTokens), SegmentTokens, 1 << 24);
         Check(nameof(ChunkTokens), ChunkTokens, 1 << 24);
         Check(nameof(Threads), Threads, 4096);
+        Check(nameof(MaxQueuedRequests), MaxQueuedRequests, 1 << 24);
+        CheckMemory(nameof(KeptMemory), KeptMemory, least: 0);
+        if (AnswerShare is { } share && !(share is >= 0 and <= 0.95))
+        {
+            throw new ArgumentOutOfRangeException(nameof(AnswerShare), share, "HeadInferOptions.AnswerShare must be from 0 to 0.95.");
+        }
+
         CheckMemory(nameof(HostMemory), HostMemory, least: 1);
         CheckMemory(nameof(GpuMemory), GpuMemory, least: 1);
         CheckMemory(nameof(ResidentMemory), ResidentMemory, least: 0);

@@ -1,18 +1,20 @@
-using System.Diagnostics;
-using System.Runtime.CompilerServices;
+using System.Collections;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Generation;
-using HeadInfer.Runtime.Planning;
-using HeadInfer.Runtime.Sessions;
+using HeadInfer.Runtime.Requests;
+using HeadInfer.Runtime.Sequences;
 
 namespace HeadInfer.Runtime;
 
-/// <summary>How far a prefill is.</summary>
-/// <param name="Tokens">Tokens of the prefill in all.</param>
+/// <summary>How far a request is: in the queue, then in reading its prompt.</summary>
+/// <param name="Tokens">Tokens that are to be read; those that were known are not among them.</param>
 /// <param name="Fraction">Share of the work that is done, 0 to 1. Work grows with the square of the length, so this is not a share of the tokens.</param>
-/// <param name="Elapsed">Time since it began.</param>
+/// <param name="Elapsed">Time since the reading began, without what was given to others meanwhile.</param>
 public readonly record struct PrefillProgress(int Tokens, double Fraction, TimeSpan Elapsed)
 {
+    /// <summary>Place in the queue, from 1; 0 when the prompt is being read.</summary>
+    public int Place { get; init; }
+
     /// <summary>Tokens a second so far, had all tokens the same share of the work.</summary>
     public double TokensPerSecond => Elapsed > TimeSpan.Zero ? Tokens * Fraction / Elapsed.TotalSeconds : 0;
 
@@ -21,63 +23,88 @@ public readonly record struct PrefillProgress(int Tokens, double Fraction, TimeS
 }
 
 /// <summary>The memory of a session's KV cache, by place.</summary>
-/// <param name="Host">Pages in host memory.</param>
+/// <param name="Host">Blocks in host memory that nobody else has.</param>
+/// <param name="Shared">Blocks in host memory that other sessions have too.</param>
 /// <param name="Resident">Full copies of resident heads on the device.</param>
-public readonly record struct CacheSize(ByteSize Host, ByteSize Resident);
+public readonly record struct CacheSize(ByteSize Host, ByteSize Shared, ByteSize Resident);
 
-/// <summary>A sequence of tokens that a model has read, and its KV cache. One operation at a time.</summary>
+/// <summary>A sequence of tokens that a model has read. One operation at a time.</summary>
 /// <remarks>
-/// An operation that is cancelled or fails leaves the session as it was. What it had computed is kept aside, so that the
-/// same tokens given again are not computed again.
+/// Its KV cache lies in blocks that sessions share: what any session of the model has read is found again by its tokens, and
+/// is not computed twice. An operation that is cancelled or fails leaves the session as it was, and what it had computed is
+/// found again too. Blocks outlive their session as long as nobody needs the room.
 /// </remarks>
-public sealed class HeadInferSession : IDisposable
+public sealed class HeadInferSession : IDisposable, IAsyncDisposable
 {
     private readonly HeadInferModel _model;
-    private readonly SequenceState _state;
-    private readonly List<int> _tokens = []; // what the state has, as the caller of the last finished operation sees it
-    private int _busy;
+    private readonly Sequence _sequence;
+    private readonly Lock _gate = new();
+    private readonly TaskCompletionSource _freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Request? _request; // the operation under way
+    private bool _busy;
     private bool _disposed;
+    private bool _released;
+    private int _length;
 
-    internal HeadInferSession(HeadInferModel model, SequenceState state) => (_model, _state) = (model, state);
+    internal HeadInferSession(HeadInferModel model, Sequence sequence) => (_model, _sequence, _length) = (model, sequence, sequence.Length);
 
     /// <summary>Tokens read and generated so far.</summary>
-    public int Length => _tokens.Count;
+    public int Length => Volatile.Read(ref _length);
 
     /// <summary>The tokens themselves; changes when an operation ends or a step is given.</summary>
-    public IReadOnlyList<int> Tokens => _tokens;
+    public IReadOnlyList<int> Tokens => new Beginning(this);
+
+    /// <summary>Tokens of the last operation's prompt that were known, and were not read again.</summary>
+    public int Reused { get; private set; }
 
     /// <summary>Memory of the KV cache.</summary>
-    public CacheSize CacheSize => _state.Attention is TiledAttention tiled ? new CacheSize(tiled.HostSize, tiled.ResidentSize) : default;
+    public CacheSize CacheSize
+    {
+        get
+        {
+            var (own, shared) = _sequence.Pool.CountShared(_sequence);
+            return new CacheSize(_sequence.Pool.BlockSize * own, _sequence.Pool.BlockSize * shared, _model.ResidentSize(_sequence));
+        }
+    }
 
-    /// <summary>Tokens that the resident copies have room for.</summary>
-    internal int ResidentCapacity => _state.Attention is TiledAttention tiled ? tiled.ResidentCapacity : 0;
+    internal Sequence Sequence => _sequence;
 
     /// <summary>Reads tokens after those the session has.</summary>
     /// <param name="tokens">the tokens; none is fine</param>
-    /// <param name="progress">told of the progress some times a second</param>
+    /// <param name="progress">told of the place in the queue and of the reading, some times a second</param>
     /// <param name="cancellationToken">cancels; the session's length is then unchanged</param>
     /// <exception cref="ContextLengthException">They are more than the model may hold.</exception>
     /// <exception cref="MemoryBudgetException">They are more than the memory holds.</exception>
+    /// <exception cref="QueueFullException">Too many requests wait already.</exception>
     /// <exception cref="ArgumentOutOfRangeException">A token id is not in the vocabulary.</exception>
     public async Task PrefillAsync(IReadOnlyList<int> tokens, IProgress<PrefillProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(tokens);
-        using var turn = Enter();
-        Check(tokens, room: 0);
-        if (tokens.Count > 0)
+        Enter();
+        try
         {
-            await PrefillAsync([.. tokens], new float[_model.Config.VocabularySize], progress, cancellationToken).ConfigureAwait(false);
+            Check(tokens, room: 0);
+            if (tokens.Count > 0)
+            {
+                await ReadAsync(new Request(_sequence, [.. tokens], null, 0), progress, cancellationToken).ConfigureAwait(false);
+            }
+        }
+        finally
+        {
+            Leave();
         }
     }
 
     /// <summary>Reads a prompt after what the session has, then generates.</summary>
     /// <param name="prompt">the tokens to read first; one at least</param>
     /// <param name="options">what to generate; null for the model's defaults</param>
-    /// <param name="progress">told of the prefill's progress some times a second</param>
+    /// <param name="progress">told of the place in the queue and of the reading, some times a second</param>
     /// <param name="cancellationToken">cancels; the session then has what was generated before</param>
-    /// <returns>the steps as they come, the last one with the reason</returns>
+    /// <returns>the steps as they come, the last one with the reason. The token of the last step that was given is not part of the session.</returns>
     /// <exception cref="ContextLengthException">The prompt is longer than the model may hold.</exception>
     /// <exception cref="MemoryBudgetException">The prompt is longer than the memory holds.</exception>
+    /// <exception cref="QueueFullException">Too many requests wait already.</exception>
+    /// <exception cref="TimeoutException">The deadline passed before the first step.</exception>
     /// <exception cref="ArgumentException">The prompt is empty, has unknown token ids, or an option is out of range.</exception>
     public IAsyncEnumerable<GenerationStep> GenerateAsync(
         IReadOnlyList<int> prompt, GenerationOptions? options = null, IProgress<PrefillProgress>? progress = null, CancellationToken cancellationToken = default)
@@ -104,135 +131,177 @@ public sealed class HeadInferSession : IDisposable
         return StepsAsync([.. prompt], options, progress, cancellationToken);
     }
 
-    /// <summary>Keeps the longest beginning that the session shares with a prompt, and forgets the rest.</summary>
-    /// <param name="prompt">the whole prompt that comes next</param>
-    /// <returns>how many of its tokens need not be read again; at least one always remains to be read</returns>
-    public int Reuse(IReadOnlyList<int> prompt)
-    {
-        ArgumentNullException.ThrowIfNull(prompt);
-        var shared = 0;
-        while (shared < Math.Min(Length, prompt.Count - 1) && prompt[shared] == Tokens[shared])
-        {
-            shared++;
-        }
-
-        Truncate(shared);
-        return shared;
-    }
-
-    /// <summary>Forgets the tokens from <paramref name="length"/> on.</summary>
+    /// <summary>Forgets the tokens from <paramref name="length"/> on. What they were computed to stays known as long as there is room.</summary>
     /// <exception cref="ArgumentOutOfRangeException">The session has fewer tokens.</exception>
+    /// <exception cref="InvalidOperationException">An operation is under way.</exception>
     public void Truncate(int length)
     {
-        using var turn = Enter();
-        ArgumentOutOfRangeException.ThrowIfNegative(length);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length);
-        _model.Engine.Run(() => _state.Truncate(length));
-        _tokens.RemoveRange(length, _tokens.Count - length);
-    }
-
-    /// <summary>Frees the KV cache, at the latest when the operation under way has ended.</summary>
-    public void Dispose()
-    {
-        if (!_disposed)
+        Enter();
+        try
         {
-            _disposed = true;
-            _model.Release(this, _state);
+            ArgumentOutOfRangeException.ThrowIfNegative(length);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length);
+            _length = length;
+        }
+        finally
+        {
+            Leave();
         }
     }
 
-    /// <summary>Reads tokens and gives the logits after each of those that were computed.</summary>
+    /// <summary>Makes another session with the same tokens. It shares the memory of this one, and goes its own way from here.</summary>
+    /// <exception cref="InvalidOperationException">An operation is under way.</exception>
+    public HeadInferSession Fork()
+    {
+        Enter();
+        try
+        {
+            return _model.Add(_sequence.Fork());
+        }
+        finally
+        {
+            Leave();
+        }
+    }
+
+    /// <summary>Ends the operation under way and gives the blocks back. Returns at once.</summary>
+    public void Dispose()
+    {
+        Request? request;
+        lock (_gate)
+        {
+            if (_disposed)
+            {
+                return;
+            }
+
+            (_disposed, request) = (true, _request);
+        }
+
+        request?.Cancel(new ObjectDisposedException(nameof(HeadInferSession)));
+        _model.Wake();
+        if (request is null)
+        {
+            Release();
+        }
+        else
+        {
+            // Also where its enumerator was left without a word.
+            request.Ended.ContinueWith(_ => Release(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        }
+    }
+
+    /// <summary>Disposes the session, and waits until its memory is free.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        Dispose();
+        await _freed.Task.ConfigureAwait(false);
+    }
+
+    /// <summary>Reads tokens and gives the logits after each of them.</summary>
     internal async Task<List<float[]>> LogitsAsync(IReadOnlyList<int> tokens, CancellationToken cancellationToken = default)
     {
-        using var turn = Enter();
-        Check(tokens, room: 0);
-        int[] copy = [.. tokens];
-        var rows = new List<float[]>();
-        await ComputeAsync(() => _state.Append(copy, WorkMeter.None, everyToken: true, hidden =>
+        Enter();
+        try
         {
-            for (var row = 0; row < hidden.shape[0]; row++)
-            {
-                using var one = hidden.narrow(0, row, 1);
-                using var logits = _model.Decoder.Logits(one);
-                rows.Add(new float[_model.Config.VocabularySize]);
-                Native.TensorMemory.Read(logits, rows[^1]);
-            }
-        }), cancellationToken).ConfigureAwait(false);
-        _tokens.AddRange(copy);
-        return rows;
+            Check(tokens, room: 0);
+            var rows = new List<float[]>();
+            await ReadAsync(new Request(_sequence, [.. tokens], null, 0) { EveryToken = hidden => rows.AddRange(_model.LogitsOf(hidden)) }, null, cancellationToken).ConfigureAwait(false);
+            return rows;
+        }
+        finally
+        {
+            Leave();
+        }
     }
 
     /// <summary>Takes tokens as read, with random keys and values: what a benchmark of decoding begins with.</summary>
     internal async Task FillAsync(int tokens)
     {
-        using var turn = Enter();
-        _model.Plan.EnsureFits((long)Length + tokens);
-        await ComputeAsync(() => _state.Fill(tokens, _model.Config), CancellationToken.None).ConfigureAwait(false);
-        _tokens.AddRange(new int[tokens]);
+        Enter();
+        try
+        {
+            _model.Plan.EnsureFits((long)Length + tokens);
+            await _model.FillAsync(_sequence, tokens).ConfigureAwait(false);
+            _length += tokens;
+        }
+        finally
+        {
+            Leave();
+        }
     }
 
     private async IAsyncEnumerable<GenerationStep> StepsAsync(
-        int[] prompt, GenerationOptions options, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
+        int[] prompt, GenerationOptions options, IProgress<PrefillProgress>? progress, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        using var turn = Enter();
-        Check(prompt, room: 1); // again: the session may have grown since the call
-        var logits = new float[_model.Config.VocabularySize];
-        await PrefillAsync(prompt, logits, progress, cancellationToken).ConfigureAwait(false);
-        var generator = new Generator(options, _model.TokenizerOrNull, StopTokens(options), Math.Min(options.MaxTokens, _model.Plan.LongestContext - Length));
-        while (true)
-        {
-            var step = generator.Next(logits, Tokens);
-            if (step.FinishReason is not null)
-            {
-                yield return step;
-                yield break;
-            }
-
-            // The next step is computed while the caller looks at this one.
-            int[] token = [step.TokenId];
-            var next = ComputeAsync(() => _state.Append(token, WorkMeter.None, logits), cancellationToken);
-            try
-            {
-                yield return step;
-            }
-            finally
-            {
-                await next.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-                if (next.IsCompletedSuccessfully)
-                {
-                    _tokens.Add(step.TokenId);
-                }
-            }
-
-            await next.ConfigureAwait(false);
-        }
-    }
-
-    private async Task PrefillAsync(int[] tokens, float[] logits, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken)
-    {
-        var clock = Stopwatch.StartNew();
-        void Report(double fraction) => progress?.Report(new PrefillProgress(tokens.Length, fraction, clock.Elapsed));
-        await ComputeAsync(() =>
-        {
-            clock.Restart(); // others' work may have come first
-            var total = Cost.Prefill(_model.Config, Length + _state.CountRetained(tokens), Length + tokens.Length);
-            _state.Append(tokens, new WorkMeter(total, progress is null ? null : Report, cancellationToken), logits);
-        }, cancellationToken).ConfigureAwait(false);
-        _tokens.AddRange(tokens);
-        Report(1);
-    }
-
-    private Task ComputeAsync(Action work, CancellationToken cancellationToken) => _model.Engine.RunAsync(() =>
-    {
+        Enter();
         try
         {
-            work();
+            Check(prompt, room: 1); // again: the session may have grown since the call
+            var start = Length + prompt.Length;
+            var generator = new Generator(options, _model.TokenizerOrNull, StopTokens(options), Math.Min(options.MaxTokens ?? int.MaxValue, _model.Plan.LongestContext - start));
+            var request = new Request(_sequence, prompt, generator, options.MaxTokens) { Priority = options.Priority, Deadline = options.Deadline };
+            await using var running = Submit(request, cancellationToken);
+            await foreach (var told in request.Events.ReadAllAsync(CancellationToken.None).ConfigureAwait(false))
+            {
+                ObjectDisposedException.ThrowIf(_disposed, this);
+                cancellationToken.ThrowIfCancellationRequested();
+                if (request.Read(told))
+                {
+                    _model.Wake();
+                }
+
+                if (told.Progress is { } reading)
+                {
+                    progress?.Report(reading);
+                    continue;
+                }
+
+                Reused = request.Reused;
+                _length = start++; // the token of the step before is computed now
+                yield return told.Step;
+            }
         }
-        catch (Exception e) when (MemoryFault.Explain(e, _model.Plan) is { } explained)
+        finally
         {
-            throw explained;
+            Leave();
         }
-    }, cancellationToken);
+    }
+
+    private async Task ReadAsync(Request request, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken)
+    {
+        await using (Submit(request, cancellationToken))
+        {
+            await foreach (var told in request.Events.ReadAllAsync(CancellationToken.None).ConfigureAwait(false))
+            {
+                request.Read(told);
+                progress?.Report(told.Progress!.Value);
+            }
+        }
+
+        Reused = request.Reused;
+        _length += request.Prompt.Length;
+    }
+
+    // Until it is disposed the session is the engine's.
+    private Running Submit(Request request, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            _model.Submit(request);
+            _request = request;
+        }
+
+        return new Running(_model, request, cancellationToken.UnsafeRegister(
+            state =>
+            {
+                request.Cancel(new OperationCanceledException(cancellationToken));
+                _model.Wake();
+            },
+            null));
+    }
 
     // A stop sequence that is a special token never shows as text, so it stops as a token; so does one with a line's end.
     private HashSet<int> StopTokens(GenerationOptions options) =>
@@ -254,16 +323,76 @@ public sealed class HeadInferSession : IDisposable
         }
     }
 
-    private Turn Enter()
+    private void Enter()
     {
-        ObjectDisposedException.ThrowIf(_disposed, this);
-        return Interlocked.Exchange(ref _busy, 1) == 0
-            ? new Turn(this)
-            : throw new InvalidOperationException("The session is busy with another operation. Wait for it to end, or create a session for each caller.");
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            _busy = !_busy ? true : throw new InvalidOperationException("The session is busy with another operation. Wait for it to end, or create a session for each caller.");
+        }
     }
 
-    private readonly struct Turn(HeadInferSession session) : IDisposable
+    // The sequence keeps what the caller has seen.
+    private void Leave()
     {
-        public void Dispose() => Volatile.Write(ref session._busy, 0);
+        lock (_gate)
+        {
+            (_busy, _request) = (false, null);
+            if (!_released)
+            {
+                _sequence.Truncate(_length);
+                _length = _sequence.Length;
+            }
+        }
+    }
+
+    private void Release()
+    {
+        lock (_gate)
+        {
+            if (_released)
+            {
+                return;
+            }
+
+            _released = true;
+            _length = 0;
+            _sequence.Dispose();
+        }
+
+        _model.Remove(this).ContinueWith(_ => _freed.TrySetResult(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+    }
+
+    /// <summary>A request until the engine has let go of it.</summary>
+    private readonly struct Running(HeadInferModel model, Request request, CancellationTokenRegistration registration) : IAsyncDisposable
+    {
+        public async ValueTask DisposeAsync()
+        {
+            await registration.DisposeAsync().ConfigureAwait(false);
+            if (!request.Ended.IsCompleted)
+            {
+                request.Cancel(new OperationCanceledException());
+                model.Wake();
+                await request.Ended.ConfigureAwait(false);
+            }
+        }
+    }
+
+    /// <summary>The tokens that the session's caller has seen.</summary>
+    private sealed class Beginning(HeadInferSession session) : IReadOnlyList<int>
+    {
+        public int Count => Math.Min(session.Length, session._sequence.Length);
+
+        public int this[int index] => index < Count ? session._sequence[index] : throw new ArgumentOutOfRangeException(nameof(index));
+
+        public IEnumerator<int> GetEnumerator()
+        {
+            for (var i = 0; i < Count; i++)
+            {
+                yield return this[i];
+            }
+        }
+
+        IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
     }
 }

@@ -1,3 +1,4 @@
+using HeadInfer.Runtime;
 using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;
@@ -26,8 +27,8 @@ internal static partial class HeadInferLog
     [LoggerMessage(11, LogLevel.Information, "Read {Tokens} tokens in {Seconds:F3} s, after {QueueSeconds:F3} s in the queue")]
     public static partial void Read(ILogger logger, int tokens, double seconds, double queueSeconds);
 
-    [LoggerMessage(12, LogLevel.Information, "Forgot {Tokens} tokens: this prompt continues the first {Cached} of the last one, and no more")]
-    public static partial void Forgot(ILogger logger, int tokens, int cached);
+    [LoggerMessage(12, LogLevel.Information, "Forgot {Size} of what earlier requests read, to make room")]
+    public static partial void Forgot(ILogger logger, ByteSize size);
 
     [LoggerMessage(13, LogLevel.Debug, "Answered with {Tokens} tokens in {Seconds:F3} s")]
     public static partial void Answered(ILogger logger, int tokens, double seconds);

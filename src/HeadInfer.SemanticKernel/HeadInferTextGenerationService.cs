@@ -12,11 +12,11 @@ namespace HeadInfer.SemanticKernel;
 
 /// <summary>Continues a text as it stands, without a chat template. Safe for concurrent use: callers are served in turn.</summary>
 /// <remarks>Special tokens written in the prompt are text here too: a document cannot forge them.</remarks>
-public sealed class HeadInferTextGenerationService : ITextGenerationService, IDisposable
+public sealed class HeadInferTextGenerationService : ITextGenerationService
 {
     private readonly HeadInferModel _model;
-    private readonly SequenceQueue _sequence;
     private readonly SchemaForms _schemas;
+    private readonly Answering _answering;
     private readonly ILogger _logger;
 
     /// <summary>Makes a service of a loaded model.</summary>
@@ -28,8 +28,8 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
         ArgumentNullException.ThrowIfNull(model);
         _model = model;
         _logger = (loggerFactory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferTextGenerationService>();
-        _sequence = new SequenceQueue(model, _logger);
         _schemas = new SchemaForms(_logger);
+        _answering = new Answering(model, _logger);
         Attributes = new Dictionary<string, object?> { ["ModelId"] = modelId ?? model.Name };
     }
 
@@ -71,9 +71,6 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
         }
     }
 
-    /// <summary>Frees the service's sequence; the model stays.</summary>
-    public void Dispose() => _sequence.Dispose();
-
     private (IReadOnlyList<int> Tokens, GenerationOptions Options) Prepare(string prompt, PromptExecutionSettings? executionSettings, CancellationToken cancellationToken)
     {
         ArgumentException.ThrowIfNullOrEmpty(prompt);
@@ -91,7 +88,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService, IDi
 
     private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        await foreach (var step in _sequence.GenerateAsync(prompt, options, known => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
+        await foreach (var step in _answering.GenerateAsync(prompt, options, known => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
         {
             watch.Step();
             watch.IsComplete = step.FinishReason is not null;

@@ -6,7 +6,7 @@ namespace HeadInfer.SemanticKernel;
 /// <summary>A loaded model as the chat client's engine. The model is not owned.</summary>
 internal sealed class ModelEngine(HeadInferModel model, string modelId, ILogger logger) : IChatEngine, IDisposable
 {
-    private readonly SequenceQueue _sequence = new(model, logger);
+    private readonly Answering _answering = new(model, logger);
     private readonly IDisposable _watch = HeadInferTelemetry.Watch(model, modelId);
 
     public string ModelId => modelId;
@@ -22,11 +22,7 @@ internal sealed class ModelEngine(HeadInferModel model, string modelId, ILogger 
         type.IsInstanceOfType(model) ? model : type == typeof(Tokenizer) ? model.Tokenizer : type == typeof(ChatTemplate) ? Template : null;
 
     public IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
-        _sequence.GenerateAsync(prompt, options, reused, progress, cancellationToken);
+        _answering.GenerateAsync(prompt, options, reused, progress, cancellationToken);
 
-    public void Dispose()
-    {
-        _watch.Dispose();
-        _sequence.Dispose();
-    }
+    public void Dispose() => _watch.Dispose();
 }

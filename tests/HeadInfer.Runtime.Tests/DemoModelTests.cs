@@ -100,9 +100,9 @@ public abstract partial class DemoModelTests(ComputeDevice device) : NativeTest(
     private static async Task<string> Ask(HeadInferModel model, HeadInferSession session, string document, string question, GenerationOptions? options = null)
     {
         var prompt = model.ChatTemplate!.Encode([new ChatTurn("user", $"{document}\n\n{question}")], model.Tokenizer);
-        var known = session.Reuse(prompt);
+        session.Truncate(0);
         var answer = "";
-        await foreach (var step in session.GenerateAsync([.. prompt.Skip(known)], options ?? model.Defaults with { MaxTokens = 120 }))
+        await foreach (var step in session.GenerateAsync(prompt, options ?? model.Defaults with { MaxTokens = 120 }))
         {
             answer += step.Text;
         }

@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
 using HeadInfer.Runtime.Native;
@@ -60,8 +60,8 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
         {
             // Wide, so that a segment needs far more than libtorch may have kept from other tests.
             var config = ModelConfigReader.Parse("""
-                {"architectures": ["LlamaForCausalLM"], "vocab_size": 320, "hidden_size": 4096, "num_hidden_layers": 2,
-                 "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 4096, "max_position_embeddings": 131072}
+                {"architectures": ["LlamaForCausalLM"], "vocab_size": 320, "hidden_size": 8192, "num_hidden_layers": 2,
+                 "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 8192, "max_position_embeddings": 131072}
                 """, "wide");
             var options = new HeadInferOptions { Device = ComputeDevice.Cuda, GpuMemory = ByteSize.FromGiB(24), ResidentMemory = ByteSize.Zero, SegmentTokens = 65_536 };
             await using var model = HeadInferModel.Create(config, 1, ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), options);
@@ -92,11 +92,11 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
             var warnings = new List<string>();
             using var link = new CudaLink(Gpu!, warnings.Add) { RefusePins = true };
             var shape = new PageShape(2, 64, 64, ScalarType.Float32);
-            using var pool = new PagePool(shape, shape.Size * 4, ByteSize.FromMiB(64), link);
-            using var cache = new SequenceCache(pool, 1, link);
+            using var pool = new BlockPool(shape, 1, shape.Size * 4, ByteSize.FromMiB(64), ByteSize.Zero, link);
+            using var cache = new Sequence(pool, "");
             cache.Reserve(1000);
             var rows = randn([2, 2, 1000, 64], ScalarType.Float32, TorchDevice);
-            cache.Write(0, 0, rows);
+            cache.Write(0, rows);
             link.Drain();
             var back = cat([.. cache.Runs(0, new TokenRange(0, 1000)).Select(r => r.Memory.permute(1, 2, 0, 3, 4).reshape(2, 2, r.Tokens.Count, 64))], 2);
             Assert.True(back.equal(rows.cpu()).all().item<bool>());

@@ -10,13 +10,13 @@ public sealed partial class LayersTests
         ["Native"] = [],
         ["Text"] = ["Text"],
         ["Checkpoints"] = ["Native"],
-        ["Cache"] = ["Native"],
-        ["Attention"] = ["Cache", "Native"],
-        ["Planning"] = ["Attention", "Cache", "Checkpoints", "Native"],
-        ["Decoder"] = ["Attention", "Cache", "Checkpoints", "Native", "Planning"],
+        ["Sequences"] = ["Native"],
+        ["Attention"] = ["Native", "Sequences"],
+        ["Planning"] = ["Attention", "Checkpoints", "Native", "Sequences"],
+        ["Decoder"] = ["Attention", "Checkpoints", "Native", "Planning", "Sequences"],
         ["Constraints"] = [],
         ["Generation"] = ["Constraints", "Text"],
-        ["Sessions"] = ["Attention", "Cache", "Checkpoints", "Decoder", "Generation", "Native", "Planning"],
+        ["Requests"] = ["Attention", "Checkpoints", "Decoder", "Generation", "Native", "Planning", "Sequences"],
     };
 
     [Fact]

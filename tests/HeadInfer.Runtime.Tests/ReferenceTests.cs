@@ -1,6 +1,5 @@
 using HeadInfer.Reference;
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Sessions;
 using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests;
@@ -65,15 +64,9 @@ public abstract class ReferenceTests(ComputeDevice device) : NativeTest(device)
         await using var model = await Load(Fixtures.Model(name), ModelReference.Layouts.Single(l => l.Name == "odd-mixed").Options);
         using var session = model.CreateSession();
         var tiled = await session.LogitsAsync(tokens);
-        var dense = await model.Engine.RunAsync(() =>
-        {
-            using var sequence = new SequenceState(model.Decoder, new DenseSequence(model.Config.AttentionScale, model.Config.Windows, model.Config.AttentionSoftCap), tokens.Length);
-            var logits = new List<float>();
-            sequence.Append(tokens, WorkMeter.None, everyToken: true, hidden => logits.AddRange(model.Decoder.Logits(hidden).data<float>().ToArray()));
-            return logits;
-        });
+        var dense = await model.Thread.RunAsync(() => DenseSequence.Logits(model, tokens, model.Config.AttentionSoftCap));
         var worst = tiled.SelectMany(row => row).Zip(dense, (a, b) => Math.Abs(a - b)).Max();
-        Assert.Equal(120 * model.Config.VocabularySize, dense.Count);
+        Assert.Equal(120 * model.Config.VocabularySize, dense.Length);
         Assert.True(worst < 1e-4, $"off by {worst}");
     }
 
@@ -88,13 +81,7 @@ public abstract class ReferenceTests(ComputeDevice device) : NativeTest(device)
         await using var model = await Load(Fixtures.Model(name), options);
         using var session = model.CreateSession();
         var tiled = (await session.LogitsAsync(tokens)).SelectMany(row => row).ToArray();
-        var dense = await model.Engine.RunAsync(() =>
-        {
-            using var sequence = new SequenceState(model.Decoder, new DenseSequence(model.Config.AttentionScale, model.Config.Windows, model.Config.AttentionSoftCap), tokens.Length);
-            var logits = new List<float>();
-            sequence.Append(tokens, WorkMeter.None, everyToken: true, hidden => logits.AddRange(model.Decoder.Logits(hidden).data<float>().ToArray()));
-            return logits.ToArray();
-        });
+        var dense = await model.Thread.RunAsync(() => DenseSequence.Logits(model, tokens, model.Config.AttentionSoftCap));
         var (ofTiled, ofDense) = (Error(tiled, expected), Error(dense, expected));
         TestContext.Current.TestOutputHelper?.WriteLine($"{name}: tiled {ofTiled:0.0000}, dense {ofDense:0.0000}");
         Assert.True(ofTiled <= (1.25 * ofDense) + 1e-3, $"tiled {ofTiled}, dense {ofDense}");

@@ -35,6 +35,7 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
     [Fact]
     public async Task What_was_read_is_not_read_again_and_history_grows_by_one_message()
     {
+        demo.Model.ClearCache();
         using var client = new HeadInferChatClient(demo.Model);
         var history = new List<ChatMessage> { new(ChatRole.User, Document + "\n\nWhat is the access code for the old harbor?") };
         var first = await client.GetResponseAsync(history);

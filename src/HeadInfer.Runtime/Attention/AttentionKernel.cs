@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 

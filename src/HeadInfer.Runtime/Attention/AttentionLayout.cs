@@ -1,5 +1,5 @@
 using System.Numerics;
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 
 namespace HeadInfer.Runtime.Attention;
 

@@ -1,61 +1,124 @@
 using System.Numerics;
 using System.Runtime.Intrinsics;
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;
 
-/// <summary>One new token's attention to host pages where they lie, by the CPU, in float32: each row is read once.</summary>
+/// <summary>Rows in host memory that some neighbouring new tokens attend.</summary>
+/// <param name="FirstPage">the first of its pages in the list of all</param>
+/// <param name="Pages">how many</param>
+/// <param name="First">the first of the tokens that attend</param>
+/// <param name="Count">how many</param>
+internal readonly record struct HostPart(int FirstPage, int Pages, int First, int Count);
+
+/// <summary>New tokens' attention to host pages where they lie, by the CPU, in float32: each row is read once for all tokens that share it.</summary>
 /// <param name="scale">Factor of the scores.</param>
 /// <param name="softCap">Cap of the scores by tanh, or null.</param>
 /// <remarks>
-/// The pages of all heads are one list of parts, cut evenly among the threads. A thread keeps a running maximum, sum and
-/// output for each head it meets; the threads' results are merged as any parts are. Written because libtorch's fused
-/// attention reads cold pages at 23 GB/s for one query, where all cores together read 43.
+/// A part of one head is a task; the threads take tasks in turn. A task keeps a maximum, a sum and an output for each query,
+/// and those of a query are merged in the order of its parts. So a token's result is the same, to the bit, in any company and
+/// on any number of threads. Written because libtorch's fused attention reads cold pages at 23 GB/s for one query, where all
+/// cores together read 43.
 /// </remarks>
 internal sealed unsafe class HostAttention(double scale, double? softCap)
 {
+    /// <summary>Tokens of a part: enough for its result to be small beside its rows, few enough to share among threads.</summary>
+    public const int PartTokens = 512;
+
     /// <summary>Floats that are asked for ahead of their use: 4 KB, about what arrives while one cache line is on its way.</summary>
     private const int PrefetchAhead = 1024;
 
+    private float[] _queries = [], _sums = [], _scores = []; // kept from call to call
+    private Partial[] _partials = [];
+    private int[] _offsets = [];
+
     /// <summary>Attends a group's heads.</summary>
-    /// <param name="pages">the rows seen, the new token's among them</param>
+    /// <param name="parts">what is attended, in the order of tokens' positions</param>
+    /// <param name="pages">pages of all parts</param>
     /// <param name="shape">the extent of a page</param>
     /// <param name="group">the heads</param>
-    /// <param name="queries">[kv_heads of the group, queries of each, dim], contiguous</param>
-    /// <param name="output">like <paramref name="queries"/>, written; may be the same tensor</param>
-    public void Attend(IReadOnlyList<PageRows> pages, PageShape shape, HeadGroup group, Tensor queries, Tensor output)
+    /// <param name="queries">[tokens, heads, dim]: all heads</param>
+    /// <param name="output">like <paramref name="queries"/>, written for the group's heads; may be the same tensor</param>
+    public void Attend(IReadOnlyList<HostPart> parts, IReadOnlyList<PageRows> pages, PageShape shape, HeadGroup group, Tensor queries, Tensor output)
     {
-        var (heads, shared, dim) = (group.Count, (int)queries.shape[1], shape.HeadDim);
+        var (heads, tokens, shared, dim) = (group.Count, (int)queries.shape[0], (int)queries.shape[1] / shape.KvHeads, shape.HeadDim);
         var team = HostTeam.Shared;
-        var rows = heads * shared;
-        var partials = new Partial[team.Size * rows];
-        var sums = new float[team.Size * rows * dim]; // [member, head, query, dim]
-        var scores = new float[checked(team.Size * shared * pages.Max(p => p.Count))];
-        float* q = HostMath.Address(queries), result = HostMath.Address(output);
-        fixed (float* allSums = sums, allScores = scores)
+
+        // A head's queries of all tokens lie end to end, so that those of neighbouring tokens are one block.
+        var width = shared * dim;
+        Ensure(ref _queries, heads * tokens * width);
+        Gather(queries, group, shape.KvHeads, tokens, width);
+
+        Ensure(ref _offsets, parts.Count + 1);
+        for (var i = 0; i < parts.Count; i++)
         {
-            var (sum, score, width) = ((nint)allSums, (nint)allScores, scores.Length / team.Size);
+            _offsets[i + 1] = _offsets[i] + (heads * parts[i].Count * shared);
+        }
+
+        var rows = _offsets[parts.Count];
+        Ensure(ref _partials, rows);
+        Ensure(ref _sums, checked(rows * dim));
+        Array.Clear(_partials, 0, rows);
+        Array.Clear(_sums, 0, rows * dim);
+        var scores = parts.Max(p => p.Count) * shared * Math.Min(shape.Tokens, PartTokens);
+        Ensure(ref _scores, checked(team.Size * scores));
+        var next = -1;
+        fixed (float* allQueries = _queries, allSums = _sums, allScores = _scores)
+        {
+            var (q, sum, score, offsets, partials) = ((nint)allQueries, (nint)allSums, (nint)allScores, _offsets, _partials);
             team.Run(member =>
             {
-                var (start, end) = team.Share(member, pages.Count * heads);
-                for (var part = start; part < end; part++)
+                for (int task; (task = Interlocked.Increment(ref next)) < parts.Count * heads;)
                 {
-                    var (page, head) = (pages[part / heads], part % heads); // in the order of memory, so that asking ahead pays
-                    var first = (member * rows) + (head * shared);
-                    float* own = (float*)score + ((long)member * width), queriesOfHead = q + ((long)head * shared * dim), into = (float*)sum + ((long)first * dim);
-                    if (Vector512.IsHardwareAccelerated)
+                    var (part, head) = (parts[task / heads], task % heads); // in the order of memory, so that asking ahead pays
+                    var count = part.Count * shared;
+                    var first = offsets[task / heads] + (head * count);
+                    for (var page = part.FirstPage; page < part.FirstPage + part.Pages; page++)
                     {
-                        AddPage<WideLane>(page, shape, group.First + head, shared, dim, queriesOfHead, own, partials.AsSpan(first, shared), into);
-                    }
-                    else
-                    {
-                        AddPage<PlainLane>(page, shape, group.First + head, shared, dim, queriesOfHead, own, partials.AsSpan(first, shared), into);
+                        AddPage(
+                            pages[page], shape, group.First + head, count, dim, (float*)q + ((((long)head * tokens) + part.First) * width),
+                            (float*)score + ((long)member * scores), partials.AsSpan(first, count), (float*)sum + ((long)first * dim));
                     }
                 }
             });
-            Merge(partials, allSums, team.Size, rows, dim, result);
+        }
+
+        Merge(parts, group, shape.KvHeads, tokens, shared, dim, output);
+    }
+
+    private static void Ensure<T>(ref T[] buffer, int length)
+    {
+        if (buffer.Length < length)
+        {
+            buffer = new T[Math.Max(length, 2 * buffer.Length)];
+        }
+    }
+
+    // [tokens, heads, dim] -> [heads of the group, tokens, queries of a head * dim]
+    private void Gather(Tensor queries, HeadGroup group, int kvHeads, int tokens, int width)
+    {
+        var from = (float*)TensorMemory.Pointer(queries);
+        var stride = queries.stride(0);
+        for (var head = 0; head < group.Count; head++)
+        {
+            for (var token = 0; token < tokens; token++)
+            {
+                new ReadOnlySpan<float>(from + (token * stride) + ((long)(group.First + head) * width), width).CopyTo(_queries.AsSpan(((head * tokens) + token) * width));
+            }
+        }
+    }
+
+    private void AddPage(PageRows page, PageShape shape, int head, int queries, int dim, float* q, float* scores, Span<Partial> partials, float* sums)
+    {
+        if (Vector512.IsHardwareAccelerated)
+        {
+            AddPage<WideLane>(page, shape, head, queries, dim, q, scores, partials, sums);
+        }
+        else
+        {
+            AddPage<PlainLane>(page, shape, head, queries, dim, q, scores, partials, sums);
         }
     }
 
@@ -172,11 +235,10 @@ internal sealed unsafe class HostAttention(double scale, double? softCap)
         {
             for (var query = 0; query < shared; query += 2)
             {
-                // Of an odd number of queries the last goes with itself; only the first of the pair is then kept.
+                // Of an odd number of queries the last goes with itself: it is then computed twice, and alike.
                 var second = Math.Min(query + 1, shared - 1);
                 AddFourLanes<TLane>(
-                    values + at, tokens, dim, weights + ((long)query * tokens), weights + ((long)second * tokens),
-                    sums + ((long)query * dim) + at, second > query ? sums + ((long)second * dim) + at : null);
+                    values + at, tokens, dim, weights + ((long)query * tokens), weights + ((long)second * tokens), sums + ((long)query * dim) + at, sums + ((long)second * dim) + at);
             }
         }
 
@@ -198,7 +260,7 @@ internal sealed unsafe class HostAttention(double scale, double? softCap)
     {
         var n = TLane.Count;
         TLane a0 = TLane.Load(first), a1 = TLane.Load(first + n), a2 = TLane.Load(first + (2 * n)), a3 = TLane.Load(first + (3 * n));
-        TLane b0 = default, b1 = default, b2 = default, b3 = default;
+        TLane b0 = TLane.Load(second), b1 = TLane.Load(second + n), b2 = TLane.Load(second + (2 * n)), b3 = TLane.Load(second + (3 * n));
         for (var token = 0; token < tokens; token++, values += stride)
         {
             HostMath.Prefetch(values + PrefetchAhead, 4 * n);
@@ -218,46 +280,69 @@ internal sealed unsafe class HostAttention(double scale, double? softCap)
         a1.Store(first + n);
         a2.Store(first + (2 * n));
         a3.Store(first + (3 * n));
-        if (second is not null)
-        {
-            TLane.Add(b0, TLane.Load(second)).Store(second);
-            TLane.Add(b1, TLane.Load(second + n)).Store(second + n);
-            TLane.Add(b2, TLane.Load(second + (2 * n))).Store(second + (2 * n));
-            TLane.Add(b3, TLane.Load(second + (3 * n))).Store(second + (3 * n));
-        }
+        b0.Store(second);
+        b1.Store(second + n);
+        b2.Store(second + (2 * n));
+        b3.Store(second + (3 * n));
     }
 
-    private static void Merge(ReadOnlySpan<Partial> partials, float* sums, int members, int rows, int dim, float* result)
+    // Each query's parts, in order, straight into the output.
+    private void Merge(IReadOnlyList<HostPart> parts, HeadGroup group, int kvHeads, int tokens, int shared, int dim, Tensor output)
     {
-        for (var row = 0; row < rows; row++)
+        var result = (float*)TensorMemory.Pointer(output);
+        var stride = output.stride(0);
+        for (var token = 0; token < tokens; token++)
         {
-            var (maximum, total) = (float.NegativeInfinity, 0f);
-            for (var member = 0; member < members; member++)
+            for (var query = 0; query < group.Count * shared; query++)
             {
-                maximum = partials[(member * rows) + row] is { Seen: true } seen ? Math.Max(maximum, seen.Maximum) : maximum;
-            }
-
-            new Span<float>(result + ((long)row * dim), dim).Clear();
-            for (var member = 0; member < members; member++)
-            {
-                if (partials[(member * rows) + row] is { Seen: true } part)
+                var (head, own) = Math.DivRem(query, shared);
+                var target = new Span<float>(result + (token * stride) + ((((long)(group.First + head) * shared) + own) * dim), dim);
+                var (maximum, total) = (float.NegativeInfinity, 0f);
+                for (var i = 0; i < parts.Count; i++)
                 {
-                    var weight = MathF.Exp(part.Maximum - maximum);
-                    total += part.Sum * weight;
-                    for (var i = 0; i < dim; i++)
+                    maximum = RowOf(parts, i, token, head, shared) is >= 0 and var row ? Math.Max(maximum, _partials[row + own].Maximum) : maximum;
+                }
+
+                target.Clear();
+                for (var i = 0; i < parts.Count; i++)
+                {
+                    if (RowOf(parts, i, token, head, shared) is >= 0 and var row)
                     {
-                        result[((long)row * dim) + i] += sums[((((long)member * rows) + row) * dim) + i] * weight;
+                        var part = _partials[row + own];
+                        var weight = MathF.Exp(part.Maximum - maximum);
+                        total += part.Sum * weight;
+                        AddScaled(target, _sums.AsSpan((row + own) * dim, dim), weight);
                     }
                 }
-            }
 
-            for (var i = 0; i < dim; i++)
-            {
-                result[((long)row * dim) + i] /= total;
+                for (var i = 0; i < dim; i++)
+                {
+                    target[i] /= total;
+                }
             }
         }
     }
 
-    /// <summary>What a thread has summed for one query so far.</summary>
+    private static void AddScaled(Span<float> sum, ReadOnlySpan<float> values, float weight)
+    {
+        var (at, weights) = (0, new Vector<float>(weight));
+        for (; at <= sum.Length - Vector<float>.Count; at += Vector<float>.Count)
+        {
+            Vector.FusedMultiplyAdd(new Vector<float>(values[at..]), weights, new Vector<float>(sum[at..])).CopyTo(sum[at..]);
+        }
+
+        for (; at < sum.Length; at++)
+        {
+            sum[at] = MathF.FusedMultiplyAdd(values[at], weight, sum[at]);
+        }
+    }
+
+    // Where the queries of a token and a head begin among a part's; -1 if the token does not attend it.
+    private int RowOf(IReadOnlyList<HostPart> parts, int part, int token, int head, int shared) =>
+        token >= parts[part].First && token < parts[part].First + parts[part].Count
+            ? _offsets[part] + (((head * parts[part].Count) + token - parts[part].First) * shared)
+            : -1;
+
+    /// <summary>What a task has summed for one query so far.</summary>
     private readonly record struct Partial(bool Seen, float Maximum, float Sum);
 }

@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;

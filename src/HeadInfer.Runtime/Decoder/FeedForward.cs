@@ -82,6 +82,23 @@ internal sealed class GatedMlp : FeedForward
             return fused;
         }
 
+        if (HostMath.TakesRows(both))
+        {
+            return _activation == "silu" ? HostMath.GateBySilu(both, _width) : Apart(both);
+        }
+
+        return Activate(both);
+    }
+
+    // Row by row: libtorch's vectors would round by a value's place among all rows.
+    private Tensor Apart(Tensor both)
+    {
+        using var scope = NewDisposeScope();
+        return cat([.. Enumerable.Range(0, (int)both.shape[0]).Select(row => Activate(both.narrow(0, row, 1)))]).MoveToOuterDisposeScope();
+    }
+
+    private Tensor Activate(Tensor both)
+    {
         using var gate = both.narrow(1, 0, _width);
         using var up = both.narrow(1, _width, _width);
         var active = _activation switch

@@ -24,28 +24,25 @@ internal sealed class Rope
     public int RotaryDim { get; }
 
     /// <summary>Cosines and sines of positions <paramref name="start"/> and on.</summary>
-    /// <returns>two tensors [count, 1, rotary]: cosines twice side by side; sines with the first half negated</returns>
-    public (Tensor Cos, Tensor Sin) Angles(int start, int count, ScalarType type, Device device)
-    {
-        var (cosines, sines) = HalfAngles(start, count, type, device);
-        using (cosines)
-        using (sines)
-        using (var negated = sines.neg())
-        {
-            return (cat([cosines, cosines], -1).unsqueeze(1), cat([negated, sines], -1).unsqueeze(1));
-        }
-    }
-
-    /// <summary>Cosines and sines of positions <paramref name="start"/> and on, each once.</summary>
-    /// <returns>two tensors [count, rotary / 2]</returns>
-    public (Tensor Cos, Tensor Sin) HalfAngles(int start, int count, ScalarType type, Device device)
+    public RopeAngles HalfAngles(int start, int count, Device device)
     {
         using var positions = arange(start, start + count, ScalarType.Float64, device);
         using var frequencies = tensor(_frequencies, dtype: ScalarType.Float64, device: device);
         using var angles = outer(positions, frequencies);
-        using var cosines = angles.cos().mul_(_magnitude);
-        using var sines = angles.sin().mul_(_magnitude);
-        return (cosines.to(type), sines.to(type));
+        return new RopeAngles(angles.cos().mul_(_magnitude), angles.sin().mul_(_magnitude));
+    }
+
+    /// <summary>Cosines and sines of a few positions, each computed by itself, so that it does not depend on the others.</summary>
+    public RopeAngles HalfAngles(int[] positions)
+    {
+        var (cosines, sines) = (new double[positions.Length * _frequencies.Length], new double[positions.Length * _frequencies.Length]);
+        for (var i = 0; i < cosines.Length; i++)
+        {
+            var (sine, cosine) = Math.SinCos(positions[i / _frequencies.Length] * _frequencies[i % _frequencies.Length]);
+            (cosines[i], sines[i]) = (cosine * _magnitude, sine * _magnitude);
+        }
+
+        return new RopeAngles(tensor(cosines, [positions.Length, _frequencies.Length]), tensor(sines, [positions.Length, _frequencies.Length]));
     }
 
     /// <summary>Rotates the first heads of each token in place.</summary>
@@ -112,5 +109,22 @@ internal sealed class Rope
             var divided = Math.Clamp((i - low) / width, 0, 1);
             return (f / config.Factor * divided) + (f * (1 - divided));
         })];
+    }
+}
+
+/// <summary>Cosines and sines of positions, each once.</summary>
+/// <param name="Cos">[positions, rotary / 2], float64</param>
+/// <param name="Sin">like <paramref name="Cos"/></param>
+internal readonly record struct RopeAngles(Tensor Cos, Tensor Sin)
+{
+    /// <summary>The same in another type, on a device.</summary>
+    public (Tensor Cos, Tensor Sin) To(ScalarType type, Device device) => (Cos.to(type).to(device), Sin.to(type).to(device));
+
+    /// <summary>As <see cref="Rope.Apply"/> takes them.</summary>
+    /// <returns>two tensors [positions, 1, rotary]: cosines twice side by side; sines with the first half negated</returns>
+    public (Tensor Cos, Tensor Sin) Doubled(ScalarType type, Device device)
+    {
+        var (cosines, sines) = To(type, device);
+        return (cat([cosines, cosines], -1).unsqueeze(1), cat([sines.neg(), sines], -1).unsqueeze(1));
     }
 }

@@ -12,19 +12,19 @@ namespace HeadInfer.Runtime.Decoder;
 internal sealed class SegmentBuffers
 {
     private readonly ModelConfig _config;
-    private readonly ISequenceAttention _attention;
+    private readonly IAttentionPass _attention;
     private readonly Tensor? _all;     // [tokens, heads + 2 kv_heads, dim], for a segment of several chunks that is not staged
     private readonly Tensor? _queries; // [tokens, heads, dim], for a staged segment
     private Tensor? _seen;             // [tokens, heads + 2 kv_heads, dim] of the layer, where not staged
     private Tensor? _rows;             // [kv_heads, 2, tokens, dim] of the layer
 
     /// <param name="config">the model</param>
-    /// <param name="attention">the sequence; the forward pass has begun</param>
+    /// <param name="attention">the forward pass's</param>
     /// <param name="tokens">tokens of the segment</param>
     /// <param name="inOneChunk">whether every layer projects all of them at once</param>
     /// <param name="type">element type</param>
     /// <param name="device">where they are computed</param>
-    public SegmentBuffers(ModelConfig config, ISequenceAttention attention, int tokens, bool inOneChunk, ScalarType type, Device device)
+    public SegmentBuffers(ModelConfig config, IAttentionPass attention, int tokens, bool inOneChunk, ScalarType type, Device device)
     {
         (_config, _attention) = (config, attention);
         if (attention.Stages)

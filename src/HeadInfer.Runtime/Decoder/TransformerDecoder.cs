@@ -1,5 +1,5 @@
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Native;
 using HeadInfer.Runtime.Planning;
@@ -21,34 +21,35 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     private readonly int _queryWidth = config.Heads * config.HeadDim;
     private readonly double _embeddingScale = config.Family.ScaledEmbedding ? Math.Sqrt(config.HiddenSize) : 1;
 
-    /// <summary>Runs new tokens, one segment, through all layers. The caller advances the attention afterwards.</summary>
-    /// <param name="tokens">the new tokens, which stand at <c>attention.Length</c> and on</param>
-    /// <param name="outputs">how many of them, the last ones, are wanted at the end</param>
-    /// <param name="attention">the sequence; has room for them</param>
-    /// <param name="work">told of the work done; may cancel</param>
+    /// <summary>Runs a batch's new tokens through all layers. The caller commits them afterwards.</summary>
+    /// <param name="batch">what is computed; its sequences have room</param>
+    /// <param name="attention">attends, and keeps keys and values</param>
+    /// <param name="work">told of the work done; may cancel, and may let others compute in between</param>
     /// <returns>the residual stream after the last layer, [outputs, hidden]</returns>
     /// <remarks>In the last layer the tokens that are not wanted leave nothing but their keys and values.</remarks>
-    public Tensor Forward(ReadOnlySpan<int> tokens, int outputs, ISequenceAttention attention, WorkMeter work)
+    public Tensor Forward(Batch batch, IBatchAttention attention, WorkMeter work)
     {
         using var scope = NewDisposeScope();
-        var (device, type, count) = (weights.Embedding.device, weights.Embedding.dtype, tokens.Length);
-        var hidden = weights.Embedding.index_select(0, TensorMemory.Indices(tokens).to(device)); // [tokens, hidden]
+        var (device, type, count, outputs) = (weights.Embedding.device, weights.Embedding.dtype, batch.Tokens.Length, batch.Outputs);
+        var hidden = weights.Embedding.index_select(0, TensorMemory.Indices(batch.Tokens.Span).to(device)); // [tokens, hidden]
         if (_embeddingScale != 1)
         {
             hidden.mul_(tensor(_embeddingScale, dtype: type, device: device));
         }
 
-        attention.Begin(count, outputs);
-        var fused = _rotating is not null && attention.Stages;
-        var (cos, sin) = fused ? _rope.HalfAngles(attention.Length, count, ScalarType.Float32, device) : _rope.Angles(attention.Length, count, type, device);
-        var segment = new SegmentBuffers(config, attention, count, inOneChunk: count <= chunkTokens && outputs == count, type, device);
+        using var pass = attention.Begin(batch, work);
+        var fused = _rotating is not null && pass.Stages;
+        var angles = batch.Phase == Phase.Decode ? _rope.HalfAngles([.. Enumerable.Range(0, count).Select(batch.Position)]) : _rope.HalfAngles(batch.Position(0), count, device);
+        var (cos, sin) = fused ? angles.To(ScalarType.Float32, device) : angles.Doubled(type, device);
+        var start = batch.Phase == Phase.Decode ? 0 : batch.Position(0);
+        var segment = new SegmentBuffers(config, pass, count, inOneChunk: outputs == count && Aligned(new TokenRange(0, count), start).Count() == 1, type, device);
         for (var layer = 0; layer < weights.Layers.Count; layer++)
         {
             using var layerScope = NewDisposeScope();
             var layerWeights = weights.Layers[layer];
             var asked = new TokenRange(layer == weights.Layers.Count - 1 ? count - outputs : 0, count);
             segment.Begin();
-            foreach (var (chunk, withQueries) in Chunks(asked))
+            foreach (var (chunk, withQueries) in Chunks(asked, start))
             {
                 using var chunkScope = NewDisposeScope();
                 Project(layerWeights, Rows(hidden, chunk), withQueries, Rows(cos, chunk), Rows(sin, chunk), segment, chunk.Start);
@@ -56,8 +57,8 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             }
 
             var queries = Rows(segment.Queries, asked);
-            attention.Attend(layer, queries, segment.KeyValues, output: queries, work);
-            foreach (var chunk in asked.Split(chunkTokens))
+            pass.Attend(layer, queries, segment.KeyValues, output: queries);
+            foreach (var chunk in Aligned(asked, start))
             {
                 using var chunkScope = NewDisposeScope();
                 Mix(layerWeights, Rows(hidden, chunk), Rows(segment.Queries, chunk).view(chunk.Count, _queryWidth));
@@ -78,7 +79,11 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         var logits = Aten.Linear(Aten.RmsNorm(hidden, weights.FinalNorm, config.NormEpsilon), weights.Output).to(ScalarType.Float32);
         if (config.LogitSoftCap is { } cap)
         {
-            logits.div_(cap).tanh_().mul_(cap);
+            // Row by row: libtorch's vectors would round by a value's place among all rows.
+            for (var row = 0L; row < logits.shape[0]; row++)
+            {
+                logits.narrow(0, row, 1).div_(cap).tanh_().mul_(cap);
+            }
         }
 
         return logits.cpu().MoveToOuterDisposeScope();
@@ -86,8 +91,12 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
 
     private static Tensor Rows(Tensor tensor, TokenRange range) => tensor.narrow(0, range.Start, range.Count);
 
-    private IEnumerable<(TokenRange Chunk, bool WithQueries)> Chunks(TokenRange asked) =>
-        new TokenRange(0, asked.Start).Split(chunkTokens).Select(c => (c, false)).Concat(asked.Split(chunkTokens).Select(c => (c, true)));
+    private IEnumerable<(TokenRange Chunk, bool WithQueries)> Chunks(TokenRange asked, int start) =>
+        Aligned(new TokenRange(0, asked.Start), start).Select(c => (c, false)).Concat(Aligned(asked, start).Select(c => (c, true)));
+
+    // Chunks of a segment that stands at a position; they are cut at the same positions wherever the segment begins.
+    private IEnumerable<TokenRange> Aligned(TokenRange range, int start) =>
+        new TokenRange(range.Start + start, range.End + start).SplitAligned(chunkTokens).Select(c => new TokenRange(c.Start - start, c.End - start));
 
     // Norm, query-key-value product, head norms and rope of a chunk.
     private void Project(LayerWeights layer, Tensor hidden, bool withQueries, Tensor cos, Tensor sin, SegmentBuffers segment, int start)

@@ -3,8 +3,14 @@ namespace HeadInfer.Runtime;
 /// <summary>What to generate and when to stop.</summary>
 public sealed record GenerationOptions
 {
-    /// <summary>Tokens to generate at most. Default: 512.</summary>
-    public int MaxTokens { get; init; } = 512;
+    /// <summary>Tokens to generate at most. Room for them is reserved before the request begins. Null lets it go on to the end of the context, as long as there is room. Default: 512.</summary>
+    public int? MaxTokens { get; init; } = 512;
+
+    /// <summary>Requests with a higher one go first. Default: 0.</summary>
+    public int Priority { get; init; }
+
+    /// <summary>When the first token must be there at the latest; a request that is not so far then ends with a <see cref="TimeoutException"/>. Default: never.</summary>
+    public DateTimeOffset? Deadline { get; init; }
 
     /// <summary>How tokens are chosen. Default: greedy.</summary>
     public SamplingOptions Sampling { get; init; } = new();
@@ -25,7 +31,7 @@ public sealed record GenerationOptions
     internal void Validate()
     {
         Sampling.Validate();
-        if (MaxTokens < 1)
+        if (MaxTokens is < 1)
         {
             throw new ArgumentOutOfRangeException(nameof(MaxTokens), MaxTokens, "GenerationOptions.MaxTokens must be at least 1.");
         }

@@ -2,12 +2,21 @@ using HeadInfer.Runtime.Constraints;
 
 namespace HeadInfer.Runtime.Generation;
 
+/// <summary>Makes the next step of an answer out of logits.</summary>
+internal interface IGenerator
+{
+    /// <summary>The next step; one with a reason is the last.</summary>
+    /// <param name="logits">[vocabulary] after the last token of the context, changed</param>
+    /// <param name="context">all tokens of the sequence so far</param>
+    GenerationStep Next(Span<float> logits, IReadOnlyList<int> context);
+}
+
 /// <summary>Turns logits into steps: samples, decodes, and knows when to stop.</summary>
 /// <param name="options">What to generate.</param>
 /// <param name="tokenizer">Decodes; null where only tokens are wanted.</param>
 /// <param name="stopTokens">Tokens that end the generation.</param>
 /// <param name="maxTokens">Tokens at most, the context's end counted in.</param>
-internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer, IReadOnlyCollection<int> stopTokens, int maxTokens)
+internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer, IReadOnlyCollection<int> stopTokens, int maxTokens) : IGenerator
 {
     private readonly Sampler _sampler = new(options.Sampling);
     private readonly StopMatcher _stops = new(options.StopSequences);
@@ -15,9 +24,7 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
     private readonly ConstrainedText? _constrained = options.Constraint?.Begin(TokenTrie.Of(tokenizer!));
     private int _generated;
 
-    /// <summary>The next step; one with a reason is the last.</summary>
-    /// <param name="logits">[vocabulary] after the last token of the context, changed</param>
-    /// <param name="context">all tokens of the session so far</param>
+    /// <inheritdoc/>
     public GenerationStep Next(Span<float> logits, IReadOnlyList<int> context)
     {
         _constrained?.Mask(logits, maxTokens - _generated, stopTokens);

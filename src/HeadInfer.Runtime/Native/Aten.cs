@@ -64,7 +64,7 @@ internal static class Aten
     /// <param name="weight">[outputs, columns]</param>
     /// <param name="bias">[outputs] or null</param>
     public static Tensor Linear(Tensor x, Tensor weight, Tensor? bias = null) =>
-        x.shape[0] == 1 && HostMath.Takes(x) ? HostMath.MatrixRow(x.contiguous(), weight, bias) : nn.functional.linear(x, weight, bias);
+        HostMath.TakesRows(x) ? HostMath.MultiplyRows(x.contiguous(), weight, bias) : nn.functional.linear(x, weight, bias);
 
     /// <summary><c>sum += x * weight^T</c>; on the GPU in one pass, rounded once.</summary>
     /// <param name="sum">[rows, outputs], changed</param>

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
@@ -18,15 +19,21 @@ internal static unsafe class HostMath
     /// <summary>The address of a contiguous float32 CPU tensor.</summary>
     public static float* Address(Tensor tensor) => (float*)TensorMemory.Address(tensor);
 
-    /// <summary>The product of a matrix and one row.</summary>
-    /// <param name="x">[1, columns], contiguous</param>
+    /// <summary>Rows that products and other kernels of few rows take. Each row's result is the same, to the bit, whatever the others are.</summary>
+    public const int FewRows = 16;
+
+    /// <summary>Whether rows are few, and what these kernels take.</summary>
+    public static bool TakesRows(Tensor tensor) => tensor.shape[0] <= FewRows && Takes(tensor);
+
+    /// <summary>The product of a few rows and a matrix, whose rows are read once for all.</summary>
+    /// <param name="x">[n, columns], contiguous</param>
     /// <param name="weight">[rows, columns], contiguous</param>
     /// <param name="bias">[rows] or null</param>
-    /// <returns>[1, rows]</returns>
-    public static Tensor MatrixRow(Tensor x, Tensor weight, Tensor? bias)
+    /// <returns>[n, rows]</returns>
+    public static Tensor MultiplyRows(Tensor x, Tensor weight, Tensor? bias)
     {
-        var (rows, columns) = ((int)weight.shape[0], (int)weight.shape[1]);
-        var result = empty([1, rows], ScalarType.Float32);
+        var (n, rows, columns) = ((int)x.shape[0], (int)weight.shape[0], (int)weight.shape[1]);
+        var result = empty([n, rows], ScalarType.Float32);
         float* w = Address(weight), input = Address(x), output = Address(result), b = bias is null ? null : Address(bias);
         var team = HostTeam.Shared;
         team.Run(member =>
@@ -34,13 +41,46 @@ internal static unsafe class HostMath
             var (start, end) = team.Share(member, rows);
             if (Vector512.IsHardwareAccelerated)
             {
-                MultiplyRows<WideLane>(w, input, b, output, columns, start, end);
+                MultiplyRows<WideLane>(w, input, n, b, output, columns, rows, start, end);
             }
             else
             {
-                MultiplyRows<PlainLane>(w, input, b, output, columns, start, end);
+                MultiplyRows<PlainLane>(w, input, n, b, output, columns, rows, start, end);
             }
         });
+        return result;
+    }
+
+    /// <summary><c>silu(gate) * up</c> of gate and up side by side, each value computed alike wherever it stands.</summary>
+    /// <param name="both">[n, 2 * width], contiguous</param>
+    /// <param name="width">columns of each</param>
+    /// <returns>[n, width]</returns>
+    public static Tensor GateBySilu(Tensor both, int width)
+    {
+        var n = (int)both.shape[0];
+        var result = empty([n, width], ScalarType.Float32);
+        float* input = Address(both), output = Address(result);
+        Span<float> last = stackalloc float[Vector<float>.Count]; // of a row whose width is no multiple of a vector's
+        for (var row = 0; row < n; row++)
+        {
+            Span<float> gate = new(input + ((long)row * 2 * width), width), up = new(input + (((long)row * 2) + 1) * width, width), into = new(output + ((long)row * width), width);
+            for (var at = 0; at < width; at += Vector<float>.Count)
+            {
+                if (at + Vector<float>.Count <= width)
+                {
+                    (Silu(new Vector<float>(gate[at..])) * new Vector<float>(up[at..])).CopyTo(into[at..]);
+                    continue;
+                }
+
+                gate[at..].CopyTo(last);
+                Silu(new Vector<float>(last)).CopyTo(last);
+                for (var i = at; i < width; i++)
+                {
+                    into[i] = last[i - at] * up[i];
+                }
+            }
+        }
+
         return result;
     }
 
@@ -189,25 +229,44 @@ internal static unsafe class HostMath
         }
     }
 
-    private static void MultiplyRows<TLane>(float* weight, float* x, float* bias, float* output, int columns, int start, int end)
+    private static void MultiplyRows<TLane>(float* weight, float* x, int n, float* bias, float* output, int columns, int rows, int start, int end)
         where TLane : struct, ILane<TLane>
     {
         var row = start;
         for (; row <= end - 4; row += 4)
         {
-            Dot4<TLane>(weight + ((long)row * columns), x, columns, output + row);
+            var four = weight + ((long)row * columns);
+            var i = 0;
+            for (; i <= n - 2; i += 2)
+            {
+                float* input = x + ((long)i * columns), result = output + ((long)i * rows) + row;
+                Dot4x2<TLane>(four, input, input + columns, columns, result, result + rows);
+            }
+
+            if (i < n)
+            {
+                Dot4<TLane>(four, x + ((long)i * columns), columns, output + ((long)i * rows) + row);
+            }
         }
 
         for (; row < end; row++)
         {
-            output[row] = Dot<TLane>(weight + ((long)row * columns), x, columns);
+            for (var i = 0; i < n; i++)
+            {
+                output[((long)i * rows) + row] = Dot<TLane>(weight + ((long)row * columns), x + ((long)i * columns), columns);
+            }
         }
 
-        for (row = start; bias is not null && row < end; row++)
+        for (var i = 0; bias is not null && i < n; i++)
         {
-            output[row] += bias[row];
+            for (row = start; row < end; row++)
+            {
+                output[((long)i * rows) + row] += bias[row];
+            }
         }
     }
+
+    private static Vector<float> Silu(Vector<float> x) => x / (Vector<float>.One + Vector.Exp(-x));
 
     private static void RotateRow<TLane>(float* row, float* cos, float* sin, int half)
         where TLane : struct, ILane<TLane>

@@ -1,6 +1,6 @@
 using System.Globalization;
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
@@ -162,11 +162,12 @@ internal static class MemoryPlanner
             return new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + (Config.VocabularySize * 4L));
         }
 
-        /// <summary>The tile ring, and rows on their way to host memory.</summary>
+        /// <summary>Tile rings, and rows on their way to host memory: of a pass, and of one in its gap.</summary>
         public ByteSize KvBuffers(int segment)
         {
-            var ring = AttentionWorkspace.SlotsFor(OnGpu) * Group * 2L * Tile * Config.HeadDim * Element;
-            return new ByteSize(ring) + (OnGpu ? RowStaging.SizeFor(new PageShape(Config.KvHeads, 1, Config.HeadDim, Type), segment) : ByteSize.Zero);
+            var slots = AttentionLane.Slots(OnGpu) + AttentionLane.GapSlots(OnGpu);
+            return new ByteSize(slots * Group * 2L * Tile * Config.HeadDim * Element)
+                + (OnGpu ? RowStaging.SizeFor(new PageShape(Config.KvHeads, 1, Config.HeadDim, Type), segment + Math.Min(Chunk, segment)) : ByteSize.Zero);
         }
     }
 }

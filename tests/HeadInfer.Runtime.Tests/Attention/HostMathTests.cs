@@ -7,15 +7,32 @@ namespace HeadInfer.Runtime.Tests.Attention;
 public sealed class HostMathTests : NativeTest
 {
     [Theory]
-    [InlineData(1, 1)]
-    [InlineData(3, 17)]
-    [InlineData(64, 31)]
-    [InlineData(1001, 384)]
-    public void A_matrix_times_a_row_is_the_product(int rows, int columns)
+    [InlineData(1, 1, 1)]
+    [InlineData(2, 3, 17)]
+    [InlineData(5, 64, 31)]
+    [InlineData(16, 1001, 384)]
+    public void A_matrix_times_a_few_rows_is_the_product_and_no_row_depends_on_the_others(int n, int rows, int columns)
     {
-        Tensor x = randn(1, columns), w = randn(rows, columns), b = randn(rows);
-        Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64), b.to(ScalarType.Float64)), HostMath.MatrixRow(x, w, b), 1e-4);
-        Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64)), HostMath.MatrixRow(x, w, null), 1e-4);
+        Tensor x = randn(n, columns), w = randn(rows, columns), b = randn(rows);
+        Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64), b.to(ScalarType.Float64)), HostMath.MultiplyRows(x, w, b), 1e-4);
+        var all = HostMath.MultiplyRows(x, w, null);
+        Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64)), all, 1e-4);
+        for (var i = 0; i < n; i++)
+        {
+            Assert.Equal(all.narrow(0, i, 1).data<float>().ToArray(), HostMath.MultiplyRows(x.narrow(0, i, 1), w, null).data<float>().ToArray());
+        }
+    }
+
+    [Theory]
+    [InlineData(1, 64)]
+    [InlineData(3, 37)]
+    public void The_gate_is_silu_and_no_value_depends_on_its_place(int n, int width)
+    {
+        var both = randn(n, 2 * width) * 5;
+        var (gate, up) = (both.narrow(1, 0, width).to(ScalarType.Float64), both.narrow(1, width, width).to(ScalarType.Float64));
+        var got = HostMath.GateBySilu(both, width);
+        Close(gate * gate.sigmoid() * up, got, 1e-5);
+        Close(got.narrow(0, n - 1, 1), HostMath.GateBySilu(both.narrow(0, n - 1, 1).contiguous(), width), 1e-30);
     }
 
     [Theory]

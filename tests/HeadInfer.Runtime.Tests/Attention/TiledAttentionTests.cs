@@ -1,5 +1,5 @@
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Tests.Support;
 using static TorchSharp.torch;
 
@@ -40,6 +40,32 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
     }
 
     [Fact]
+    public void Late_copies_are_waited_for()
+    {
+        Assert.SkipUnless(Gpu is null, "a link of the CPU whose copies are late");
+        void Run(bool ignoreWaits, int seed)
+        {
+            var layout = new AttentionLayout(3, 2, 16, [null], 9) { Placement = head => head.Head == 0 ? HeadPlacement.Resident : HeadPlacement.Streamed, GroupSize = 1 };
+            using var attended = new AttentionCase(layout, ScalarType.Float32, null, 4, new ByteSize(1 << 12), link: new LateLink(seed, TimeSpan.FromMilliseconds(2)) { IgnoreWaits = ignoreWaits });
+            CompareInSteps(new Random(seed), attended, ScalarType.Float32, null, null, counts: [40, 1, 23, 1, 1, 17]);
+        }
+
+        for (var seed = 0; seed < 5; seed++)
+        {
+            Run(ignoreWaits: false, seed);
+        }
+
+        // Without waits the same must fail, or it shows nothing.
+        Assert.ThrowsAny<Exception>(() =>
+        {
+            for (var seed = 0; seed < 20; seed++)
+            {
+                Run(ignoreWaits: true, seed);
+            }
+        });
+    }
+
+    [Fact]
     public void Parts_merge_whatever_their_magnitude()
     {
         // Scores of the second part are far above those of the first, then far below; the third part matters as much as the winner.
@@ -63,12 +89,10 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
     {
         var layout = new AttentionLayout(2, 3, 8, [6], 5) { Placement = _ => HeadPlacement.Streamed, GroupSize = 1 };
         using var attended = new AttentionCase(layout, ScalarType.Float32, Gpu, page: 4, new ByteSize(1));
-        var work = new WorkMeter(1, null, CancellationToken.None);
+        var work = new WorkMeter(1, null, null, CancellationToken.None);
         foreach (var count in (int[])[7, 1, 9])
         {
-            attended.Attention.Reserve(count);
             attended.Attend(Random(count, 6, 8), Random(count, 2, 8), Random(count, 2, 8), work);
-            attended.Attention.Advance(count);
         }
 
         var pairs = Enumerable.Range(0, 17).Sum(i => Math.Min(i + 1, 6));
@@ -115,10 +139,8 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
             // One after the other, with copies that are late.
             var queries = Random(2048, kvHeads * shared, dim).to(ScalarType.BFloat16);
             attends.Add((at + 2048, queries[^16..].clone(), queries));
-            attended.Attention.Reserve(2048);
             attended.Delay();
             attended.Attend(queries, keys.narrow(0, at, 2048), values.narrow(0, at, 2048));
-            attended.Attention.Advance(2048);
         }
 
         var worst = 0.0;
@@ -133,7 +155,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
 
     private void CompareInSteps(Random random, AttentionCase attended, ScalarType type, int? window, double? softCap, int[]? counts = null)
     {
-        var (layout, attention) = (attended.Layout, attended.Attention);
+        var (layout, sequence) = (attended.Layout, attended.Sequence);
         List<Tensor> allKeys = [], allValues = [];
         for (var step = 0; step < (counts?.Length ?? 5); step++)
         {
@@ -145,16 +167,14 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
             allKeys.Add(k.MoveToOuterDisposeScope());
             allValues.Add(v.MoveToOuterDisposeScope());
             var expected = DenseAttention.Attend(q, cat(allKeys), cat(allValues), attended.Scale, window, softCap);
-            attention.Reserve(count);
             attended.Attend(q, k, v);
             var worst = Worst(q, expected);
-            Assert.True(worst < (type == ScalarType.Float32 ? FloatTolerance : HalfTolerance), $"off by {worst} with {asked} of {count} new after {attention.Length} tokens in {type}, {layout}");
-            attention.Advance(count);
+            Assert.True(worst < (type == ScalarType.Float32 ? FloatTolerance : HalfTolerance), $"off by {worst} with {asked} of {count} new after {sequence.Length} tokens in {type}, {layout}");
             if (random.Next(4) == 0)
             {
                 // Forgetting and going on must leave nothing of what was forgotten.
-                var kept = random.Next(attention.Length + 1);
-                attention.Truncate(kept);
+                var kept = random.Next(sequence.Length + 1);
+                sequence.Truncate(kept);
                 (allKeys, allValues) = ([cat(allKeys).narrow(0, 0, kept).MoveToOuterDisposeScope()], [cat(allValues).narrow(0, 0, kept).MoveToOuterDisposeScope()]);
             }
         }

@@ -239,9 +239,9 @@ public sealed class ConstraintTests
                 Sampling = new SamplingOptions { Temperature = (i % 4) switch { 0 => 0, 1 => 0.7, 2 => 1.5, _ => 5 }, Seed = i },
             };
             var prompt = model.ChatTemplate!.Encode([new ChatTurn("user", $"The access code for the old harbor is amber-{i}. Answer in JSON.")], model.Tokenizer);
-            var known = session.Reuse(prompt);
+            session.Truncate(0);
             var text = new StringBuilder();
-            await foreach (var step in session.GenerateAsync([.. prompt.Skip(known)], options))
+            await foreach (var step in session.GenerateAsync(prompt, options))
             {
                 text.Append(step.Text);
             }

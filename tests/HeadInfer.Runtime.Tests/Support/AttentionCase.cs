@@ -1,5 +1,5 @@
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Cache;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Native;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -9,23 +9,22 @@ namespace HeadInfer.Runtime.Tests.Support;
 /// <summary>Tiled attention of a made-up model on a device, with everything it needs.</summary>
 internal sealed class AttentionCase : IDisposable
 {
-    private readonly AttentionWorkspace _workspace;
-    private readonly FusedKernels? _kernels;
+    private readonly TiledAttention _attention;
     private Tensor? _idle, _rows;
     private IDisposable? _pin;
 
-    public AttentionCase(AttentionLayout layout, ScalarType type, CudaDevice? gpu, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, bool ignoreWaits = false)
+    public AttentionCase(AttentionLayout layout, ScalarType type, CudaDevice? gpu, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, bool ignoreWaits = false, KvLink? link = null)
     {
         Layout = layout;
         Scale = 1 / Math.Sqrt(layout.HeadDim);
-        KvLink link = gpu is null ? new HostLink() : new CudaLink(gpu) { IgnoreWaits = ignoreWaits };
-        var pool = new PagePool(new PageShape(layout.KvHeads, page, layout.HeadDim, type), slab, ByteSize.FromGiB(4), link);
+        link ??= gpu is null ? new HostLink() : new CudaLink(gpu) { IgnoreWaits = ignoreWaits };
+        var pool = new BlockPool(new PageShape(layout.KvHeads, page, layout.HeadDim, type), layout.Layers, slab, ByteSize.FromGiB(4), ByteSize.Zero, link);
         kernel ??= gpu is null && softCap is null ? new CpuAttention(Scale)
             : softCap is null && type != ScalarType.Float32 ? new CudaAttention(Scale, useCuDnn: false)
             : new ExplicitAttention(Scale, softCap);
-        _kernels = gpu is null ? null : FusedKernels.TryCompile(gpu, type);
-        _workspace = new AttentionWorkspace(layout, pool, link, kernel, new HostAttention(Scale, softCap), ByteSize.FromMiB(64), stagedTokens: 1 << 15, _kernels);
-        Attention = new TiledAttention(_workspace);
+        var kernels = gpu is null ? null : FusedKernels.TryCompile(gpu, type);
+        _attention = new TiledAttention(layout, pool, link, kernel, new HostAttention(Scale, softCap), ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1, kernels);
+        Sequence = new Sequence(pool, "");
     }
 
     public AttentionLayout Layout { get; }
@@ -33,7 +32,7 @@ internal sealed class AttentionCase : IDisposable
     /// <summary>Gives the queues of copies work for a millisecond or more, so that what is copied next is late.</summary>
     public void Delay()
     {
-        var link = _workspace.Link;
+        var link = _attention.Link;
         if (_idle is null)
         {
             _idle = empty([256, 4, 2, 256, 128], ScalarType.BFloat16).DetachFromDisposeScope(); // [pages, heads, 2, tokens, dim]
@@ -47,9 +46,9 @@ internal sealed class AttentionCase : IDisposable
 
     public double Scale { get; }
 
-    public TiledAttention Attention { get; }
+    public Sequence Sequence { get; }
 
-    /// <summary>Attends new tokens of the first layer, or the last of them.</summary>
+    /// <summary>Attends new tokens of the only layer, or the last of them, and has the sequence keep them.</summary>
     /// <param name="queries">[tokens asked for, heads, dim], overwritten with the output</param>
     /// <param name="keys">[tokens, kv_heads, dim]</param>
     /// <param name="values">[tokens, kv_heads, dim]</param>
@@ -57,23 +56,28 @@ internal sealed class AttentionCase : IDisposable
     public void Attend(Tensor queries, Tensor keys, Tensor values, WorkMeter? work = null)
     {
         using var scope = NewDisposeScope();
-        Attention.Begin((int)keys.shape[0], (int)queries.shape[0]);
-        var rows = stack([keys, values], 0).permute(2, 0, 1, 3); // [kv_heads, 2, tokens, dim]
-        if (Attention.Stages)
+        Sequence.Reserve((int)keys.shape[0]);
+        using (var pass = _attention.Begin(Batch.Prefill(Sequence, new int[keys.shape[0]], (int)queries.shape[0]), work ?? WorkMeter.None))
         {
-            rows = Attention.Stage().copy_(rows);
+            var kv = stack([keys, values], 0).permute(2, 0, 1, 3); // [kv_heads, 2, tokens, dim]
+            if (pass.Stages)
+            {
+                kv = pass.Stage().copy_(kv);
+            }
+
+            pass.Attend(0, queries, kv, output: queries);
         }
 
-        Attention.Attend(0, queries, rows, output: queries, work ?? WorkMeter.None);
+        Sequence.Commit(new int[keys.shape[0]]);
     }
 
     public void Dispose()
     {
-        _workspace.Link.Drain();
+        _attention.Link.Drain();
         _pin?.Dispose();
         _idle?.Dispose();
         _rows?.Dispose();
-        Attention.Dispose();
-        _workspace.Dispose();
+        Sequence.Dispose();
+        _attention.Dispose();
     }
 }

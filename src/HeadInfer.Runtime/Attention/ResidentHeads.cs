@@ -1,6 +1,8 @@
+using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Sequences;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Cache;
+namespace HeadInfer.Runtime.Attention;
 
 /// <summary>Full copies of some head groups of one sequence in device memory.</summary>
 /// <remarks>The pages have everything, so copies may be dropped at any time, and are filled from there when they grow.</remarks>
@@ -16,15 +18,18 @@ internal sealed class ResidentHeads(ResidentArena arena, int headDim, KvLink lin
     /// <summary>Tokens that the copies have room for.</summary>
     public int Capacity { get; private set; }
 
+    /// <summary>Heads that have copies, over all layers, where that is not given.</summary>
+    public int Heads { get; set; }
+
     /// <summary>Heads that the arena could hold with room for so many tokens, were all copies of this sequence given back.</summary>
     public int Affordable(int capacity) => (int)((arena.FreeElements + OwnElements()) / (2L * capacity * headDim));
 
     /// <summary>Makes room for so many tokens of these groups, in place of the copies there were.</summary>
     /// <param name="capacity">tokens</param>
     /// <param name="groups">layers and heads</param>
-    /// <param name="cache">where rows that were written before come from</param>
+    /// <param name="sequence">whose rows they are</param>
     /// <returns>false if the arena has no room for one of the groups; there are then no copies</returns>
-    public bool TryResize(int capacity, IEnumerable<(int Layer, HeadGroup Group)> groups, SequenceCache cache)
+    public bool TryResize(int capacity, IEnumerable<(int Layer, HeadGroup Group)> groups, Sequence sequence)
     {
         Drop();
         link.Record(LinkQueue.Compute, _computed);
@@ -39,9 +44,9 @@ internal sealed class ResidentHeads(ResidentArena arena, int headDim, KvLink lin
 
             _copies.Add((layer, group.First), copy);
             Interlocked.Add(ref _bytes, copy.NumberOfElements * copy.ElementSize);
-            link.Wait(LinkQueue.Upload, cache.Written(layer));
+            link.Wait(LinkQueue.Upload, sequence.Pool.Written(layer));
             using var scope = TorchSharp.torch.NewDisposeScope();
-            foreach (var run in cache.Runs(layer, new TokenRange(0, Math.Min(cache.Filled, capacity))))
+            foreach (var run in sequence.Runs(layer, new TokenRange(0, Math.Min(sequence.Length, capacity))))
             {
                 link.Upload(run.Memory.narrow(1, group.First, group.Count), copy, run.Tokens.Start);
             }

@@ -1,6 +1,8 @@
+using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Sequences;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Cache;
+namespace HeadInfer.Runtime.Attention;
 
 /// <summary>Keys and values of one head group in device memory, as one part of attention reads them.</summary>
 /// <param name="Keys">[heads, tokens, dim]</param>
@@ -9,12 +11,12 @@ namespace HeadInfer.Runtime.Cache;
 internal readonly record struct KvTile(Tensor Keys, Tensor Values, TokenRange Tokens);
 
 /// <summary>A piece of a sequence's history that attention will ask for.</summary>
-/// <param name="Cache">where its rows lie</param>
-/// <param name="Version">the cache's, so that rows which were overwritten since are never taken for it</param>
+/// <param name="Sequence">one that has it</param>
+/// <param name="Version">the sequence's, so that rows which were overwritten since are never taken for it</param>
 /// <param name="Layer">the layer</param>
 /// <param name="Group">the heads</param>
 /// <param name="Range">the tokens</param>
-internal readonly record struct TileRequest(SequenceCache Cache, int Version, int Layer, HeadGroup Group, TokenRange Range);
+internal readonly record struct TileRequest(Sequence Sequence, int Version, int Layer, HeadGroup Group, TokenRange Range);
 
 /// <summary>A few tile buffers, allocated once, through which head groups stream whatever the length of the context.</summary>
 /// <remarks>
@@ -147,9 +149,9 @@ internal sealed class TileRing : IDisposable
         slot.Request = request;
         using var scope = TorchSharp.torch.NewDisposeScope();
         _link.Wait(LinkQueue.Upload, slot.Freed);
-        _link.Wait(LinkQueue.Upload, request.Cache.Written(request.Layer));
+        _link.Wait(LinkQueue.Upload, request.Sequence.Pool.Written(request.Layer));
         var rows = Rows(slot);
-        foreach (var run in request.Cache.Runs(request.Layer, request.Range))
+        foreach (var run in request.Sequence.Runs(request.Layer, request.Range))
         {
             _link.Upload(run.Memory.narrow(1, request.Group.First, request.Group.Count), rows, run.Tokens.Start - request.Range.Start);
         }

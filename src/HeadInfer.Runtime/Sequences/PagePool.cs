@@ -3,7 +3,7 @@ using HeadInfer.Runtime.Native;
 using TorchSharp;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Cache;
+namespace HeadInfer.Runtime.Sequences;
 
 /// <summary>The extent of a page: one layer's keys and values of a run of tokens, <c>[kv_heads][2][tokens][dim]</c>.</summary>
 /// <param name="KvHeads">KV heads of a layer.</param>
@@ -92,28 +92,21 @@ internal sealed unsafe class PageSlab : IDisposable
     }
 }
 
-/// <summary>Hands out pages of host memory, grown by slabs; a slab without pages in use is freed.</summary>
-/// <remarks>Belongs to the engine thread. On the CPU memory that no page has touched yet is not resident; for a GPU it is pinned, and so is.</remarks>
-internal sealed class PagePool(PageShape shape, ByteSize slabSize, ByteSize budget, KvLink link) : IDisposable
+/// <summary>Pages of host memory, in slabs.</summary>
+/// <remarks>On the CPU memory that no page has touched yet is not resident; for a GPU it is pinned, and so is.</remarks>
+internal sealed class PagePool(PageShape shape, ByteSize slabSize, KvLink link) : IDisposable
 {
     private readonly List<PageSlab> _slabs = [];
     private readonly int _pagesPerSlab = (int)Math.Clamp(slabSize.Bytes / shape.Size.Bytes, 1, 1 << 20);
-    private int _pagesInUse;
 
     public PageShape Shape => shape;
 
-    public ByteSize InUse => shape.Size * _pagesInUse;
+    public nint AddressOf(Page page) => page.Slab.Address + (nint)(page.Index * shape.Size.Bytes);
 
     /// <summary>Takes pages, in runs of neighbours as long as the pool has them.</summary>
-    /// <exception cref="MemoryBudgetException">They would not fit the budget; none is taken.</exception>
+    /// <exception cref="MemoryBudgetException">The system refuses; none is taken.</exception>
     public List<Page> Rent(int count)
     {
-        if (InUse + (shape.Size * count) > budget)
-        {
-            throw new MemoryBudgetException(
-                $"The KV cache needs {shape.Size * count} more host memory; {InUse} of its {budget} are in use. Raise HeadInferOptions.HostMemory, shorten the context or dispose other sessions.");
-        }
-
         var pages = new List<Page>(count);
         try
         {
@@ -125,7 +118,6 @@ internal sealed class PagePool(PageShape shape, ByteSize slabSize, ByteSize budg
                 {
                     slab.Take(i);
                     pages.Add(new Page(slab, i));
-                    _pagesInUse++;
                 }
             }
 
@@ -133,20 +125,31 @@ internal sealed class PagePool(PageShape shape, ByteSize slabSize, ByteSize budg
         }
         catch (ExternalException)
         {
-            pages.ForEach(Return);
-            throw new MemoryBudgetException($"The system refuses {shape.Size * _pagesPerSlab} of memory for the KV cache, although its budget is {budget} and {InUse} are in use. Lower HeadInferOptions.HostMemory to what the system gives, or shorten the context.");
+            Return(pages);
+            throw new MemoryBudgetException($"The system refuses {shape.Size * _pagesPerSlab} of memory for the KV cache, beside the {shape.Size * _pagesPerSlab * _slabs.Count} that it has. Lower HeadInferOptions.HostMemory to what the system gives, or shorten the context.");
         }
     }
 
-    public void Return(Page page)
+    public static void Return(IEnumerable<Page> pages)
     {
-        page.Slab.Return(page.Index);
-        _pagesInUse--;
-        if (page.Slab.Free == page.Slab.Pages)
+        foreach (var page in pages)
+        {
+            page.Slab.Return(page.Index);
+        }
+    }
+
+    /// <summary>Frees slabs without pages in use.</summary>
+    public void Trim()
+    {
+        if (_slabs.Exists(s => s.Free == s.Pages))
         {
             link.Drain();
-            _slabs.Remove(page.Slab);
-            page.Slab.Dispose();
+            foreach (var slab in _slabs.Where(s => s.Free == s.Pages))
+            {
+                slab.Dispose();
+            }
+
+            _slabs.RemoveAll(s => s.Free == s.Pages);
         }
     }
 

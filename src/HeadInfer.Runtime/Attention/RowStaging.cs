@@ -1,7 +1,8 @@
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Cache;
+namespace HeadInfer.Runtime.Attention;
 
 /// <summary>Where a layer's new keys and values stand, head-major, while they are attended and copied to their pages.</summary>
 /// <remarks>Two buffers in turn: a layer writes one while the other's rows are still on their way.</remarks>

@@ -1,4 +1,4 @@
-namespace HeadInfer.Runtime.Cache;
+namespace HeadInfer.Runtime.Sequences;
 
 /// <summary>The tokens from <paramref name="Start"/> up to, not including, <paramref name="End"/>.</summary>
 internal readonly record struct TokenRange(int Start, int End)
@@ -15,6 +15,17 @@ internal readonly record struct TokenRange(int Start, int End)
         for (var start = Start; start < End;)
         {
             var end = size < End - start ? start + size : End; // a size may be the largest number there is
+            yield return new TokenRange(start, end);
+            start = end;
+        }
+    }
+
+    /// <summary>The range cut at whole multiples of <paramref name="size"/>.</summary>
+    public IEnumerable<TokenRange> SplitAligned(int size)
+    {
+        for (var start = Start; start < End;)
+        {
+            var end = size - (start % size) < End - start ? start + size - (start % size) : End;
             yield return new TokenRange(start, end);
             start = end;
         }

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Cache;
+namespace HeadInfer.Runtime.Attention;
 
 /// <summary>Device memory for resident heads, taken once and shared by the sessions of a model.</summary>
 /// <remarks>One allocation, so that growing copies leave no holes in libtorch's allocator, which would exceed the plan.</remarks>
@@ -20,6 +20,9 @@ internal sealed class ResidentArena : IDisposable
         (_type, _device) = (type, device);
         _elements = size.Bytes / DataTypes.Size(type);
     }
+
+    /// <summary>All of it.</summary>
+    public ByteSize Size => new(_elements * DataTypes.Size(_type));
 
     /// <summary>Elements that nobody has, perhaps in pieces.</summary>
     public long FreeElements => _elements - _taken.Values.Sum();

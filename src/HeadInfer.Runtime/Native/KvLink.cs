@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Cache;
+namespace HeadInfer.Runtime.Native;
 
 /// <summary>A queue of work that runs in order beside the other queues.</summary>
 internal enum LinkQueue
@@ -117,7 +117,10 @@ internal sealed class HostLink : KvLink
     {
     }
 
-    protected override void CopyRows(Tensor run, Tensor rows, int at, LinkQueue direction)
+    protected override void CopyRows(Tensor run, Tensor rows, int at, LinkQueue direction) => Copy(run, rows, at, direction);
+
+    /// <summary>Copies rows at once.</summary>
+    public static void Copy(Tensor run, Tensor rows, int at, LinkQueue direction)
     {
         using var scope = TorchSharp.torch.NewDisposeScope();
         var pages = run.permute(1, 2, 0, 3, 4); // [heads, 2, pages, tokens, dim]

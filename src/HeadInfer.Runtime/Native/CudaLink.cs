@@ -1,7 +1,6 @@
-using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Cache;
+namespace HeadInfer.Runtime.Native;
 
 /// <summary>What a <see cref="CudaLink"/> took, where that was measured.</summary>
 /// <param name="Copying">Time in which copies ran, both ways added.</param>

@@ -1,0 +1,73 @@
+using HeadInfer.Runtime.Sequences;
+
+namespace HeadInfer.Runtime.Attention;
+
+/// <summary>Keys that some queries attend at once.</summary>
+/// <param name="Keys">tokens that all of the queries' sequences have in the same blocks, and that all of the queries see some of</param>
+/// <param name="First">the first of the sequences</param>
+/// <param name="Count">how many sequences, neighbours in their batch</param>
+internal readonly record struct AttentionPart(TokenRange Keys, int First, int Count);
+
+/// <summary>Cuts what sequences have into parts. Pure.</summary>
+/// <remarks>
+/// Cuts lie at whole multiples of a size, wherever a sequence begins to see and whatever others there are. So the parts of a
+/// sequence, and the order in which they are summed, do not depend on its company.
+/// </remarks>
+internal static class AttentionPlan
+{
+    /// <param name="sequences">those that share blocks are neighbours</param>
+    /// <param name="seen">the tokens that are to be attended, by sequence</param>
+    /// <param name="size">tokens of a part at most</param>
+    public static IEnumerable<AttentionPart> Cut(IReadOnlyList<Sequence> sequences, IReadOnlyList<TokenRange> seen, int size)
+    {
+        var all = new TokenRange(seen.Min(s => s.Start), seen.Max(s => s.End));
+        foreach (var piece in all.SplitAligned(size))
+        {
+            for (var first = 0; first < sequences.Count;)
+            {
+                var keys = seen[first].Intersect(piece);
+                var next = first + 1;
+                while (!keys.IsEmpty && next < sequences.Count && seen[next].Intersect(piece) == keys && Shares(sequences[first], sequences[next], keys))
+                {
+                    next++;
+                }
+
+                if (!keys.IsEmpty)
+                {
+                    yield return new AttentionPart(keys, first, next - first);
+                }
+
+                first = next;
+            }
+        }
+    }
+
+    /// <summary>Sorts sequences so that those with a common beginning are neighbours.</summary>
+    public static int Compare(Sequence a, Sequence b)
+    {
+        var common = Math.Min(a.Blocks.Count, b.Blocks.Count);
+        for (var i = 0; i < common; i++)
+        {
+            if (a.Blocks[i] != b.Blocks[i])
+            {
+                return a.Blocks[i].Number.CompareTo(b.Blocks[i].Number);
+            }
+        }
+
+        return a.Blocks.Count.CompareTo(b.Blocks.Count);
+    }
+
+    private static bool Shares(Sequence a, Sequence b, TokenRange keys)
+    {
+        var size = a.Pool.BlockTokens;
+        for (var block = keys.Start / size; block <= (keys.End - 1) / size; block++)
+        {
+            if (a.Blocks[block] != b.Blocks[block])
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+}

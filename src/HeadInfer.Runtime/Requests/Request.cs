@@ -1,0 +1,188 @@
+using System.Threading.Channels;
+using HeadInfer.Runtime.Generation;
+using HeadInfer.Runtime.Sequences;
+
+namespace HeadInfer.Runtime.Requests;
+
+/// <summary>Where a request is.</summary>
+internal enum RequestState
+{
+    /// <summary>Holds nothing but what its sequence had. Its caller may take it back.</summary>
+    Waiting,
+
+    /// <summary>Its prompt is being read.</summary>
+    Reading,
+
+    /// <summary>Its answer is being generated.</summary>
+    Answering,
+
+    /// <summary>Over; the engine touches it no more.</summary>
+    Ended,
+}
+
+/// <summary>What the engine tells of a request.</summary>
+/// <param name="Progress">how far the reading is, or the place in the queue; null if it is a step</param>
+/// <param name="Step">a step of the answer</param>
+internal readonly record struct RequestEvent(PrefillProgress? Progress, GenerationStep Step);
+
+/// <summary>Tokens to read after those of a sequence, and perhaps an answer to generate.</summary>
+/// <remarks>
+/// What is told goes through a channel, so that the engine never calls its callers and never waits for them. A reader that
+/// lags stops its own answer alone: the engine computes no further than <see cref="Buffered"/> steps ahead of it.
+/// </remarks>
+internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? generator, int? maxTokens)
+{
+    /// <summary>Steps that may wait for their reader.</summary>
+    public const int Buffered = 16;
+
+    private readonly Channel<RequestEvent> _events = Channel.CreateUnbounded<RequestEvent>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private int _state;
+    private int _unread;
+    private int _toldProgress;
+
+    public Sequence Sequence => sequence;
+
+    /// <summary>Null where nothing is to be generated.</summary>
+    public IGenerator? Generator => generator;
+
+    /// <summary>Tokens to read after those that the sequence has. Grows by an answer that must be read again.</summary>
+    public int[] Prompt { get; set; } = prompt;
+
+    /// <summary>Tokens of the answer for which room is reserved; null lets it grow as long as there is room.</summary>
+    public int? MaxTokens => maxTokens;
+
+    /// <summary>Requests with a higher one go first.</summary>
+    public int Priority { get; init; }
+
+    /// <summary>When the first token must be there at the latest.</summary>
+    public DateTimeOffset? Deadline { get; init; }
+
+    /// <summary>Given the residual stream of every token of the prompt instead of the last one's logits. On the engine's thread.</summary>
+    public Action<TorchSharp.torch.Tensor>? EveryToken { get; init; }
+
+    /// <summary>Tokens that the sequence had before.</summary>
+    public int Start { get; } = sequence.Length;
+
+    /// <summary>Ends the work under way.</summary>
+    public CancellationTokenSource Cancelled { get; } = new();
+
+    /// <summary>What its caller is told when it is cancelled.</summary>
+    public Exception CancelReason { get; private set; } = new OperationCanceledException();
+
+    /// <summary>In which order requests came.</summary>
+    public long Number { get; set; }
+
+    /// <summary>Tokens of the prompt that were known, and need not be read.</summary>
+    public int Reused { get; set; }
+
+    /// <summary>Tokens of the prompt that the sequence has by now.</summary>
+    public int Done { get; set; }
+
+    /// <summary>Share of the prefill's work that is done, 0 to 1.</summary>
+    public double Work { get; set; }
+
+    /// <summary>Whether a forward pass reads its prompt right now.</summary>
+    public bool IsInPass { get; set; }
+
+    /// <summary>Blocks that the sequence may come to have.</summary>
+    public int Reserved { get; set; }
+
+    /// <summary>Seconds of prefill that were given to it; who has had least goes first.</summary>
+    public double Served { get; set; }
+
+    /// <summary>When it began to wait, and when its reading began, as <see cref="System.Diagnostics.Stopwatch.GetTimestamp"/>.</summary>
+    public (long Asked, long Begun) Times { get; set; }
+
+    /// <summary>Time that others computed while it was suspended.</summary>
+    public TimeSpan GivenAway { get; set; }
+
+    /// <summary>The token that its next step computes.</summary>
+    public int NextToken { get; set; }
+
+    /// <summary>[vocabulary] after the last token.</summary>
+    public float[] Logits { get; set; } = [];
+
+    public RequestState State => (RequestState)Volatile.Read(ref _state);
+
+    /// <summary>Whether the reader lags so far behind that nothing more is computed for it.</summary>
+    public bool IsStalled => Volatile.Read(ref _unread) >= Buffered;
+
+    /// <summary>Done when the engine lets go of the sequence, whatever came of it.</summary>
+    public Task Ended => _ended.Task;
+
+    /// <summary>What is told, in order; ends when the request has.</summary>
+    public ChannelReader<RequestEvent> Events => _events.Reader;
+
+    /// <summary>Told 1 when the request joins those that wait, and -1 when it leaves them. From any thread.</summary>
+    public Action<int>? Queue { get; set; }
+
+    /// <summary>Moves on from a state; false if it is another one.</summary>
+    public bool TryMove(RequestState from, RequestState to)
+    {
+        if (Interlocked.CompareExchange(ref _state, (int)to, (int)from) != (int)from)
+        {
+            return false;
+        }
+
+        if ((from == RequestState.Waiting) != (to == RequestState.Waiting))
+        {
+            Queue?.Invoke(to == RequestState.Waiting ? 1 : -1);
+        }
+
+        return true;
+    }
+
+    /// <summary>Tells a step.</summary>
+    public void Tell(GenerationStep step)
+    {
+        Interlocked.Increment(ref _unread);
+        _events.Writer.TryWrite(new RequestEvent(null, step));
+    }
+
+    /// <summary>Tells progress. What is neither the beginning of the reading nor its end is left out as long as what was told before is unread.</summary>
+    public void Tell(PrefillProgress progress)
+    {
+        if (Interlocked.Exchange(ref _toldProgress, 1) == 0 || (progress.Place == 0 && progress.Fraction is 0 or 1))
+        {
+            _events.Writer.TryWrite(new RequestEvent(progress, default));
+        }
+    }
+
+    /// <summary>Says that an event was read.</summary>
+    /// <returns>whether the engine had stopped for this reader</returns>
+    public bool Read(RequestEvent told)
+    {
+        if (told.Progress is not null)
+        {
+            Volatile.Write(ref _toldProgress, 0);
+            return false;
+        }
+
+        return Interlocked.Decrement(ref _unread) == Buffered - 1;
+    }
+
+    /// <summary>Ends the request.</summary>
+    /// <param name="error">why; null if it is done</param>
+    public void End(Exception? error)
+    {
+        if (!TryMove(RequestState.Waiting, RequestState.Ended))
+        {
+            Volatile.Write(ref _state, (int)RequestState.Ended);
+        }
+
+        _events.Writer.TryComplete(error);
+        _ended.TrySetResult();
+    }
+
+    /// <summary>Takes the request back: at once while it waits, else as soon as the engine lets go of it.</summary>
+    public void Cancel(Exception reason)
+    {
+        CancelReason = reason;
+        Cancelled.Cancel();
+        if (TryMove(RequestState.Waiting, RequestState.Ended))
+        {
+            End(reason);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+using System.Globalization;
+using HeadInfer.Runtime.Native;
+
+namespace HeadInfer.Runtime.Sequences;
+
+/// <summary>Blocks of host memory in number.</summary>
+/// <param name="InUse">Those of sequences, shared ones once.</param>
+/// <param name="Kept">Those that nobody has, kept for whoever begins alike.</param>
+/// <param name="Most">As many as there may be.</param>
+internal readonly record struct BlockCount(int InUse, int Kept, int Most)
+{
+    /// <summary>Blocks that can be had.</summary>
+    public int Free => Most - InUse;
+}
+
+/// <summary>All blocks of a model. When their sequences end they are kept, and found again by their tokens, until room is needed.</summary>
+/// <remarks>
+/// Bookkeeping is safe from any thread and never waits for computation. Memory itself is taken and given to the system by the
+/// engine's thread alone.
+/// </remarks>
+internal sealed class BlockPool : IDisposable
+{
+    private const int PagesInRow = 128;
+
+    private readonly Lock _gate = new();
+    private readonly PrefixIndex _index = new();
+    private readonly PagePool _pages;
+    private readonly KvLink _link;
+    private readonly Fence[] _written; // [layer]
+    private readonly Fence _computed;
+    private readonly int _mostKept;
+    private int _inUse;
+    private int _kept;
+    private long _evicted;
+    private long _blocksMade;
+
+    /// <param name="shape">of a page</param>
+    /// <param name="layers">layers of the model</param>
+    /// <param name="slabSize">memory that is taken from the system at once</param>
+    /// <param name="budget">memory of all blocks at most</param>
+    /// <param name="keep">memory of blocks that nobody has, at most</param>
+    /// <param name="link">takes rows to the pages; not owned</param>
+    public BlockPool(PageShape shape, int layers, ByteSize slabSize, ByteSize budget, ByteSize keep, KvLink link)
+    {
+        (_link, Layers, _computed) = (link, layers, link.CreateFence());
+        _pages = new PagePool(shape, slabSize, link);
+        _written = [.. Enumerable.Range(0, layers).Select(_ => link.CreateFence())];
+        MostBlocks = (int)Math.Min(budget.Bytes / BlockSize.Bytes, int.MaxValue);
+        _mostKept = (int)Math.Min(keep.Bytes / BlockSize.Bytes, int.MaxValue);
+    }
+
+    public PageShape Shape => _pages.Shape;
+
+    public int Layers { get; }
+
+    public int BlockTokens => Shape.Tokens;
+
+    public ByteSize BlockSize => Shape.Size * Layers;
+
+    public int MostBlocks { get; }
+
+    public BlockCount Count
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return new BlockCount(_inUse, _kept, MostBlocks);
+            }
+        }
+    }
+
+    /// <summary>Blocks that were forgotten so far.</summary>
+    public long Evicted => Interlocked.Read(ref _evicted);
+
+    /// <summary>Blocks that so many tokens need.</summary>
+    public int BlocksFor(long tokens) => (int)((tokens + BlockTokens - 1) / BlockTokens);
+
+    /// <summary>Passed when all rows that were written to a layer are in their pages.</summary>
+    public Fence Written(int layer) => _written[layer];
+
+    /// <summary>Takes empty blocks. Of those that are kept the ones that were not wanted for the longest time make room. Engine thread.</summary>
+    /// <exception cref="MemoryBudgetException">There are not so many; nothing has changed.</exception>
+    public List<Block> Rent(int count)
+    {
+        lock (_gate)
+        {
+            if (_inUse + count > MostBlocks)
+            {
+                throw new MemoryBudgetException(string.Create(CultureInfo.InvariantCulture,
+                    $"The KV cache needs {BlockSize * count} more host memory; {BlockSize * _inUse} of its {BlockSize * MostBlocks} are in use. Raise HeadInferOptions.HostMemory, shorten the context or dispose other sessions."));
+            }
+
+            while (_inUse + _kept + count > MostBlocks)
+            {
+                Evict();
+            }
+
+            var pages = _pages.Rent(count * Layers);
+            _inUse += count;
+
+            // Some neighbouring pages of each layer in turn, in the order in which they will be written: memory is made ready
+            // while earlier tokens are computed.
+            var ofBlocks = Enumerable.Range(0, count).Select(_ => new Page[Layers]).ToArray();
+            for (var (at, first) = (0, 0); first < count; first += PagesInRow)
+            {
+                var row = Math.Min(PagesInRow, count - first);
+                for (var layer = 0; layer < Layers; layer++)
+                {
+                    for (var i = 0; i < row; i++)
+                    {
+                        ofBlocks[first + i][layer] = pages[at++];
+                    }
+                }
+            }
+
+            return [.. ofBlocks.Select(p => new Block(++_blocksMade, BlockTokens, p) { Users = 1 })];
+        }
+    }
+
+    /// <summary>Counts another sequence that has the blocks.</summary>
+    public void Retain(IEnumerable<Block> blocks)
+    {
+        lock (_gate)
+        {
+            foreach (var block in blocks)
+            {
+                RetainOne(block);
+            }
+        }
+    }
+
+    /// <summary>Says that a sequence has the blocks no more. Those that are known are kept as long as there is room.</summary>
+    public void Release(IEnumerable<Block> blocks)
+    {
+        lock (_gate)
+        {
+            foreach (var block in blocks.Reverse()) // what stands last is the first to be forgotten
+            {
+                if (--block.Users > 0)
+                {
+                    continue;
+                }
+
+                _inUse--;
+                if (block.Node is null)
+                {
+                    PagePool.Return(block.Pages);
+                    continue;
+                }
+
+                _kept++;
+                _index.SetIdle(block, true);
+            }
+
+            while (_kept > _mostKept)
+            {
+                Evict();
+            }
+        }
+    }
+
+    /// <summary>The longest known beginning of some tokens; its blocks are retained.</summary>
+    /// <param name="key">callers with different keys share nothing</param>
+    /// <param name="tokens">the tokens</param>
+    public (int Length, List<Block> Blocks) Find(string key, ReadOnlySpan<int> tokens)
+    {
+        lock (_gate)
+        {
+            var blocks = new List<Block>();
+            var length = _index.Find(key, tokens, blocks);
+            blocks.ForEach(RetainOne);
+            return (length, blocks);
+        }
+    }
+
+    /// <summary>Adds tokens to a block, whose rows are all written.</summary>
+    /// <param name="key">the sequence's</param>
+    /// <param name="before">the known block that it follows; null at the beginning</param>
+    /// <param name="block">the sequence's own</param>
+    /// <param name="tokens">as many as it has room for, at most</param>
+    /// <returns>the block by which what follows is known, retained if it is another; null as long as it is not full</returns>
+    public Block? Append(string key, Block? before, Block block, ReadOnlySpan<int> tokens)
+    {
+        lock (_gate)
+        {
+            var isNew = block.Filled == 0;
+            block.Append(tokens);
+            if (isNew)
+            {
+                PrefixIndex.Add(_index.Place(key, before), block);
+            }
+
+            if (!block.IsFull)
+            {
+                return null;
+            }
+
+            var known = PrefixIndex.Seal(block);
+            if (known != block)
+            {
+                RetainOne(known);
+            }
+
+            return known;
+        }
+    }
+
+    /// <summary>Whether a sequence may add rows to a block after some of its tokens.</summary>
+    public bool IsWritable(Block block, int tokens)
+    {
+        lock (_gate)
+        {
+            return block.Users == 1 && block.Filled == tokens;
+        }
+    }
+
+    /// <summary>Writes rows of one layer into pages, in order.</summary>
+    /// <param name="layer">the layer</param>
+    /// <param name="runs">where</param>
+    /// <param name="start">the token that the rows begin with</param>
+    /// <param name="rows">[kv_heads, 2, tokens, dim]; must not change until <see cref="Written"/> has passed</param>
+    public void Write(int layer, IEnumerable<PageRun> runs, int start, TorchSharp.torch.Tensor rows)
+    {
+        _link.Record(LinkQueue.Compute, _computed);
+        _link.Wait(LinkQueue.Download, _computed);
+        foreach (var run in runs)
+        {
+            run.Slab.EnsureReady();
+            _link.Download(rows, run.Tokens.Start - start, run.Memory);
+        }
+
+        _link.Record(LinkQueue.Download, _written[layer]);
+    }
+
+    /// <summary>Blocks the calling thread until all rows are in their pages.</summary>
+    public void Drain() => _link.Drain();
+
+    /// <summary>Copies the first rows of a block into another, for all layers. Engine thread.</summary>
+    public unsafe void Copy(Block from, Block to, int tokens)
+    {
+        _link.Block(_written[^1]); // downloads run in order, and the last layer's are the last
+        var row = Shape.Size.Bytes / (2L * Shape.KvHeads * Shape.Tokens);
+        for (var layer = 0; layer < Layers; layer++)
+        {
+            to.Pages[layer].Slab.EnsureReady(); // memory is touched while it is pinned
+            for (var half = 0; half < 2 * Shape.KvHeads; half++)
+            {
+                var at = (nint)(half * Shape.Tokens * row);
+                Buffer.MemoryCopy((void*)(_pages.AddressOf(from.Pages[layer]) + at), (void*)(_pages.AddressOf(to.Pages[layer]) + at), tokens * row, tokens * row);
+            }
+        }
+    }
+
+    /// <summary>Blocks that a sequence has alone, and those that others have too. From any thread.</summary>
+    public (int Own, int Shared) CountShared(Sequence sequence)
+    {
+        lock (_gate)
+        {
+            var (own, all) = (0, sequence.Blocks.Count);
+            for (var i = 0; i < all; i++)
+            {
+                own += sequence.Blocks[i].Users == 1 ? 1 : 0;
+            }
+
+            return (own, all - own);
+        }
+    }
+
+    /// <summary>The address of a page.</summary>
+    public nint AddressOf(Page page) => _pages.AddressOf(page);
+
+    /// <summary>Forgets all blocks that nobody has.</summary>
+    public void Clear()
+    {
+        lock (_gate)
+        {
+            while (_kept > 0)
+            {
+                Evict();
+            }
+        }
+    }
+
+    /// <summary>Gives the system back what no block needs. Engine thread.</summary>
+    public void Trim()
+    {
+        lock (_gate)
+        {
+            _pages.Trim();
+        }
+    }
+
+    public void Dispose()
+    {
+        _pages.Dispose();
+        Array.ForEach(_written, f => f.Dispose());
+        _computed.Dispose();
+    }
+
+    private void RetainOne(Block block)
+    {
+        if (block.Users++ == 0)
+        {
+            _kept--;
+            _inUse++;
+            _index.SetIdle(block, false);
+        }
+    }
+
+    private void Evict()
+    {
+        PagePool.Return(_index.TakeOldest()!.Pages);
+        _kept--;
+        _evicted++;
+    }
+}

@@ -1,0 +1,161 @@
+namespace HeadInfer.Runtime.Sequences;
+
+/// <summary>A block by what stands before it: the path from the root to it is the beginning that it continues.</summary>
+internal sealed class PrefixNode(PrefixNode? parent, Block? block)
+{
+    private readonly Dictionary<int, List<PrefixNode>> _children = []; // by their first token
+
+    public PrefixNode? Parent => parent;
+
+    /// <summary>Null at a root.</summary>
+    public Block? Block => block;
+
+    /// <summary>When it was last wanted, and which of those that were wanted together stands first.</summary>
+    public long LastUse { get; set; }
+
+    public bool IsLeaf => _children.Count == 0;
+
+    public IReadOnlyList<PrefixNode> Children(int firstToken) => _children.GetValueOrDefault(firstToken) ?? (IReadOnlyList<PrefixNode>)[];
+
+    public void Add(PrefixNode child)
+    {
+        var token = child.Block!.Tokens[0];
+        if (!_children.TryGetValue(token, out var list))
+        {
+            _children[token] = list = [];
+        }
+
+        list.Add(child);
+    }
+
+    public void Remove(PrefixNode child)
+    {
+        var token = child.Block!.Tokens[0];
+        _children[token].Remove(child);
+        if (_children[token].Count == 0)
+        {
+            _children.Remove(token);
+        }
+    }
+}
+
+/// <summary>All beginnings whose rows are in memory, as a tree of blocks. Guarded by the <see cref="BlockPool"/>.</summary>
+/// <remarks>
+/// Callers that may not share have a root each. Only full blocks have children. Of several blocks with the same tokens in
+/// the same place one is known; the others end with their sequences.
+/// </remarks>
+internal sealed class PrefixIndex
+{
+    private readonly Dictionary<string, PrefixNode> _roots = new(StringComparer.Ordinal);
+    private readonly SortedSet<PrefixNode> _idle = new(Comparer<PrefixNode>.Create((a, b) => a.LastUse.CompareTo(b.LastUse))); // leaves that nobody has
+    private long _clock;
+
+    /// <summary>The longest known beginning of some tokens.</summary>
+    /// <param name="key">the caller's root</param>
+    /// <param name="tokens">the tokens</param>
+    /// <param name="blocks">gets its blocks; of the last one perhaps only the first tokens are meant</param>
+    /// <returns>its length</returns>
+    public int Find(string key, ReadOnlySpan<int> tokens, List<Block> blocks)
+    {
+        var (length, node) = (0, _roots.GetValueOrDefault(key));
+        while (node is not null && length < tokens.Length)
+        {
+            var (best, common) = ((PrefixNode?)null, 0);
+            foreach (var child in node.Children(tokens[length]))
+            {
+                if (child.Block!.Tokens.CommonPrefixLength(tokens[length..]) is var n && n > common)
+                {
+                    (best, common) = (child, n);
+                }
+            }
+
+            if (best is null)
+            {
+                break;
+            }
+
+            blocks.Add(best.Block!);
+            length += common;
+            node = best.Block!.IsFull && common == best.Block.Filled ? best : null;
+        }
+
+        return length;
+    }
+
+    /// <summary>The root of a key, or the place of a block that is full.</summary>
+    public PrefixNode Place(string key, Block? before)
+    {
+        if (before?.Node is { } node)
+        {
+            return node;
+        }
+
+        if (!_roots.TryGetValue(key, out var root))
+        {
+            _roots[key] = root = new PrefixNode(null, null);
+        }
+
+        return root;
+    }
+
+    /// <summary>Makes a block known that has just got its first tokens.</summary>
+    public static void Add(PrefixNode parent, Block block)
+    {
+        block.Node = new PrefixNode(parent, block);
+        parent.Add(block.Node);
+    }
+
+    /// <summary>Says that a block is full. Where another one has the same tokens already, that one stays known and this one is forgotten.</summary>
+    /// <returns>the block that is known</returns>
+    public static Block Seal(Block block)
+    {
+        var node = block.Node!;
+        foreach (var other in node.Parent!.Children(block.Tokens[0]))
+        {
+            if (other != node && other.Block!.Tokens.SequenceEqual(block.Tokens))
+            {
+                node.Parent.Remove(node);
+                block.Node = null;
+                return other.Block;
+            }
+        }
+
+        return block;
+    }
+
+    /// <summary>Says that nobody has a known block any more, or that somebody has it again.</summary>
+    public void SetIdle(Block block, bool idle)
+    {
+        var node = block.Node!;
+        _idle.Remove(node);
+        node.LastUse = ++_clock;
+        if (idle && node.IsLeaf)
+        {
+            _idle.Add(node);
+        }
+    }
+
+    /// <summary>Forgets the block that was not wanted for the longest time; null if all are in use.</summary>
+    public Block? TakeOldest()
+    {
+        if (_idle.Min is not { } node)
+        {
+            return null;
+        }
+
+        _idle.Remove(node);
+        Forget(node);
+        return node.Block;
+    }
+
+    private void Forget(PrefixNode node)
+    {
+        var parent = node.Parent!;
+        parent.Remove(node);
+        node.Block!.Node = null;
+        if (parent is { IsLeaf: true, Block.Users: 0 })
+        {
+            _idle.Add(parent); // with the time when it was last wanted
+        }
+    }
+}

@@ -1,0 +1,244 @@
+using System.Collections;
+using System.Runtime.InteropServices;
+using HeadInfer.Runtime.Native;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Sequences;
+
+/// <summary>Pages of one layer that lie at equal distances in one slab, cut to the tokens asked for.</summary>
+/// <param name="Memory">[pages, kv_heads, 2, tokens a page, dim]: a view of the slab</param>
+/// <param name="Tokens">the tokens it holds, in order; pages * tokens a page of them</param>
+/// <param name="Slab">the slab</param>
+internal readonly record struct PageRun(Tensor Memory, TokenRange Tokens, PageSlab Slab);
+
+/// <summary>Rows of one page, for kernels that read host memory.</summary>
+/// <param name="Page">address of the page, <c>[kv_heads][2][page tokens][dim]</c></param>
+/// <param name="First">first token within the page</param>
+/// <param name="Count">tokens</param>
+internal readonly record struct PageRows(nint Page, int First, int Count);
+
+/// <summary>Tokens, and the blocks that hold their keys and values. It knows heads, tokens and bytes, never the model.</summary>
+/// <remarks>
+/// The host has every row of every layer, so a copy elsewhere may be dropped at any time. Rows written at and beyond
+/// <see cref="Length"/> count only once <see cref="Commit"/> says so. Blocks are shared with other sequences: forking costs
+/// nothing, and a block that others may read is copied before it is written to.
+/// </remarks>
+internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>, IDisposable
+{
+    private readonly List<Block> _blocks = []; // of the tokens, then those that are reserved
+    private readonly List<Block> _known = [];  // of each full block the one with the same tokens that the index has, mostly itself
+
+    /// <summary>Tokens that the sequence has.</summary>
+    public int Length { get; private set; }
+
+    /// <summary>Callers with different keys share no blocks.</summary>
+    public string Key => key;
+
+    /// <summary>Changes when rows that may have been fetched ahead are about to be others.</summary>
+    public int Version { get; private set; }
+
+    public BlockPool Pool => pool;
+
+    /// <summary>Its blocks, in order; the last ones perhaps reserved only.</summary>
+    public IReadOnlyList<Block> Blocks => _blocks;
+
+    int IReadOnlyCollection<int>.Count => Length;
+
+    public int this[int index] => index < Length ? _blocks[index / pool.BlockTokens].Tokens[index % pool.BlockTokens] : throw new ArgumentOutOfRangeException(nameof(index));
+
+    /// <summary>Copies tokens out.</summary>
+    public void CopyTo(int start, Span<int> tokens)
+    {
+        for (var done = 0; done < tokens.Length;)
+        {
+            var (block, at) = Math.DivRem(start + done, pool.BlockTokens);
+            var some = _blocks[block].Tokens[at..];
+            some = some[..Math.Min(some.Length, tokens.Length - done)];
+            some.CopyTo(tokens[done..]);
+            done += some.Length;
+        }
+    }
+
+    /// <summary>Takes what is known of tokens that are to follow, from whatever sequence, so that it need not be computed.</summary>
+    /// <param name="next">what follows; the last one always remains, for its logits</param>
+    /// <returns>how many of them the sequence has now</returns>
+    public int Adopt(ReadOnlySpan<int> next)
+    {
+        if (next.Length < 2)
+        {
+            return 0;
+        }
+
+        var all = new int[Length + next.Length - 1];
+        CopyTo(0, all.AsSpan(0, Length));
+        next[..^1].CopyTo(all.AsSpan(Length));
+        var (length, blocks) = pool.Find(key, all);
+        if (length <= Length)
+        {
+            pool.Release(blocks);
+            return 0;
+        }
+
+        var adopted = length - Length;
+        Drop(0);
+        _blocks.AddRange(blocks);
+        _known.AddRange(blocks.Take(length / pool.BlockTokens));
+        Length = length;
+        return adopted;
+    }
+
+    /// <summary>Makes room for more tokens, and the last block the sequence's own.</summary>
+    /// <exception cref="MemoryBudgetException">There is not enough; nothing has changed.</exception>
+    public void Reserve(int tokens)
+    {
+        var (full, tail) = Math.DivRem(Length, pool.BlockTokens);
+        var copied = tail > 0 && !pool.IsWritable(_blocks[full], tail);
+        var missing = pool.BlocksFor((long)Length + tokens) - _blocks.Count;
+        if (missing <= 0 && !copied)
+        {
+            return;
+        }
+
+        var blocks = pool.Rent(Math.Max(missing, 0) + (copied ? 1 : 0));
+        if (copied)
+        {
+            var (shared, own) = (_blocks[full], blocks[0]);
+            pool.Copy(shared, own, tail);
+            pool.Append(key, full > 0 ? _known[full - 1] : null, own, shared.Tokens[..tail]);
+            _blocks[full] = own;
+            pool.Release([shared]);
+            Version++;
+        }
+
+        _blocks.AddRange(CollectionsMarshal.AsSpan(blocks)[(copied ? 1 : 0)..]);
+    }
+
+    /// <summary>Writes rows of one layer behind the tokens there are, into reserved blocks.</summary>
+    /// <param name="layer">the layer</param>
+    /// <param name="rows">[kv_heads, 2, tokens, dim]; must not change until the layer's <see cref="BlockPool.Written"/> has passed</param>
+    public void Write(int layer, Tensor rows)
+    {
+        var count = (int)rows.shape[2];
+        if (count == 1 && HostMath.Takes(rows))
+        {
+            WriteRow(layer, rows);
+        }
+        else
+        {
+            pool.Write(layer, Runs(layer, new TokenRange(Length, Length + count)), Length, rows);
+        }
+    }
+
+    /// <summary>Counts tokens whose rows every layer has.</summary>
+    public void Commit(ReadOnlySpan<int> tokens)
+    {
+        while (!tokens.IsEmpty)
+        {
+            var (block, at) = Math.DivRem(Length, pool.BlockTokens);
+            var some = tokens[..Math.Min(tokens.Length, pool.BlockTokens - at)];
+            if (pool.Append(key, block > 0 ? _known[block - 1] : null, _blocks[block], some) is { } known)
+            {
+                _known.Add(known);
+            }
+
+            Length += some.Length;
+            tokens = tokens[some.Length..];
+        }
+    }
+
+    /// <summary>Forgets the tokens from <paramref name="length"/> on, and gives back what was reserved. Their blocks stay known.</summary>
+    public void Truncate(int length)
+    {
+        Length = Math.Min(Length, length);
+        Drop(pool.BlocksFor(Length));
+        Version++;
+    }
+
+    /// <summary>Another sequence with the same tokens, in the same blocks.</summary>
+    public Sequence Fork()
+    {
+        var fork = new Sequence(pool, key) { Length = Length };
+        fork._blocks.AddRange(_blocks.Take(pool.BlocksFor(Length)));
+        fork._known.AddRange(_known);
+        pool.Retain(fork._blocks);
+        pool.Retain(fork.Twins(0));
+        return fork;
+    }
+
+    public void Dispose() => Truncate(0);
+
+    /// <summary>The memory of a range of tokens of one layer, in order, in as few pieces as the pages allow.</summary>
+    public IEnumerable<PageRun> Runs(int layer, TokenRange range)
+    {
+        var size = pool.BlockTokens;
+        for (var at = range.Start; at < range.End;)
+        {
+            var first = at / size;
+            var (slab, index) = _blocks[first].Pages[layer];
+            var whole = at % size == 0 ? (range.End - at) / size : 0;
+            if (whole <= 1)
+            {
+                var tokens = new TokenRange(at, Math.Min(range.End, (first + 1) * size));
+                yield return new PageRun(slab.Memory.narrow(0, index, 1).narrow(3, at % size, tokens.Count), tokens, slab);
+                at = tokens.End;
+                continue;
+            }
+
+            // Growing one page a layer at a time leaves a layer's pages at equal distances: that is one piece too.
+            var next = _blocks[first + 1].Pages[layer];
+            var step = next.Slab == slab ? next.Index - index : 0;
+            var count = 1;
+            while (step > 0 && count < whole && _blocks[first + count].Pages[layer] == new Page(slab, index + (count * step)))
+            {
+                count++;
+            }
+
+            var end = at + (count * size);
+            yield return new PageRun(slab.Memory.slice(0, index, index + ((count - 1) * Math.Max(step, 1)) + 1, Math.Max(step, 1)), new TokenRange(at, end), slab);
+            at = end;
+        }
+    }
+
+    /// <summary>Adds the rows of a range of tokens of one layer, page by page, by address.</summary>
+    public void AddRows(int layer, TokenRange range, List<PageRows> rows)
+    {
+        var size = pool.BlockTokens;
+        for (var at = range.Start; at < range.End;)
+        {
+            var count = Math.Min(range.End - at, size - (at % size));
+            rows.Add(new PageRows(pool.AddressOf(_blocks[at / size].Pages[layer]), at % size, count));
+            at += count;
+        }
+    }
+
+    public IEnumerator<int> GetEnumerator() => Enumerable.Range(0, Length).Select(i => this[i]).GetEnumerator();
+
+    IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
+
+    // Blocks of others by which own ones are known.
+    private IEnumerable<Block> Twins(int from) => _known.Where((known, i) => i >= from && known != _blocks[i]);
+
+    // Gives blocks back, from the one with this number on.
+    private void Drop(int from)
+    {
+        var known = Math.Min(_known.Count, Length / pool.BlockTokens);
+        known = Math.Min(known, from);
+        pool.Release([.. Twins(known)]);
+        pool.Release(_blocks[from..]);
+        _known.RemoveRange(known, _known.Count - known);
+        _blocks.RemoveRange(from, _blocks.Count - from);
+    }
+
+    // One token, as decoding writes it on the CPU: two short copies a head, without a tensor in between.
+    private unsafe void WriteRow(int layer, Tensor rows)
+    {
+        var (heads, tokens, dim) = (pool.Shape.KvHeads, pool.BlockTokens, pool.Shape.HeadDim);
+        var page = (float*)pool.AddressOf(_blocks[Length / tokens].Pages[layer]) + ((long)(Length % tokens) * dim);
+        var source = (float*)TensorMemory.Pointer(rows);
+        var (head, part) = (rows.stride(0), rows.stride(1));
+        for (var i = 0; i < 2 * heads; i++)
+        {
+            new ReadOnlySpan<float>(source + (i / 2 * head) + (i % 2 * part), dim).CopyTo(new Span<float>(page + ((long)i * tokens * dim), dim));
+        }
+    }
+}

@@ -1,0 +1,309 @@
+using HeadInfer.Runtime.Generation;
+using HeadInfer.Runtime.Requests;
+using HeadInfer.Runtime.Sequences;
+using HeadInfer.Runtime.Tests.Support;
+
+namespace HeadInfer.Runtime.Tests.Requests;
+
+/// <summary>Many requests at once, each answered as if it were alone.</summary>
+public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
+{
+    public sealed class OnCpu() : EngineTests(ComputeDevice.Cpu);
+
+    public sealed class OnCuda() : EngineTests(ComputeDevice.Cuda);
+
+    private static readonly HeadInferOptions Odd = new() { PageTokens = 8, TileTokens = 11, SegmentTokens = 32, ChunkTokens = 16, HeadGroupSize = 1 };
+
+    private static readonly GenerationOptions TwelveTokens = new() { MaxTokens = 12, StopTokens = [] };
+
+    [Theory]
+    [InlineData("llama3")]
+    [InlineData("mistral-window")]
+    [InlineData("qwen3-moe")]
+    [InlineData("gemma2")]
+    public async Task Logits_do_not_depend_on_the_company_to_the_bit(string name)
+    {
+        Assert.SkipWhen(Device == ComputeDevice.Cuda, "libtorch's products of a few rows depend on their number");
+        foreach (var placement in (HeadPlacement?[])[null, HeadPlacement.Streamed])
+        {
+            var options = Odd with { Placement = placement is { } place ? _ => place : null };
+            await using var model = await Load(Fixtures.Model(name), options);
+            var document = Text(1, 60);
+            int[][] prompts = [[.. document, 1], [.. document, 2, 3], Text(2, 45), [.. document[..40], 9], Text(3, 7)];
+            var alone = new List<List<float[]>>();
+            for (var i = 0; i < prompts.Length; i++)
+            {
+                await Read(model, document, "alone" + i); // so that as much is known to each
+                alone.Add(await LogitsOfAnswer(model, prompts[i], "alone" + i));
+            }
+
+            await Read(model, document, "together");
+            var together = await Task.WhenAll(prompts.Select(p => LogitsOfAnswer(model, p, "together")));
+            for (var i = 0; i < prompts.Length; i++)
+            {
+                Assert.Equal(alone[i].Count, together[i].Count);
+                for (var step = 0; step < alone[i].Count; step++)
+                {
+                    Assert.True(alone[i][step].AsSpan().SequenceEqual(together[i][step]), $"{name}, prompt {i}, step {step}, placement {placement}");
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Requests_that_share_a_document_read_it_once()
+    {
+        await using var model = await Load(Fixtures.Model("qwen3"), Odd);
+        var document = Text(1, 90);
+        var prompts = Enumerable.Range(0, 12).Select(i => (int[])[.. document, i, i + 1, i + 2]).ToList();
+        var alone = new List<int[]>();
+        foreach (var prompt in prompts)
+        {
+            using var session = model.CreateSession("alone");
+            alone.Add(await Generate(session, prompt));
+        }
+
+        var sessions = prompts.Select(_ => model.CreateSession()).ToList();
+        var together = await Task.WhenAll(prompts.Select((p, i) => Generate(sessions[i], p)));
+        Assert.Equal(alone, together);
+        Assert.Equal(90 * 11, sessions.Sum(s => s.Reused));
+        sessions.ForEach(s => s.Dispose());
+    }
+
+    [Fact]
+    public async Task A_short_prompt_is_answered_while_a_long_one_is_read()
+    {
+        await using var model = await Load(Fixtures.DemoModel, new HeadInferOptions { Device = Device });
+        using var longer = model.CreateSession();
+        using var shorter = model.CreateSession();
+        var last = 0.0;
+        var begun = new TaskCompletionSource();
+        var reading = longer.PrefillAsync(Text(1, 12_000, 8000), new Direct<PrefillProgress>(p =>
+        {
+            last = p.Fraction;
+            if (p.Fraction > 0)
+            {
+                begun.TrySetResult();
+            }
+        }));
+        await begun.Task;
+        var answer = await Generate(shorter, Text(2, 60, 8000));
+        Assert.Equal(12, answer.Length);
+        Assert.False(reading.IsCompleted, "the long prompt came first");
+        await reading;
+        Assert.Equal(1, last);
+        using var alone = model.CreateSession("alone");
+        Assert.Equal(await Generate(alone, Text(2, 60, 8000)), answer);
+        var continued = await Generate(longer, [5]);
+        using var fresh = model.CreateSession("fresh");
+        Assert.Equal(await Generate(fresh, [.. Text(1, 12_000, 8000), 5]), continued);
+    }
+
+    [Fact]
+    public async Task A_reader_that_stops_stops_nobody_else_and_gives_way_for_memory()
+    {
+        await using var model = await Load(Fixtures.Model("llama3"), await Tight(blocks: 16));
+        var (slow, fast) = (model.CreateSession(), model.CreateSession());
+        var steps = slow.GenerateAsync(Text(1, 20), new GenerationOptions { MaxTokens = 60, StopTokens = [] }).GetAsyncEnumerator();
+        Assert.True(await steps.MoveNextAsync());
+        List<int> seen = [steps.Current.TokenId];
+        for (var i = 0; i < 3; i++)
+        {
+            fast.Truncate(0);
+            Assert.Equal(12, (await Generate(fast, Text(10 + i, 60))).Length); // together they need more than there is
+        }
+
+        fast.Dispose();
+        while (await steps.MoveNextAsync())
+        {
+            seen.Add(steps.Current.TokenId);
+        }
+
+        await steps.DisposeAsync();
+        slow.Dispose();
+        using var alone = model.CreateSession("alone");
+        var expected = new List<int>();
+        await foreach (var step in alone.GenerateAsync(Text(1, 20), new GenerationOptions { MaxTokens = 60, StopTokens = [] }))
+        {
+            expected.Add(step.TokenId);
+        }
+
+        Assert.Equal(expected, seen);
+    }
+
+    [Fact]
+    public async Task Answers_that_outgrow_memory_pause_and_are_completed()
+    {
+        await using var model = await Load(Fixtures.Model("llama3"), await Tight(blocks: 24));
+        var growing = new GenerationOptions { MaxTokens = null, StopTokens = [], StopSequences = [] };
+        async Task<List<int>> Take(HeadInferSession session, int[] prompt)
+        {
+            var tokens = new List<int>();
+            await foreach (var step in session.GenerateAsync(prompt, growing))
+            {
+                tokens.Add(step.TokenId);
+                if (tokens.Count == 90)
+                {
+                    break;
+                }
+            }
+
+            session.Dispose();
+            return tokens;
+        }
+
+        var alone = new List<List<int>>();
+        for (var i = 0; i < 4; i++)
+        {
+            alone.Add(await Take(model.CreateSession("alone"), Text(i, 10)));
+            model.ClearCache();
+        }
+
+        var together = await Task.WhenAll(Enumerable.Range(0, 4).Select(i => Take(model.CreateSession(), Text(i, 10))));
+        Assert.Equal(alone, together);
+    }
+
+    [Fact]
+    public async Task A_full_queue_refuses_and_a_passed_deadline_ends()
+    {
+        await using var model = await Load(Fixtures.Model("llama3"), await Tight(blocks: 16) with { MaxQueuedRequests = 2 });
+        var holder = model.CreateSession();
+        var steps = holder.GenerateAsync(Text(1, 20), new GenerationOptions { MaxTokens = 100, StopTokens = [] }).GetAsyncEnumerator();
+        Assert.True(await steps.MoveNextAsync());
+        var places = new List<int>();
+        var waiting = Enumerable.Range(0, 2).Select(i => (Session: model.CreateSession(), Cancel: new CancellationTokenSource())).ToList();
+        var tasks = waiting.Select((w, i) => w.Session.PrefillAsync(Text(20 + i, 110), new Direct<PrefillProgress>(p => { lock (places) { places.Add(p.Place); } }), w.Cancel.Token)).ToList();
+        using var third = model.CreateSession();
+        // The holder reads on, so that it is not the one that gives way.
+        var refused = false;
+        for (var i = 0; i < 40 && !refused; i++)
+        {
+            try
+            {
+                await third.PrefillAsync(Text(30, 5), cancellationToken: new CancellationTokenSource(TimeSpan.FromMilliseconds(20)).Token);
+            }
+            catch (QueueFullException e)
+            {
+                Assert.Contains("MaxQueuedRequests", e.Message, StringComparison.Ordinal);
+                refused = true;
+            }
+            catch (OperationCanceledException)
+            {
+            }
+        }
+
+        waiting.ForEach(w => w.Cancel.Cancel());
+        foreach (var task in tasks)
+        {
+            await task.ContinueWith(_ => { }, TaskScheduler.Default);
+        }
+
+        await Assert.ThrowsAsync<TimeoutException>(async () =>
+        {
+            await foreach (var step in third.GenerateAsync(Text(30, 5), new GenerationOptions { Deadline = DateTimeOffset.UtcNow.AddSeconds(-1) }))
+            {
+            }
+        });
+        await steps.DisposeAsync();
+        holder.Dispose();
+        waiting.ForEach(w => w.Session.Dispose());
+        waiting.ForEach(w => w.Cancel.Dispose());
+    }
+
+    [Fact]
+    public async Task What_could_never_fit_is_refused_with_the_numbers()
+    {
+        await using var model = await Load(Fixtures.Model("llama3"), await Tight(blocks: 16));
+        using var idle = model.CreateSession();
+        await idle.PrefillAsync(Text(1, 100));
+        using var session = model.CreateSession();
+        var error = await Assert.ThrowsAsync<MemoryBudgetException>(() => session.PrefillAsync(Text(2, 100)));
+        Assert.Contains("Dispose sessions", error.Message, StringComparison.Ordinal);
+        idle.Dispose();
+        await session.PrefillAsync(Text(2, 100));
+    }
+
+    [Fact]
+    public async Task Sessions_may_be_made_and_disposed_from_callbacks_and_abandoned_enumerators_hold_nobody_up()
+    {
+        var model = await Load(Fixtures.Model("qwen3"), Odd);
+        HeadInferSession? made = null;
+        using var session = model.CreateSession();
+        await session.PrefillAsync(Text(1, 80), new Direct<PrefillProgress>(_ => made ??= model.CreateSession()));
+        Assert.NotNull(made);
+        await Assert.ThrowsAnyAsync<ObjectDisposedException>(() => made.PrefillAsync(Text(2, 80), new Direct<PrefillProgress>(_ => made.Dispose())));
+        await Assert.ThrowsAsync<FormatException>(() => session.PrefillAsync(Text(3, 80), new Direct<PrefillProgress>(_ => throw new FormatException())));
+        Assert.Equal(80, session.Length);
+
+        var abandoned = model.CreateSession();
+        Assert.True(await abandoned.GenerateAsync(Text(4, 10), TwelveTokens with { MaxTokens = 1000 }).GetAsyncEnumerator().MoveNextAsync());
+        Assert.Throws<InvalidOperationException>(() => abandoned.Truncate(0));
+        Assert.Throws<InvalidOperationException>(() => abandoned.Fork());
+        Assert.Equal(12, (await Generate(session, Text(5, 20))).Length);
+        await abandoned.DisposeAsync();
+        Assert.Equal(default, abandoned.CacheSize);
+
+        var left = model.CreateSession();
+        Assert.True(await left.GenerateAsync(Text(4, 10), TwelveTokens with { MaxTokens = 1000 }).GetAsyncEnumerator().MoveNextAsync());
+        await model.DisposeAsync(); // from under an enumerator that nobody disposes
+    }
+
+    private static int[] Text(int seed, int count, int vocabulary = 320)
+    {
+        var random = new Random(seed);
+        return [.. Enumerable.Range(0, count).Select(_ => random.Next(vocabulary))];
+    }
+
+    private static async Task Read(HeadInferModel model, int[] tokens, string key)
+    {
+        using var session = model.CreateSession(key);
+        await session.PrefillAsync(tokens);
+    }
+
+    // Room for so many blocks of 8 tokens.
+    private async Task<HeadInferOptions> Tight(int blocks)
+    {
+        await using var model = await Load(Fixtures.Model("llama3"), Odd);
+        var plan = model.Plan;
+        return Odd with { HostMemory = plan.HostBudget - plan.KvBudget + (plan.KvPerToken * 8 * blocks) };
+    }
+
+    private static async Task<int[]> Generate(HeadInferSession session, int[] prompt)
+    {
+        var tokens = new List<int>();
+        await foreach (var step in session.GenerateAsync(prompt, TwelveTokens))
+        {
+            tokens.Add(step.TokenId);
+        }
+
+        return [.. tokens];
+    }
+
+    // The logits after the prompt and after each of twelve tokens.
+    private static async Task<List<float[]>> LogitsOfAnswer(HeadInferModel model, int[] prompt, string key)
+    {
+        var recorder = new Recorder();
+        using var sequence = new Sequence(model.Attention.Pool, key);
+        var request = new Request(sequence, prompt, recorder, 12);
+        model.Submit(request);
+        await foreach (var told in request.Events.ReadAllAsync())
+        {
+            request.Read(told);
+        }
+
+        await model.Thread.RunAsync(() => model.Attention.Release(sequence));
+        return recorder.Logits;
+    }
+
+    private sealed class Recorder : IGenerator
+    {
+        public List<float[]> Logits { get; } = [];
+
+        public GenerationStep Next(Span<float> logits, IReadOnlyList<int> context)
+        {
+            Logits.Add(logits.ToArray());
+            var best = Array.IndexOf(Logits[^1], Logits[^1].Max());
+            return new GenerationStep(best, "", Logits.Count == 12 ? FinishReason.Length : null);
+        }
+    }
+}
