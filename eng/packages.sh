@@ -4,7 +4,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 packages=$root/artifacts/packages
 rm -rf "$packages"
-for project in HeadInfer.Runtime HeadInfer.SemanticKernel; do
+for project in HeadInfer.Text HeadInfer.Runtime HeadInfer.SemanticKernel; do
     dotnet pack "$root/src/$project" -c Release -p:ContinuousIntegrationBuild=true -o "$packages" -v quiet --nologo
 done
 ls "$packages"
@@ -15,7 +15,7 @@ version=${version#HeadInfer.Runtime.}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp -r "$root/eng/package-test" "$work/app"
-rm -rf "${NUGET_PACKAGES:-$HOME/.nuget/packages}"/headinfer.{runtime,semantickernel}
+rm -rf "${NUGET_PACKAGES:-$HOME/.nuget/packages}"/headinfer.{text,runtime,semantickernel}
 sources=$(dotnet nuget list source --format Short | sed -n 's/^E //p' | sed 's/^/--source /')
 # shellcheck disable=SC2086
 dotnet restore "$work/app" -p:HeadInferVersion="$version" --source "$packages" $sources -v quiet

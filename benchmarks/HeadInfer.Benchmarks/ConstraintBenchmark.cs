@@ -1,8 +1,8 @@
 using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
-using HeadInfer.Runtime;
-using HeadInfer.Runtime.Constraints;
+using HeadInfer.Text;
+using HeadInfer.Text.Constraints;
 
 namespace HeadInfer.Benchmarks;
 

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Native;
 using static TorchSharp.torch;

@@ -1,4 +1,5 @@
 using BenchmarkDotNet.Running;
+using HeadInfer;
 using HeadInfer.Benchmarks;
 using HeadInfer.Runtime;
 

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using HeadInfer.Runtime;
-using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
 using HeadInfer.Runtime.Native;

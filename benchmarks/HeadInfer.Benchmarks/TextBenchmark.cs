@@ -1,9 +1,8 @@
 using System.Diagnostics;
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using HeadInfer.Runtime;
-using HeadInfer.Runtime.Text;
-using HeadInfer.Runtime.Text.Jinja;
+using HeadInfer.Text.Templates;
+using HeadInfer.Text.Templates.Jinja;
 using Microsoft.ML.Tokenizers;
 
 namespace HeadInfer.Benchmarks;
@@ -22,7 +21,7 @@ internal static class TextBenchmark
         var library = 0.0;
         foreach (var folder in Directory.GetDirectories(Path.Combine(fixtures, "tokenizers")).Order(StringComparer.Ordinal).OrderBy(f => f.Contains("llama2", StringComparison.Ordinal)))
         {
-            var tokenizer = HeadInfer.Runtime.Tokenizer.Load(folder);
+            var tokenizer = HeadInfer.Text.Tokenizer.Load(folder);
             var own = Best(() => tokenizer.Encode(text).Count);
             var (with, without) = (Best(() => tokenizer.Encode(text[..Run]).Count), Best(() => tokenizer.Encode(letters).Count));
             var plain = Library(Path.Combine(folder, "tokenizer.json")) is { } bpe ? Best(() => bpe.EncodeToIds(text).Count) : (double?)null;

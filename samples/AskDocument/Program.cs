@@ -1,4 +1,5 @@
 using AskDocument;
+using HeadInfer;
 using HeadInfer.Runtime;
 
 // Reads documents once and answers questions about them. Answers go to standard output, everything else to standard error.

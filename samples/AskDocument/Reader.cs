@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
+using HeadInfer;
 using HeadInfer.Runtime;
+using HeadInfer.Text;
 
 namespace AskDocument;
 

@@ -1,6 +1,6 @@
 using System.Net.Sockets;
 using ChatServer;
-using HeadInfer.Runtime;
+using HeadInfer;
 
 // Serves a model folder in OpenAI's wire format: POST /v1/chat/completions, with server-sent events, and GET /v1/models.
 try

@@ -1,5 +1,5 @@
 using System.Net;
-using HeadInfer.Runtime;
+using HeadInfer;
 
 namespace ChatServer;
 

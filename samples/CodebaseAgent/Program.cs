@@ -1,5 +1,5 @@
 using CodebaseAgent;
-using HeadInfer.Runtime;
+using HeadInfer;
 using HeadInfer.SemanticKernel;
 using Microsoft.SemanticKernel;
 using Microsoft.SemanticKernel.ChatCompletion;

@@ -1,10 +1,11 @@
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
 using HeadInfer.Runtime.Native;
 using HeadInfer.Runtime.Planning;
 using HeadInfer.Runtime.Requests;
+using HeadInfer.Runtime.Sequences;
+using HeadInfer.Text;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime;

@@ -1,5 +1,4 @@
 using System.Collections;
-using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Generation;
 using HeadInfer.Runtime.Requests;
 using HeadInfer.Runtime.Sequences;

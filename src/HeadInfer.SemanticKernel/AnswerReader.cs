@@ -1,7 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
-using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
+using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 
 namespace HeadInfer.SemanticKernel;

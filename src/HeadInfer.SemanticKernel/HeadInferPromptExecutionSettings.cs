@@ -1,6 +1,5 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using HeadInfer.SemanticKernel.ToolCalls;
 using Microsoft.Extensions.AI;
 using Microsoft.SemanticKernel;
 using ReasoningEffort = Microsoft.Extensions.AI.ReasoningEffort;

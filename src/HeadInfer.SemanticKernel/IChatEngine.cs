@@ -1,4 +1,5 @@
 using HeadInfer.Runtime;
+using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel;
 

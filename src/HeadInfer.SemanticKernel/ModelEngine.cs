@@ -1,4 +1,5 @@
 using HeadInfer.Runtime;
+using HeadInfer.Text;
 using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;

@@ -1,5 +1,5 @@
-using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
+using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 
 namespace HeadInfer.SemanticKernel;

@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using HeadInfer.Runtime;
+using HeadInfer.Text;
 using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;

@@ -1,4 +1,4 @@
-using HeadInfer.Runtime;
+using HeadInfer.Text;
 using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;

@@ -1,5 +1,3 @@
-using HeadInfer.Runtime;
-
 namespace HeadInfer.Hostile;
 
 /// <summary>One hostile input, given to the part of the library that it is meant for.</summary>

@@ -1,5 +1,6 @@
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
+using HeadInfer.Text;
 
 namespace HeadInfer.Hostile;
 

@@ -1,5 +1,5 @@
 using System.Text.Json;
-using HeadInfer.Runtime.Text.Jinja;
+using HeadInfer.Text.Templates.Jinja;
 
 namespace HeadInfer.Reference;
 

@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using HeadInfer.Runtime;
-using HeadInfer.Runtime.Text.Jinja;
+using HeadInfer.Text.Templates.Jinja;
 
 namespace HeadInfer.Reference;
 

@@ -1,7 +1,7 @@
 using System.Text;
 using System.Text.Json;
-using HeadInfer.Runtime;
-using HeadInfer.Runtime.Constraints;
+using HeadInfer.Text;
+using HeadInfer.Text.Constraints;
 
 namespace HeadInfer.Reference;
 

@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using HeadInfer.Runtime.Tests.Support;
+using HeadInfer.Text;
 
 namespace HeadInfer.Runtime.Tests;
 

@@ -8,14 +8,12 @@ public sealed partial class LayersTests
     private static readonly Dictionary<string, string[]> Allowed = new(StringComparer.Ordinal)
     {
         ["Native"] = [],
-        ["Text"] = ["Text"],
         ["Checkpoints"] = ["Native"],
         ["Sequences"] = ["Native"],
         ["Attention"] = ["Native", "Sequences"],
         ["Planning"] = ["Attention", "Checkpoints", "Native", "Sequences"],
         ["Decoder"] = ["Attention", "Checkpoints", "Native", "Planning", "Sequences"],
-        ["Constraints"] = [],
-        ["Generation"] = ["Constraints", "Text"],
+        ["Generation"] = [],
         ["Requests"] = ["Attention", "Checkpoints", "Decoder", "Generation", "Native", "Planning", "Sequences"],
     };
 

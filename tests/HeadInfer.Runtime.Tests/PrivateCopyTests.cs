@@ -1,5 +1,4 @@
 using HeadInfer.Runtime.Native;
-using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests;
 

@@ -1,5 +1,4 @@
 using HeadInfer.Reference;
-using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests;

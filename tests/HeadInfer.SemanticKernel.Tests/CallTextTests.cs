@@ -1,7 +1,6 @@
 using System.Text.Json;
-using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
-using Microsoft.Extensions.Logging.Abstractions;
+using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel.Tests;
 

@@ -1,6 +1,7 @@
 using System.ComponentModel;
 using System.Text.Json;
 using HeadInfer.Runtime;
+using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 
 namespace HeadInfer.SemanticKernel.Tests;

@@ -1,4 +1,5 @@
 using HeadInfer.Runtime;
+using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Caching.Distributed;
 using Microsoft.Extensions.Caching.Memory;

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
+using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -65,7 +66,7 @@ public sealed class HeldCallTests(DemoModel demo) : IClassFixture<DemoModel>
         var (end, start) = (tokenizer.AddedToken("<|im_end|>")!.Value, tokenizer.Encode("<tool_call>"));
         for (var i = 0; i < 5; i++)
         {
-            var text = form.Begin(Runtime.Constraints.TokenTrie.Of(tokenizer));
+            var text = form.Begin(Text.Constraints.TokenTrie.Of(tokenizer));
             List<int> ids = [];
             void Take(int? wanted, int left)
             {

@@ -1,4 +1,4 @@
-using HeadInfer.Runtime;
+using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 
 namespace HeadInfer.SemanticKernel.Tests;

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using HeadInfer.Runtime;
+using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel.Tests;
 

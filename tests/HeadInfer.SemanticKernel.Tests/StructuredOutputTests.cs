@@ -1,10 +1,9 @@
 using System.ComponentModel;
 using System.Text.Json;
-using HeadInfer.Runtime;
+using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Logging;
 using Microsoft.SemanticKernel;
-using Microsoft.SemanticKernel.ChatCompletion;
 
 namespace HeadInfer.SemanticKernel.Tests;
 
@@ -108,7 +107,7 @@ public sealed class StructuredOutputTests(DemoModel demo) : IClassFixture<DemoMo
         var frames = constraint.Enter();
         foreach (var value in System.Text.Encoding.UTF8.GetBytes(text))
         {
-            var next = new Runtime.Constraints.FrameSet();
+            var next = new Text.Constraints.FrameSet();
             frames.Step(value, next);
             frames = next;
         }

@@ -1,5 +1,5 @@
 using System.Text.Json;
-using HeadInfer.Runtime;
+using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 
 namespace HeadInfer.SemanticKernel.Tests;

@@ -2,6 +2,7 @@ using System.ComponentModel;
 using System.Text.Json;
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
+using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.SemanticKernel;
@@ -30,7 +31,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
         var (random, names, end) = (new Random(1), new HashSet<string>(), demo.Model.Tokenizer.AddedToken("<|im_end|>")!.Value);
         for (var i = 0; i < 20; i++)
         {
-            var text = new Runtime.Constraints.ConstrainedText(Grammar(constraint), Runtime.Constraints.TokenTrie.Of(demo.Model.Tokenizer));
+            var text = new Text.Constraints.ConstrainedText(Grammar(constraint), Text.Constraints.TokenTrie.Of(demo.Model.Tokenizer));
             var bytes = new List<byte>();
             for (var left = 600; left > 0 && !text.IsComplete; left--)
             {
@@ -205,7 +206,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
         Assert.Contains(end, steps.Select(s => s.TokenId));
     }
 
-    private static Runtime.Constraints.Node Grammar(OutputConstraint constraint) => constraint.Measured();
+    private static Text.Constraints.Node Grammar(OutputConstraint constraint) => constraint.Measured();
 
     private sealed record Address(string City, string? Street);
 }

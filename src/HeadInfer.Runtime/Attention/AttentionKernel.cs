@@ -1,5 +1,5 @@
-using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Sequences;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;

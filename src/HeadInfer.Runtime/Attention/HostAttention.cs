@@ -1,7 +1,7 @@
 using System.Numerics;
 using System.Runtime.Intrinsics;
-using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Sequences;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;

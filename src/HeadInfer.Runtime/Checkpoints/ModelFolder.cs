@@ -1,3 +1,5 @@
+using HeadInfer.Text;
+
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>The small files of a model folder.</summary>
@@ -31,14 +33,14 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
     {
         path = Locate(path);
         var config = ModelConfigReader.Load(path, options.RopeScaling, options.Warning);
-        var tokenizer = Runtime.Tokenizer.IsIn(path) ? Runtime.Tokenizer.Load(path, options.ChatTemplate) : null;
+        var tokenizer = Text.Tokenizer.IsIn(path) ? Text.Tokenizer.Load(path, options.ChatTemplate) : null;
         if (tokenizer is not null && tokenizer.VocabularySize > config.VocabularySize)
         {
             throw new CheckpointException($"'{path}': the tokenizer has {tokenizer.VocabularySize} tokens and the model {config.VocabularySize}; they do not belong together.");
         }
 
         var (defaults, end) = GenerationDefaults.Read(System.IO.Path.Combine(path, "generation_config.json"), config, options.Warning);
-        var chat = options.ChatTemplate is null ? Runtime.ChatTemplate.Load(path, tokenizer) : Runtime.ChatTemplate.Of(options.ChatTemplate, path);
+        var chat = options.ChatTemplate is null ? Text.ChatTemplate.Load(path, tokenizer) : Text.ChatTemplate.Of(options.ChatTemplate, path);
         // Published configurations forget the token that ends a turn; the template never does.
         int[] turn = tokenizer is not null && chat?.EndOfTurn(tokenizer) is { } token ? [token] : [];
         return new ModelFolder(path, config, tokenizer, chat, defaults, [.. (end.Length > 0 ? end : config.EndTokens).Union(turn)]);

@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>Tells quantized weights, in every way that checkpoints say it, and refuses them by the name of their method.</summary>

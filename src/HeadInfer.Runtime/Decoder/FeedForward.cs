@@ -1,6 +1,5 @@
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Native;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Decoder;

@@ -3,7 +3,6 @@ using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Native;
 using HeadInfer.Runtime.Planning;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Decoder;

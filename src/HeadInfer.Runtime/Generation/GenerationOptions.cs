@@ -1,3 +1,5 @@
+using HeadInfer.Text;
+
 namespace HeadInfer.Runtime;
 
 /// <summary>What to generate and when to stop.</summary>

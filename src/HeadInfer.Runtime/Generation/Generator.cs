@@ -1,4 +1,5 @@
-using HeadInfer.Runtime.Constraints;
+using HeadInfer.Text;
+using HeadInfer.Text.Constraints;
 
 namespace HeadInfer.Runtime.Generation;
 

@@ -1,6 +1,6 @@
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Sequences;
 
 namespace HeadInfer.Runtime.Planning;
 

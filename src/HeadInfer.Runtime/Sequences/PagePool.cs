@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using HeadInfer.Runtime.Native;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Sequences;

@@ -1,4 +1,4 @@
-using HeadInfer.Runtime;
+using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 

@@ -1,6 +1,6 @@
 using System.Text;
 using System.Text.Json;
-using HeadInfer.Runtime;
+using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 

@@ -1,5 +1,4 @@
-using System.Text.Json;
-using HeadInfer.Runtime;
+using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 

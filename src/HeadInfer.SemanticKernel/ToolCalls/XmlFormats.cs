@@ -1,6 +1,6 @@
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
-using HeadInfer.Runtime;
+using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 

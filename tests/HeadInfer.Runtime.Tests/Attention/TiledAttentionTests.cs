@@ -1,5 +1,4 @@
 using HeadInfer.Runtime.Attention;
-using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Tests.Support;
 using static TorchSharp.torch;
 

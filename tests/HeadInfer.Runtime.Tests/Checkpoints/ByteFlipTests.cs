@@ -1,5 +1,5 @@
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Tests.Support;
+using HeadInfer.Text;
 
 namespace HeadInfer.Runtime.Tests.Checkpoints;
 

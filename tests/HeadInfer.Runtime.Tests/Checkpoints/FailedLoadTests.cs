@@ -1,6 +1,5 @@
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
-using HeadInfer.Runtime.Native;
 using HeadInfer.Runtime.Planning;
 using HeadInfer.Runtime.Tests.Support;
 using TorchSharp;

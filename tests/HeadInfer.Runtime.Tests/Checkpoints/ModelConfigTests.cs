@@ -1,6 +1,5 @@
 using System.Text.Json.Nodes;
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests.Checkpoints;
 

@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests.Checkpoints;
 

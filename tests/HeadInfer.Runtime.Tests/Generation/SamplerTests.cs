@@ -1,4 +1,5 @@
 using HeadInfer.Runtime.Generation;
+using HeadInfer.Text;
 
 namespace HeadInfer.Runtime.Tests.Generation;
 
@@ -63,7 +64,7 @@ public sealed class SamplerTests
     [Fact]
     public void A_padding_token_beyond_the_tokenizer_is_no_text()
     {
-        var tokenizer = Tokenizer.Load(Support.Fixtures.DemoModel);
+        var tokenizer = Tokenizer.Load(Fixtures.DemoModel);
         var generator = new Generator(new GenerationOptions(), tokenizer, [], 10);
         var logits = new float[tokenizer.VocabularySize + 8];
         logits[^1] = 5;

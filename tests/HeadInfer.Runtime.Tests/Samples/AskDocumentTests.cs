@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests.Samples;
 

@@ -1,4 +1,5 @@
 using HeadInfer.Runtime.Tests.Support;
+using HeadInfer.Text;
 
 namespace HeadInfer.Runtime.Tests.Sessions;
 

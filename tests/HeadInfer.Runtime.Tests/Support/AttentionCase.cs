@@ -1,7 +1,6 @@
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Native;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Tests.Support;

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using HeadInfer.Tests;
 
 namespace HeadInfer.Runtime.Tests.Support;
 

@@ -3,7 +3,6 @@ using System.ClientModel.Primitives;
 using System.Net;
 using System.Text;
 using System.Text.Json;
-using ChatServer;
 using Microsoft.AspNetCore.Builder;
 using OpenAI;
 using OpenAI.Chat;

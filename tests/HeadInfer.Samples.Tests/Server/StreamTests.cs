@@ -1,9 +1,7 @@
-using System.ClientModel;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using HeadInfer.Runtime;
-using HeadInfer.SemanticKernel;
 using Microsoft.Extensions.AI;
 using OpenAI.Chat;
 

@@ -1,0 +1,52 @@
+using System.Globalization;
+using System.Text;
+
+namespace HeadInfer.Text.Tokenizers;
+
+/// <summary>
+/// Text in which each character beyond U+FFFF is one of its category below it. .NET's expressions see halves of such
+/// characters, which are no letters and count as two; the tokenizers' own see characters.
+/// </summary>
+internal static class CharacterProxies
+{
+    /// <summary>The text, and for each of its characters, and its end, where that is in the original.</summary>
+    public static (string Text, int[] Offsets) Of(string text)
+    {
+        var (result, offsets, at) = (new StringBuilder(text.Length), new List<int>(text.Length + 1), 0);
+        foreach (var rune in text.EnumerateRunes()) // half a pair is U+FFFD, as in UTF-8
+        {
+            offsets.Add(at);
+            result.Append(rune.IsBmp ? (char)rune.Value : Proxy(Rune.GetUnicodeCategory(rune)));
+            at += rune == Rune.ReplacementChar ? 1 : rune.Utf16SequenceLength;
+        }
+
+        offsets.Add(at);
+        return (result.ToString(), [.. offsets]);
+    }
+
+    // Characters that no tokenizer's expression names by themselves.
+    private static char Proxy(UnicodeCategory category) => category switch
+    {
+        UnicodeCategory.UppercaseLetter => '\u0200',
+        UnicodeCategory.LowercaseLetter => '\u0201',
+        UnicodeCategory.ModifierLetter => '\u02b0',
+        UnicodeCategory.OtherLetter => '\u01bb',
+        UnicodeCategory.NonSpacingMark => '\u0300',
+        UnicodeCategory.SpacingCombiningMark => '\u0903',
+        UnicodeCategory.EnclosingMark => '\u0488',
+        UnicodeCategory.DecimalDigitNumber => '\u0660',
+        UnicodeCategory.LetterNumber => '\u2160',
+        UnicodeCategory.OtherNumber => '\u2460',
+        UnicodeCategory.DashPunctuation => '\u2012',
+        UnicodeCategory.OpenPunctuation => '\u2045',
+        UnicodeCategory.ClosePunctuation => '\u2046',
+        UnicodeCategory.OtherPunctuation => '\u2020',
+        UnicodeCategory.MathSymbol => '\u2200',
+        UnicodeCategory.CurrencySymbol => '\u20a0',
+        UnicodeCategory.ModifierSymbol => '\u02c2',
+        UnicodeCategory.OtherSymbol => '\u2300',
+        UnicodeCategory.Format => '\u2060',
+        UnicodeCategory.PrivateUse => '\ue000',
+        _ => '\u0378', // not assigned
+    };
+}

@@ -1,0 +1,319 @@
+using System.Buffers.Binary;
+using System.Text;
+using System.Text.Json;
+using HeadInfer.Text.Templates;
+
+namespace HeadInfer.Text.Tokenizers;
+
+/// <summary>Reads a SentencePiece <c>tokenizer.model</c>, which Llama 2 and Mistral come with: byte-pair encoding over characters.</summary>
+/// <remarks>The file is a protocol buffer; of its fields, those that say how text is encoded are read (sentencepiece_model.proto).</remarks>
+internal static class SentencePieceFile
+{
+    private const int Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6; // types of pieces
+    private const int MaxId = 1 << 22;
+    private const long MergeSteps = 100_000_000; // characters of halves of pieces; the largest published vocabulary has a tenth of it
+    private const int BytePair = 2; // the trainer's kind of model
+
+    /// <param name="path">the file</param>
+    /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
+    /// <exception cref="TokenizerException">The file is not a tokenizer.</exception>
+    /// <exception cref="UnsupportedModelException">It uses a part that is not supported.</exception>
+    public static TokenizerModel Read(string path, string guarded)
+    {
+        try
+        {
+            return Build(ModelFile.Read(path), path, guarded);
+        }
+        catch (Exception e) when (e is FormatException or IOException or ArgumentException or IndexOutOfRangeException or OverflowException or UnauthorizedAccessException or JsonException or InvalidOperationException)
+        {
+            throw new TokenizerException($"'{path}' is not a SentencePiece model: {e.Message}", e);
+        }
+    }
+
+    private static TokenizerModel Build(ReadOnlyMemory<byte> file, string path, string guarded)
+    {
+        var pieces = new List<(string Text, float Score, int Type)>();
+        var (kind, prefixes, strips, escapes, map) = (1, true, true, true, 0); // the format's own defaults
+        var trainer = ReadOnlyMemory<byte>.Empty;
+        foreach (var (field, value) in Fields(file))
+        {
+            switch (field)
+            {
+                case 1:
+                    pieces.Add(ReadPiece(value));
+                    break;
+                case 2:
+                    (trainer, kind) = (value, (int)Number(value, 3, kind));
+                    break;
+                case 3:
+                    (prefixes, strips, escapes) = (Number(value, 3, 1) != 0, Number(value, 4, 1) != 0, Number(value, 5, 1) != 0);
+                    map = Fields(value).Where(f => f.Field == 2).Select(f => f.Value.Length).FirstOrDefault();
+                    break;
+                default:
+                    break;
+            }
+        }
+
+        if (pieces.Count == 0)
+        {
+            throw new FormatException("it has no pieces");
+        }
+
+        var (first, last) = (Text(trainer, 46, "<s>"), Text(trainer, 47, "</s>"));
+        Require(path, kind == BytePair, "trainer_spec.model_type", kind);
+        Require(path, map == 0, "normalizer_spec.precompiled_charsmap", $"{map} bytes");
+        Require(path, !strips, "normalizer_spec.remove_extra_whitespaces", strips);
+        Require(path, escapes, "normalizer_spec.escape_whitespaces", escapes);
+        return Model(pieces, prefixes, first, last, path, guarded);
+    }
+
+    private static TokenizerModel Model(List<(string Text, float Score, int Type)> pieces, bool prefixes, string first, string last, string path, string guarded)
+    {
+        var ids = new Dictionary<string, int>(StringComparer.Ordinal);
+        var normal = new Dictionary<string, int>(StringComparer.Ordinal); // what merges may make
+        var bytes = Enumerable.Repeat(-1, 256).ToArray();
+        var added = new List<AddedToken>();
+        int? unknown = null;
+        for (var id = 0; id < pieces.Count; id++)
+        {
+            var (text, _, type) = pieces[id];
+            ids.TryAdd(text, id);
+            switch (type)
+            {
+                case Control or UserDefined when text.Length > 0:
+                    added.Add(new AddedToken(id, text.Replace(PieceBpe.SpaceMark, ' '), type == Control));
+                    break;
+                case Unknown:
+                    unknown = id;
+                    break;
+                case Byte when TokenizerFile.ByteOf(text) is { } value:
+                    bytes[value] = id;
+                    break;
+                case Unused:
+                    break;
+                default:
+                    normal.TryAdd(text, id);
+                    break;
+            }
+        }
+
+        added.AddRange(AddedBeside(path, pieces.Count));
+        var open = AddedToken.Open(added.Where(t => !t.Special).Select(t => t.Content), guarded);
+        added = [.. added.Select(t => t with { IsOpen = !t.Special && open.Contains(t.Content) })];
+        var size = added.Select(t => t.Id + 1).Append(pieces.Count).Max();
+        var tokenBytes = new ReadOnlyMemory<byte>[size];
+        for (var id = 0; id < pieces.Count; id++)
+        {
+            tokenBytes[id] = TokenizerFile.PieceBytes(pieces[id].Text);
+        }
+
+        foreach (var token in added.Where(t => t.Id >= pieces.Count))
+        {
+            tokenBytes[token.Id] = Encoding.UTF8.GetBytes(token.Content);
+        }
+
+        var tokens = new AddedTokens(added);
+        var (bos, eos) = Surroundings(path);
+        return new TokenizerModel
+        {
+            Normalizers = [.. prefixes ? [new TextNormalizer.Prepend(" ")] : (TextNormalizer[])[], new TextNormalizer.Replace(" ", PieceBpe.SpaceMark.ToString())],
+            Words = new PieceBpe(normal, Merges(normal, pieces), bytes, unknown, fusesUnknown: true),
+            AddedTokens = tokens,
+            Markers = TextMarkers.Of(guarded, tokens),
+            SpecialIds = added.Where(t => t.Special).Select(t => t.Id).Concat(unknown is { } u ? [u] : []).ToHashSet(),
+            TokenBytes = tokenBytes,
+            StrippedSpaces = prefixes ? 1 : 0,
+            Prefix = bos && ids.TryGetValue(first, out var begin) ? [begin] : [],
+            Suffix = eos && ids.TryGetValue(last, out var end) ? [end] : [],
+        };
+    }
+
+    // Tokens that were added after training stand in files of their own; ids below the pieces' only repeat them.
+    private static List<AddedToken> AddedBeside(string path, int pieces)
+    {
+        var added = new Dictionary<int, AddedToken>();
+        void Add(int id, string? content, JsonElement flags, bool special)
+        {
+            if (id >= pieces && id < MaxId && content is { Length: > 0 })
+            {
+                added[id] = new AddedToken(id, content, special)
+                {
+                    StripsBefore = TokenizerParts.IsTrue(flags, "lstrip"),
+                    StripsAfter = TokenizerParts.IsTrue(flags, "rstrip"),
+                    SingleWord = TokenizerParts.IsTrue(flags, "single_word"),
+                };
+            }
+        }
+
+        if (Beside(path, "added_tokens.json") is { } list)
+        {
+            foreach (var token in list.EnumerateObject().Where(t => t.Value.ValueKind == JsonValueKind.Number))
+            {
+                Add(token.Value.GetInt32(), token.Name, list, special: true);
+            }
+        }
+
+        if (Beside(path, "tokenizer_config.json") is { } config && config.TryGetProperty("added_tokens_decoder", out var decoder) && decoder.ValueKind == JsonValueKind.Object)
+        {
+            foreach (var token in decoder.EnumerateObject().Where(t => t.Value.ValueKind == JsonValueKind.Object))
+            {
+                Add(int.Parse(token.Name, System.Globalization.CultureInfo.InvariantCulture), TokenizerParts.Text(token.Value, "content"), token.Value, TokenizerParts.IsTrue(token.Value, "special"));
+            }
+        }
+
+        return [.. added.Values];
+    }
+
+    private static JsonElement? Beside(string path, string name)
+    {
+        var file = Path.Combine(Path.GetDirectoryName(path) ?? "", name);
+        if (!File.Exists(file))
+        {
+            return null;
+        }
+
+        using var json = JsonDocument.Parse(ModelFile.Read(file));
+        return json.RootElement.ValueKind == JsonValueKind.Object ? json.RootElement.Clone() : throw new FormatException($"{name} is no JSON object");
+    }
+
+    // Any two pieces whose texts together are a piece become it, the one with the higher score first.
+    private static List<PairMerge> Merges(Dictionary<string, int> vocabulary, List<(string Text, float Score, int Type)> pieces)
+    {
+        var ranks = vocabulary.Values.Select(id => pieces[id].Score).Distinct().OrderDescending().Select((score, rank) => (score, rank)).ToDictionary(p => p.score, p => p.rank);
+        var find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
+        var merges = new List<PairMerge>();
+        var work = new WorkBudget(MergeSteps, 0, (_, count) => new FormatException($"its pieces are so long that finding their merges takes more than {count:N0} steps"));
+        foreach (var (text, id) in vocabulary)
+        {
+            work.Spend((long)text.Length * text.Length);
+            for (var cut = 1; cut < text.Length; cut++)
+            {
+                if (find.TryGetValue(text.AsSpan(0, cut), out var left) && find.TryGetValue(text.AsSpan(cut), out var right))
+                {
+                    merges.Add(new PairMerge(left, right, ranks[pieces[id].Score], id));
+                }
+            }
+        }
+
+        return merges;
+    }
+
+    // Whether a text is begun and ended by tokens stands in another file; Llama's tokenizers begin it unless that says otherwise.
+    private static (bool Bos, bool Eos) Surroundings(string path)
+    {
+        if (Beside(path, "tokenizer_config.json") is not { } config)
+        {
+            return (true, false);
+        }
+
+        bool Flag(string name, bool otherwise) => config.TryGetProperty(name, out var flag) ? flag.ValueKind == JsonValueKind.True : otherwise;
+        return (Flag("add_bos_token", true), Flag("add_eos_token", false));
+    }
+
+    private static void Require(string path, bool supported, string field, object value)
+    {
+        if (!supported)
+        {
+            throw new UnsupportedModelException($"'{path}': {field} is '{value}', which is not supported. Use the model's tokenizer.json.");
+        }
+    }
+
+    private static (string Text, float Score, int Type) ReadPiece(ReadOnlyMemory<byte> message)
+    {
+        var (text, score, type) = ("", 0f, 1);
+        foreach (var (field, value) in Fields(message))
+        {
+            switch (field)
+            {
+                case 1:
+                    text = Encoding.UTF8.GetString(value.Span);
+                    break;
+                case 2:
+                    score = BinaryPrimitives.ReadSingleLittleEndian(value.Span);
+                    break;
+                case 3:
+                    type = (int)BinaryPrimitives.ReadInt64LittleEndian(value.Span);
+                    break;
+                default:
+                    break;
+            }
+        }
+
+        return (text, score, type);
+    }
+
+    private static long Number(ReadOnlyMemory<byte> message, int wanted, long otherwise)
+    {
+        foreach (var (field, value) in Fields(message))
+        {
+            otherwise = field == wanted && value.Length == sizeof(long) ? BinaryPrimitives.ReadInt64LittleEndian(value.Span) : otherwise;
+        }
+
+        return otherwise;
+    }
+
+    private static string Text(ReadOnlyMemory<byte> message, int wanted, string otherwise)
+    {
+        foreach (var (field, value) in Fields(message))
+        {
+            otherwise = field == wanted ? Encoding.UTF8.GetString(value.Span) : otherwise;
+        }
+
+        return otherwise;
+    }
+
+    // The fields of a protocol buffer's message: bytes as they are, numbers as eight of them.
+    private static IEnumerable<(int Field, ReadOnlyMemory<byte> Value)> Fields(ReadOnlyMemory<byte> message)
+    {
+        for (var at = 0; at < message.Length;)
+        {
+            var key = ReadNumber(message.Span, ref at);
+            var (field, wire) = ((int)(key >> 3), (int)(key & 7));
+            ReadOnlyMemory<byte> value;
+            switch (wire)
+            {
+                case 0:
+                    var number = new byte[sizeof(long)];
+                    BinaryPrimitives.WriteInt64LittleEndian(number, ReadNumber(message.Span, ref at));
+                    value = number;
+                    break;
+                case 1 or 5:
+                    value = Take(message, ref at, wire == 1 ? 8 : 4);
+                    break;
+                case 2:
+                    value = Take(message, ref at, ReadNumber(message.Span, ref at));
+                    break;
+                default:
+                    throw new FormatException($"a field has the unknown wire type {wire}");
+            }
+
+            yield return (field, value);
+        }
+    }
+
+    private static ReadOnlyMemory<byte> Take(ReadOnlyMemory<byte> message, ref int at, long length)
+    {
+        if (length < 0 || length > message.Length - at)
+        {
+            throw new FormatException("it ends within a field");
+        }
+
+        at += (int)length;
+        return message.Slice(at - (int)length, (int)length);
+    }
+
+    private static long ReadNumber(ReadOnlySpan<byte> bytes, ref int at)
+    {
+        for (var (number, shift) = (0L, 0); shift < 64; shift += 7)
+        {
+            var value = bytes[at++];
+            number |= (long)(value & 0x7f) << shift;
+            if (value < 0x80)
+            {
+                return number;
+            }
+        }
+
+        throw new FormatException("a number is too long");
+    }
+}
