@@ -1,5 +1,5 @@
 using HeadInfer.Runtime;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Benchmarks;
 
@@ -31,10 +31,10 @@ internal sealed class GpuMonitor : IDisposable
 
     private void Watch()
     {
-        using var gpu = CudaDevice.Open(0);
+        using var gpu = Gpu.Open(0);
         do
         {
-            var (free, total) = CudaDevice.Memory();
+            var (free, total) = Gpu.Memory();
             _peak = Math.Max(_peak, (total - free).Bytes);
         }
         while (!_stop.Token.WaitHandle.WaitOne(Interval));

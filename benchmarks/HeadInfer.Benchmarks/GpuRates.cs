@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Benchmarks;
@@ -49,11 +49,10 @@ internal readonly record struct GpuRates(double Product, double Attention, doubl
     private static double Uploading()
     {
         const long bytes = 1L << 30;
-        using var gpu = CudaDevice.Open(0);
-        using var link = new CudaLink(gpu);
-        var (host, device) = (zeros([1, 1, 2, bytes / 512, 128], ScalarType.BFloat16), empty([1, 2, bytes / 512, 128], ScalarType.BFloat16, CUDA));
-        using var pinned = link.Pin(TensorMemory.Pointer(host), bytes);
-        return bytes / Median(() => link.Upload(host, device, 0));
+        using var device = new CudaDevice(Gpu.Open(0));
+        var (host, rows) = (zeros([1, 1, 2, bytes / 512, 128], ScalarType.BFloat16), empty([1, 2, bytes / 512, 128], ScalarType.BFloat16, CUDA));
+        using var pinned = device.Pin(TensorMemory.Pointer(host), bytes);
+        return bytes / Median(() => device.Upload(host, rows, 0));
     }
 
     private static double Median(Action action)
@@ -62,10 +61,10 @@ internal readonly record struct GpuRates(double Product, double Attention, doubl
         for (var i = -2; i < Repeats; i++)
         {
             using var scope = NewDisposeScope();
-            CudaDevice.Synchronize();
+            Gpu.Synchronize();
             var start = Stopwatch.GetTimestamp();
             action();
-            CudaDevice.Synchronize();
+            Gpu.Synchronize();
             times[Math.Max(i, 0)] = Stopwatch.GetElapsedTime(start).TotalSeconds;
         }
 

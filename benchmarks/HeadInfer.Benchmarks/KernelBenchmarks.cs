@@ -6,7 +6,7 @@ using HeadInfer.Runtime;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Generation;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -26,9 +26,9 @@ public class KernelBenchmarks
 
     private static readonly HeadGroup Group = new(0, KvHeads, HeadPlacement.Host);
 
-    private readonly KvLink _link = new HostLink();
+    private readonly CpuDevice _device = new();
     private readonly CpuAttention _kernel = new(0.125);
-    private readonly HostAttention _host = new(0.125, null);
+    private HostAttention _host = null!;
     private DisposeScope _scope = null!;
     private IDisposable _inference = null!;
     private BlockPool _pool = null!;
@@ -43,12 +43,13 @@ public class KernelBenchmarks
         LibTorch.EnsureLoaded();
         _inference = inference_mode();
         _scope = NewDisposeScope();
-        _pool = new BlockPool(new PageShape(KvHeads, 256, Dim, ScalarType.Float32), 1, ByteSize.FromMiB(64), ByteSize.FromGiB(1), ByteSize.Zero, _link);
+        _pool = new BlockPool(new PageShape(KvHeads, 256, Dim, ScalarType.Float32), 1, ByteSize.FromGiB(1), ByteSize.Zero, _device);
+        _host = new HostAttention(0.125, null, _device.Team);
         _sequence = new Sequence(_pool, "");
         _sequence.Reserve(Context);
         _sequence.Write(0, randn(KvHeads, 2, Context, Dim));
         _sequence.Commit(new int[Context]);
-        _ring = new TileRing(_link, _pool.Shape, 1, KvHeads * 2048);
+        _ring = new TileRing(_device, _pool.Shape, 1, KvHeads * 2048);
         (_row, _rowOutput) = (randn(1, KvHeads * Shared, Dim), empty(1, KvHeads * Shared, Dim));
         _block = randn(KvHeads, Shared, Rows, Dim);
         (_keys, _values) = (randn(KvHeads, 2048, Dim), randn(KvHeads, 2048, Dim));
@@ -107,7 +108,7 @@ public class KernelBenchmarks
     public void Merge()
     {
         using var scope = NewDisposeScope();
-        using var merge = new AttentionMerge(_output.shape);
+        using var merge = new AttentionMerge(_output.shape, _device);
         merge.Add(0, _output.clone(), _lse.clone());
         merge.Add(0, _output.clone(), _lse.clone());
         merge.WriteTo(_output);
@@ -115,7 +116,7 @@ public class KernelBenchmarks
 
     /// <summary>2,048 x 384 by one row: 3.1 MB.</summary>
     [Benchmark]
-    public void MatrixRow() => HostMath.MultiplyRows(_x, _weight, null).Dispose();
+    public void MatrixRow() => HostMath.MultiplyRows(_device.Team, _x, _weight, null).Dispose();
 
     /// <summary>Top-k, top-p and a draw of 150,000 logits.</summary>
     [Benchmark]

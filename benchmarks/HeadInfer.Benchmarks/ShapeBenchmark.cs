@@ -4,7 +4,8 @@ using System.Text.Json;
 using HeadInfer.Runtime;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Weights;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Planning;
 using static TorchSharp.torch;
 
@@ -40,27 +41,27 @@ internal static class ShapeBenchmark
         var context = options.Count("--context") ?? 128 << 10;
         using var monitor = new GpuMonitor();
         await using var model = Create(options, out var shape);
-        var link = (CudaLink)model.Link;
+        var device = (CudaDevice)model.Hardware;
         var random = new Random(1);
         var tokens = Enumerable.Range(0, context).Select(_ => random.Next(model.Config.VocabularySize)).ToArray();
         using var session = model.CreateSession();
 
         // The first prompt pays for pinning its pages and for cuDNN's plans; a second one of the same length does not.
         var seconds = new List<double>();
-        var (times, traffic) = (default(LinkTimes), default(LinkTraffic));
+        var (times, traffic) = (default(CopyTimes), default(Traffic));
         for (var run = 0; run < (options.Count("--runs") ?? 2); run++)
         {
             tokens[0] = run; // another first token: nothing that was computed before can be taken again
             session.Truncate(0);
             model.ClearCache(); // so that pages which are pinned already are used again
-            await model.Thread.RunAsync(() => link.IsMeasured = true);
-            var before = link.Traffic;
+            await model.Thread.RunAsync(() => device.IsMeasured = true);
+            var before = device.Traffic;
             var clock = Stopwatch.StartNew();
             await session.PrefillAsync(tokens).ConfigureAwait(false);
-            await model.Thread.RunAsync(CudaDevice.Synchronize);
+            await model.Thread.RunAsync(Gpu.Synchronize);
             seconds.Add(clock.Elapsed.TotalSeconds);
-            times = await model.Thread.RunAsync(link.TakeTimes);
-            traffic = new LinkTraffic(link.Traffic.Uploaded - before.Uploaded, link.Traffic.Downloaded - before.Downloaded);
+            times = await model.Thread.RunAsync(device.TakeTimes);
+            traffic = new Traffic(device.Traffic.Uploaded - before.Uploaded, device.Traffic.Downloaded - before.Downloaded);
         }
 
         var peak = monitor.Peak;
@@ -87,18 +88,18 @@ internal static class ShapeBenchmark
         var steps = options.Count("--steps") ?? 8;
         using var monitor = new GpuMonitor();
         await using var model = Create(options, out var shape);
-        var link = (CudaLink)model.Link;
+        var device = (CudaDevice)model.Hardware;
         using var session = model.CreateSession();
         await session.FillAsync(context - 1).ConfigureAwait(false);
         await DemoBenchmark.DecodeAsync(session, 2).ConfigureAwait(false);
-        var before = link.Traffic;
+        var before = device.Traffic;
         var seconds = await DemoBenchmark.DecodeAsync(session, steps).ConfigureAwait(false);
-        var (up, down) = ((link.Traffic.Uploaded - before.Uploaded).Bytes / (steps + 1), (link.Traffic.Downloaded - before.Downloaded).Bytes / (steps + 1));
+        var (up, down) = ((device.Traffic.Uploaded - before.Uploaded).Bytes / (steps + 1), (device.Traffic.Downloaded - before.Downloaded).Bytes / (steps + 1));
 
         // Timing the copies takes events between them, which costs some itself.
-        await model.Thread.RunAsync(() => link.IsMeasured = true);
+        await model.Thread.RunAsync(() => device.IsMeasured = true);
         await DemoBenchmark.DecodeAsync(session, 2).ConfigureAwait(false);
-        var times = await model.Thread.RunAsync(link.TakeTimes);
+        var times = await model.Thread.RunAsync(device.TakeTimes);
         var peak = monitor.Peak;
 
         // The link carries what is streamed, and the GPU's memory gives what is resident and the weights.

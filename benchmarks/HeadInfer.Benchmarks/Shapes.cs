@@ -1,5 +1,6 @@
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
+using HeadInfer.Runtime.Weights;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Benchmarks;
@@ -49,7 +50,7 @@ internal static class Shapes
     public static long Elements(ModelConfig config)
     {
         using var count = new CountingWeights();
-        DecoderWeights.Read(config, count);
+        DecoderWeights.Read(config, count, device: null);
         return count.Elements;
     }
 
@@ -59,16 +60,20 @@ internal static class Shapes
 
         public long Elements { get; private set; }
 
-        public Tensor Matrix(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns) => Count(rows.Sum() * columns);
+        public ScalarType Type => ScalarType.BFloat16;
 
-        public Tensor Vector(IReadOnlyList<string> names, IReadOnlyList<long> sizes, double offset = 0) => Count(sizes.Sum());
-
-        public void Dispose() => _nothing.Dispose();
-
-        private Tensor Count(long elements)
+        public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false)
         {
-            Elements += elements;
+            Elements += rows.Sum() * (columns + (bias ? 1 : 0));
+            return new UnreadLinear();
+        }
+
+        public Tensor Vector(string name, long size, double offset = 0)
+        {
+            Elements += size;
             return _nothing;
         }
+
+        public void Dispose() => _nothing.Dispose();
     }
 }

@@ -1,10 +1,11 @@
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Planning;
 using HeadInfer.Runtime.Requests;
 using HeadInfer.Runtime.Sequences;
+using HeadInfer.Runtime.Weights;
 using HeadInfer.Text;
 using static TorchSharp.torch;
 
@@ -29,8 +30,6 @@ public readonly record struct ModelMemory(ByteSize Weights, ByteSize HostCache, 
 /// <remarks>Sessions are served together, on one thread of the model's. Disposing the model disposes them.</remarks>
 public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 {
-    private static readonly ByteSize SlabSize = ByteSize.FromMiB(64), PinnedSlabSize = ByteSize.FromMiB(256);
-
     private const double DefaultAnswerShare = 0.6;
     private const int DefaultQueue = 256;
 
@@ -40,18 +39,18 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     private readonly DecoderWeights _weights;
     private readonly TiledAttention _attention;
     private readonly Engine _engine;
-    private readonly CudaDevice? _gpu;
+    private readonly Device _device;
     private readonly MemoryPromise _promise;
     private bool _disposed;
 
-    private HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, MemoryPromise promise, EngineThread thread, CudaDevice? gpu, DecoderWeights weights, TiledAttention attention)
+    private HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, MemoryPromise promise, EngineThread thread, Device device, DecoderWeights weights, TiledAttention attention)
     {
-        (_folder, Plan, _promise, Thread, _gpu, _weights, _attention) = (folder, plan, promise, thread, gpu, weights, attention);
-        Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, attention.Fused);
+        (_folder, Plan, _promise, Thread, _device, _weights, _attention) = (folder, plan, promise, thread, device, weights, attention);
+        Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, device);
         _engine = new Engine(thread, Decoder, attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, options.MaxQueuedRequests ?? DefaultQueue);
         thread.Step = _engine.Step;
-        var fixedSize = plan.Process + (gpu is null ? plan.Weights : ByteSize.Zero);
-        promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (gpu is null ? attention.Arena.InUse : ByteSize.Zero));
+        var fixedSize = plan.Process + (device.HasOwnMemory ? ByteSize.Zero : plan.Weights);
+        promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (device.HasOwnMemory ? ByteSize.Zero : attention.Arena.InUse));
     }
 
     /// <summary>The model's name: that of its folder, or <c>org/name</c> where the folder is in a hub's cache (<c>models--org--name</c>).</summary>
@@ -80,14 +79,14 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     public static string NativeLibraries => LibTorch.EnsureLoaded();
 
     /// <summary>What the model takes now, and what it has moved. May be read at any time.</summary>
-    public ModelMemory Memory => new(Plan.Weights, _attention.Pool.BlockSize * _attention.Pool.Count.InUse, _attention.Pool.BlockSize * _attention.Pool.Count.Kept, _attention.Arena.InUse, _attention.Pool.BlockSize * _attention.Pool.Evicted, Link.Traffic.Uploaded, Link.Traffic.Downloaded);
+    public ModelMemory Memory => new(Plan.Weights, _attention.Pool.BlockSize * _attention.Pool.Count.InUse, _attention.Pool.BlockSize * _attention.Pool.Count.Kept, _attention.Arena.InUse, _attention.Pool.BlockSize * _attention.Pool.Evicted, _device.Traffic.Uploaded, _device.Traffic.Downloaded);
 
     /// <summary>What computes: the GPU's name, or <c>CPU</c>.</summary>
-    public string Device => _gpu?.Name ?? "CPU";
+    public string Device => _device.Name;
 
     internal Tokenizer? TokenizerOrNull => _folder.Tokenizer;
 
-    internal KvLink Link => _attention.Link;
+    internal Device Hardware => _device;
 
     internal EngineThread Thread { get; }
 
@@ -105,12 +104,17 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     /// <exception cref="DeviceException">A GPU was asked for, and there is none that can be used.</exception>
     /// <exception cref="ArgumentException">An option is out of range, or is for a device that is not there.</exception>
     public static Task<HeadInferModel> LoadAsync(
-        string path, HeadInferOptions? options = null, IProgress<LoadProgress>? progress = null, CancellationToken cancellationToken = default)
+        string path, HeadInferOptions? options = null, IProgress<LoadProgress>? progress = null, CancellationToken cancellationToken = default) =>
+        LoadAsync(path, options, OpenDevice, progress, cancellationToken);
+
+    /// <summary>Loads a model folder onto a device of the caller's making, which becomes the model's.</summary>
+    internal static Task<HeadInferModel> LoadAsync(
+        string path, HeadInferOptions? options, Func<HeadInferOptions, Device> open, IProgress<LoadProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         options = options is null ? new HeadInferOptions() : options with { }; // what the caller changes later is not ours
         options.Validate();
-        return Task.Run(() => Load(path, options, progress, cancellationToken), cancellationToken);
+        return Task.Run(() => Load(path, options, open, progress, cancellationToken), cancellationToken);
     }
 
     /// <summary>Begins an empty sequence. Its memory is taken as it grows.</summary>
@@ -144,7 +148,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             _attention.Dispose();
             _weights.Dispose();
             _promise.Dispose();
-            _gpu?.Dispose();
+            _device.Dispose();
         });
         Thread.End();
     }
@@ -226,17 +230,17 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         options.Validate();
         LibTorch.EnsureLoaded();
         var folder = new ModelFolder(config.Architecture, config, null, null, new GenerationOptions(), []);
-        return Start(folder, weightElements, type, weights, options, _ => { }, CancellationToken.None);
+        return Start(folder, weightElements, type, weights, options, OpenDevice, _ => { }, CancellationToken.None);
     }
 
-    private static HeadInferModel Load(string path, HeadInferOptions options, IProgress<LoadProgress>? progress, CancellationToken cancellationToken)
+    private static HeadInferModel Load(string path, HeadInferOptions options, Func<HeadInferOptions, Device> open, IProgress<LoadProgress>? progress, CancellationToken cancellationToken)
     {
         var folder = ModelFolder.Open(path, options);
         LibTorch.EnsureLoaded();
         using var checkpoint = Checkpoint.Open(folder.Path);
         folder = folder with { Config = DecoderWeights.Untie(folder.Config, checkpoint) };
         using var check = new WeightCheck(checkpoint);
-        DecoderWeights.Read(folder.Config, check);
+        DecoderWeights.Read(folder.Config, check, device: null);
         check.RefuseOthers();
         return Start(
             folder,
@@ -244,6 +248,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             checkpoint.Type,
             (type, device) => new CheckpointWeights(checkpoint, type, device),
             options,
+            open,
             layer =>
             {
                 cancellationToken.ThrowIfCancellationRequested();
@@ -253,7 +258,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     }
 
     private static HeadInferModel Start(
-        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Action<int> layerDone, CancellationToken cancellationToken)
+        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, CancellationToken cancellationToken)
     {
         var thread = new EngineThread("HeadInfer engine");
         var made = new Stack<IDisposable>();
@@ -264,7 +269,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
                 {
                     try
                     {
-                        return Make(folder, elements, stored, weights, options, layerDone, thread, made);
+                        return Make(folder, elements, stored, weights, options, open, layerDone, thread, made);
                     }
                     catch
                     {
@@ -287,7 +292,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
     /// <summary>Everything that can be refused is, before a weight is read. What was made goes onto a stack, to be taken back if something fails.</summary>
     private static HeadInferModel Make(
-        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Action<int> layerDone, EngineThread thread, Stack<IDisposable> made)
+        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, EngineThread thread, Stack<IDisposable> made)
     {
         T Own<T>(T part)
             where T : IDisposable
@@ -302,33 +307,31 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         }
 
         var config = folder.Config;
-        var gpu = OpenGpu(options) is { } opened ? Own(opened) : null;
-        CheckPlacement(config, options, gpu is not null);
+        var device = Own(open(options));
+        CheckPlacement(config, options, device);
+        var type = device.TypeFor(stored, options.ComputeType);
+        var softCap = options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap;
+        var traits = new AttentionTraits(config.AttentionScale, softCap, config.HeadDim, config.Heads / config.KvHeads, type);
+        if (options.FusedAttention is not null && !device.MayFuse(traits))
+        {
+            throw new ArgumentException($"HeadInferOptions.FusedAttention cannot be {options.FusedAttention}: fused attention is for bfloat16 and float16, heads of up to 256 dimensions, no soft cap, and a GPU of compute capability 8.0 or above. Leave it out.", nameof(options));
+        }
 
-        // Half-precision products crawl on CPUs without AVX-512, so the CPU computes in float32 whatever is stored.
-        var type = gpu is null ? ScalarType.Float32 : options.ComputeType is { } chosen ? DataTypes.Of(chosen) : stored;
-        AttentionChoice.Check(config, options, type, gpu);
-        var (plan, promise) = MemoryLedger.OfProcess.Plan(options, gpu?.Ordinal, budget => MemoryPlanner.Plan(config, elements, type, options, budget));
+        var (plan, promise) = MemoryLedger.OfProcess.Plan(options, device.Ordinal, budget => MemoryPlanner.Plan(config, elements, type, options, budget));
         Own(promise);
         try
         {
-            var kernel = AttentionChoice.Choose(config, options, type, gpu);
-            var read = DecoderWeights.Read(config, Own(weights(type, gpu?.Device ?? CPU)), layerDone);
-            KvLink link = Own<KvLink>(gpu is null ? new HostLink() : new CudaLink(gpu, options.Warning));
+            device.Prepare(type, options.Warning);
+            var kernel = device.Attention(traits, options.FusedAttention);
+            var read = DecoderWeights.Read(config, Own(weights(type, device)), device, layerDone);
             var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, type);
-            var pool = Own(new BlockPool(shape, config.Layers, gpu is null ? SlabSize : PinnedSlabSize, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, link));
-            var host = new HostAttention(config.AttentionScale, options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap);
-            var kernels = gpu is not null && FusedKernels.TryCompile(gpu, type) is { } compiled ? Own(compiled) : null;
-            if (gpu is not null && kernels is null)
-            {
-                options.Warning?.Invoke("CUDA's run-time compiler (libnvrtc) is not found, so some steps take several passes over GPU memory. Put it beside libtorch, or its folder into LD_LIBRARY_PATH.");
-            }
-
-            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, link, kernel, host, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, kernels)
+            var pool = Own(new BlockPool(shape, config.Layers, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device));
+            var host = new HostAttention(config.AttentionScale, softCap, device.Team);
+            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, host, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens)
             {
                 MaxTokens = plan.LongestContext,
             };
-            return new HeadInferModel(folder, options, plan, promise, thread, gpu, read, attention);
+            return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention);
         }
         catch (Exception e) when (MemoryFault.Explain(e, plan) is { } explained)
         {
@@ -336,7 +339,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         }
     }
 
-    private static void CheckPlacement(ModelConfig config, HeadInferOptions options, bool onGpu)
+    private static void CheckPlacement(ModelConfig config, HeadInferOptions options, Device device)
     {
         var places = options.Placement is { } placement ? Places(config, placement).ToHashSet() : [];
         if (places.FirstOrDefault(p => !Enum.IsDefined(p), HeadPlacement.Host) is var unknown && !Enum.IsDefined(unknown))
@@ -344,21 +347,21 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             throw new ArgumentException($"HeadInferOptions.Placement gives {unknown}, which is none of {string.Join(", ", Enum.GetNames<HeadPlacement>())}.", nameof(options));
         }
 
-        if (onGpu && places.Contains(HeadPlacement.Host))
+        if (device.HasOwnMemory && places.Contains(HeadPlacement.Host))
         {
             throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, where only a model on the CPU attends them so far. With a GPU use Streamed or Resident.", nameof(options));
         }
     }
 
-    private static CudaDevice? OpenGpu(HeadInferOptions options)
+    private static Device OpenDevice(HeadInferOptions options)
     {
-        if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && CudaDevice.IsAvailable(out _)))
+        if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && Gpu.IsAvailable(out _)))
         {
-            return CudaDevice.Open(options.GpuIndex ?? 0);
+            return new CudaDevice(Gpu.Open(options.GpuIndex ?? 0), options.Warning);
         }
 
         options.ValidateForCpu();
-        return null;
+        return new CpuDevice();
     }
 
     private static IEnumerable<HeadPlacement> Places(ModelConfig config, Func<HeadKey, HeadPlacement> placement) =>

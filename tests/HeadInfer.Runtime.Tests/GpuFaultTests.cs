@@ -1,8 +1,8 @@
 using System.Runtime.InteropServices;
 using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Decoder;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Weights;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Tests.Support;
 using static TorchSharp.torch;
 
@@ -16,7 +16,7 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
         [Fact]
         public async Task A_gpu_that_is_not_there_is_named_with_what_to_do()
         {
-            Assert.SkipWhen(CudaDevice.IsAvailable(out _), "there is a GPU");
+            Assert.SkipWhen(Compute.Gpu.IsAvailable(out _), "there is a GPU");
             var error = await Assert.ThrowsAsync<DeviceException>(() => HeadInferModel.LoadAsync(Fixtures.Model("llama3"), new HeadInferOptions { Device = ComputeDevice.Cuda }));
             Assert.Contains("HeadInferOptions.Device", error.Message, StringComparison.Ordinal);
         }
@@ -24,13 +24,13 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
         [Fact]
         public void Every_reason_says_what_to_do()
         {
-            Assert.Contains("Install NVIDIA's driver", CudaDevice.Explain(false, null, false, 0, ""), StringComparison.Ordinal);
-            Assert.Contains("CUDA_VISIBLE_DEVICES", CudaDevice.Explain(true, "no CUDA-capable device is detected", false, 0, ""), StringComparison.Ordinal);
-            var old = CudaDevice.Explain(true, null, false, 12_040, "libtorch loaded from here");
+            Assert.Contains("Install NVIDIA's driver", Compute.Gpu.Explain(false, null, false, 0, ""), StringComparison.Ordinal);
+            Assert.Contains("CUDA_VISIBLE_DEVICES", Compute.Gpu.Explain(true, "no CUDA-capable device is detected", false, 0, ""), StringComparison.Ordinal);
+            var old = Compute.Gpu.Explain(true, null, false, 12_040, "libtorch loaded from here");
             Assert.Contains("CUDA 12.4", old, StringComparison.Ordinal);
             Assert.Contains("update the driver", old, StringComparison.Ordinal);
             Assert.Contains("libtorch loaded from here", old, StringComparison.Ordinal);
-            Assert.Null(CudaDevice.Explain(true, null, true, 13_000, ""));
+            Assert.Null(Compute.Gpu.Explain(true, null, true, 13_000, ""));
         }
 
         [Fact]
@@ -68,7 +68,7 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
             using var session = model.CreateSession();
             await session.PrefillAsync(Prompt);
             var many = Enumerable.Range(0, 65_536).Select(i => i % 320).ToArray();
-            var (free, _) = CudaDevice.Memory();
+            var (free, _) = Compute.Gpu.Memory();
             Assert.Equal(0, TakeMemory(out var taken, (nuint)(free - ByteSize.FromMiB(64)).Bytes));
             try
             {
@@ -90,18 +90,27 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
         public void Memory_that_cannot_be_pinned_is_copied_all_the_same_with_one_warning()
         {
             var warnings = new List<string>();
-            using var link = new CudaLink(Gpu!, warnings.Add) { RefusePins = true };
+            using var device = new WithoutPins(warnings.Add);
             var shape = new PageShape(2, 64, 64, ScalarType.Float32);
-            using var pool = new BlockPool(shape, 1, shape.Size * 4, ByteSize.FromMiB(64), ByteSize.Zero, link);
+            using var pool = new BlockPool(shape, 1, ByteSize.FromMiB(64), ByteSize.Zero, device, shape.Size * 4);
             using var cache = new Sequence(pool, "");
             cache.Reserve(1000);
             var rows = randn([2, 2, 1000, 64], ScalarType.Float32, TorchDevice);
             cache.Write(0, rows);
-            link.Drain();
+            device.Drain();
             var back = cat([.. cache.Runs(0, new TokenRange(0, 1000)).Select(r => r.Memory.permute(1, 2, 0, 3, 4).reshape(2, 2, r.Tokens.Count, 64))], 2);
             Assert.True(back.equal(rows.cpu()).all().item<bool>());
             var warning = Assert.Single(warnings);
             Assert.Contains("ulimit -l", warning, StringComparison.Ordinal);
+        }
+
+        private sealed class WithoutPins(Action<string> warn) : CudaDevice(Compute.Gpu.Open(0), warn)
+        {
+            protected override IDisposable? TryPin(nint address, long bytes, out string error)
+            {
+                error = "refused for a test";
+                return null;
+            }
         }
 
         [Fact]

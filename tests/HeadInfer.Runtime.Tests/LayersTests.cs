@@ -7,14 +7,15 @@ public sealed partial class LayersTests
 {
     private static readonly Dictionary<string, string[]> Allowed = new(StringComparer.Ordinal)
     {
-        ["Native"] = [],
-        ["Checkpoints"] = ["Native"],
-        ["Sequences"] = ["Native"],
-        ["Attention"] = ["Native", "Sequences"],
-        ["Planning"] = ["Attention", "Checkpoints", "Native", "Sequences"],
-        ["Decoder"] = ["Attention", "Checkpoints", "Native", "Planning", "Sequences"],
+        ["Compute"] = [],
+        ["Checkpoints"] = ["Compute"],
+        ["Sequences"] = ["Compute"],
+        ["Attention"] = ["Compute", "Sequences"],
+        ["Planning"] = ["Attention", "Checkpoints", "Compute", "Sequences"],
+        ["Weights"] = ["Checkpoints", "Compute"],
+        ["Decoder"] = ["Attention", "Checkpoints", "Compute", "Planning", "Sequences", "Weights"],
         ["Generation"] = [],
-        ["Requests"] = ["Attention", "Checkpoints", "Decoder", "Generation", "Native", "Planning", "Sequences"],
+        ["Requests"] = ["Attention", "Checkpoints", "Decoder", "Generation", "Compute", "Planning", "Sequences"],
     };
 
     [Fact]

@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Tests;
 

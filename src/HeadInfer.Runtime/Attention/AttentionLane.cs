@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Sequences;
 
 namespace HeadInfer.Runtime.Attention;
@@ -9,17 +9,17 @@ internal sealed class AttentionLane : IDisposable
 {
     private const int LayersAhead = 2; // layers of a prefill that the engine thread may be ahead of the device
 
-    /// <param name="link">fills and empties the buffers</param>
+    /// <param name="device">fills and empties the buffers</param>
     /// <param name="shape">of a page</param>
     /// <param name="slots">tiles of the ring</param>
     /// <param name="tileRows">tokens times heads of a tile</param>
     /// <param name="stagedTokens">new tokens of a pass at most, where rows are staged</param>
-    public AttentionLane(KvLink link, PageShape shape, int slots, long tileRows, int stagedTokens)
+    public AttentionLane(Device device, PageShape shape, int slots, long tileRows, int stagedTokens)
     {
-        Ring = new TileRing(link, shape, slots, tileRows);
+        Ring = new TileRing(device, shape, slots, tileRows);
         try
         {
-            Staging = link.IsAsynchronous ? new RowStaging(link, shape, stagedTokens) : null;
+            Staging = device.IsAsynchronous ? new RowStaging(device, shape, stagedTokens) : null;
         }
         catch
         {
@@ -27,7 +27,7 @@ internal sealed class AttentionLane : IDisposable
             throw;
         }
 
-        Paces = [.. Enumerable.Range(0, LayersAhead).Select(_ => link.CreateFence())];
+        Paces = [.. Enumerable.Range(0, LayersAhead).Select(_ => device.CreateFence())];
     }
 
     public TileRing Ring { get; }

@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;
@@ -12,14 +12,15 @@ namespace HeadInfer.Runtime.Attention;
 internal sealed class AttentionMerge : IDisposable
 {
     private readonly long[] _shape; // [batch, group, rows, dim]
-    private readonly FusedKernels? _kernels;
+    private readonly Device _device;
+    private readonly bool _atOnce; // whether the device joins two parts in one pass
     private Tensor? _sum;           // the first part as it came, or float32
     private Tensor? _lse;           // [batch, group, rows]
     private (int FirstRow, Tensor Output, Tensor LogSumExp)? _last;
 
     /// <param name="queryShape">[batch, group, rows, dim]</param>
-    /// <param name="kernels">join in one pass; null does it with ATen's operators</param>
-    public AttentionMerge(long[] queryShape, FusedKernels? kernels = null) => (_shape, _kernels) = (queryShape, kernels);
+    /// <param name="device">where the parts are</param>
+    public AttentionMerge(long[] queryShape, Device device) => (_shape, _device, _atOnce) = (queryShape, device, device.Merges((int)queryShape[^1]));
 
     /// <summary>Adds a part of some rows.</summary>
     /// <param name="firstRow">first of the rows</param>
@@ -39,7 +40,7 @@ internal sealed class AttentionMerge : IDisposable
         _lse ??= full(_shape[..3], double.NegativeInfinity, ScalarType.Float32, output.device).DetachFromDisposeScope();
         FoldLast();
         _last = (firstRow, output, lse);
-        if (_kernels is null)
+        if (!_atOnce)
         {
             FoldLast(); // nothing is gained by holding it back
         }
@@ -54,9 +55,9 @@ internal sealed class AttentionMerge : IDisposable
             throw new InvalidOperationException("No part of attention was added.");
         }
 
-        if (_kernels is not null && _last is { } last && last.Output.shape[2] == _shape[2])
+        if (_atOnce && _last is { } last && last.Output.shape[2] == _shape[2])
         {
-            _kernels.Merge(_sum, _lse!, last.Output, last.LogSumExp, destination, null);
+            _device.Merge(_sum, _lse!, last.Output, last.LogSumExp, destination, null);
             return;
         }
 
@@ -87,7 +88,7 @@ internal sealed class AttentionMerge : IDisposable
             }
 
             var (all, allLse) = (_sum!, _lse!);
-            if (_kernels is null)
+            if (!_atOnce)
             {
                 Fold(all.narrow(2, firstRow, rows), allLse.narrow(2, firstRow, rows), output, lse);
             }
@@ -96,7 +97,7 @@ internal sealed class AttentionMerge : IDisposable
                 // Other threads of the kernel may still read the old log-sum-exp, so the new one has a place of its own.
                 var joined = allLse.clone();
                 var sum = all.narrow(2, firstRow, rows);
-                _kernels.Merge(sum, allLse.narrow(2, firstRow, rows), output, lse, sum, joined.narrow(2, firstRow, rows));
+                _device.Merge(sum, allLse.narrow(2, firstRow, rows), output, lse, sum, joined.narrow(2, firstRow, rows));
                 Replace(ref _lse, joined);
             }
         }

@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Sequences;
 
 namespace HeadInfer.Runtime.Attention;

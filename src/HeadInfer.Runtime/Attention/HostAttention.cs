@@ -1,6 +1,6 @@
 using System.Numerics;
 using System.Runtime.Intrinsics;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Sequences;
 using static TorchSharp.torch;
 
@@ -16,13 +16,14 @@ internal readonly record struct HostPart(int FirstPage, int Pages, int First, in
 /// <summary>New tokens' attention to host pages where they lie, by the CPU, in float32: each row is read once for all tokens that share it.</summary>
 /// <param name="scale">Factor of the scores.</param>
 /// <param name="softCap">Cap of the scores by tanh, or null.</param>
+/// <param name="team">The threads.</param>
 /// <remarks>
 /// A part of one head is a task; the threads take tasks in turn. A task keeps a maximum, a sum and an output for each query,
 /// and those of a query are merged in the order of its parts. So a token's result is the same, to the bit, in any company and
 /// on any number of threads. Written because libtorch's fused attention reads cold pages at 23 GB/s for one query, where all
 /// cores together read 43.
 /// </remarks>
-internal sealed unsafe class HostAttention(double scale, double? softCap)
+internal sealed unsafe class HostAttention(double scale, double? softCap, HostTeam team)
 {
     /// <summary>Tokens of a part: enough for its result to be small beside its rows, few enough to share among threads.</summary>
     public const int PartTokens = 512;
@@ -44,7 +45,6 @@ internal sealed unsafe class HostAttention(double scale, double? softCap)
     public void Attend(IReadOnlyList<HostPart> parts, IReadOnlyList<PageRows> pages, PageShape shape, HeadGroup group, Tensor queries, Tensor output)
     {
         var (heads, tokens, shared, dim) = (group.Count, (int)queries.shape[0], (int)queries.shape[1] / shape.KvHeads, shape.HeadDim);
-        var team = HostTeam.Shared;
 
         // A head's queries of all tokens lie end to end, so that those of neighbouring tokens are one block.
         var width = shared * dim;

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;
@@ -9,13 +10,13 @@ namespace HeadInfer.Runtime.Attention;
 internal sealed class ResidentArena : IDisposable
 {
     private readonly ScalarType _type;
-    private readonly Device _device;
+    private readonly torch.Device _device;
     private readonly SortedDictionary<long, long> _taken = []; // start -> length, in elements
     private long _elements;
     private long _rented; // in elements; read from any thread
     private Tensor? _memory;
 
-    public ResidentArena(ByteSize size, ScalarType type, Device device)
+    public ResidentArena(ByteSize size, ScalarType type, torch.Device device)
     {
         (_type, _device) = (type, device);
         _elements = size.Bytes / DataTypes.Size(type);

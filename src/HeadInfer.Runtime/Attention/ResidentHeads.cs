@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Sequences;
 using static TorchSharp.torch;
 
@@ -6,10 +6,10 @@ namespace HeadInfer.Runtime.Attention;
 
 /// <summary>Full copies of some head groups of one sequence in device memory.</summary>
 /// <remarks>The pages have everything, so copies may be dropped at any time, and are filled from there when they grow.</remarks>
-internal sealed class ResidentHeads(ResidentArena arena, int headDim, KvLink link) : IDisposable
+internal sealed class ResidentHeads(ResidentArena arena, int headDim, Device device) : IDisposable
 {
     private readonly Dictionary<(int Layer, int FirstHead), Tensor> _copies = []; // each [heads, 2, capacity, dim]
-    private readonly Fence _computed = link.CreateFence(), _filled = link.CreateFence();
+    private readonly Fence _computed = device.CreateFence(), _filled = device.CreateFence();
     private long _bytes;
 
     /// <summary>Memory of all copies; may be read from any thread.</summary>
@@ -32,8 +32,8 @@ internal sealed class ResidentHeads(ResidentArena arena, int headDim, KvLink lin
     public bool TryResize(int capacity, IEnumerable<(int Layer, HeadGroup Group)> groups, Sequence sequence)
     {
         Drop();
-        link.Record(LinkQueue.Compute, _computed);
-        link.Wait(LinkQueue.Upload, _computed);
+        device.Record(WorkQueue.Compute, _computed);
+        device.Wait(WorkQueue.Upload, _computed);
         foreach (var (layer, group) in groups)
         {
             if (arena.TryRent([group.Count, 2, capacity, headDim]) is not { } copy)
@@ -44,16 +44,16 @@ internal sealed class ResidentHeads(ResidentArena arena, int headDim, KvLink lin
 
             _copies.Add((layer, group.First), copy);
             Interlocked.Add(ref _bytes, copy.NumberOfElements * copy.ElementSize);
-            link.Wait(LinkQueue.Upload, sequence.Pool.Written(layer));
+            device.Wait(WorkQueue.Upload, sequence.Pool.Written(layer));
             using var scope = TorchSharp.torch.NewDisposeScope();
             foreach (var run in sequence.Runs(layer, new TokenRange(0, Math.Min(sequence.Length, capacity))))
             {
-                link.Upload(run.Memory.narrow(1, group.First, group.Count), copy, run.Tokens.Start);
+                device.Upload(run.Memory.narrow(1, group.First, group.Count), copy, run.Tokens.Start);
             }
         }
 
-        link.Record(LinkQueue.Upload, _filled);
-        link.Wait(LinkQueue.Compute, _filled);
+        device.Record(WorkQueue.Upload, _filled);
+        device.Wait(WorkQueue.Compute, _filled);
         Capacity = capacity;
         return true;
     }

@@ -1,5 +1,5 @@
 using HeadInfer.Runtime.Sequences;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;
@@ -8,20 +8,20 @@ namespace HeadInfer.Runtime.Attention;
 /// <remarks>Two buffers in turn: a layer writes one while the other's rows are still on their way.</remarks>
 internal sealed class RowStaging : IDisposable
 {
-    private readonly KvLink _link;
+    private readonly Device _device;
     private readonly PageShape _shape;
     private readonly (Tensor Memory, Fence Sent)[] _buffers;
     private int _current;
 
-    /// <param name="link">takes the rows to their pages</param>
+    /// <param name="device">takes the rows to their pages</param>
     /// <param name="shape">heads, dimensions and type</param>
     /// <param name="tokens">tokens of a segment at most</param>
-    public RowStaging(KvLink link, PageShape shape, int tokens)
+    public RowStaging(Device device, PageShape shape, int tokens)
     {
-        (_link, _shape) = (link, shape);
+        (_device, _shape) = (device, shape);
         // If one is refused, the scope takes back the one before it.
-        var memory = Enumerable.Range(0, 2).Select(_ => empty([2L * shape.KvHeads * tokens * shape.HeadDim], shape.Type, link.Device)).ToList();
-        _buffers = [.. memory.Select(m => (m.DetachFromDisposeScope(), link.CreateFence()))];
+        var memory = Enumerable.Range(0, 2).Select(_ => empty([2L * shape.KvHeads * tokens * shape.HeadDim], shape.Type, device.Torch)).ToList();
+        _buffers = [.. memory.Select(m => (m.DetachFromDisposeScope(), device.CreateFence()))];
     }
 
     /// <summary>Memory of the buffers.</summary>
@@ -33,12 +33,12 @@ internal sealed class RowStaging : IDisposable
     {
         _current ^= 1;
         var (memory, sent) = _buffers[_current];
-        _link.Wait(LinkQueue.Compute, sent);
+        _device.Wait(WorkQueue.Compute, sent);
         return memory.narrow(0, 0, 2L * _shape.KvHeads * tokens * _shape.HeadDim).view(_shape.KvHeads, 2, tokens, _shape.HeadDim);
     }
 
     /// <summary>Says that the downloads queued so far are the last to read the current buffer.</summary>
-    public void Sent() => _link.Record(LinkQueue.Download, _buffers[_current].Sent);
+    public void Sent() => _device.Record(WorkQueue.Download, _buffers[_current].Sent);
 
     public void Dispose()
     {

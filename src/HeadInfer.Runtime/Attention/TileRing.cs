@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Sequences;
 using static TorchSharp.torch;
 
@@ -25,7 +25,7 @@ internal readonly record struct TileRequest(Sequence Sequence, int Version, int 
 /// </remarks>
 internal sealed class TileRing : IDisposable
 {
-    private readonly KvLink _link;
+    private readonly Device _device;
     private readonly PageShape _shape;
     private readonly Slot[] _slots;
     private readonly Queue<Slot> _free = [];
@@ -33,16 +33,16 @@ internal sealed class TileRing : IDisposable
     private IEnumerator<TileRequest>? _upcoming;
     private Slot? _inUse;
 
-    /// <param name="link">fills the slots</param>
+    /// <param name="device">fills the slots</param>
     /// <param name="shape">dimensions and type</param>
     /// <param name="slots">how many</param>
     /// <param name="rows">tokens times heads of a slot</param>
-    public TileRing(KvLink link, PageShape shape, int slots, long rows)
+    public TileRing(Device device, PageShape shape, int slots, long rows)
     {
-        (_link, _shape) = (link, shape);
+        (_device, _shape) = (device, shape);
         // If one is refused, the scope takes back those before it.
-        var memory = Enumerable.Range(0, slots).Select(_ => empty([2 * rows * shape.HeadDim], shape.Type, link.Device)).ToList();
-        _slots = [.. memory.Select(m => new Slot(m.DetachFromDisposeScope(), link.CreateFence(), link.CreateFence()))];
+        var memory = Enumerable.Range(0, slots).Select(_ => empty([2 * rows * shape.HeadDim], shape.Type, device.Torch)).ToList();
+        _slots = [.. memory.Select(m => new Slot(m.DetachFromDisposeScope(), device.CreateFence(), device.CreateFence()))];
         Array.ForEach(_slots, _free.Enqueue);
     }
 
@@ -80,7 +80,7 @@ internal sealed class TileRing : IDisposable
         }
 
         _inUse = slot;
-        _link.Wait(LinkQueue.Compute, slot.Filled);
+        _device.Wait(WorkQueue.Compute, slot.Filled);
         var rows = Rows(slot);
         return new KvTile(rows.select(1, 0), rows.select(1, 1), request.Range);
     }
@@ -88,7 +88,7 @@ internal sealed class TileRing : IDisposable
     /// <summary>Gives the tile that was taken back, once all that reads it has been queued.</summary>
     public void Release()
     {
-        _link.Record(LinkQueue.Compute, _inUse!.Freed);
+        _device.Record(WorkQueue.Compute, _inUse!.Freed);
         _free.Enqueue(_inUse);
         _inUse = null;
         FetchAhead();
@@ -128,7 +128,7 @@ internal sealed class TileRing : IDisposable
     private void FetchAhead()
     {
         // Where copies do not overlap with the computation there is nothing to gain.
-        while (_link.IsAsynchronous && _upcoming is not null && _free.Count > 0 && _upcoming.MoveNext())
+        while (_device.IsAsynchronous && _upcoming is not null && _free.Count > 0 && _upcoming.MoveNext())
         {
             Fill(_free.Dequeue(), _upcoming.Current);
         }
@@ -148,15 +148,15 @@ internal sealed class TileRing : IDisposable
     {
         slot.Request = request;
         using var scope = TorchSharp.torch.NewDisposeScope();
-        _link.Wait(LinkQueue.Upload, slot.Freed);
-        _link.Wait(LinkQueue.Upload, request.Sequence.Pool.Written(request.Layer));
+        _device.Wait(WorkQueue.Upload, slot.Freed);
+        _device.Wait(WorkQueue.Upload, request.Sequence.Pool.Written(request.Layer));
         var rows = Rows(slot);
         foreach (var run in request.Sequence.Runs(request.Layer, request.Range))
         {
-            _link.Upload(run.Memory.narrow(1, request.Group.First, request.Group.Count), rows, run.Tokens.Start - request.Range.Start);
+            _device.Upload(run.Memory.narrow(1, request.Group.First, request.Group.Count), rows, run.Tokens.Start - request.Range.Start);
         }
 
-        _link.Record(LinkQueue.Upload, slot.Filled);
+        _device.Record(WorkQueue.Upload, slot.Filled);
         _filled.Enqueue(slot);
     }
 

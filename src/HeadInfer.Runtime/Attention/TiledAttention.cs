@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Sequences;
 
 namespace HeadInfer.Runtime.Attention;
@@ -13,22 +13,20 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
     /// <param name="layout">heads and tiles</param>
     /// <param name="pool">blocks; owned from now on, unless this fails</param>
-    /// <param name="link">owned from now on, unless this fails</param>
     /// <param name="kernel">computes a part</param>
     /// <param name="host">attends in host memory</param>
     /// <param name="residentSize">device memory for resident heads</param>
     /// <param name="stagedTokens">tokens of a segment, where new rows are staged</param>
     /// <param name="gapTokens">the same of a pass in a gap of another</param>
-    /// <param name="kernels">fused kernels; owned from now on, unless this fails; null does without</param>
     public TiledAttention(
-        AttentionLayout layout, BlockPool pool, KvLink link, AttentionKernel kernel, HostAttention host, ByteSize residentSize, int stagedTokens, int gapTokens, FusedKernels? kernels = null)
+        AttentionLayout layout, BlockPool pool, AttentionKernel kernel, HostAttention host, ByteSize residentSize, int stagedTokens, int gapTokens)
     {
-        (Layout, Pool, Link, Kernel, Host, Fused) = (layout, pool, link, kernel, host, kernels);
-        Merging = kernels?.TakesHeads(layout.HeadDim, 0) == true ? kernels : null;
-        var main = new AttentionLane(link, pool.Shape, AttentionLane.Slots(link.IsAsynchronous), layout.TileRows, stagedTokens);
+        (Layout, Pool, Kernel, Host) = (layout, pool, kernel, host);
+        var device = pool.Device;
+        var main = new AttentionLane(device, pool.Shape, AttentionLane.Slots(device.IsAsynchronous), layout.TileRows, stagedTokens);
         try
         {
-            _lanes = [main, new AttentionLane(link, pool.Shape, AttentionLane.GapSlots(link.IsAsynchronous), layout.TileRows, gapTokens)];
+            _lanes = [main, new AttentionLane(device, pool.Shape, AttentionLane.GapSlots(device.IsAsynchronous), layout.TileRows, gapTokens)];
         }
         catch
         {
@@ -36,25 +34,18 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
             throw;
         }
 
-        Arena = new ResidentArena(residentSize, pool.Shape.Type, link.Device);
+        Arena = new ResidentArena(residentSize, pool.Shape.Type, device.Torch);
     }
 
     public AttentionLayout Layout { get; }
 
     public BlockPool Pool { get; }
 
-    public KvLink Link { get; }
-
     public AttentionKernel Kernel { get; }
 
     public HostAttention Host { get; }
 
     public ResidentArena Arena { get; }
-
-    public FusedKernels? Fused { get; }
-
-    /// <summary>The fused kernels where they take the model's heads.</summary>
-    public FusedKernels? Merging { get; }
 
     /// <summary>Longest that a sequence may become, so that resident copies take no room beyond it.</summary>
     public int MaxTokens { get; init; } = int.MaxValue;
@@ -123,7 +114,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
     public void Dispose()
     {
-        Link.Drain();
+        Pool.Device.Drain();
         foreach (var copies in _resident.Values)
         {
             copies.Dispose();
@@ -132,8 +123,6 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         Array.ForEach(_lanes, l => l.Dispose());
         Arena.Dispose();
         Pool.Dispose();
-        Fused?.Dispose();
-        Link.Dispose();
     }
 
     // Resident copies, with room to grow where there is some. The pages have every row, so there may be more or fewer
@@ -147,7 +136,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
         if (!_resident.TryGetValue(sequence, out var copies))
         {
-            _resident[sequence] = copies = new ResidentHeads(Arena, Layout.HeadDim, Link);
+            _resident[sequence] = copies = new ResidentHeads(Arena, Layout.HeadDim, Pool.Device);
         }
 
         if (tokens <= copies.Capacity)

@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Sequences;
 using static TorchSharp.torch;
 
@@ -12,12 +12,8 @@ namespace HeadInfer.Runtime.Attention;
 /// </remarks>
 internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch batch, WorkMeter work, Action end) : IAttentionPass
 {
-    // Tokens that attend, or are attended among the new ones, at once. Where the device computes at once, nobody else gets a
-    // turn for so long.
-    private readonly int _tokensAtOnce = shared.Link.IsAsynchronous ? int.MaxValue : 4096;
-
     private readonly AttentionLayout _layout = shared.Layout;
-    private readonly KvLink _link = shared.Link;
+    private readonly Device _device = shared.Pool.Device;
     private readonly HeadGroup _all = new(0, shared.Layout.KvHeads, HeadPlacement.Streamed);
     private readonly Dictionary<(TokenRange Rows, int? Window, int Size, int Ahead), List<AttentionPart>> _parts = [];
     private readonly Dictionary<(int Layer, int Ahead), List<TileRequest>> _requests = [];
@@ -32,7 +28,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     {
         Pace(layer);
         Keep(layer, kv);
-        if (_link.IsAsynchronous || layer == 0)
+        if (_device.IsAsynchronous || layer == 0)
         {
             lane.Ring.Follow(Upcoming(layer));
         }
@@ -95,7 +91,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
             own ??= batch.Phase == Phase.Decode ? AttendSelf(Heads(queries, _all), kv.narrow(2, rows.Start, rows.Count)) : AttendOwn(layer, Heads(queries, _all), kv);
             using var groupScope = NewDisposeScope();
             var asked = Heads(queries, group);
-            using var merge = new AttentionMerge(asked.shape, shared.Merging);
+            using var merge = new AttentionMerge(asked.shape, _device);
             foreach (var part in own)
             {
                 merge.Add(part.FirstRow, part.Output.narrow(0, group.First, group.Count), part.LogSumExp.narrow(0, group.First, group.Count));
@@ -114,7 +110,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
                 }
                 else
                 {
-                    foreach (var some in new TokenRange(first, first + part.Count).Split(RowsTogether))
+                    foreach (var some in new TokenRange(first, first + part.Count).Split(_device.RowsTogether))
                     {
                         Add(merge, some.Start, AttendTile(layer, group, asked.narrow(2, some.Start, some.Count), tile));
                     }
@@ -129,9 +125,6 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
             merge.WriteTo(Heads(output, group));
         }
     }
-
-    // libtorch rounds a row by its place among others. On the CPU, where a row must not depend on its company, each goes by itself.
-    private int RowsTogether => _link.IsAsynchronous ? int.MaxValue : 1;
 
     private Visibility View(int layer) => new(_layout.Windows[layer]);
 
@@ -210,7 +203,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
             }
         }
 
-        for (var l = 0; l <= layer && _link.IsAsynchronous; l++)
+        for (var l = 0; l <= layer && _device.IsAsynchronous; l++)
         {
             foreach (var request in Requests(l, ahead: batch.Phase == Phase.Decode ? 1 : _tokens))
             {
@@ -257,7 +250,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     {
         var (heads, group, dim) = (queries.shape[0], queries.shape[1], queries.shape[3]);
         var parts = new List<(int, Tensor, Tensor)>();
-        foreach (var some in new TokenRange(0, (int)queries.shape[2]).Split(RowsTogether))
+        foreach (var some in new TokenRange(0, (int)queries.shape[2]).Split(_device.RowsTogether))
         {
             var (q, own) = (queries.narrow(2, some.Start, some.Count), kv.narrow(2, some.Start, some.Count));
             var (output, lse) = shared.Kernel.Attend(
@@ -277,9 +270,9 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         var tokens = new TokenRange(start, start + _tokens);
         var asked = tokens with { Start = tokens.End - (int)queries.shape[2] };
         var parts = new List<(int, Tensor, Tensor)>();
-        foreach (var rows in asked.SplitAligned(_tokensAtOnce))
+        foreach (var rows in asked.SplitAligned(_device.TokensAtOnce))
         {
-            foreach (var keys in tokens.SplitAligned(_tokensAtOnce))
+            foreach (var keys in tokens.SplitAligned(_device.TokensAtOnce))
             {
                 if (keys.Start >= rows.End || View(layer).Keys(rows, keys).IsEmpty)
                 {
@@ -319,7 +312,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         foreach (var rows in view.SplitByReach(view.Rows(asked, tile.Tokens), tile.Tokens))
         {
             var step = shared.Kernel.RowsAtOnce(group.Count * _layout.HeadsPerKvHead, rows, tile.Tokens, view);
-            foreach (var block in rows.Split(Math.Min(step, _tokensAtOnce)))
+            foreach (var block in rows.Split(Math.Min(step, _device.TokensAtOnce)))
             {
                 var seen = view.Keys(block, tile.Tokens);
                 var first = block.Start - asked.Start;
@@ -365,8 +358,8 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         if (batch.Phase == Phase.Prefill)
         {
             var pace = lane.Paces[layer % lane.Paces.Count];
-            _link.Block(pace);
-            _link.Record(LinkQueue.Compute, pace);
+            _device.Block(pace);
+            _device.Record(WorkQueue.Compute, pace);
         }
     }
 

@@ -1,5 +1,5 @@
 using System.Text.Json;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
 using System.Text.Json;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using Microsoft.Win32.SafeHandles;
 using static TorchSharp.torch;
 

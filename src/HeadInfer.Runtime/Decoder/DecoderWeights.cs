@@ -1,4 +1,6 @@
 using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Weights;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Decoder;
@@ -10,25 +12,29 @@ internal sealed class DecoderWeights : IDisposable
 
     private DecoderWeights(IWeightSource source) => _source = source;
 
-    public required Tensor Embedding { get; init; } // [vocabulary, hidden]
+    /// <summary>The type that is computed in.</summary>
+    public ScalarType Type => _source.Type;
+
+    public required Linear Embedding { get; init; } // [vocabulary, hidden]
 
     public required Tensor FinalNorm { get; init; } // [hidden]
 
-    public required Tensor Output { get; init; } // [vocabulary, hidden]; the embedding itself where they are tied
+    public required Linear Output { get; init; } // hidden -> vocabulary; the embedding itself where they are tied
 
     public required IReadOnlyList<LayerWeights> Layers { get; init; }
 
     /// <summary>Asks <paramref name="source"/> for every tensor that <paramref name="config"/> makes, each once.</summary>
     /// <param name="config">the model</param>
     /// <param name="source">gives the tensors, and owns them until the weights are disposed</param>
+    /// <param name="device">computes with them; null if nobody does</param>
     /// <param name="layerDone">called after each layer</param>
-    public static DecoderWeights Read(ModelConfig config, IWeightSource source, Action<int>? layerDone = null)
+    public static DecoderWeights Read(ModelConfig config, IWeightSource source, Device? device, Action<int>? layerDone = null)
     {
-        var embedding = source.Matrix([TensorNames.Embedding], [config.VocabularySize], config.HiddenSize);
+        var embedding = source.Linear([TensorNames.Embedding], [config.VocabularySize], config.HiddenSize);
         var layers = new List<LayerWeights>();
         for (var layer = 0; layer < config.Layers; layer++)
         {
-            layers.Add(LayerWeights.Read(config, source, layer));
+            layers.Add(LayerWeights.Read(config, source, device, layer));
             layerDone?.Invoke(layer + 1);
         }
 
@@ -36,8 +42,8 @@ internal sealed class DecoderWeights : IDisposable
         {
             Embedding = embedding,
             Layers = layers,
-            FinalNorm = source.Vector([TensorNames.FinalNorm], [config.HiddenSize], config.Family.NormOffset),
-            Output = config.TiedEmbeddings ? embedding : source.Matrix([TensorNames.Output], [config.VocabularySize], config.HiddenSize),
+            FinalNorm = source.Vector(TensorNames.FinalNorm, config.HiddenSize, config.Family.NormOffset),
+            Output = config.TiedEmbeddings ? embedding : source.Linear([TensorNames.Output], [config.VocabularySize], config.HiddenSize),
         };
     }
 
@@ -66,17 +72,13 @@ internal sealed record LayerWeights
 {
     public required Tensor AttentionNorm { get; init; } // [hidden]
 
-    public required Tensor Qkv { get; init; } // [(heads + 2 kv_heads) * dim, hidden]: queries, keys, values
-
-    public Tensor? QkvBias { get; init; }
+    public required Linear Qkv { get; init; } // hidden -> (heads + 2 kv_heads) * dim: queries, keys, values
 
     public Tensor? QueryNorm { get; init; } // [dim]
 
     public Tensor? KeyNorm { get; init; } // [dim]
 
-    public required Tensor Output { get; init; } // [hidden, heads * dim]
-
-    public Tensor? OutputBias { get; init; }
+    public required Linear Output { get; init; } // heads * dim -> hidden
 
     public Tensor? PostAttentionNorm { get; init; } // [hidden]; of the attention's output
 
@@ -86,11 +88,11 @@ internal sealed record LayerWeights
 
     public required FeedForward FeedForward { get; init; }
 
-    public static LayerWeights Read(ModelConfig config, IWeightSource source, int layer)
+    public static LayerWeights Read(ModelConfig config, IWeightSource source, Device? device, int layer)
     {
         var (family, offset) = (config.Family, config.Family.NormOffset);
         string Name(string name) => TensorNames.Layer(layer, name);
-        Tensor Norm(string name, int size) => source.Vector([Name(name)], [size], offset);
+        Tensor Norm(string name, int size) => source.Vector(Name(name), size, offset);
 
         long[] rows = [config.Heads * config.HeadDim, config.KvHeads * config.HeadDim, config.KvHeads * config.HeadDim];
         var heads = rows[0];
@@ -103,16 +105,14 @@ internal sealed record LayerWeights
         return new LayerWeights
         {
             AttentionNorm = Norm(TensorNames.InputNorm, config.HiddenSize),
-            Qkv = source.Matrix([.. parts.Select(p => Name(p + ".weight"))], rows, config.HiddenSize),
-            QkvBias = config.QkvBias ? source.Vector([.. parts.Select(p => Name(p + ".bias"))], rows) : null,
+            Qkv = source.Linear([.. parts.Select(Name)], rows, config.HiddenSize, config.QkvBias),
             QueryNorm = family.QkNorm ? Norm(TensorNames.QueryNorm, config.HeadDim) : null,
             KeyNorm = family.QkNorm ? Norm(TensorNames.KeyNorm, config.HeadDim) : null,
-            Output = source.Matrix([Name(TensorNames.AttentionOutput + ".weight")], [config.HiddenSize], heads),
-            OutputBias = config.OutputBias ? source.Vector([Name(TensorNames.AttentionOutput + ".bias")], [config.HiddenSize]) : null,
+            Output = source.Linear([Name(TensorNames.AttentionOutput)], [config.HiddenSize], heads, config.OutputBias),
             PostAttentionNorm = family.FourNorms ? Norm(TensorNames.PostAttentionNorm, config.HiddenSize) : null,
             MlpNorm = Norm(family.FourNorms ? TensorNames.PreMlpNorm : TensorNames.PostAttentionNorm, config.HiddenSize),
             PostMlpNorm = family.FourNorms ? Norm(TensorNames.PostMlpNorm, config.HiddenSize) : null,
-            FeedForward = FeedForward.Read(config, source, layer),
+            FeedForward = FeedForward.Read(config, source, device, layer),
         };
     }
 }

@@ -1,5 +1,6 @@
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Decoder;
@@ -24,7 +25,7 @@ internal sealed class Rope
     public int RotaryDim { get; }
 
     /// <summary>Cosines and sines of positions <paramref name="start"/> and on.</summary>
-    public RopeAngles HalfAngles(int start, int count, Device device)
+    public RopeAngles HalfAngles(int start, int count, torch.Device device)
     {
         using var positions = arange(start, start + count, ScalarType.Float64, device);
         using var frequencies = tensor(_frequencies, dtype: ScalarType.Float64, device: device);
@@ -43,26 +44,6 @@ internal sealed class Rope
         }
 
         return new RopeAngles(tensor(cosines, [positions.Length, _frequencies.Length]), tensor(sines, [positions.Length, _frequencies.Length]));
-    }
-
-    /// <summary>Rotates the first heads of each token in place.</summary>
-    /// <param name="all">[tokens, heads, dim], contiguous, changed</param>
-    /// <param name="count">how many of the heads</param>
-    /// <param name="cos">[tokens, 1, rotary]</param>
-    /// <param name="sin">[tokens, 1, rotary], first half negated</param>
-    public void Apply(Tensor all, int count, Tensor cos, Tensor sin)
-    {
-        if (HostMath.Takes(all))
-        {
-            HostMath.Rotate(all, count, cos, sin);
-            return;
-        }
-
-        var heads = all.narrow(1, 0, count);
-        var half = RotaryDim / 2;
-        var rotary = RotaryDim == heads.shape[2] ? heads : heads.narrow(2, 0, RotaryDim);
-        using var swapped = cat([rotary.narrow(2, half, half), rotary.narrow(2, 0, half)], 2);
-        rotary.mul_(cos).addcmul_(swapped, sin, 1);
     }
 
     private static double[] Frequencies(RopeConfig config)
@@ -118,11 +99,11 @@ internal sealed class Rope
 internal readonly record struct RopeAngles(Tensor Cos, Tensor Sin)
 {
     /// <summary>The same in another type, on a device.</summary>
-    public (Tensor Cos, Tensor Sin) To(ScalarType type, Device device) => (Cos.to(type).to(device), Sin.to(type).to(device));
+    public (Tensor Cos, Tensor Sin) To(ScalarType type, torch.Device device) => (Cos.to(type).to(device), Sin.to(type).to(device));
 
-    /// <summary>As <see cref="Rope.Apply"/> takes them.</summary>
+    /// <summary>As <see cref="Compute.Device.Rotate"/> takes them.</summary>
     /// <returns>two tensors [positions, 1, rotary]: cosines twice side by side; sines with the first half negated</returns>
-    public (Tensor Cos, Tensor Sin) Doubled(ScalarType type, Device device)
+    public (Tensor Cos, Tensor Sin) Doubled(ScalarType type, torch.Device device)
     {
         var (cosines, sines) = To(type, device);
         return (cat([cosines, cosines], -1).unsqueeze(1), cat([sines.neg(), sines], -1).unsqueeze(1));

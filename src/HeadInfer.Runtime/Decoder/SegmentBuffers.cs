@@ -1,5 +1,6 @@
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Checkpoints;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Decoder;
@@ -24,7 +25,7 @@ internal sealed class SegmentBuffers
     /// <param name="inOneChunk">whether every layer projects all of them at once</param>
     /// <param name="type">element type</param>
     /// <param name="device">where they are computed</param>
-    public SegmentBuffers(ModelConfig config, IAttentionPass attention, int tokens, bool inOneChunk, ScalarType type, Device device)
+    public SegmentBuffers(ModelConfig config, IAttentionPass attention, int tokens, bool inOneChunk, ScalarType type, torch.Device device)
     {
         (_config, _attention) = (config, attention);
         if (attention.Stages)

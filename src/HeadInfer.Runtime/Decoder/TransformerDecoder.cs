@@ -1,7 +1,7 @@
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Planning;
 using static TorchSharp.torch;
 
@@ -11,12 +11,12 @@ namespace HeadInfer.Runtime.Decoder;
 /// <param name="config">The model.</param>
 /// <param name="weights">Its weights; not owned.</param>
 /// <param name="chunkTokens">Tokens that go through the linear layers at once.</param>
-/// <param name="kernels">Kernels that do several steps in one, or null; not owned.</param>
+/// <param name="device">Computes.</param>
 /// <remarks>Holds no state of a sequence: that is the attention's.</remarks>
-internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weights, int chunkTokens, FusedKernels? kernels = null)
+internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weights, int chunkTokens, Device device)
 {
     private readonly Rope _rope = new(config.Rope);
-    private readonly FusedKernels? _rotating = kernels?.TakesHeads(config.HeadDim, config.Rope.RotaryDim) == true ? kernels : null;
+    private readonly bool _rotatesApart = device.RotatesApart(config.HeadDim, config.Rope.RotaryDim);
     private readonly int _queryWidth = config.Heads * config.HeadDim;
     private readonly double _embeddingScale = config.Family.ScaledEmbedding ? Math.Sqrt(config.HiddenSize) : 1;
 
@@ -29,19 +29,19 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     public Tensor Forward(Batch batch, IBatchAttention attention, WorkMeter work)
     {
         using var scope = NewDisposeScope();
-        var (device, type, count, outputs) = (weights.Embedding.device, weights.Embedding.dtype, batch.Tokens.Length, batch.Outputs);
-        var hidden = weights.Embedding.index_select(0, TensorMemory.Indices(batch.Tokens.Span).to(device)); // [tokens, hidden]
+        var (torchDevice, type, count, outputs) = (device.Torch, weights.Type, batch.Tokens.Length, batch.Outputs);
+        var hidden = weights.Embedding.Lookup(TensorMemory.Indices(batch.Tokens.Span).to(torchDevice)); // [tokens, hidden]
         if (_embeddingScale != 1)
         {
-            hidden.mul_(tensor(_embeddingScale, dtype: type, device: device));
+            hidden.mul_(tensor(_embeddingScale, dtype: type, device: torchDevice));
         }
 
         using var pass = attention.Begin(batch, work);
-        var fused = _rotating is not null && pass.Stages;
-        var angles = batch.Phase == Phase.Decode ? _rope.HalfAngles([.. Enumerable.Range(0, count).Select(batch.Position)]) : _rope.HalfAngles(batch.Position(0), count, device);
-        var (cos, sin) = fused ? angles.To(ScalarType.Float32, device) : angles.Doubled(type, device);
+        var fused = _rotatesApart && pass.Stages;
+        var angles = batch.Phase == Phase.Decode ? _rope.HalfAngles([.. Enumerable.Range(0, count).Select(batch.Position)]) : _rope.HalfAngles(batch.Position(0), count, torchDevice);
+        var (cos, sin) = fused ? angles.To(ScalarType.Float32, torchDevice) : angles.Doubled(type, torchDevice);
         var start = batch.Phase == Phase.Decode ? 0 : batch.Position(0);
-        var segment = new SegmentBuffers(config, pass, count, inOneChunk: outputs == count && Aligned(new TokenRange(0, count), start).Count() == 1, type, device);
+        var segment = new SegmentBuffers(config, pass, count, inOneChunk: outputs == count && Aligned(new TokenRange(0, count), start).Count() == 1, type, torchDevice);
         for (var layer = 0; layer < weights.Layers.Count; layer++)
         {
             using var layerScope = NewDisposeScope();
@@ -75,7 +75,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     public Tensor Logits(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        var logits = Aten.Linear(Aten.RmsNorm(hidden, weights.FinalNorm, config.NormEpsilon), weights.Output).to(ScalarType.Float32);
+        var logits = weights.Output.Apply(device.RmsNorm(hidden, weights.FinalNorm, config.NormEpsilon)).to(ScalarType.Float32);
         if (config.LogitSoftCap is { } cap)
         {
             // Row by row: libtorch's vectors would round by a value's place among all rows.
@@ -101,51 +101,46 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     private void Project(LayerWeights layer, Tensor hidden, bool withQueries, Tensor cos, Tensor sin, SegmentBuffers segment, int start)
     {
         var (count, queries) = (hidden.shape[0], withQueries ? config.Heads : 0);
-        var normed = Aten.RmsNorm(hidden, layer.AttentionNorm, config.NormEpsilon);
-        var all = withQueries
-            ? Aten.Linear(normed, layer.Qkv, layer.QkvBias)
-            : Aten.Linear(normed, KeyValuePart(layer.Qkv), layer.QkvBias is { } bias ? KeyValuePart(bias) : null);
+        var normed = device.RmsNorm(hidden, layer.AttentionNorm, config.NormEpsilon);
+        var projection = withQueries ? layer.Qkv : layer.Qkv.Outputs(_queryWidth, 2L * config.KvHeads * config.HeadDim);
+        var all = projection.Apply(normed);
         var heads = all.view(count, queries + (2 * config.KvHeads), config.HeadDim);
         if (layer.QueryNorm is not null && layer.KeyNorm is not null)
         {
-            Aten.NormHeads(heads, 0, queries, layer.QueryNorm, config.NormEpsilon);
-            Aten.NormHeads(heads, queries, config.KvHeads, layer.KeyNorm, config.NormEpsilon);
+            device.NormHeads(heads, 0, queries, layer.QueryNorm, config.NormEpsilon);
+            device.NormHeads(heads, queries, config.KvHeads, layer.KeyNorm, config.NormEpsilon);
         }
 
-        if (_rotating is not null && segment.IsStaged)
+        if (_rotatesApart && segment.IsStaged)
         {
-            _rotating.Rotate(heads, segment.Queries.narrow(0, start, count).narrow(1, 0, queries), segment.KeyValues, start, cos, sin);
+            device.RotateApart(heads, segment.Queries.narrow(0, start, count).narrow(1, 0, queries), segment.KeyValues, start, cos, sin);
             return;
         }
 
-        _rope.Apply(heads, queries + config.KvHeads, cos, sin);
+        device.Rotate(heads, queries + config.KvHeads, cos, sin);
         segment.Take(heads, start);
     }
-
-    // Of [(heads + 2 kv_heads) * dim, ...] what makes keys and values.
-    private Tensor KeyValuePart(Tensor weight) => weight.narrow(0, _queryWidth, 2L * config.KvHeads * config.HeadDim);
 
     // Output projection and MLP of a chunk, added to the residual stream in place.
     private void Mix(LayerWeights layer, Tensor hidden, Tensor attended)
     {
-        if (layer.OutputBias is null && layer.PostAttentionNorm is null)
+        if (layer.PostAttentionNorm is { } after)
         {
-            Aten.AddLinear(hidden, attended, layer.Output);
+            hidden.add_(device.RmsNorm(layer.Output.Apply(attended), after, config.NormEpsilon));
         }
         else
         {
-            var output = Aten.Linear(attended, layer.Output, layer.OutputBias);
-            hidden.add_(layer.PostAttentionNorm is { } after ? Aten.RmsNorm(output, after, config.NormEpsilon) : output);
+            layer.Output.AddTo(hidden, attended);
         }
 
-        var normed = Aten.RmsNorm(hidden, layer.MlpNorm, config.NormEpsilon);
+        var normed = device.RmsNorm(hidden, layer.MlpNorm, config.NormEpsilon);
         if (layer.PostMlpNorm is { } last)
         {
-            hidden.add_(Aten.RmsNorm(layer.FeedForward.Forward(normed, kernels), last, config.NormEpsilon));
+            hidden.add_(device.RmsNorm(layer.FeedForward.Forward(normed), last, config.NormEpsilon));
         }
         else
         {
-            layer.FeedForward.AddTo(hidden, normed, kernels);
+            layer.FeedForward.AddTo(hidden, normed);
         }
     }
 }

@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Sequences;

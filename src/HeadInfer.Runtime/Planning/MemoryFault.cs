@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text.RegularExpressions;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Planning;
 
@@ -25,7 +25,7 @@ internal static partial class MemoryFault
 
     private static MemoryBudgetException OfGpu(GpuPlan gpu)
     {
-        var (free, total) = CudaDevice.Memory();
+        var (free, total) = Compute.Gpu.Memory();
         return new MemoryBudgetException(
             $"The GPU has no memory left ({free} of {total} free), although the plan takes at most {gpu.Budget} of it: {gpu.Fixed} for weights and workspace, {gpu.Resident} for resident heads. "
             + "Another process may have taken some since: end it, or lower HeadInferOptions.GpuMemory, ResidentMemory or SegmentTokens. The session is as it was before.");

@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Planning;
 
@@ -18,7 +18,7 @@ internal sealed class MemoryLedger(Func<ByteSize> freeOnHost, Func<(ByteSize Fre
     private readonly Dictionary<int, (ByteSize UsedBefore, ByteSize MostPromised)> _gpus = [];
 
     /// <summary>The ledger of the process: the one thing that all its models share. Tests put their own in its place.</summary>
-    public static MemoryLedger OfProcess { get; set; } = new(HostMemory.Free, CudaDevice.Memory);
+    public static MemoryLedger OfProcess { get; set; } = new(HostMemory.Free, Gpu.Memory);
 
     /// <summary>Models that hold a promise.</summary>
     public int Promises

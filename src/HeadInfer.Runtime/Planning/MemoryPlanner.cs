@@ -2,7 +2,7 @@ using System.Globalization;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Planning;

@@ -4,7 +4,7 @@ using System.Globalization;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Planning;
 using HeadInfer.Runtime.Sequences;
 

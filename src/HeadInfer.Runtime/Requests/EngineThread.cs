@@ -1,5 +1,5 @@
 using System.Collections.Concurrent;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using TorchSharp;
 
 namespace HeadInfer.Runtime.Requests;

@@ -1,5 +1,5 @@
 using System.Globalization;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Sequences;
 
@@ -25,7 +25,7 @@ internal sealed class BlockPool : IDisposable
     private readonly Lock _gate = new();
     private readonly PrefixIndex _index = new();
     private readonly PagePool _pages;
-    private readonly KvLink _link;
+    private readonly Device _device;
     private readonly Fence[] _written; // [layer]
     private readonly Fence _computed;
     private readonly int _mostKept;
@@ -36,20 +36,23 @@ internal sealed class BlockPool : IDisposable
 
     /// <param name="shape">of a page</param>
     /// <param name="layers">layers of the model</param>
-    /// <param name="slabSize">memory that is taken from the system at once</param>
     /// <param name="budget">memory of all blocks at most</param>
     /// <param name="keep">memory of blocks that nobody has, at most</param>
-    /// <param name="link">takes rows to the pages; not owned</param>
-    public BlockPool(PageShape shape, int layers, ByteSize slabSize, ByteSize budget, ByteSize keep, KvLink link)
+    /// <param name="device">takes rows to the pages; not owned</param>
+    /// <param name="slabSize">memory that is taken from the system at once; null for what suits the device</param>
+    public BlockPool(PageShape shape, int layers, ByteSize budget, ByteSize keep, Device device, ByteSize? slabSize = null)
     {
-        (_link, Layers, _computed) = (link, layers, link.CreateFence());
-        _pages = new PagePool(shape, slabSize, link);
-        _written = [.. Enumerable.Range(0, layers).Select(_ => link.CreateFence())];
+        (_device, Layers, _computed) = (device, layers, device.CreateFence());
+        _pages = new PagePool(shape, slabSize ?? device.SlabSize, device);
+        _written = [.. Enumerable.Range(0, layers).Select(_ => device.CreateFence())];
         MostBlocks = (int)Math.Min(budget.Bytes / BlockSize.Bytes, int.MaxValue);
         _mostKept = (int)Math.Min(keep.Bytes / BlockSize.Bytes, int.MaxValue);
     }
 
     public PageShape Shape => _pages.Shape;
+
+    /// <summary>Takes rows to the pages.</summary>
+    public Device Device => _device;
 
     public int Layers { get; }
 
@@ -222,24 +225,24 @@ internal sealed class BlockPool : IDisposable
     /// <param name="rows">[kv_heads, 2, tokens, dim]; must not change until <see cref="Written"/> has passed</param>
     public void Write(int layer, IEnumerable<PageRun> runs, int start, TorchSharp.torch.Tensor rows)
     {
-        _link.Record(LinkQueue.Compute, _computed);
-        _link.Wait(LinkQueue.Download, _computed);
+        _device.Record(WorkQueue.Compute, _computed);
+        _device.Wait(WorkQueue.Download, _computed);
         foreach (var run in runs)
         {
             run.Slab.EnsureReady();
-            _link.Download(rows, run.Tokens.Start - start, run.Memory);
+            _device.Download(rows, run.Tokens.Start - start, run.Memory);
         }
 
-        _link.Record(LinkQueue.Download, _written[layer]);
+        _device.Record(WorkQueue.Download, _written[layer]);
     }
 
     /// <summary>Blocks the calling thread until all rows are in their pages.</summary>
-    public void Drain() => _link.Drain();
+    public void Drain() => _device.Drain();
 
     /// <summary>Copies the first rows of a block into another, for all layers. Engine thread.</summary>
     public unsafe void Copy(Block from, Block to, int tokens)
     {
-        _link.Block(_written[^1]); // downloads run in order, and the last layer's are the last
+        _device.Block(_written[^1]); // downloads run in order, and the last layer's are the last
         var row = Shape.Size.Bytes / (2L * Shape.KvHeads * Shape.Tokens);
         for (var layer = 0; layer < Layers; layer++)
         {

@@ -1,5 +1,5 @@
 using System.Runtime.InteropServices;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Sequences;
@@ -28,20 +28,20 @@ internal sealed unsafe class PageSlab : IDisposable
 
     /// <param name="shape">of a page</param>
     /// <param name="pages">how many</param>
-    /// <param name="link">what copies to and from it</param>
+    /// <param name="device">what copies to and from it</param>
     /// <param name="before">the slab that is made ready first, if any</param>
-    public PageSlab(PageShape shape, int pages, KvLink link, PageSlab? before)
+    public PageSlab(PageShape shape, int pages, Device device, PageSlab? before)
     {
         Memory = empty([pages, shape.KvHeads, 2, shape.Tokens, shape.HeadDim], shape.Type).DetachFromDisposeScope();
         Address = (nint)TensorMemory.Address(Memory);
         _used = new bool[pages];
         Free = pages;
-        if (link.IsAsynchronous)
+        if (device.IsAsynchronous)
         {
             var (address, bytes) = (Address, (shape.Size * pages).Bytes);
             _pinning = before?._pinning is { } first
-                ? first.ContinueWith(_ => link.Pin(address, bytes), TaskScheduler.Default)
-                : Task.Run(() => link.Pin(address, bytes));
+                ? first.ContinueWith(_ => device.Pin(address, bytes), TaskScheduler.Default)
+                : Task.Run(() => device.Pin(address, bytes));
         }
     }
 
@@ -93,7 +93,7 @@ internal sealed unsafe class PageSlab : IDisposable
 
 /// <summary>Pages of host memory, in slabs.</summary>
 /// <remarks>On the CPU memory that no page has touched yet is not resident; for a GPU it is pinned, and so is.</remarks>
-internal sealed class PagePool(PageShape shape, ByteSize slabSize, KvLink link) : IDisposable
+internal sealed class PagePool(PageShape shape, ByteSize slabSize, Device device) : IDisposable
 {
     private readonly List<PageSlab> _slabs = [];
     private readonly int _pagesPerSlab = (int)Math.Clamp(slabSize.Bytes / shape.Size.Bytes, 1, 1 << 20);
@@ -142,7 +142,7 @@ internal sealed class PagePool(PageShape shape, ByteSize slabSize, KvLink link) 
     {
         if (_slabs.Exists(s => s.Free == s.Pages))
         {
-            link.Drain();
+            device.Drain();
             foreach (var slab in _slabs.Where(s => s.Free == s.Pages))
             {
                 slab.Dispose();
@@ -154,14 +154,14 @@ internal sealed class PagePool(PageShape shape, ByteSize slabSize, KvLink link) 
 
     public void Dispose()
     {
-        link.Drain();
+        device.Drain();
         _slabs.ForEach(s => s.Dispose());
         _slabs.Clear();
     }
 
     private PageSlab Grow()
     {
-        var slab = new PageSlab(shape, _pagesPerSlab, link, _slabs.Count > 0 ? _slabs[^1] : null);
+        var slab = new PageSlab(shape, _pagesPerSlab, device, _slabs.Count > 0 ? _slabs[^1] : null);
         _slabs.Add(slab);
         return slab;
     }

@@ -1,6 +1,6 @@
 using System.Collections;
 using System.Runtime.InteropServices;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Sequences;
@@ -119,7 +119,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     public void Write(int layer, Tensor rows)
     {
         var count = (int)rows.shape[2];
-        if (count == 1 && HostMath.Takes(rows))
+        if (count == 1 && !pool.Device.IsAsynchronous)
         {
             WriteRow(layer, rows);
         }

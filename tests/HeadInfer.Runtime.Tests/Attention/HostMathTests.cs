@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Tests.Support;
 using static TorchSharp.torch;
 
@@ -13,13 +13,14 @@ public sealed class HostMathTests : NativeTest
     [InlineData(16, 1001, 384)]
     public void A_matrix_times_a_few_rows_is_the_product_and_no_row_depends_on_the_others(int n, int rows, int columns)
     {
+        using var team = new HostTeam(2);
         Tensor x = randn(n, columns), w = randn(rows, columns), b = randn(rows);
-        Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64), b.to(ScalarType.Float64)), HostMath.MultiplyRows(x, w, b), 1e-4);
-        var all = HostMath.MultiplyRows(x, w, null);
+        Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64), b.to(ScalarType.Float64)), HostMath.MultiplyRows(team, x, w, b), 1e-4);
+        var all = HostMath.MultiplyRows(team, x, w, null);
         Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64)), all, 1e-4);
         for (var i = 0; i < n; i++)
         {
-            Assert.Equal(all.narrow(0, i, 1).data<float>().ToArray(), HostMath.MultiplyRows(x.narrow(0, i, 1), w, null).data<float>().ToArray());
+            Assert.Equal(all.narrow(0, i, 1).data<float>().ToArray(), HostMath.MultiplyRows(team, x.narrow(0, i, 1), w, null).data<float>().ToArray());
         }
     }
 
@@ -65,7 +66,7 @@ public sealed class HostMathTests : NativeTest
     [Fact]
     public void A_team_runs_every_member_and_passes_failures_on()
     {
-        var team = HostTeam.Shared;
+        using var team = new HostTeam(3);
         for (var round = 0; round < 2000; round++)
         {
             var ran = new int[team.Size];

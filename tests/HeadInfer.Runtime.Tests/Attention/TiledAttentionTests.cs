@@ -1,4 +1,5 @@
 using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Tests.Support;
 using static TorchSharp.torch;
 
@@ -33,7 +34,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
                 Placement = random.Next(4) == 0 && Gpu is not null ? null : head => placements[head.Head],
                 GroupSize = random.Next(4) == 0 ? null : random.Next(1, kvHeads + 1),
             };
-            using var attended = new AttentionCase(layout, type, Gpu, random.Next(1, 20), new ByteSize(random.Next(1, 1 << 16)), softCap);
+            using var attended = new AttentionCase(layout, type, NewDevice(), random.Next(1, 20), new ByteSize(random.Next(1, 1 << 16)), softCap);
             CompareInSteps(random, attended, type, window, softCap);
         }
     }
@@ -41,11 +42,11 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
     [Fact]
     public void Late_copies_are_waited_for()
     {
-        Assert.SkipUnless(Gpu is null, "a link of the CPU whose copies are late");
+        Assert.SkipUnless(Gpu is null, "a device of the CPU whose copies are late");
         void Run(bool ignoreWaits, int seed)
         {
             var layout = new AttentionLayout(3, 2, 16, [null], 9) { Placement = head => head.Head == 0 ? HeadPlacement.Resident : HeadPlacement.Streamed, GroupSize = 1 };
-            using var attended = new AttentionCase(layout, ScalarType.Float32, null, 4, new ByteSize(1 << 12), link: new LateLink(seed, TimeSpan.FromMilliseconds(2)) { IgnoreWaits = ignoreWaits });
+            using var attended = new AttentionCase(layout, ScalarType.Float32, new LateDevice(seed, TimeSpan.FromMilliseconds(2)) { IgnoreWaits = ignoreWaits }, 4, new ByteSize(1 << 12));
             CompareInSteps(new Random(seed), attended, ScalarType.Float32, null, null, counts: [40, 1, 23, 1, 1, 17]);
         }
 
@@ -70,7 +71,8 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
         // Scores of the second part are far above those of the first, then far below; the third part matters as much as the winner.
         foreach (var (first, second) in ((float, float)[])[(-200f, 200f), (200f, -200f), (0f, 0f)])
         {
-            using var merge = new AttentionMerge([1, 1, 1, 4]);
+            using var device = NewDevice();
+            using var merge = new AttentionMerge([1, 1, 1, 4], device);
             Tensor Part(float value) => tensor([value, value + 1, 0, 0], device: TorchDevice).view(1, 1, 1, 4);
             Tensor Weight(float value) => tensor([value], device: TorchDevice).view(1, 1, 1);
             merge.Add(0, Part(1), Weight(first));
@@ -87,7 +89,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
     public void Work_is_counted_to_the_last_operation()
     {
         var layout = new AttentionLayout(2, 3, 8, [6], 5) { Placement = _ => HeadPlacement.Streamed, GroupSize = 1 };
-        using var attended = new AttentionCase(layout, ScalarType.Float32, Gpu, page: 4, new ByteSize(1));
+        using var attended = new AttentionCase(layout, ScalarType.Float32, NewDevice(), page: 4, new ByteSize(1));
         var work = new WorkMeter(1, null, null, CancellationToken.None);
         foreach (var count in (int[])[7, 1, 9])
         {
@@ -119,7 +121,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
         Assert.SkipWhen(Gpu is null, "fused kernels of the GPU");
         var layout = new AttentionLayout(2, 4, 128, [null], 512) { Placement = _ => HeadPlacement.Streamed };
         var kernel = new CudaAttention(1 / Math.Sqrt(128), cuDnn, cuDnnPairs: 1);
-        using var attended = new AttentionCase(layout, ScalarType.BFloat16, Gpu, 64, ByteSize.FromMiB(1), kernel: kernel);
+        using var attended = new AttentionCase(layout, ScalarType.BFloat16, NewDevice(), 64, ByteSize.FromMiB(1), kernel: kernel);
         CompareInSteps(new Random(11), attended, ScalarType.BFloat16, null, null, counts: [700, 512, 1, 300, 1]);
     }
 
@@ -128,7 +130,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
         using var scope = NewDisposeScope();
         const int kvHeads = 4, shared = 2, dim = 128, tokens = 16_384;
         var layout = new AttentionLayout(kvHeads, shared, dim, [null], 2048) { Placement = _ => HeadPlacement.Streamed, GroupSize = 2 };
-        using var attended = new AttentionCase(layout, ScalarType.BFloat16, Gpu, 256, ByteSize.FromMiB(64), ignoreWaits: ignoreWaits);
+        using var attended = new AttentionCase(layout, ScalarType.BFloat16, ignoreWaits ? new CarelessGpu(Compute.Gpu.Open(0)) : NewDevice(), 256, ByteSize.FromMiB(64));
         // Values tell where they stand: rows of another tile, or none, then show even in the mean of many.
         var place = (arange(tokens, dtype: ScalarType.Float32, device: TorchDevice) / 2048).floor().reshape(tokens, 1, 1);
         var (keys, values) = (Random(tokens, kvHeads, dim).to(ScalarType.BFloat16), (Random(tokens, kvHeads, dim) + place).to(ScalarType.BFloat16));
@@ -185,5 +187,13 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
     {
         var worst = (got.to(ScalarType.Float64) - expected).abs().max().item<double>();
         return double.IsNaN(worst) ? double.PositiveInfinity : worst;
+    }
+
+    /// <summary>A GPU that never waits for a copy: copies and computation must be seen to collide.</summary>
+    private sealed class CarelessGpu(Gpu gpu) : CudaDevice(gpu)
+    {
+        public override void Wait(WorkQueue queue, Fence fence)
+        {
+        }
     }
 }

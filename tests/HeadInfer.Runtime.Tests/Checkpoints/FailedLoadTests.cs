@@ -1,5 +1,5 @@
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Decoder;
+using HeadInfer.Runtime.Weights;
 using HeadInfer.Runtime.Planning;
 using HeadInfer.Runtime.Tests.Support;
 using TorchSharp;

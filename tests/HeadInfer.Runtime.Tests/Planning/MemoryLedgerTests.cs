@@ -1,6 +1,6 @@
 using System.Runtime.InteropServices;
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Planning;
 using HeadInfer.Runtime.Tests.Support;
 using TorchSharp;

@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;

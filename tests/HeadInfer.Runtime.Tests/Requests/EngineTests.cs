@@ -12,6 +12,22 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
 
     public sealed class OnCuda() : EngineTests(ComputeDevice.Cuda);
 
+    /// <summary>What a GPU runs beside the computation, on the CPU: copies come late, so a fence that is missing shows.</summary>
+    public sealed class WithLateCopies() : EngineTests(ComputeDevice.Cpu)
+    {
+        private int _seed;
+
+        // Resident copies take host memory here, so there are none where a test counts it.
+        protected override Task<HeadInferModel> Load(string folder, HeadInferOptions? options = null)
+        {
+            var mixed = options?.HostMemory is null;
+            return HeadInferModel.LoadAsync(
+                folder,
+                (options ?? new HeadInferOptions()) with { Device = ComputeDevice.Cpu, Placement = options?.Placement ?? (head => mixed && head.Head == 0 ? HeadPlacement.Resident : HeadPlacement.Streamed) },
+                _ => new LateDevice(_seed++, TimeSpan.FromMilliseconds(1)));
+        }
+    }
+
     private static readonly HeadInferOptions Odd = new() { PageTokens = 8, TileTokens = 11, SegmentTokens = 32, ChunkTokens = 16, HeadGroupSize = 1 };
 
     private static readonly GenerationOptions TwelveTokens = new() { MaxTokens = 12, StopTokens = [] };

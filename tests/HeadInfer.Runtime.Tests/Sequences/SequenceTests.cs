@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Tests.Support;
 using static TorchSharp.torch;
@@ -16,8 +16,8 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     [Fact]
     public void Rows_come_back_as_they_were_written_from_any_range()
     {
-        using var link = NewLink();
-        using var pool = NewPool(link, layers: 3, slabPages: 5);
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 3, slabPages: 5);
         using var sequence = new Sequence(pool, "");
         var random = new Random(5);
         var (keys, values) = (randn([50, 2, 3], device: TorchDevice), randn([50, 2, 3], device: TorchDevice));
@@ -28,7 +28,7 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
             for (var layer = 0; layer < 3; layer++)
             {
                 sequence.Write(layer, stack([keys.narrow(0, at, count) * (layer + 1), values.narrow(0, at, count)], 0).permute(2, 0, 1, 3).contiguous());
-                link.Drain();
+                device.Drain();
             }
 
             sequence.Commit([.. Enumerable.Range(at, count)]);
@@ -48,8 +48,8 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     [Fact]
     public void Blocks_grown_one_at_a_time_are_still_few_pieces()
     {
-        using var link = NewLink();
-        using var pool = NewPool(link, layers: 3, slabPages: 1000);
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 3, slabPages: 1000);
         using var sequence = new Sequence(pool, "");
         for (var i = 0; i < 40; i++)
         {
@@ -63,8 +63,8 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     [Fact]
     public void A_request_beyond_the_budget_changes_nothing()
     {
-        using var link = NewLink();
-        using var pool = NewPool(link, layers: 2, slabPages: 1, blocks: 3);
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 2, slabPages: 1, blocks: 3);
         using var sequence = new Sequence(pool, "");
         sequence.Reserve(9);
         var error = Assert.Throws<MemoryBudgetException>(() => sequence.Reserve(13));
@@ -76,8 +76,8 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     [Fact]
     public void Returned_pages_are_used_again_and_empty_slabs_are_freed()
     {
-        using var link = NewLink();
-        using var pool = NewPool(link, layers: 1, slabPages: 4);
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 1, slabPages: 4);
         var before = Tensor.TotalCount;
         var (first, second) = (new Sequence(pool, ""), new Sequence(pool, ""));
         first.Reserve(8);
@@ -96,8 +96,8 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     [Fact]
     public void What_any_sequence_had_is_found_to_the_token_and_shared()
     {
-        using var link = NewLink();
-        using var pool = NewPool(link, layers: 2, slabPages: 16);
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 2, slabPages: 16);
         var first = new Sequence(pool, "");
         Add(first, [.. Enumerable.Range(0, 10)]);
         using var second = new Sequence(pool, "");
@@ -122,8 +122,8 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     [Fact]
     public void A_fork_costs_nothing_until_one_of_the_two_goes_on()
     {
-        using var link = NewLink();
-        using var pool = NewPool(link, layers: 2, slabPages: 16);
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 2, slabPages: 16);
         using var sequence = new Sequence(pool, "");
         Add(sequence, [.. Enumerable.Range(0, 6)]);
         using var fork = sequence.Fork();
@@ -141,8 +141,8 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     [Fact]
     public void Of_what_nobody_has_the_oldest_makes_room_and_what_is_in_use_never()
     {
-        using var link = NewLink();
-        using var pool = NewPool(link, layers: 1, slabPages: 4, blocks: 6);
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 1, slabPages: 4, blocks: 6);
         Remember(pool, 0, 8);
         Remember(pool, 100, 8);
         using var inUse = new Sequence(pool, "");
@@ -163,8 +163,8 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     [Fact]
     public void Sequences_that_read_the_same_keep_their_own_rows_and_one_is_known()
     {
-        using var link = NewLink();
-        using var pool = NewPool(link, layers: 1, slabPages: 8);
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 1, slabPages: 8);
         var (first, second) = (new Sequence(pool, ""), new Sequence(pool, ""));
         first.Reserve(6);
         second.Reserve(6);
@@ -182,8 +182,8 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     [Fact]
     public void Random_use_finds_what_a_plain_list_of_all_texts_would()
     {
-        using var link = NewLink();
-        using var pool = NewPool(link, layers: 1, slabPages: 1000, blocks: 100_000);
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 1, slabPages: 1000, blocks: 100_000);
         var random = new Random(3);
         var texts = new List<int[]>();
         var sequences = new List<Sequence>();
@@ -226,10 +226,9 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
         Assert.Equal(0, pool.Count.Kept);
     }
 
-    private KvLink NewLink() => Gpu is null ? new HostLink() : new CudaLink(Gpu);
 
-    private static BlockPool NewPool(KvLink link, int layers, int slabPages, int blocks = 1000) =>
-        new(Shape, layers, Shape.Size * slabPages, Shape.Size * layers * blocks, Shape.Size * layers * blocks, link);
+    private static BlockPool NewPool(Compute.Device device, int layers, int slabPages, int blocks = 1000) =>
+        new(Shape, layers, Shape.Size * layers * blocks, Shape.Size * layers * blocks, device, Shape.Size * slabPages);
 
     private void Remember(BlockPool pool, int first, int count)
     {

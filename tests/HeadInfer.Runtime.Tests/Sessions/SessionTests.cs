@@ -292,7 +292,7 @@ public abstract class SessionTests(ComputeDevice device) : NativeTest(device)
             await using var model = await Load(Fixtures.Model("qwen3"), new HeadInferOptions { Threads = threads });
             using var session = model.CreateSession();
             tokens.Add(await Generate(session, Prompt));
-            Assert.Equal(threads, await model.Thread.RunAsync(() => Native.HostTeam.Shared.Size));
+            Assert.Equal(threads, model.Hardware.Team.Size);
         }
 
         Assert.All(tokens, t => Assert.Equal(tokens[0], t));

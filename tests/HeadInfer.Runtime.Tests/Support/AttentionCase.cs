@@ -1,28 +1,27 @@
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Sequences;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Tests.Support;
 
-/// <summary>Tiled attention of a made-up model on a device, with everything it needs.</summary>
+/// <summary>Tiled attention of a made-up model on a device, which is the case's own, with everything it needs.</summary>
 internal sealed class AttentionCase : IDisposable
 {
+    private readonly Compute.Device _device;
     private readonly TiledAttention _attention;
     private Tensor? _idle, _rows;
     private IDisposable? _pin;
 
-    public AttentionCase(AttentionLayout layout, ScalarType type, CudaDevice? gpu, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, bool ignoreWaits = false, KvLink? link = null)
+    public AttentionCase(AttentionLayout layout, ScalarType type, Compute.Device device, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null)
     {
         Layout = layout;
         Scale = 1 / Math.Sqrt(layout.HeadDim);
-        link ??= gpu is null ? new HostLink() : new CudaLink(gpu) { IgnoreWaits = ignoreWaits };
-        var pool = new BlockPool(new PageShape(layout.KvHeads, page, layout.HeadDim, type), layout.Layers, slab, ByteSize.FromGiB(4), ByteSize.Zero, link);
-        kernel ??= gpu is null && softCap is null ? new CpuAttention(Scale)
-            : softCap is null && type != ScalarType.Float32 ? new CudaAttention(Scale, useCuDnn: false)
-            : new ExplicitAttention(Scale, softCap);
-        var kernels = gpu is null ? null : FusedKernels.TryCompile(gpu, type);
-        _attention = new TiledAttention(layout, pool, link, kernel, new HostAttention(Scale, softCap), ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1, kernels);
+        _device = device;
+        device.Prepare(type, warn: null);
+        var pool = new BlockPool(new PageShape(layout.KvHeads, page, layout.HeadDim, type), layout.Layers, ByteSize.FromGiB(4), ByteSize.Zero, device, slab);
+        kernel ??= device.Attention(new AttentionTraits(Scale, softCap, layout.HeadDim, QueriesPerHead: 1, type), FusedAttention.Flash);
+        _attention = new TiledAttention(layout, pool, kernel, new HostAttention(Scale, softCap, device.Team), ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1);
         Sequence = new Sequence(pool, "");
     }
 
@@ -31,16 +30,15 @@ internal sealed class AttentionCase : IDisposable
     /// <summary>Gives the queues of copies work for a millisecond or more, so that what is copied next is late.</summary>
     public void Delay()
     {
-        var link = _attention.Link;
         if (_idle is null)
         {
             _idle = empty([256, 4, 2, 256, 128], ScalarType.BFloat16).DetachFromDisposeScope(); // [pages, heads, 2, tokens, dim]
-            _rows = empty([4, 2, 256 * 256, 128], ScalarType.BFloat16, link.Device).DetachFromDisposeScope();
-            _pin = link.Pin(TensorMemory.Pointer(_idle), _idle.NumberOfElements * 2);
+            _rows = empty([4, 2, 256 * 256, 128], ScalarType.BFloat16, _device.Torch).DetachFromDisposeScope();
+            _pin = _device.Pin(TensorMemory.Pointer(_idle), _idle.NumberOfElements * 2);
         }
 
-        link.Upload(_idle, _rows!, 0);
-        link.Download(_rows!, 0, _idle);
+        _device.Upload(_idle, _rows!, 0);
+        _device.Download(_rows!, 0, _idle);
     }
 
     public double Scale { get; }
@@ -72,11 +70,12 @@ internal sealed class AttentionCase : IDisposable
 
     public void Dispose()
     {
-        _attention.Link.Drain();
+        _device.Drain();
         _pin?.Dispose();
         _idle?.Dispose();
         _rows?.Dispose();
         Sequence.Dispose();
         _attention.Dispose();
+        _device.Dispose();
     }
 }

@@ -27,8 +27,8 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
     /// <summary>Logits of every token, by a model's decoder. On its thread.</summary>
     public static float[] Logits(HeadInferModel model, int[] tokens, double? softCap)
     {
-        using var link = new Native.HostLink();
-        using var pool = new BlockPool(new PageShape(1, 1, 1, ScalarType.Float32), 1, ByteSize.FromMiB(1), ByteSize.FromMiB(1), ByteSize.Zero, link);
+        using var device = new Compute.CpuDevice();
+        using var pool = new BlockPool(new PageShape(1, 1, 1, ScalarType.Float32), 1, ByteSize.FromMiB(1), ByteSize.Zero, device);
         using var sequence = new Sequence(pool, "");
         using var hidden = model.Decoder.Forward(Batch.Prefill(sequence, tokens, tokens.Length), new DenseSequence(model.Config.AttentionScale, model.Config.Windows, softCap), WorkMeter.None);
         return [.. model.LogitsOf(hidden).SelectMany(row => row)];

@@ -1,5 +1,5 @@
 using HeadInfer.Reference;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using TorchSharp;
 
 // One process-wide count of native tensors tells a leak only while one test runs at a time.
@@ -26,8 +26,8 @@ public abstract class NativeTest : IDisposable
         Device = device;
         if (device == ComputeDevice.Cuda)
         {
-            Assert.SkipUnless(CudaDevice.IsAvailable(out var reason), reason);
-            Gpu = CudaDevice.Open(0);
+            Assert.SkipUnless(Compute.Gpu.IsAvailable(out var reason), reason);
+            Gpu = Compute.Gpu.Open(0);
         }
 
         torch.manual_seed(Seed);
@@ -39,12 +39,15 @@ public abstract class NativeTest : IDisposable
     protected ComputeDevice Device { get; }
 
     /// <summary>The GPU, current on the test's thread; null on the CPU.</summary>
-    private protected CudaDevice? Gpu { get; }
+    private protected Gpu? Gpu { get; }
 
-    private protected torch.Device TorchDevice => Gpu?.Device ?? torch.CPU;
+    /// <summary>The test's device, to be disposed.</summary>
+    private protected Compute.Device NewDevice() => Gpu is null ? new CpuDevice() : new CudaDevice(Compute.Gpu.Open(0));
+
+    private protected torch.Device TorchDevice => Gpu?.Torch ?? torch.CPU;
 
     /// <summary>Loads a model on the test's device, in float32 unless the options say otherwise.</summary>
-    protected Task<HeadInferModel> Load(string folder, HeadInferOptions? options = null) =>
+    protected virtual Task<HeadInferModel> Load(string folder, HeadInferOptions? options = null) =>
         HeadInferModel.LoadAsync(folder, ModelReference.On(options ?? new HeadInferOptions(), Device));
 
     public void Dispose()

@@ -1,4 +1,4 @@
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>A queue of work on the GPU that runs beside libtorch's.</summary>
 internal sealed class CudaStream : IDisposable

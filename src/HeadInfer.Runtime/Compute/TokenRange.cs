@@ -1,4 +1,4 @@
-namespace HeadInfer.Runtime.Sequences;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>The tokens from <paramref name="Start"/> up to, not including, <paramref name="End"/>.</summary>
 internal readonly record struct TokenRange(int Start, int End)
@@ -31,9 +31,3 @@ internal readonly record struct TokenRange(int Start, int End)
         }
     }
 }
-
-/// <summary>Neighbouring KV heads of a layer that move and attend together.</summary>
-/// <param name="First">First KV head.</param>
-/// <param name="Count">How many.</param>
-/// <param name="Placement">Where they are attended.</param>
-internal readonly record struct HeadGroup(int First, int Count, HeadPlacement Placement);

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Host memory that is free: what the machine has, and what every container around the process leaves of its limit.</summary>
 /// <remarks>

@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>ATen operators that TorchSharp has no method for, reached through TorchScript.</summary>
 /// <remarks>
@@ -37,51 +37,7 @@ internal static class Aten
 
     private static readonly Lazy<jit.CompilationUnit> Unit = new(() => jit.compile(Script));
 
-    /// <summary>Root-mean-square norm over the last dimension; the mean is formed in float32 at least.</summary>
-    public static Tensor RmsNorm(Tensor x, Tensor weight, double epsilon) =>
-        HostMath.Takes(x) ? HostMath.RmsNorm(x.contiguous(), weight, epsilon) : (Tensor)Unit.Value.invoke("rms_norm", x, weight, epsilon);
-
-    /// <summary>The norm of some heads of each token, in place.</summary>
-    /// <param name="heads">[tokens, heads, dim], contiguous, changed</param>
-    /// <param name="first">first of the heads</param>
-    /// <param name="count">how many</param>
-    /// <param name="weight">[dim]</param>
-    /// <param name="epsilon">added to the mean square</param>
-    public static void NormHeads(Tensor heads, int first, int count, Tensor weight, double epsilon)
-    {
-        if (HostMath.Takes(heads))
-        {
-            HostMath.NormHeads(heads, first, count, weight, epsilon);
-            return;
-        }
-
-        using var some = heads.narrow(1, first, count);
-        some.copy_(RmsNorm(some, weight, epsilon));
-    }
-
-    /// <summary><c>x * weight^T + bias</c>.</summary>
-    /// <param name="x">[rows, columns of the weight]</param>
-    /// <param name="weight">[outputs, columns]</param>
-    /// <param name="bias">[outputs] or null</param>
-    public static Tensor Linear(Tensor x, Tensor weight, Tensor? bias = null) =>
-        HostMath.TakesRows(x) ? HostMath.MultiplyRows(x.contiguous(), weight, bias) : nn.functional.linear(x, weight, bias);
-
-    /// <summary><c>sum += x * weight^T</c>; on the GPU in one pass, rounded once.</summary>
-    /// <param name="sum">[rows, outputs], changed</param>
-    /// <param name="x">[rows, columns of the weight]</param>
-    /// <param name="weight">[outputs, columns]</param>
-    public static void AddLinear(Tensor sum, Tensor x, Tensor weight)
-    {
-        if (sum.device_type == TorchSharp.DeviceType.CPU)
-        {
-            using var product = Linear(x, weight);
-            sum.add_(product);
-            return;
-        }
-
-        using var transposed = weight.t();
-        sum.addmm_(x, transposed, beta: 1, alpha: 1);
-    }
+    public static Tensor RmsNorm(Tensor x, Tensor weight, double epsilon) => (Tensor)Unit.Value.invoke("rms_norm", x, weight, epsilon);
 
     /// <summary>Fused attention of the CPU.</summary>
     /// <param name="q">[batch, heads, queries, dim]</param>

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Floats that one instruction works on. Kernels are written once and compiled for each width.</summary>
 /// <remarks><see cref="Vector{T}"/> alone stays at 256 bits on processors that have 512, which costs a third of the speed.</remarks>

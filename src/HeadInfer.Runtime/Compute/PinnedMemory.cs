@@ -1,4 +1,4 @@
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Host memory that the GPU may copy to and from at the speed of the link.</summary>
 /// <remarks>

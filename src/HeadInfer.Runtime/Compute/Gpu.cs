@@ -1,17 +1,17 @@
 using System.Text;
 using TorchSharp;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
-/// <summary>A GPU that libtorch computes on, and its figures.</summary>
-internal sealed unsafe class CudaDevice : IDisposable
+/// <summary>A GPU that libtorch can compute on: its context and its figures.</summary>
+internal sealed unsafe class Gpu : IDisposable
 {
     private const int MajorAttribute = 75, MinorAttribute = 76;
 
     private readonly int _device;
     private readonly nint _context;
 
-    private CudaDevice(int ordinal, int device, nint context, string name, int major, int minor) =>
+    private Gpu(int ordinal, int device, nint context, string name, int major, int minor) =>
         (Ordinal, _device, _context, Name, Major, Minor) = (ordinal, device, context, name, major, minor);
 
     /// <summary>The GPU's number among those the process sees.</summary>
@@ -25,7 +25,7 @@ internal sealed unsafe class CudaDevice : IDisposable
     /// <summary>Compute capability, the part after the dot.</summary>
     public int Minor { get; }
 
-    public torch.Device Device => new(DeviceType.CUDA, Ordinal);
+    public torch.Device Torch => new(DeviceType.CUDA, Ordinal);
 
     /// <summary>Whether a GPU is there that libtorch can compute on; if not, why.</summary>
     public static bool IsAvailable(out string reason)
@@ -36,7 +36,7 @@ internal sealed unsafe class CudaDevice : IDisposable
 
     /// <summary>Opens a GPU; its context is current on the calling thread.</summary>
     /// <exception cref="DeviceException">There is none, or it cannot be used; the message says why.</exception>
-    public static CudaDevice Open(int ordinal)
+    public static Gpu Open(int ordinal)
     {
         if (Missing() is { } reason)
         {
@@ -56,7 +56,7 @@ internal sealed unsafe class CudaDevice : IDisposable
         CudaDriver.Check(CudaDriver.GetDeviceName(name, 256, device), "naming the GPU");
         CudaDriver.Check(CudaDriver.GetDeviceAttribute(out var major, MajorAttribute, device), "asking the GPU");
         CudaDriver.Check(CudaDriver.GetDeviceAttribute(out var minor, MinorAttribute, device), "asking the GPU");
-        return new CudaDevice(ordinal, device, context, Encoding.UTF8.GetString(name, new ReadOnlySpan<byte>(name, 256).IndexOf((byte)0)), major, minor);
+        return new Gpu(ordinal, device, context, Encoding.UTF8.GetString(name, new ReadOnlySpan<byte>(name, 256).IndexOf((byte)0)), major, minor);
     }
 
     /// <summary>Makes the GPU current on the calling thread; every thread that talks to the driver needs it once.</summary>

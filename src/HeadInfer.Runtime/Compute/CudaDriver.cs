@@ -1,7 +1,7 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>The CUDA driver's functions that libtorch has no door to: streams, events, pinning, copies, memory figures.</summary>
 /// <remarks>

@@ -1,31 +1,29 @@
 using System.Collections.Concurrent;
-using HeadInfer.Runtime.Native;
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Tests.Support;
 
-/// <summary>A link whose copies really are late: each direction has a thread of its own that dawdles at random.</summary>
-/// <remarks>On the CPU it runs what a GPU would: staging, rings, fences. The computing thread blocks where a GPU's queue would wait.</remarks>
-internal sealed class LateLink : KvLink
+/// <summary>A device whose copies really are late: each direction has a thread of its own that dawdles at random.</summary>
+/// <remarks>It computes as the CPU does, and runs what a GPU would: staging, rings, fences. The computing thread blocks where a GPU's queue would wait.</remarks>
+internal sealed class LateDevice : CpuDevice
 {
-    private readonly Dictionary<LinkQueue, Worker> _workers;
+    private readonly Dictionary<WorkQueue, Worker> _workers;
 
-    public LateLink(int seed, TimeSpan longest) =>
-        _workers = new[] { LinkQueue.Upload, LinkQueue.Download }.ToDictionary(q => q, q => new Worker(new Random(seed + (int)q), longest));
+    public LateDevice(int seed, TimeSpan longest) =>
+        _workers = new[] { WorkQueue.Upload, WorkQueue.Download }.ToDictionary(q => q, q => new Worker(new Random(seed + (int)q), longest));
 
     /// <summary>Without waits, copies and computation must be seen to collide.</summary>
     public bool IgnoreWaits { get; init; }
-
-    public override Device Device => CPU;
 
     public override bool IsAsynchronous => true;
 
     public override Fence CreateFence() => new LateFence();
 
-    public override void Record(LinkQueue queue, Fence fence)
+    public override void Record(WorkQueue queue, Fence fence)
     {
         var done = ((LateFence)fence).Begin();
-        if (queue == LinkQueue.Compute)
+        if (queue == WorkQueue.Compute)
         {
             done.Set(); // the computing thread has done all that it was told
         }
@@ -35,7 +33,7 @@ internal sealed class LateLink : KvLink
         }
     }
 
-    public override void Wait(LinkQueue queue, Fence fence)
+    public override void Wait(WorkQueue queue, Fence fence)
     {
         if (IgnoreWaits)
         {
@@ -43,7 +41,7 @@ internal sealed class LateLink : KvLink
         }
 
         var done = ((LateFence)fence).Current;
-        if (queue == LinkQueue.Compute)
+        if (queue == WorkQueue.Compute)
         {
             done.Wait();
         }
@@ -65,17 +63,17 @@ internal sealed class LateLink : KvLink
         }
     }
 
-    public override IDisposable? Pin(nint address, long bytes) => null;
-
     public override void Dispose()
     {
         foreach (var worker in _workers.Values)
         {
             worker.Dispose();
         }
+
+        base.Dispose();
     }
 
-    protected override void CopyRows(Tensor run, Tensor rows, int at, LinkQueue direction)
+    protected override void CopyRows(Tensor run, Tensor rows, int at, WorkQueue direction)
     {
         var (pages, device) = (run.alias().DetachFromDisposeScope(), rows.alias().DetachFromDisposeScope());
         _workers[direction].Add(() =>
@@ -83,7 +81,7 @@ internal sealed class LateLink : KvLink
             using (pages)
             using (device)
             {
-                HostLink.Copy(pages, device, at, direction);
+                base.CopyRows(pages, device, at, direction);
             }
         }, late: true);
     }

@@ -1,7 +1,7 @@
-using HeadInfer.Runtime.Sequences;
+using TorchSharp;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Attention;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Which keys a query sees: itself, those before it, and with a window only so many of them.</summary>
 /// <param name="Window">tokens that a query sees, itself among them; null for all before it</param>
@@ -39,7 +39,7 @@ internal readonly record struct Visibility(int? Window)
 
     /// <summary>An additive mask: 0 where a query sees a key, minus infinity where not.</summary>
     /// <returns>[queries, keys], float32</returns>
-    public Tensor Mask(TokenRange queries, TokenRange keys, Device device)
+    public Tensor Mask(TokenRange queries, TokenRange keys, torch.Device device)
     {
         using var rows = arange(queries.Start, queries.End, ScalarType.Int64, device).unsqueeze(1);
         using var columns = arange(keys.Start, keys.End, ScalarType.Int64, device);

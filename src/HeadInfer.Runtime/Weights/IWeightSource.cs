@@ -1,16 +1,24 @@
 using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Decoder;
+namespace HeadInfer.Runtime.Weights;
 
 /// <summary>Where a decoder's weights come from; owns what it gives.</summary>
 internal interface IWeightSource : IDisposable
 {
-    /// <summary>Matrices of <paramref name="rows"/> stacked into one [sum of rows, columns].</summary>
-    Tensor Matrix(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns);
+    /// <summary>The type in which a decoder computes with them.</summary>
+    ScalarType Type { get; }
 
-    /// <summary>Vectors laid end to end, with <paramref name="offset"/> added.</summary>
-    Tensor Vector(IReadOnlyList<string> names, IReadOnlyList<long> sizes, double offset = 0);
+    /// <summary>Linear layers of the same input, stacked into one.</summary>
+    /// <param name="names">of their weights</param>
+    /// <param name="rows">outputs of each</param>
+    /// <param name="columns">inputs</param>
+    /// <param name="bias">whether they have one, named like the weight</param>
+    Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false);
+
+    /// <summary>A vector, with <paramref name="offset"/> added.</summary>
+    Tensor Vector(string name, long size, double offset = 0);
 }
 
 /// <summary>Weights of a checkpoint, converted to the type and device they are computed on.</summary>
@@ -18,11 +26,14 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
 {
     private readonly List<Tensor> _owned = [];
 
-    public Tensor Matrix(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns) => Read(names, rows, [columns]);
+    public ScalarType Type => type;
 
-    public Tensor Vector(IReadOnlyList<string> names, IReadOnlyList<long> sizes, double offset = 0)
+    public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false) =>
+        new DenseLinear(device, Read(names, rows, [columns]), bias ? Read([.. names.Select(TensorNames.BiasOf)], rows, []) : null);
+
+    public Tensor Vector(string name, long size, double offset = 0)
     {
-        var vector = Read(names, sizes, []);
+        var vector = Read([name], [size], []);
         return offset == 0 ? vector : vector.add_(offset);
     }
 
@@ -34,7 +45,7 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
 
     private Tensor Read(IReadOnlyList<string> names, IReadOnlyList<long> rows, long[] inner)
     {
-        var whole = empty([rows.Sum(), .. inner], type, device).DetachFromDisposeScope();
+        var whole = empty([rows.Sum(), .. inner], type, device.Torch).DetachFromDisposeScope();
         _owned.Add(whole);
         var start = 0L;
         for (var i = 0; i < names.Count; i++)
@@ -51,15 +62,35 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
 /// <summary>Reads nothing: checks that a checkpoint has every tensor that is asked for, in its shape, and no other.</summary>
 internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
 {
+    private static readonly Linear Unread = new UnreadLinear();
+
     private readonly HashSet<string> _asked = new(StringComparer.Ordinal);
     private readonly Tensor _nothing = empty(0).DetachFromDisposeScope();
+
+    public ScalarType Type => checkpoint.Type;
 
     /// <summary>Elements of all tensors that were asked for.</summary>
     public long Elements { get; private set; }
 
-    public Tensor Matrix(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns) => Check(names, rows, [columns]);
+    public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false)
+    {
+        for (var i = 0; i < names.Count; i++)
+        {
+            Check(names[i], [rows[i], columns]);
+            if (bias)
+            {
+                Check(TensorNames.BiasOf(names[i]), [rows[i]]);
+            }
+        }
 
-    public Tensor Vector(IReadOnlyList<string> names, IReadOnlyList<long> sizes, double offset = 0) => Check(names, sizes, []);
+        return Unread;
+    }
+
+    public Tensor Vector(string name, long size, double offset = 0)
+    {
+        Check(name, [size]);
+        return _nothing;
+    }
 
     /// <summary>Refuses tensors that nothing asked for: a model that has them is not the one that would be computed.</summary>
     /// <exception cref="CheckpointException">There are some.</exception>
@@ -74,15 +105,10 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
 
     public void Dispose() => _nothing.Dispose();
 
-    private Tensor Check(IReadOnlyList<string> names, IReadOnlyList<long> rows, long[] inner)
+    private void Check(string name, long[] shape)
     {
-        for (var i = 0; i < names.Count; i++)
-        {
-            checkpoint.Require(names[i], [rows[i], .. inner]);
-            _asked.Add(names[i]);
-            Elements += rows[i] * (inner.Length == 0 ? 1 : inner[0]);
-        }
-
-        return _nothing;
+        checkpoint.Require(name, shape);
+        _asked.Add(name);
+        Elements += shape.Aggregate(1L, (product, n) => product * n);
     }
 }

@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>The kernels of <c>Kernels.cu</c>, compiled for one GPU and one element type.</summary>
 /// <remarks>They run on libtorch's stream. What they do not take, callers do with ATen's operators.</remarks>
@@ -31,14 +31,14 @@ internal sealed unsafe class FusedKernels : IDisposable
     /// <summary>Compiles the kernels.</summary>
     /// <returns>null where CUDA's run-time compiler is missing</returns>
     /// <exception cref="DeviceException">They do not compile or load.</exception>
-    public static FusedKernels? TryCompile(CudaDevice device, ScalarType type)
+    public static FusedKernels? TryCompile(Gpu gpu, ScalarType type)
     {
         if (!Nvrtc.IsPresent)
         {
             return null;
         }
 
-        var (architecture, element) = ($"--gpu-architecture=sm_{device.Major}{device.Minor}", $"-DELEMENT_{type.ToString().ToUpperInvariant()}");
+        var (architecture, element) = ($"--gpu-architecture=sm_{gpu.Major}{gpu.Minor}", $"-DELEMENT_{type.ToString().ToUpperInvariant()}");
         fixed (byte* bytes = Images.GetOrAdd(architecture + element, _ => Nvrtc.Compile(Source(), architecture, element)))
         {
             CudaDriver.Check(CudaDriver.LoadModule(out var module, bytes), "loading kernels");

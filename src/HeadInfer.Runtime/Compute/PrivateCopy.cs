@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>A file of this process's own that a library is loaded from. What is mapped outlives it, so nothing is left behind.</summary>
 /// <remarks>

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Raw memory of contiguous CPU tensors.</summary>
 internal static unsafe class TensorMemory

@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using TorchSharp;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Finds libtorch and TorchSharp's native library and loads them, once a process, before TorchSharp's first use.</summary>
 /// <remarks>

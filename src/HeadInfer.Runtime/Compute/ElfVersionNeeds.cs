@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>
 /// Edits the symbol-version requirements (<c>.gnu.version_r</c>) of a 64-bit little-endian ELF library.

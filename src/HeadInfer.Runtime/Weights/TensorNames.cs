@@ -1,4 +1,4 @@
-namespace HeadInfer.Runtime.Decoder;
+namespace HeadInfer.Runtime.Weights;
 
 /// <summary>The names that checkpoints give to tensors, all of them.</summary>
 internal static class TensorNames
@@ -12,19 +12,22 @@ internal static class TensorNames
     public const string PreMlpNorm = "pre_feedforward_layernorm.weight";
     public const string PostMlpNorm = "post_feedforward_layernorm.weight";
 
-    public const string QkvFused = "self_attn.qkv_proj";
-    public const string Query = "self_attn.q_proj";
-    public const string Key = "self_attn.k_proj";
-    public const string Value = "self_attn.v_proj";
-    public const string AttentionOutput = "self_attn.o_proj";
+    public const string QkvFused = "self_attn.qkv_proj.weight";
+    public const string Query = "self_attn.q_proj.weight";
+    public const string Key = "self_attn.k_proj.weight";
+    public const string Value = "self_attn.v_proj.weight";
+    public const string AttentionOutput = "self_attn.o_proj.weight";
     public const string QueryNorm = "self_attn.q_norm.weight";
     public const string KeyNorm = "self_attn.k_norm.weight";
 
-    public const string GateUpFused = "gate_up_proj";
-    public const string Gate = "gate_proj";
-    public const string Up = "up_proj";
-    public const string Down = "down_proj";
+    public const string GateUpFused = "gate_up_proj.weight";
+    public const string Gate = "gate_proj.weight";
+    public const string Up = "up_proj.weight";
+    public const string Down = "down_proj.weight";
     public const string Router = "mlp.gate.weight";
+
+    /// <summary>The bias beside a weight.</summary>
+    public static string BiasOf(string weight) => weight[..^".weight".Length] + ".bias";
 
     public static string Layer(int layer, string name) => $"model.layers.{layer}.{name}";
 

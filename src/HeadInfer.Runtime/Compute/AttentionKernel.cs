@@ -1,8 +1,9 @@
-using HeadInfer.Runtime.Native;
-using HeadInfer.Runtime.Sequences;
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using TorchSharp;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Attention;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Attention of some queries to some keys: one part of the whole, with its log-sum-exp.</summary>
 /// <param name="scale">Factor of the scores.</param>
@@ -103,6 +104,32 @@ internal sealed class ExplicitAttention(double scale, double? softCap) : Attenti
 internal sealed class CudaAttention(double scale, bool useCuDnn, long cuDnnPairs = 1L << 26) : AttentionKernel(scale)
 {
     public const int CuDnnHeadDim = 128;
+    private const int MeasuredRows = 4096, MeasuredKeys = 8192, Repeats = 3;
+
+    /// <summary>Measures which of the two is faster on a GPU.</summary>
+    /// <remarks>Where cuDNN has no kernel for the GPU or the shape it throws, and FlashAttention it is.</remarks>
+    public static bool CuDnnIsFaster(AttentionTraits traits, torch.Device device)
+    {
+        if (traits.HeadDim > CuDnnHeadDim)
+        {
+            return false;
+        }
+
+        using var scope = NewDisposeScope();
+        var kernel = new CudaAttention(traits.Scale, useCuDnn: true);
+        var queries = randn([MeasuredRows, traits.QueriesPerHead, traits.HeadDim], traits.Type, device).view(MeasuredRows, 1, traits.QueriesPerHead, traits.HeadDim).permute(1, 2, 0, 3);
+        var tile = randn([1, 2, MeasuredKeys, traits.HeadDim], traits.Type, device);
+        var (keys, values) = (tile.select(1, 0), tile.select(1, 1));
+        try
+        {
+            var cudnn = Time(() => kernel.CuDnn(queries, keys, values, causal: false));
+            return cudnn < Time(() => kernel.Flash(queries, keys, values, (-1, -1)));
+        }
+        catch (ExternalException)
+        {
+            return false;
+        }
+    }
 
     public override (Tensor Output, Tensor LogSumExp) Attend(Tensor queries, Tensor keys, Tensor values, TokenRange rows, TokenRange columns, Visibility view)
     {
@@ -112,15 +139,13 @@ internal sealed class CudaAttention(double scale, bool useCuDnn, long cuDnnPairs
             : Flash(queries, keys, values, whole ? (-1, -1) : Reach(rows, columns, view));
     }
 
-    /// <summary>cuDNN alone, for choosing.</summary>
-    public (Tensor Output, Tensor LogSumExp) CuDnn(Tensor queries, Tensor keys, Tensor values, bool causal)
+    internal (Tensor Output, Tensor LogSumExp) CuDnn(Tensor queries, Tensor keys, Tensor values, bool causal)
     {
         var (output, lse) = Aten.CuDnn(queries, Shared(keys, queries), Shared(values, queries), causal, Scale);
         return (output, lse.squeeze(-1));
     }
 
-    /// <summary>FlashAttention alone, for choosing.</summary>
-    public (Tensor Output, Tensor LogSumExp) Flash(Tensor queries, Tensor keys, Tensor values, (int Left, int Right) reach)
+    internal (Tensor Output, Tensor LogSumExp) Flash(Tensor queries, Tensor keys, Tensor values, (int Left, int Right) reach)
     {
         var (batch, group, rows, dim) = (queries.shape[0], queries.shape[1], queries.shape[2], queries.shape[3]);
         var q = queries.permute(2, 0, 1, 3).reshape(1, rows, batch * group, dim);
@@ -137,5 +162,22 @@ internal sealed class CudaAttention(double scale, bool useCuDnn, long cuDnnPairs
         var ahead = rows.End - columns.End; // how far the rows' end is beyond the keys'
         var left = view.Window is { } window ? window - 1 - ahead : -1;
         return (left >= columns.Count ? -1 : left, ahead >= rows.Count ? -1 : ahead);
+    }
+
+    private static TimeSpan Time(Func<(Tensor, Tensor)> attend)
+    {
+        var best = TimeSpan.MaxValue;
+        for (var run = 0; run <= Repeats; run++)
+        {
+            using var scope = NewDisposeScope();
+            Gpu.Synchronize();
+            var start = Stopwatch.GetTimestamp();
+            attend();
+            Gpu.Synchronize();
+            var time = Stopwatch.GetElapsedTime(start);
+            best = run > 0 && time < best ? time : best; // the first prepares the kernel
+        }
+
+        return best;
     }
 }

@@ -1,6 +1,6 @@
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Element types by their names in safetensors headers and configurations.</summary>
 internal static class DataTypes

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>A thing beside tensors that somebody must give back.</summary>
 internal enum NativeKind
@@ -10,8 +10,6 @@ internal enum NativeKind
     Pin,
     Module,
     EngineThread,
-
-    /// <summary>Of a team. Teams live as long as the process, so those that no team has are told.</summary>
     TeamThread,
 }
 
@@ -28,5 +26,5 @@ internal static class NativeCounts
 
     /// <summary>All counts, for a comparison with later ones.</summary>
     public static string Describe() => string.Join(", ", Enum.GetValues<NativeKind>().Select(kind =>
-        string.Create(CultureInfo.InvariantCulture, $"{kind} {Of(kind) - (kind == NativeKind.TeamThread ? HostTeam.SharedThreads : 0)}")));
+        string.Create(CultureInfo.InvariantCulture, $"{kind} {Of(kind)}")));
 }

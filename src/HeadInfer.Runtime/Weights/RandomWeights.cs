@@ -1,15 +1,19 @@
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Decoder;
+namespace HeadInfer.Runtime.Weights;
 
 /// <summary>Random weights, made where they are computed with: for benchmarks and tests of shapes whose weights nobody needs.</summary>
 internal sealed class RandomWeights(ScalarType type, Device device) : IWeightSource
 {
     private readonly List<Tensor> _owned = [];
 
-    public Tensor Matrix(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns) => Own(empty([rows.Sum(), columns], type, device).normal_(0, 0.02));
+    public ScalarType Type => type;
 
-    public Tensor Vector(IReadOnlyList<string> names, IReadOnlyList<long> sizes, double offset = 0) => Own(ones([sizes.Sum()], type, device));
+    public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false) =>
+        new DenseLinear(device, Own(empty([rows.Sum(), columns], type, device.Torch).normal_(0, 0.02)), bias ? Own(zeros([rows.Sum()], type, device.Torch)) : null);
+
+    public Tensor Vector(string name, long size, double offset = 0) => Own(ones([size], type, device.Torch));
 
     public void Dispose()
     {

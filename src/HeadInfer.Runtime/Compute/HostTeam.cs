@@ -1,17 +1,13 @@
-using static TorchSharp.torch;
-
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>A few threads that split one short task at a time: a fork and join of about a microsecond while it is warm.</summary>
 /// <remarks>
 /// For kernels that are bound by memory and take tens of microseconds: the thread pool's wake-up would cost as much as
-/// the work. Members spin for a moment after a task, then sleep.
+/// the work. Members spin for a moment after a task, then sleep. They are made when there is a first task.
 /// </remarks>
-internal sealed class HostTeam
+internal sealed class HostTeam : IDisposable
 {
     private const int SpinsBeforeSleep = 2_000; // some 50 microseconds
-
-    private static readonly Dictionary<int, HostTeam> Teams = [];
 
     private readonly Lock _gate = new();
     private readonly SemaphoreSlim[] _wake;
@@ -19,44 +15,16 @@ internal sealed class HostTeam
     private volatile Action<int>? _task;
     private volatile int _round;
     private volatile Exception? _failure;
+    private volatile bool _ending;
+    private bool _begun;
     private int _running;
 
-    private HostTeam(int size)
+    /// <param name="size">members, the caller of <see cref="Run"/> among them</param>
+    public HostTeam(int size)
     {
         Size = size;
         _wake = [.. Enumerable.Range(0, size).Select(_ => new SemaphoreSlim(0))];
         _asleep = new bool[size];
-        for (var member = 1; member < size; member++)
-        {
-            var number = member;
-            new Thread(() => Work(number)) { IsBackground = true, Name = $"HeadInfer host {number}" }.Start();
-            NativeCounts.Add(NativeKind.TeamThread);
-        }
-    }
-
-    /// <summary>The team as large as libtorch's on the calling thread; made once for each size, and asleep when not needed.</summary>
-    public static HostTeam Shared
-    {
-        get
-        {
-            var size = get_num_threads();
-            lock (Teams)
-            {
-                return Teams.TryGetValue(size, out var team) ? team : Teams[size] = new HostTeam(size);
-            }
-        }
-    }
-
-    /// <summary>Threads of all teams that were made: those that should be alive.</summary>
-    public static int SharedThreads
-    {
-        get
-        {
-            lock (Teams)
-            {
-                return Teams.Values.Sum(team => team.Size - 1);
-            }
-        }
     }
 
     /// <summary>How many members there are, the caller among them.</summary>
@@ -67,18 +35,13 @@ internal sealed class HostTeam
     {
         lock (_gate)
         {
+            ObjectDisposedException.ThrowIf(_ending, this);
             if (Size > 1)
             {
+                Begin();
                 _task = task;
                 _running = Size - 1;
-                Interlocked.Increment(ref _round); // a full fence: members see the task before the round
-                for (var member = 1; member < Size; member++)
-                {
-                    if (Volatile.Read(ref _asleep[member]))
-                    {
-                        _wake[member].Release();
-                    }
-                }
+                NextRound();
             }
 
             Exception? failure;
@@ -108,12 +71,52 @@ internal sealed class HostTeam
     public (int Start, int End) Share(int member, int items) =>
         ((int)((long)items * member / Size), (int)((long)items * (member + 1) / Size));
 
+    /// <summary>Ends the members. Returns at once.</summary>
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            _ending = true;
+            NextRound();
+        }
+    }
+
+    private void Begin()
+    {
+        for (var member = 1; member < Size && !_begun; member++)
+        {
+            var number = member;
+            NativeCounts.Add(NativeKind.TeamThread);
+            new Thread(() => Work(number)) { IsBackground = true, Name = $"HeadInfer host {number}" }.Start();
+        }
+
+        _begun = true;
+    }
+
+    private void NextRound()
+    {
+        Interlocked.Increment(ref _round); // a full fence: members see the task before the round
+        for (var member = 1; member < Size; member++)
+        {
+            if (Volatile.Read(ref _asleep[member]))
+            {
+                _wake[member].Release();
+            }
+        }
+    }
+
     private void Work(int member)
     {
         for (var seen = 0; ;)
         {
             WaitForRound(member, seen);
             seen++;
+            if (_ending)
+            {
+                NativeCounts.Remove(NativeKind.TeamThread);
+                return;
+            }
+
             try
             {
                 _task!(member);

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Float32 kernels on host memory that are bound by reading it.</summary>
 /// <remarks>
@@ -13,29 +13,23 @@ namespace HeadInfer.Runtime.Native;
 /// </remarks>
 internal static unsafe class HostMath
 {
-    /// <summary>Whether a tensor is what these kernels take.</summary>
-    public static bool Takes(Tensor tensor) => tensor.dtype == ScalarType.Float32 && tensor.device_type == TorchSharp.DeviceType.CPU;
-
     /// <summary>The address of a contiguous float32 CPU tensor.</summary>
     public static float* Address(Tensor tensor) => (float*)TensorMemory.Address(tensor);
 
     /// <summary>Rows that products and other kernels of few rows take. Each row's result is the same, to the bit, whatever the others are.</summary>
     public const int FewRows = 16;
 
-    /// <summary>Whether rows are few, and what these kernels take.</summary>
-    public static bool TakesRows(Tensor tensor) => tensor.shape[0] <= FewRows && Takes(tensor);
-
     /// <summary>The product of a few rows and a matrix, whose rows are read once for all.</summary>
+    /// <param name="team">who shares the work</param>
     /// <param name="x">[n, columns], contiguous</param>
     /// <param name="weight">[rows, columns], contiguous</param>
     /// <param name="bias">[rows] or null</param>
     /// <returns>[n, rows]</returns>
-    public static Tensor MultiplyRows(Tensor x, Tensor weight, Tensor? bias)
+    public static Tensor MultiplyRows(HostTeam team, Tensor x, Tensor weight, Tensor? bias)
     {
         var (n, rows, columns) = ((int)x.shape[0], (int)weight.shape[0], (int)weight.shape[1]);
         var result = empty([n, rows], ScalarType.Float32);
         float* w = Address(weight), input = Address(x), output = Address(result), b = bias is null ? null : Address(bias);
-        var team = HostTeam.Shared;
         team.Run(member =>
         {
             var (start, end) = team.Share(member, rows);

@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using System.Text;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>CUDA's run-time compiler, which every libtorch with CUDA comes with.</summary>
 internal static unsafe class Nvrtc

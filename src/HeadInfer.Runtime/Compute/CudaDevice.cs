@@ -1,54 +1,68 @@
+using TorchSharp;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Native;
+namespace HeadInfer.Runtime.Compute;
 
-/// <summary>What a <see cref="CudaLink"/> took, where that was measured.</summary>
+/// <summary>What copies took, where that was measured.</summary>
 /// <param name="Copying">Time in which copies ran, both ways added.</param>
 /// <param name="Exposed">Time for which the computation stood still to wait for a copy.</param>
-internal readonly record struct LinkTimes(TimeSpan Copying, TimeSpan Exposed)
+internal readonly record struct CopyTimes(TimeSpan Copying, TimeSpan Exposed)
 {
     /// <summary>Share of the copies' time that passed behind the computation, 0 to 1.</summary>
     public double Hidden => Copying > TimeSpan.Zero ? Math.Max(0, 1 - (Exposed / Copying)) : 1;
 }
 
-/// <summary>The link to a GPU: a stream of its own for each direction, beside the one libtorch computes on.</summary>
-/// <param name="device">The GPU.</param>
+/// <summary>A GPU: libtorch's queue, a stream of its own for copies in each direction, and fused kernels.</summary>
+/// <param name="gpu">The GPU; owned from now on.</param>
 /// <param name="warn">Told once if the system refuses to pin memory.</param>
 /// <remarks>
 /// Buffers that a copy stream touches are allocated once and outlive it: handed back to libtorch's allocator, their memory
 /// could be given to others while a copy is still under way.
 /// </remarks>
-internal sealed class CudaLink(CudaDevice device, Action<string>? warn = null) : KvLink
+internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 {
+    private const int FlashHeadDim = 256, FlashCapability = 8;
+
     private readonly CudaStream _up = new(), _down = new();
     private readonly List<(CudaEvent Start, CudaEvent End)> _copies = [], _stalls = [];
+    private FusedKernels? _kernels;
     private int _warned;
-
-    /// <summary>For the tests: without waits, copies and computation must be seen to collide.</summary>
-    internal bool IgnoreWaits { get; init; }
-
-    /// <summary>For the tests: as if the system refused to pin memory.</summary>
-    internal bool RefusePins { get; init; }
 
     /// <summary>Whether copies and waits are timed, which costs two events each.</summary>
     public bool IsMeasured { get; set; }
 
-    public override Device Device => device.Device;
+    public override string Name => gpu.Name;
+
+    public override int? Ordinal => gpu.Ordinal;
+
+    public override torch.Device Torch => gpu.Torch;
 
     public override bool IsAsynchronous => true;
 
+    public override ByteSize SlabSize => ByteSize.FromMiB(256);
+
+    public override int RowsTogether => int.MaxValue;
+
+    public override int TokensAtOnce => int.MaxValue;
+
+    public override ScalarType TypeFor(ScalarType stored, ComputeType? chosen) => chosen is { } type ? DataTypes.Of(type) : stored;
+
+    public override void Prepare(ScalarType type, Action<string>? warn)
+    {
+        _kernels = FusedKernels.TryCompile(gpu, type);
+        if (_kernels is null)
+        {
+            warn?.Invoke("CUDA's run-time compiler (libnvrtc) is not found, so some steps take several passes over GPU memory. Put it beside libtorch, or its folder into LD_LIBRARY_PATH.");
+        }
+    }
+
     public override Fence CreateFence() => new CudaFence();
 
-    public override void Record(LinkQueue queue, Fence fence) => ((CudaFence)fence).Event.Record(Stream(queue));
+    public override void Record(WorkQueue queue, Fence fence) => ((CudaFence)fence).Event.Record(Stream(queue));
 
-    public override void Wait(LinkQueue queue, Fence fence)
+    public override void Wait(WorkQueue queue, Fence fence)
     {
-        if (IgnoreWaits)
-        {
-            return;
-        }
-
-        if (IsMeasured && queue == LinkQueue.Compute)
+        if (IsMeasured && queue == WorkQueue.Compute)
         {
             Timed(_stalls, CudaStream.Compute, () => CudaStream.Compute.Wait(((CudaFence)fence).Event));
             return;
@@ -59,13 +73,12 @@ internal sealed class CudaLink(CudaDevice device, Action<string>? warn = null) :
 
     public override void Block(Fence fence) => ((CudaFence)fence).Event.Synchronize();
 
-    public override void Drain() => CudaDevice.Synchronize();
+    public override void Drain() => Gpu.Synchronize();
 
     public override IDisposable? Pin(nint address, long bytes)
     {
-        device.Enter();
-        var error = "refused for a test";
-        var pinned = RefusePins ? null : PinnedMemory.TryPin(address, bytes, out error);
+        gpu.Enter();
+        var pinned = TryPin(address, bytes, out var error);
         if (pinned is null && Interlocked.Exchange(ref _warned, 1) == 0)
         {
             warn?.Invoke(PinnedMemory.Explain(new ByteSize(bytes), error, OperatingSystem.IsLinux() ? File.ReadAllText("/proc/self/limits") : null, HostMemory.Free()));
@@ -74,22 +87,57 @@ internal sealed class CudaLink(CudaDevice device, Action<string>? warn = null) :
         return pinned;
     }
 
+    public override void AddProduct(Tensor sum, Tensor x, Tensor weight)
+    {
+        using var transposed = weight.t();
+        sum.addmm_(x, transposed, beta: 1, alpha: 1); // in one pass, rounded once
+    }
+
+    public override Tensor Gate(Tensor both, int width, string activation) => _kernels?.Gate(both, width, activation) ?? base.Gate(both, width, activation);
+
+    public override bool RotatesApart(int headDim, int rotaryDim) => _kernels?.TakesHeads(headDim, rotaryDim) == true;
+
+    public override void RotateApart(Tensor projected, Tensor queries, Tensor rows, long first, Tensor cosines, Tensor sines) =>
+        _kernels!.Rotate(projected, queries, rows, first, cosines, sines);
+
+    public override bool Merges(int headDim) => _kernels?.TakesHeads(headDim, 0) == true;
+
+    public override void Merge(Tensor sum, Tensor sumLse, Tensor part, Tensor partLse, Tensor output, Tensor? outputLse) =>
+        _kernels!.Merge(sum, sumLse, part, partLse, output, outputLse);
+
+    public override bool MayFuse(AttentionTraits traits) => MayFuse(traits, gpu.Major);
+
+    public override AttentionKernel Attention(AttentionTraits traits, FusedAttention? chosen) => MayFuse(traits)
+        ? new CudaAttention(traits.Scale, chosen is { } which ? which == FusedAttention.CuDnn : CudaAttention.CuDnnIsFaster(traits, Torch))
+        : new ExplicitAttention(traits.Scale, traits.SoftCap);
+
+    /// <param name="traits">what the model needs</param>
+    /// <param name="major">compute capability, the part before the dot</param>
+    internal static bool MayFuse(AttentionTraits traits, int major) =>
+        traits.SoftCap is null && traits.Type != ScalarType.Float32 && traits.HeadDim <= FlashHeadDim && traits.HeadDim % 8 == 0 && major >= FlashCapability;
+
     /// <summary>Times since the last call. Waits for the queues to end.</summary>
-    public LinkTimes TakeTimes()
+    public CopyTimes TakeTimes()
     {
         Drain();
-        return new LinkTimes(Sum(_copies), Sum(_stalls));
+        return new CopyTimes(Sum(_copies), Sum(_stalls));
     }
 
     public override void Dispose()
     {
+        base.Dispose();
+        _kernels?.Dispose();
         _up.Dispose();
         _down.Dispose();
         Sum(_copies);
         Sum(_stalls);
+        gpu.Dispose();
     }
 
-    protected override void CopyRows(Tensor run, Tensor rows, int at, LinkQueue direction)
+    /// <summary>Pins memory, if the system lets it.</summary>
+    protected virtual IDisposable? TryPin(nint address, long bytes, out string error) => PinnedMemory.TryPin(address, bytes, out error);
+
+    protected override void CopyRows(Tensor run, Tensor rows, int at, WorkQueue direction)
     {
         var (shape, size) = (run.shape, run.ElementSize);
         var (pages, pieces, tokens, dim) = (shape[0], 2 * shape[1], shape[3], shape[4]);
@@ -125,12 +173,12 @@ internal sealed class CudaLink(CudaDevice device, Action<string>? warn = null) :
         }
     }
 
-    private CudaStream Stream(LinkQueue queue) => queue switch { LinkQueue.Upload => _up, LinkQueue.Download => _down, _ => CudaStream.Compute };
+    private CudaStream Stream(WorkQueue queue) => queue switch { WorkQueue.Upload => _up, WorkQueue.Download => _down, _ => CudaStream.Compute };
 
-    private void Copy2D(nint host, long hostPitch, nint target, long pitch, long width, long height, LinkQueue direction)
+    private void Copy2D(nint host, long hostPitch, nint target, long pitch, long width, long height, WorkQueue direction)
     {
         var copy = new CudaDriver.Copy2D { Width = (nuint)width, Height = (nuint)height };
-        if (direction == LinkQueue.Upload)
+        if (direction == WorkQueue.Upload)
         {
             (copy.SourceType, copy.SourceHost, copy.SourcePitch) = (CudaDriver.Copy2D.Host, host, (nuint)hostPitch);
             (copy.TargetType, copy.TargetDevice, copy.TargetPitch) = (CudaDriver.Copy2D.Device, target, (nuint)pitch);

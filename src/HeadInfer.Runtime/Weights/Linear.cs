@@ -1,0 +1,69 @@
+using HeadInfer.Runtime.Compute;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Weights;
+
+/// <summary>A linear layer, <c>x * weight^T + bias</c>, however its weights lie. Not the owner of them.</summary>
+internal abstract class Linear
+{
+    /// <summary>Memory of the weights.</summary>
+    public abstract ByteSize Size { get; }
+
+    /// <param name="x">[rows, inputs]</param>
+    /// <returns>[rows, outputs]</returns>
+    public abstract Tensor Apply(Tensor x);
+
+    /// <summary><c>sum += Apply(x)</c>.</summary>
+    /// <param name="sum">[rows, outputs], changed</param>
+    /// <param name="x">[rows, inputs]</param>
+    public abstract void AddTo(Tensor sum, Tensor x);
+
+    /// <summary>Rows of the weights by their numbers: an embedding is looked up, and multiplied where the output layer is tied to it.</summary>
+    /// <param name="rows">[n], int64</param>
+    /// <returns>[n, inputs], in the type that is computed in</returns>
+    public abstract Tensor Lookup(Tensor rows);
+
+    /// <summary>The layer that makes some of the outputs. Its tensors are views, of the scope in which it is asked for.</summary>
+    public abstract Linear Outputs(long start, long count);
+}
+
+/// <summary>Weights as they are multiplied.</summary>
+/// <param name="device">multiplies</param>
+/// <param name="weight">[outputs, inputs]</param>
+/// <param name="bias">[outputs] or null</param>
+internal sealed class DenseLinear(Device device, Tensor weight, Tensor? bias) : Linear
+{
+    public override ByteSize Size => new((weight.NumberOfElements + (bias?.NumberOfElements ?? 0)) * weight.ElementSize);
+
+    public override Tensor Apply(Tensor x) => device.Multiply(x, weight, bias);
+
+    public override void AddTo(Tensor sum, Tensor x)
+    {
+        if (bias is null)
+        {
+            device.AddProduct(sum, x, weight);
+            return;
+        }
+
+        using var product = Apply(x);
+        sum.add_(product);
+    }
+
+    public override Tensor Lookup(Tensor rows) => weight.index_select(0, rows);
+
+    public override Linear Outputs(long start, long count) => new DenseLinear(device, weight.narrow(0, start, count), bias?.narrow(0, start, count));
+}
+
+/// <summary>Stands for weights that were asked for and not read.</summary>
+internal sealed class UnreadLinear : Linear
+{
+    public override ByteSize Size => ByteSize.Zero;
+
+    public override Tensor Apply(Tensor x) => throw new InvalidOperationException();
+
+    public override void AddTo(Tensor sum, Tensor x) => throw new InvalidOperationException();
+
+    public override Tensor Lookup(Tensor rows) => throw new InvalidOperationException();
+
+    public override Linear Outputs(long start, long count) => throw new InvalidOperationException();
+}
