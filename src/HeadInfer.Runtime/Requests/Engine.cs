@@ -152,7 +152,7 @@ internal sealed class Engine(EngineThread thread, TransformerDecoder decoder, Ti
             _waiting.RemoveAt(i);
             if (admission is Admission.NoRoom)
             {
-                request.End(NoRoom(request));
+                request.End(NoRoom(request, Wanted(request)));
             }
         }
 
@@ -171,13 +171,13 @@ internal sealed class Engine(EngineThread thread, TransformerDecoder decoder, Ti
 
         var sequence = request.Sequence;
         request.Done = request.EveryToken is null ? sequence.Adopt(request.Prompt) : 0;
-        var admission = ReadsForIt(request) ? Admission.Later : Missing(request) <= FreeBlocks() ? Admission.Done : Admission.NoRoom;
+        var admission = ReadsForIt(request) ? Admission.Later : Missing(request, Wanted(request)) <= FreeBlocks() ? Admission.Done : Admission.NoRoom;
         var whole = sequence.Length - (sequence.Length % attention.Pool.BlockTokens);
         if (admission is Admission.NoRoom && request.Done > 0 && whole >= request.Start)
         {
             sequence.Truncate(whole); // a shared block that must be copied takes room twice
             request.Done = whole - request.Start;
-            admission = Missing(request) <= FreeBlocks() ? Admission.Done : Admission.NoRoom;
+            admission = Missing(request, Wanted(request)) <= FreeBlocks() ? Admission.Done : Admission.NoRoom;
         }
 
         if (admission is Admission.Done)
@@ -199,18 +199,17 @@ internal sealed class Engine(EngineThread thread, TransformerDecoder decoder, Ti
     private int Wanted(Request request) =>
         attention.Pool.BlocksFor(Math.Min((long)request.Start + request.Prompt.Length + Math.Min(request.MaxTokens ?? 1, plan.LongestContext), plan.LongestContext));
 
-    // Those that its sequence does not have, and one where a shared block must be copied.
-    private int Missing(Request request) =>
-        Math.Max(0, Wanted(request) - request.Sequence.Blocks.Count) + (request.Sequence.Length % attention.Pool.BlockTokens == 0 ? 0 : 1);
+    // Of so many blocks those that its sequence does not have, and one where a shared block must be copied.
+    private static int Missing(Request request, int wanted) => Math.Max(0, wanted - request.Sequence.Blocks.Count) + (request.Sequence.MustCopy ? 1 : 0);
 
     // Blocks that nobody has and nobody was promised.
-    private int FreeBlocks() => attention.Pool.Count.Free - _reading.Concat(_answering).Sum(r => Math.Max(0, r.Reserved - r.Sequence.Blocks.Count));
+    private int FreeBlocks() => attention.Pool.Count.Free - _reading.Concat(_answering).Sum(r => Missing(r, r.Reserved));
 
-    private MemoryBudgetException NoRoom(Request request)
+    private MemoryBudgetException NoRoom(Request request, int wanted)
     {
         var (block, most) = (attention.Pool.BlockSize, attention.Pool.MostBlocks);
         return new MemoryBudgetException(string.Create(CultureInfo.InvariantCulture,
-            $"Prompt and MaxTokens need {block * Missing(request)} more of KV cache; {block * Math.Max(0, FreeBlocks())} of {block * most} are free, and the rest is held by sessions that do nothing now. Dispose sessions, raise HeadInferOptions.HostMemory, or ask for fewer tokens."));
+            $"Prompt and MaxTokens need {block * Missing(request, wanted)} more of KV cache; {block * Math.Max(0, FreeBlocks())} of {block * most} are free, and the rest is held by sessions that do nothing now. Dispose sessions, raise HeadInferOptions.HostMemory, or ask for fewer tokens."));
     }
 
     // Whether more of the prompt than is known is being read for another request right now.
@@ -416,24 +415,25 @@ internal sealed class Engine(EngineThread thread, TransformerDecoder decoder, Ti
     // Room for one more token. Where there is none, the youngest answer makes it, and is read again later.
     private bool TryReserve(Request request)
     {
+        var sequence = request.Sequence;
+        var wanted = attention.Pool.BlocksFor(sequence.Length + 1L);
         while (request.State == RequestState.Answering)
         {
-            try
+            // What others were promised is not taken, even while they have not needed it yet.
+            if (wanted <= request.Reserved || Missing(request, wanted) <= FreeBlocks())
             {
-                request.Sequence.Reserve(1);
+                request.Reserved = Math.Max(request.Reserved, wanted);
+                sequence.Reserve(1);
                 return true;
             }
-            catch (MemoryBudgetException e)
-            {
-                var youngest = _answering.MaxBy(r => r.Number)!;
-                if (_answering.Count + _reading.Count == 1 && Stopwatch.GetElapsedTime(_lastEnd) >= Grace)
-                {
-                    End(request, e);
-                    return false;
-                }
 
-                Pause(youngest);
+            if (_answering.Count + _reading.Count == 1 && Stopwatch.GetElapsedTime(_lastEnd) >= Grace)
+            {
+                End(request, NoRoom(request, wanted));
+                return false;
             }
+
+            Pause(_answering.MaxBy(r => r.Number)!);
         }
 
         return false;
@@ -446,7 +446,6 @@ internal sealed class Engine(EngineThread thread, TransformerDecoder decoder, Ti
         sequence.CopyTo(start, tokens.AsSpan(0, tokens.Length - 1));
         tokens[^1] = request.NextToken; // told, and not computed yet
         sequence.Truncate(start);
-        attention.Release(sequence);
         (request.Prompt, request.Done, request.Work) = (tokens, 0, 0);
         _answering.Remove(request);
         request.TryMove(RequestState.Answering, RequestState.Waiting);

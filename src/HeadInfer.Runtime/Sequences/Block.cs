@@ -26,6 +26,9 @@ internal sealed class Block(long number, int capacity, Page[] pages)
     /// <summary>Sequences that have it.</summary>
     public int Users { get; set; }
 
+    /// <summary>The one sequence that may add rows. Others that have them all must copy the block to go on.</summary>
+    public Sequence? Writer { get; set; }
+
     /// <summary>Its place in the index; null while it has no tokens, or where another block there has the same ones.</summary>
     public PrefixNode? Node { get; set; }
 

@@ -82,9 +82,9 @@ internal sealed class BlockPool : IDisposable
     /// <summary>Passed when all rows that were written to a layer are in their pages.</summary>
     public Fence Written(int layer) => _written[layer];
 
-    /// <summary>Takes empty blocks. Of those that are kept the ones that were not wanted for the longest time make room. Engine thread.</summary>
+    /// <summary>Takes empty blocks for a sequence to write. Of those that are kept the ones that were not wanted for the longest time make room. Engine thread.</summary>
     /// <exception cref="MemoryBudgetException">There are not so many; nothing has changed.</exception>
-    public List<Block> Rent(int count)
+    public List<Block> Rent(int count, Sequence writer)
     {
         lock (_gate)
         {
@@ -117,7 +117,7 @@ internal sealed class BlockPool : IDisposable
                 }
             }
 
-            return [.. ofBlocks.Select(p => new Block(++_blocksMade, BlockTokens, p) { Users = 1 })];
+            return [.. ofBlocks.Select(p => new Block(++_blocksMade, BlockTokens, p) { Users = 1, Writer = writer })];
         }
     }
 
@@ -134,12 +134,13 @@ internal sealed class BlockPool : IDisposable
     }
 
     /// <summary>Says that a sequence has the blocks no more. Those that are known are kept as long as there is room.</summary>
-    public void Release(IEnumerable<Block> blocks)
+    public void Release(IEnumerable<Block> blocks, Sequence by)
     {
         lock (_gate)
         {
             foreach (var block in blocks.Reverse()) // what stands last is the first to be forgotten
             {
+                block.Writer = block.Writer == by ? null : block.Writer;
                 if (--block.Users > 0)
                 {
                     continue;
@@ -209,12 +210,21 @@ internal sealed class BlockPool : IDisposable
         }
     }
 
-    /// <summary>Whether a sequence may add rows to a block after some of its tokens.</summary>
-    public bool IsWritable(Block block, int tokens)
+    /// <summary>Makes a sequence the one that may add rows to a block, if those it has are all there are and nobody else is that one.</summary>
+    /// <param name="block">one of the sequence's</param>
+    /// <param name="tokens">tokens of it that the sequence has</param>
+    /// <param name="by">the sequence</param>
+    public bool TryClaim(Block block, int tokens, Sequence by)
     {
         lock (_gate)
         {
-            return block.Users == 1 && block.Filled == tokens;
+            if (block.Filled != tokens || (block.Writer ?? by) != by)
+            {
+                return false;
+            }
+
+            block.Writer = by;
+            return true;
         }
     }
 

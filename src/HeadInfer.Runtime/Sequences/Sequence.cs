@@ -75,7 +75,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         var (length, blocks) = pool.Find(key, all);
         if (length <= Length)
         {
-            pool.Release(blocks);
+            pool.Release(blocks, this);
             return 0;
         }
 
@@ -87,26 +87,29 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         return adopted;
     }
 
+    /// <summary>Whether its last block must be copied before more tokens can follow, as another sequence goes on there. What need not be copied is its own from now on.</summary>
+    public bool MustCopy => Length % pool.BlockTokens is > 0 and var tail && !pool.TryClaim(_blocks[Length / pool.BlockTokens], tail, this);
+
     /// <summary>Makes room for more tokens, and the last block the sequence's own.</summary>
     /// <exception cref="MemoryBudgetException">There is not enough; nothing has changed.</exception>
     public void Reserve(int tokens)
     {
         var (full, tail) = Math.DivRem(Length, pool.BlockTokens);
-        var copied = tail > 0 && !pool.IsWritable(_blocks[full], tail);
+        var copied = MustCopy;
         var missing = pool.BlocksFor((long)Length + tokens) - _blocks.Count;
         if (missing <= 0 && !copied)
         {
             return;
         }
 
-        var blocks = pool.Rent(Math.Max(missing, 0) + (copied ? 1 : 0));
+        var blocks = pool.Rent(Math.Max(missing, 0) + (copied ? 1 : 0), this);
         if (copied)
         {
             var (shared, own) = (_blocks[full], blocks[0]);
             pool.Copy(shared, own, tail);
             pool.Append(key, full > 0 ? _known[full - 1] : null, own, shared.Tokens[..tail]);
             _blocks[full] = own;
-            pool.Release([shared]);
+            pool.Release([shared], this);
             Version++;
         }
 
@@ -223,8 +226,8 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     {
         var known = Math.Min(_known.Count, Length / pool.BlockTokens);
         known = Math.Min(known, from);
-        pool.Release([.. Twins(known)]);
-        pool.Release(_blocks[from..]);
+        pool.Release([.. Twins(known)], this);
+        pool.Release(_blocks[from..], this);
         _known.RemoveRange(known, _known.Count - known);
         _blocks.RemoveRange(from, _blocks.Count - from);
     }
