@@ -9,6 +9,7 @@ try
     {
         ["kernels", .. var rest] => Kernels(rest),
         ["demo", .. var rest] => await DemoAsync(rest),
+        ["fair", .. var rest] => await FairAsync(rest),
         ["constraints", .. var rest] => ConstraintBenchmark.Run(new Options(rest, ["--model"]).Text("--model", "models/headinfer-demo")),
         ["text", .. var rest] => TextBenchmark.Measure(new Options(rest, ["--fixtures"]).Text("--fixtures", "tests/fixtures")),
         ["plan", .. var rest] => ShapeBenchmark.Plan(new Options(rest, ShapeBenchmark.Known)),
@@ -45,6 +46,12 @@ static Task<int> DemoAsync(string[] args)
         });
 }
 
+static Task<int> FairAsync(string[] args)
+{
+    var options = new Options(args, ["--model", "--context"]);
+    return FairBenchmark.RunAsync(options.Text("--model", "models/headinfer-demo"), options.Count("--context") ?? 30_000);
+}
+
 static int Usage()
 {
     Console.Error.WriteLine(
@@ -52,6 +59,8 @@ static int Usage()
         usage: HeadInfer.Benchmarks VERB
           demo [--model DIR] [--context N] [--steps K] [--page N] [--tile N] [--group N] [--segment N] [--chunk N]
                            prefill and decode of a model folder on the CPU, beside the machine's own rates
+          fair [--model DIR] [--context N]
+                           a short question, and a decoding neighbour, beside a long prompt on the CPU, and what they cost it
           constraints [--model DIR]
                            masking of tokens by JSON schemas, on a vocabulary of 150,000; run from the repository's root
           text [--fixtures DIR]

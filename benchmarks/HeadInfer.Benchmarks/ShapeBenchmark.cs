@@ -125,9 +125,7 @@ internal static class ShapeBenchmark
     {
         var perLayerToken = (double)model.Plan.KvPerToken.Bytes / model.Config.Layers;
         var history = model.Config.Windows.Sum(w => Math.Min((double)session.Length, w - 1 ?? double.MaxValue));
-        var capacity = model.Attention.Resident(session.Sequence)?.Capacity ?? 0;
-        var resident = capacity == 0 ? 0 : session.CacheSize.Resident.Bytes * ((double)session.Length / capacity);
-        return (perLayerToken * history) - resident;
+        return Math.Max(0, (perLayerToken * history) - session.CacheSize.Resident.Bytes);
     }
 
     private static HeadInferModel Create(Options options, out string shape)

@@ -50,7 +50,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         _engine = new Engine(thread, Decoder, attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, options.MaxQueuedRequests ?? DefaultQueue);
         thread.Step = _engine.Step;
         var fixedSize = plan.Process + (device.HasOwnMemory ? ByteSize.Zero : plan.Weights);
-        promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (device.HasOwnMemory ? ByteSize.Zero : attention.Arena.InUse));
+        promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (device.HasOwnMemory ? ByteSize.Zero : attention.Resident.Arena.InUse));
     }
 
     /// <summary>The model's name: that of its folder, or <c>org/name</c> where the folder is in a hub's cache (<c>models--org--name</c>).</summary>
@@ -79,7 +79,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     public static string NativeLibraries => LibTorch.EnsureLoaded();
 
     /// <summary>What the model takes now, and what it has moved. May be read at any time.</summary>
-    public ModelMemory Memory => new(Plan.Weights, _attention.Pool.BlockSize * _attention.Pool.Count.InUse, _attention.Pool.BlockSize * _attention.Pool.Count.Kept, _attention.Arena.InUse, _attention.Pool.BlockSize * _attention.Pool.Evicted, _device.Traffic.Uploaded, _device.Traffic.Downloaded);
+    public ModelMemory Memory => new(Plan.Weights, _attention.Pool.BlockSize * _attention.Pool.Count.InUse, _attention.Pool.BlockSize * _attention.Pool.Count.Kept, _attention.Resident.Arena.InUse, _attention.Pool.BlockSize * _attention.Pool.Evicted, _device.Traffic.Uploaded, _device.Traffic.Downloaded);
 
     /// <summary>What computes: the GPU's name, or <c>CPU</c>.</summary>
     public string Device => _device.Name;
@@ -172,7 +172,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         return session;
     }
 
-    /// <summary>Drops what the device has of a session whose blocks were given back.</summary>
+    /// <summary>Gives the system what no session needs any more, now that one has given its blocks back.</summary>
     internal Task Remove(HeadInferSession session)
     {
         lock (_gate)
@@ -180,11 +180,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             _sessions.Remove(session);
         }
 
-        return Thread.RunAsync(() =>
-        {
-            _attention.Release(session.Sequence);
-            _attention.Pool.Trim();
-        });
+        return Thread.RunAsync(_attention.Pool.Trim);
     }
 
     internal void Submit(Request request) => _engine.Submit(request);
@@ -192,7 +188,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     /// <summary>Says that the engine may have something to do.</summary>
     internal void Wake() => Thread.Wake();
 
-    internal ByteSize ResidentSize(Sequence sequence) => _attention.Resident(sequence)?.Size ?? ByteSize.Zero;
+    internal ByteSize ResidentSize(Sequence sequence) => _attention.Resident.SizeOf(sequence);
 
     internal TiledAttention Attention => _attention;
 
@@ -327,10 +323,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, type);
             var pool = Own(new BlockPool(shape, config.Layers, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device));
             var host = new HostAttention(config.AttentionScale, softCap, device.Team);
-            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, host, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens)
-            {
-                MaxTokens = plan.LongestContext,
-            };
+            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, host, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext);
             return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention);
         }
         catch (Exception e) when (MemoryFault.Explain(e, plan) is { } explained)

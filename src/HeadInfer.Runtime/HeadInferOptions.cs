@@ -50,7 +50,7 @@ public sealed record HeadInferOptions
     /// <summary>GPU memory that this model may take, CUDA's own part included. Default: nineteen twentieths of what is free.</summary>
     public ByteSize? GpuMemory { get; set; }
 
-    /// <summary>GPU memory for resident heads, within <see cref="GpuMemory"/>. Default: all that is left of it. Zero streams every head.</summary>
+    /// <summary>GPU memory for copies of keys and values, within <see cref="GpuMemory"/>. Default: all that is left of it. Zero streams everything.</summary>
     public ByteSize? ResidentMemory { get; set; }
 
     /// <summary>Type of weights, activations and KV cache. Default: on a GPU the checkpoint's; on the CPU always float32, and nothing else is taken.</summary>
@@ -102,8 +102,9 @@ public sealed record HeadInferOptions
     public int? ChunkTokens { get; set; }
 
     /// <summary>
-    /// Where each head is attended. Default on the CPU: <see cref="HeadPlacement.Host"/>; on a GPU as many as it has room for
-    /// are <see cref="HeadPlacement.Resident"/> and the rest <see cref="HeadPlacement.Streamed"/>.
+    /// Where each head is attended. Default on the CPU: <see cref="HeadPlacement.Host"/>. Default on a GPU: all heads are
+    /// <see cref="HeadPlacement.Streamed"/>, but for the first tokens of each context, which have copies on the GPU as long as
+    /// there is room.
     /// </summary>
     public Func<HeadKey, HeadPlacement>? Placement { get; set; }
 

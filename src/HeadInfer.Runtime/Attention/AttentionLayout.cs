@@ -12,7 +12,7 @@ namespace HeadInfer.Runtime.Attention;
 /// <param name="TileTokens">Tokens of a tile of a whole group; smaller groups have longer tiles where groups adapt.</param>
 internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int HeadDim, IReadOnlyList<int?> Windows, int TileTokens)
 {
-    /// <summary>Where each head is attended; null makes as many resident as there is room for and streams the rest.</summary>
+    /// <summary>Where each head is attended; null keeps copies of as many tokens as there is room for and streams the rest.</summary>
     public Func<HeadKey, HeadPlacement>? Placement { get; init; }
 
     /// <summary>KV heads of a group at most; null lets groups shrink as the context grows.</summary>
@@ -37,14 +37,13 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
 
     /// <summary>The groups of a layer's heads, in head order: neighbours of one placement.</summary>
     /// <param name="layer">the layer</param>
-    /// <param name="resident">heads of the layer that are resident, where that is not given</param>
     /// <param name="size">streamed heads of a group at most</param>
-    public IReadOnlyList<HeadGroup> Groups(int layer, int resident, int size)
+    public IReadOnlyList<HeadGroup> Groups(int layer, int size)
     {
         var groups = new List<HeadGroup>();
         for (var head = 0; head < KvHeads; head++)
         {
-            var place = Placement?.Invoke(new HeadKey(layer, head)) ?? (head < resident ? HeadPlacement.Resident : HeadPlacement.Streamed);
+            var place = Placement?.Invoke(new HeadKey(layer, head)) ?? HeadPlacement.Streamed;
             var most = place == HeadPlacement.Resident && GroupSize is null ? KvHeads : size;
             if (groups.Count > 0 && groups[^1] is var last && last.Placement == place && last.Count < most)
             {
@@ -59,20 +58,13 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
         return groups;
     }
 
+    /// <summary>What a layer keeps copies of: the heads that are placed so; where no place is given all, as far as there is room.</summary>
+    /// <remarks>A windowed layer reads only its window's pages, so a whole copy would be wasted on it unless the caller wants it.</remarks>
+    public IEnumerable<HeadGroup> ResidentGroups(int layer) =>
+        Placement is not null ? Groups(layer, GroupSizeFor(0)).Where(g => g.Placement == HeadPlacement.Resident)
+        : Windows[layer] is null ? [new HeadGroup(0, KvHeads, HeadPlacement.Resident)]
+        : [];
+
     /// <summary>Tokens of a tile of a group.</summary>
     public int TileTokensOf(HeadGroup group) => GroupSize is null ? (int)(TileRows / group.Count) : TileTokens;
-
-    /// <summary>How many of a layer's heads are resident when so many of all are: as evenly as can be, among layers without a window.</summary>
-    /// <remarks>A windowed layer reads only its window's pages, so a whole copy would be wasted on it.</remarks>
-    public int ResidentHeads(int layer, int total)
-    {
-        var full = Windows.Count(w => w is null);
-        if (Windows[layer] is not null || full == 0)
-        {
-            return 0;
-        }
-
-        var index = Windows.Take(layer).Count(w => w is null);
-        return Math.Min(KvHeads, ((index + 1) * total / full) - (index * total / full));
-    }
 }

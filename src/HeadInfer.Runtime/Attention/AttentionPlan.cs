@@ -9,6 +9,13 @@ namespace HeadInfer.Runtime.Attention;
 /// <param name="Count">how many sequences, neighbours in their batch</param>
 internal readonly record struct AttentionPart(TokenRange Keys, int First, int Count);
 
+/// <summary>The same, of copies on the device.</summary>
+/// <param name="Keys">the tokens</param>
+/// <param name="Extents">where their copies are, in order</param>
+/// <param name="First">the first of the sequences</param>
+/// <param name="Count">how many sequences, neighbours in their batch</param>
+internal readonly record struct ResidentPart(TokenRange Keys, IReadOnlyList<ResidentExtent> Extents, int First, int Count);
+
 /// <summary>Cuts what sequences have into parts. Pure.</summary>
 /// <remarks>
 /// Cuts lie at whole multiples of a size, wherever a sequence begins to see and whatever others there are. So the parts of a
@@ -41,6 +48,61 @@ internal static class AttentionPlan
                 first = next;
             }
         }
+    }
+
+    /// <summary>Cuts copies into parts of a run each; sequences that have the same one attend it together.</summary>
+    /// <param name="extents">what has copies, by sequence; those that share are neighbours</param>
+    /// <param name="seen">the tokens that are to be attended, by sequence</param>
+    public static IEnumerable<ResidentPart> Cut(IReadOnlyList<IReadOnlyList<ResidentExtent>> extents, IReadOnlyList<TokenRange> seen)
+    {
+        var cuts = new SortedSet<int>(seen.Concat(extents.SelectMany(e => e).Select(e => e.Tokens)).SelectMany(r => (int[])[r.Start, r.End]));
+        foreach (var piece in cuts.Zip(cuts.Skip(1), (start, end) => new TokenRange(start, end)))
+        {
+            for (var first = 0; first < extents.Count;)
+            {
+                var next = first + 1;
+                if (Clip(extents[first], seen[first], piece) is [var extent])
+                {
+                    while (next < extents.Count && Clip(extents[next], seen[next], piece) is [var other] && other == extent)
+                    {
+                        next++;
+                    }
+
+                    yield return new ResidentPart(piece, [extent], first, next - first);
+                }
+
+                first = next;
+            }
+        }
+    }
+
+    /// <summary>Cuts copies at whole multiples of a size, whatever the runs, each sequence for itself: its parts do not depend on its company.</summary>
+    public static IEnumerable<ResidentPart> CutAlone(IReadOnlyList<IReadOnlyList<ResidentExtent>> extents, IReadOnlyList<TokenRange> seen, int size)
+    {
+        for (var i = 0; i < extents.Count; i++)
+        {
+            foreach (var piece in seen[i].SplitAligned(size))
+            {
+                if (Clip(extents[i], seen[i], piece) is { Count: > 0 } some)
+                {
+                    yield return new ResidentPart(piece with { End = some[^1].Tokens.End }, some, i, 1);
+                }
+            }
+        }
+    }
+
+    private static List<ResidentExtent> Clip(IReadOnlyList<ResidentExtent> extents, TokenRange seen, TokenRange piece)
+    {
+        var clipped = new List<ResidentExtent>();
+        foreach (var extent in extents)
+        {
+            if (extent.Tokens.Intersect(piece).Intersect(seen) is { IsEmpty: false } keys)
+            {
+                clipped.Add(new ResidentExtent(keys, extent.Run, extent.First + keys.Start - extent.Tokens.Start));
+            }
+        }
+
+        return clipped;
     }
 
     /// <summary>Sorts sequences so that those with a common beginning are neighbours.</summary>

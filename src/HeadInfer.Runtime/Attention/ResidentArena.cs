@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;
 
-/// <summary>Device memory for resident heads, taken once and shared by the sessions of a model.</summary>
+/// <summary>Device memory for resident heads, taken once.</summary>
 /// <remarks>One allocation, so that growing copies leave no holes in libtorch's allocator, which would exceed the plan.</remarks>
 internal sealed class ResidentArena : IDisposable
 {
@@ -25,8 +25,20 @@ internal sealed class ResidentArena : IDisposable
     /// <summary>All of it.</summary>
     public ByteSize Size => new(_elements * DataTypes.Size(_type));
 
-    /// <summary>Elements that nobody has, perhaps in pieces.</summary>
-    public long FreeElements => _elements - _taken.Values.Sum();
+    /// <summary>Elements of the largest piece that nobody has.</summary>
+    public long LargestPiece
+    {
+        get
+        {
+            var (largest, start) = (0L, 0L);
+            foreach (var (taken, length) in _taken)
+            {
+                (largest, start) = (Math.Max(largest, taken - start), taken + length);
+            }
+
+            return Math.Max(largest, _elements - start);
+        }
+    }
 
     /// <summary>Memory of the blocks that are taken. May be read from any thread.</summary>
     public ByteSize InUse => new(Volatile.Read(ref _rented) * DataTypes.Size(_type));

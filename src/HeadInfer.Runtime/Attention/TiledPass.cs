@@ -10,15 +10,15 @@ namespace HeadInfer.Runtime.Attention;
 /// where they lie. The history is streamed once a pass, however many new tokens there are, and once for all sequences that
 /// share it. Tiles of the layers to come are fetched while a layer computes, and those of the next pass while the last does.
 /// </remarks>
-internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch batch, WorkMeter work, Action end) : IAttentionPass
+internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch batch, IReadOnlyList<ResidentExtent>[] resident, WorkMeter work, Action end) : IAttentionPass
 {
     private readonly AttentionLayout _layout = shared.Layout;
     private readonly Device _device = shared.Pool.Device;
     private readonly HeadGroup _all = new(0, shared.Layout.KvHeads, HeadPlacement.Streamed);
-    private readonly Dictionary<(TokenRange Rows, int? Window, int Size, int Ahead), List<AttentionPart>> _parts = [];
+    private readonly Dictionary<(int? Window, int Size, int Ahead), List<AttentionPart>> _parts = [];
+    private readonly Dictionary<int, List<ResidentPart>> _copied = []; // by the layer's window, or 0
     private readonly Dictionary<(int Layer, int Ahead), List<TileRequest>> _requests = [];
     private readonly int _tokens = batch.Tokens.Length;
-    private List<TokenRange>? _alike;
 
     public bool Stages => lane.Staging is not null;
 
@@ -39,17 +39,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         }
 
         using var scope = NewDisposeScope();
-        if (batch.Phase == Phase.Decode)
-        {
-            foreach (var rows in Alike())
-            {
-                AttendRows(layer, rows, queries.narrow(0, rows.Start, rows.Count), kv, output.narrow(0, rows.Start, rows.Count));
-            }
-        }
-        else
-        {
-            AttendRows(layer, new TokenRange(0, 1), queries, kv, output);
-        }
+        AttendAll(layer, queries, kv, output);
     }
 
     /// <summary>Keeps a layer's new keys and values.</summary>
@@ -62,12 +52,9 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
             var sequence = batch.Sequences[i];
             using var own = batch.Phase == Phase.Decode ? kv.narrow(2, i, 1) : kv.alias();
             sequence.Write(layer, own);
-            foreach (var group in Groups(layer, i, sequence.Length))
+            foreach (var extent in resident[i])
             {
-                if (group.Placement == HeadPlacement.Resident)
-                {
-                    shared.Resident(sequence)!.Write(layer, group, sequence.Length, own);
-                }
+                KeepCopies(layer, own, sequence.Length, extent);
             }
         }
 
@@ -76,19 +63,31 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
 
     public void Dispose() => end();
 
-    // Sequences [from, to) of the batch, whose heads are placed alike.
-    private void AttendRows(int layer, TokenRange rows, Tensor queries, Tensor kv, Tensor output)
+    // New rows that have a place in a run.
+    private void KeepCopies(int layer, Tensor kv, int start, ResidentExtent extent)
+    {
+        var fresh = extent.Tokens.Intersect(new TokenRange(start, start + (int)kv.shape[2]));
+        foreach (var group in fresh.IsEmpty ? [] : shared.ResidentGroups(layer))
+        {
+            using var target = extent.Run.Rows(layer, group, extent.First + fresh.Start - extent.Tokens.Start, fresh.Count);
+            using var heads = kv.narrow(0, group.First, group.Count);
+            using var source = heads.narrow(2, fresh.Start - start, fresh.Count);
+            target.copy_(source);
+        }
+    }
+
+    private void AttendAll(int layer, Tensor queries, Tensor kv, Tensor output)
     {
         List<(int FirstRow, Tensor Output, Tensor LogSumExp)>? own = null; // the new tokens among themselves, all heads at once: larger calls are faster ones
-        foreach (var group in Groups(layer, rows.Start, LongestHistory(layer, rows)))
+        foreach (var group in Groups(layer))
         {
             if (group.Placement == HeadPlacement.Host && IsOneEach(layer))
             {
-                AttendOnHost(layer, group, rows, queries, output);
+                AttendOnHost(layer, group, queries, output);
                 continue;
             }
 
-            own ??= batch.Phase == Phase.Decode ? AttendSelf(Heads(queries, _all), kv.narrow(2, rows.Start, rows.Count)) : AttendOwn(layer, Heads(queries, _all), kv);
+            own ??= batch.Phase == Phase.Decode ? AttendSelf(Heads(queries, _all), kv) : AttendOwn(layer, Heads(queries, _all), kv);
             using var groupScope = NewDisposeScope();
             var asked = Heads(queries, group);
             using var merge = new AttentionMerge(asked.shape, _device);
@@ -97,32 +96,38 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
                 merge.Add(part.FirstRow, part.Output.narrow(0, group.First, group.Count), part.LogSumExp.narrow(0, group.First, group.Count));
             }
 
-            foreach (var part in Parts(layer, rows, group))
+            foreach (var part in ResidentParts(layer, group))
             {
                 using var partScope = NewDisposeScope();
-                var first = part.First - rows.Start;
-                var isResident = group.Placement == HeadPlacement.Resident;
-                var sequence = batch.Sequences[part.First];
-                var tile = isResident ? shared.Resident(sequence)!.View(layer, group, part.Keys) : lane.Ring.Take(Request(sequence, layer, group, part.Keys));
-                if (batch.Phase == Phase.Prefill)
-                {
-                    Add(merge, 0, AttendTile(layer, group, asked, tile));
-                }
-                else
-                {
-                    foreach (var some in new TokenRange(first, first + part.Count).Split(_device.RowsTogether))
-                    {
-                        Add(merge, some.Start, AttendTile(layer, group, asked.narrow(2, some.Start, some.Count), tile));
-                    }
-                }
+                Tensor[] copies = [.. part.Extents.Select(e => e.Run.Rows(layer, group, e.First, e.Tokens.Count))];
+                var rows = copies is [var one] ? one : cat(copies, 2);
+                AttendPart(layer, group, merge, asked, part.Keys, part.First, part.Count, rows.select(1, 0), rows.select(1, 1));
+            }
 
-                if (!isResident)
-                {
-                    lane.Ring.Release();
-                }
+            foreach (var part in StreamedParts(layer, group))
+            {
+                using var partScope = NewDisposeScope();
+                var tile = lane.Ring.Take(Request(batch.Sequences[part.First], layer, group, part.Keys));
+                AttendPart(layer, group, merge, asked, part.Keys, part.First, part.Count, tile.Keys, tile.Values);
+                lane.Ring.Release();
             }
 
             merge.WriteTo(Heads(output, group));
+        }
+    }
+
+    private void AttendPart(int layer, HeadGroup group, AttentionMerge merge, Tensor asked, TokenRange range, int first, int count, Tensor keys, Tensor values)
+    {
+        var tile = new KvTile(keys, values, range);
+        if (batch.Phase == Phase.Prefill)
+        {
+            Add(merge, 0, AttendTile(layer, group, asked, tile));
+            return;
+        }
+
+        foreach (var some in new TokenRange(first, first + count).Split(_device.RowsTogether))
+        {
+            Add(merge, some.Start, AttendTile(layer, group, asked.narrow(2, some.Start, some.Count), tile));
         }
     }
 
@@ -134,58 +139,58 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     // Tokens that a layer is asked for.
     private int Asked(int layer) => layer == _layout.Layers - 1 ? batch.Outputs : _tokens;
 
-    // What a layer streams of a sequence when new tokens begin at a position.
-    private TokenRange History(int layer, int start) => new(View(layer).FirstKey(start), start);
-
-    private int LongestHistory(int layer, TokenRange rows, int ahead = 0)
+    // Of a sequence of the batch what a layer attends, when new tokens begin so far ahead of where they do now.
+    private TokenRange History(int layer, int row, int ahead)
     {
-        var longest = 0;
-        for (var i = rows.Start; i < rows.End; i++)
-        {
-            longest = Math.Max(longest, History(layer, batch.Sequences[i].Length + ahead).Count);
-        }
-
-        return longest;
+        var start = batch.Sequences[row].Length + ahead;
+        return new TokenRange(View(layer).FirstKey(start), start);
     }
 
-    private IReadOnlyList<HeadGroup> Groups(int layer, int row, int history) =>
-        shared.Groups(layer, shared.Resident(batch.Sequences[row])?.Heads ?? 0, history);
+    // Whether copies stand for the beginning of a group's streamed tokens.
+    private bool HasCopies(int layer, HeadGroup group) =>
+        group.Placement == HeadPlacement.Resident || (_layout.Placement is null && _layout.Windows[layer] is null);
 
-    // Neighbours of the batch with as many resident heads.
-    private List<TokenRange> Alike()
+    private TokenRange Streamed(int layer, int row, int ahead)
     {
-        if (_alike is null)
-        {
-            _alike = [];
-            for (var i = 0; i < batch.Sequences.Count; i++)
-            {
-                if (_alike.Count > 0 && shared.Resident(batch.Sequences[i])?.Heads == shared.Resident(batch.Sequences[_alike[^1].Start])?.Heads)
-                {
-                    _alike[^1] = _alike[^1] with { End = i + 1 };
-                }
-                else
-                {
-                    _alike.Add(new TokenRange(i, i + 1));
-                }
-            }
-        }
-
-        return _alike;
+        var all = History(layer, row, ahead);
+        var copied = _layout.Placement is null && _layout.Windows[layer] is null && resident[row].Count > 0 ? resident[row][^1].Tokens.End : 0;
+        return all.Intersect(new TokenRange(copied, int.MaxValue));
     }
 
-    // The history of a group, cut; ahead of this pass by so many tokens.
-    private List<AttentionPart> Parts(int layer, TokenRange rows, HeadGroup group, int ahead = 0)
+    private IReadOnlyList<HeadGroup> Groups(int layer, int ahead = 0) =>
+        shared.Groups(layer, Enumerable.Range(0, batch.Sequences.Count).Max(row => Streamed(layer, row, ahead).Count));
+
+    // What of a group's history has copies, cut.
+    private List<ResidentPart> ResidentParts(int layer, HeadGroup group)
     {
-        var isResident = group.Placement == HeadPlacement.Resident;
-        var size = isResident ? int.MaxValue : _layout.TileTokensOf(group);
-        var key = (rows, _layout.Windows[layer], size, ahead);
+        if (!HasCopies(layer, group))
+        {
+            return [];
+        }
+
+        var window = _layout.Windows[layer];
+        if (!_copied.TryGetValue(window ?? 0, out var parts))
+        {
+            TokenRange[] seen = [.. Enumerable.Range(0, batch.Sequences.Count).Select(row => History(layer, row, 0))];
+            // Where a row must not depend on its company, neither may its parts, as runs do.
+            _copied[window ?? 0] = parts = [.. _device.RowsTogether == 1 ? AttentionPlan.CutAlone(resident, seen, _device.TokensAtOnce) : AttentionPlan.Cut(resident, seen)];
+        }
+
+        return parts;
+    }
+
+    // What of a group's history is streamed, cut; ahead of this pass by so many tokens.
+    private List<AttentionPart> StreamedParts(int layer, HeadGroup group, int ahead = 0)
+    {
+        if (group.Placement == HeadPlacement.Resident)
+        {
+            return [];
+        }
+
+        var key = (_layout.Windows[layer], _layout.TileTokensOf(group), ahead);
         if (!_parts.TryGetValue(key, out var parts))
         {
-            var seen = Enumerable.Range(0, batch.Sequences.Count).Select(i => i < rows.Start || i >= rows.End ? default : History(layer, batch.Sequences[i].Length + ahead)).ToList();
-            // Copies are each sequence's own.
-            _parts[key] = parts = isResident
-                ? [.. Enumerable.Range(rows.Start, rows.Count).Where(i => !seen[i].IsEmpty).Select(i => new AttentionPart(seen[i], i, 1))]
-                : [.. AttentionPlan.Cut(batch.Sequences, seen, size)];
+            _parts[key] = parts = [.. AttentionPlan.Cut(batch.Sequences, [.. Enumerable.Range(0, batch.Sequences.Count).Select(row => Streamed(layer, row, ahead))], key.Item2)];
         }
 
         return parts;
@@ -225,20 +230,17 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
 
     private IEnumerable<TileRequest> AllRequests(int layer, int ahead)
     {
-        foreach (var rows in batch.Phase == Phase.Decode ? Alike() : [new TokenRange(0, 1)])
+        foreach (var group in Groups(layer, ahead))
         {
-            foreach (var group in Groups(layer, rows.Start, LongestHistory(layer, rows, ahead)))
+            // Heads that decode in host memory are streamed in prefill: many rows make good use of a tile.
+            if (group.Placement == HeadPlacement.Host && IsOneEach(layer))
             {
-                // Heads that decode in host memory are streamed in prefill: many rows make good use of a tile.
-                if (group.Placement == HeadPlacement.Resident || (group.Placement == HeadPlacement.Host && IsOneEach(layer)))
-                {
-                    continue;
-                }
+                continue;
+            }
 
-                foreach (var part in Parts(layer, rows, group, ahead))
-                {
-                    yield return Request(batch.Sequences[part.First], layer, group, part.Keys);
-                }
+            foreach (var part in StreamedParts(layer, group, ahead))
+            {
+                yield return Request(batch.Sequences[part.First], layer, group, part.Keys);
             }
         }
     }
@@ -327,10 +329,10 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     }
 
     // A new token's row is in its page already: everything it sees lies in pages.
-    private void AttendOnHost(int layer, HeadGroup group, TokenRange rows, Tensor queries, Tensor output)
+    private void AttendOnHost(int layer, HeadGroup group, Tensor queries, Tensor output)
     {
-        var seen = batch.Sequences.Select((s, i) => i >= rows.Start && i < rows.End ? Seen(layer, s.Length + (batch.Phase == Phase.Decode ? 1 : _tokens)) : default).ToList();
-        var key = (rows, _layout.Windows[layer], HostAttention.PartTokens, -1);
+        var seen = batch.Sequences.Select(s => Seen(layer, s.Length + (batch.Phase == Phase.Decode ? 1 : _tokens))).ToList();
+        var key = (_layout.Windows[layer], HostAttention.PartTokens, -1);
         if (!_parts.TryGetValue(key, out var parts))
         {
             _parts[key] = parts = [.. AttentionPlan.Cut(batch.Sequences, seen, HostAttention.PartTokens)];
@@ -342,7 +344,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         {
             var from = pages.Count;
             batch.Sequences[part.First].AddRows(layer, part.Keys, pages);
-            host.Add(new HostPart(from, pages.Count - from, part.First - rows.Start, part.Count));
+            host.Add(new HostPart(from, pages.Count - from, part.First, part.Count));
         }
 
         shared.Host.Attend(host, pages, shared.Pool.Shape, group, queries, output);

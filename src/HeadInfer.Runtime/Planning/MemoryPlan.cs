@@ -9,10 +9,10 @@ namespace HeadInfer.Runtime;
 /// <param name="Weights">Weights.</param>
 /// <param name="Activations">Activations of a segment and of a chunk.</param>
 /// <param name="KvBuffers">Tile ring, and the new rows of two layers on their way to host memory.</param>
-/// <param name="Resident">What is left for resident heads: none are needed, each spares the link its rows.</param>
+/// <param name="Resident">What is left for copies of keys and values: none are needed, each spares the link its rows.</param>
 public sealed record GpuPlan(ByteSize Budget, ByteSize Libraries, ByteSize Weights, ByteSize Activations, ByteSize KvBuffers, ByteSize Resident)
 {
-    /// <summary>Everything but resident heads.</summary>
+    /// <summary>Everything but resident copies.</summary>
     public ByteSize Fixed => Libraries + Weights + Activations + KvBuffers;
 }
 
@@ -40,8 +40,11 @@ public sealed record MemoryPlan
     /// <summary>Memory of the copies of heads that are resident by <see cref="HeadInferOptions.Placement"/>, for one token, where the model computes.</summary>
     public required ByteSize ResidentPerToken { get; init; }
 
-    /// <summary>KV heads, over all layers, by where they are attended; with a GPU and no placement given, at <see cref="LongestContext"/>.</summary>
+    /// <summary>KV heads, over all layers, by where they are attended.</summary>
     public required IReadOnlyDictionary<HeadPlacement, int> Heads { get; init; }
+
+    /// <summary>Tokens, of all sessions together, whose keys and values have a copy in GPU memory, so that they need not be streamed; 0 on the CPU and where a placement is given.</summary>
+    public required int ResidentTokens { get; init; }
 
     /// <summary>Tokens a session may hold, prompt and answer together.</summary>
     public required int MaxContextTokens { get; init; }
@@ -117,7 +120,7 @@ public sealed record MemoryPlan
             Line("  libraries", $"{Gpu.Libraries}");
             Line("  activations", $"{Gpu.Activations} (segment {SegmentTokens:N0}, chunk {ChunkTokens:N0} tokens)");
             Line("  KV buffers", $"{Gpu.KvBuffers} (tile {TileTokens:N0} tokens of {HeadGroupSize} heads, and new rows)");
-            Line("  resident heads", $"{Gpu.Resident} left");
+            Line("  resident copies", $"{Gpu.Resident} left{(ResidentTokens > 0 ? string.Create(CultureInfo.InvariantCulture, $", of {ResidentTokens:N0} tokens") : "")}");
             Line("host memory", $"{HostBudget}");
         }
         else

@@ -49,7 +49,8 @@ internal static class MemoryPlanner
 
         var gpu = onGpu ? PlanGpu(budget.Gpu!.Value, weights, sizes, segment, options) : null;
         var kv = new ByteSize(config.KvElementsPerToken * DataTypes.Size(type));
-        var heads = Placements(config, options);
+        var heads = Placements(config, options, onGpu);
+        var copied = kv.Bytes * config.Windows.Count(w => w is null) / config.Layers; // of a token; what is behind a window is not worth it
         var plan = new MemoryPlan
         {
             HostBudget = budget.Host,
@@ -60,6 +61,7 @@ internal static class MemoryPlanner
             KvPerToken = kv,
             ResidentPerToken = new ByteSize(kv.Bytes * heads.GetValueOrDefault(HeadPlacement.Resident) / ((long)config.Layers * config.KvHeads)),
             Heads = heads,
+            ResidentTokens = gpu is null || options.Placement is not null || copied == 0 ? 0 : (int)Math.Min(gpu.Resident.Bytes / copied, int.MaxValue),
             MaxContextTokens = options.MaxContextTokens ?? config.MaxPositions,
             LongestContext = 0,
             PageTokens = page,
@@ -70,7 +72,7 @@ internal static class MemoryPlanner
             ElementType = type.ToString(),
         };
         var longest = Longest(plan);
-        return options.Placement is null && onGpu ? plan with { LongestContext = longest, Heads = GpuHeads(config, plan, longest) } : plan with { LongestContext = longest };
+        return plan with { LongestContext = longest };
     }
 
     /// <summary>The attention layout that a plan stands for.</summary>
@@ -123,22 +125,13 @@ internal static class MemoryPlanner
         return (int)Math.Max(page, tokens / page * page);
     }
 
-    private static Dictionary<HeadPlacement, int> Placements(ModelConfig config, HeadInferOptions options)
+    private static Dictionary<HeadPlacement, int> Placements(ModelConfig config, HeadInferOptions options, bool onGpu)
     {
-        var placement = options.Placement ?? (_ => HeadPlacement.Host);
+        var placement = options.Placement ?? (_ => onGpu ? HeadPlacement.Streamed : HeadPlacement.Host);
         return Enumerable.Range(0, config.Layers)
             .SelectMany(layer => Enumerable.Range(0, config.KvHeads), (layer, head) => placement(new HeadKey(layer, head)))
             .CountBy(p => p)
             .ToDictionary();
-    }
-
-    private static Dictionary<HeadPlacement, int> GpuHeads(ModelConfig config, MemoryPlan plan, int longest)
-    {
-        var all = config.Layers * config.KvHeads;
-        var affordable = plan.Gpu!.Resident.Bytes / (plan.KvPerToken.Bytes / all * longest);
-        var resident = (int)Math.Min(affordable, config.Windows.Count(w => w is null) * (long)config.KvHeads);
-        return new Dictionary<HeadPlacement, int> { [HeadPlacement.Resident] = resident, [HeadPlacement.Streamed] = all - resident }
-            .Where(p => p.Value > 0).ToDictionary();
     }
 
     /// <summary>What a segment takes where the model computes.</summary>

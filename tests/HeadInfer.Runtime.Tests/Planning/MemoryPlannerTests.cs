@@ -56,8 +56,8 @@ public sealed class MemoryPlannerTests
         Assert.InRange(most.Gpu!.Resident.Bytes, 5L << 30, 7L << 30);
         Assert.Equal(ByteSize.Zero, Plan(Llama, new HeadInferOptions { ResidentMemory = ByteSize.Zero }, gpu: 24, host: 64).Gpu!.Resident);
         var two = Plan(Llama, new HeadInferOptions { ResidentMemory = ByteSize.FromGiB(2), MaxContextTokens = 131_072 }, gpu: 24, host: 64);
-        Assert.Equal(32, two.Heads[HeadPlacement.Resident]); // 64 MiB each at 128K
-        Assert.Equal(224, two.Heads[HeadPlacement.Streamed]);
+        Assert.Equal(16_384, two.ResidentTokens); // 128 KiB each
+        Assert.Equal(256, two.Heads[HeadPlacement.Streamed]);
         Assert.Throws<MemoryBudgetException>(() => Plan(Llama, new HeadInferOptions { ResidentMemory = ByteSize.FromGiB(20) }, gpu: 24, host: 64));
     }
 
@@ -82,12 +82,9 @@ public sealed class MemoryPlannerTests
     public void Windowed_layers_are_never_resident()
     {
         var windowed = Config("MistralForCausalLM", ", \"sliding_window\": 4096");
-        Assert.Equal([HeadPlacement.Streamed], Plan(windowed, new HeadInferOptions(), gpu: 24, host: 64).Heads.Keys);
-        var layout = new AttentionLayout(8, 4, 128, [null, 4096, null, 4096, null], 16_384);
-        var spread = Enumerable.Range(0, 5).Select(layer => layout.ResidentHeads(layer, 11)).ToArray();
-        Assert.Equal((0, 0, 11), (spread[1], spread[3], spread.Sum()));
-        Assert.InRange(spread[0], 3, 4);
-        Assert.Equal(8, layout.ResidentHeads(0, 1000));
+        Assert.Equal(0, Plan(windowed, new HeadInferOptions(), gpu: 24, host: 64).ResidentTokens);
+        var layout = new AttentionLayout(8, 4, 128, [null, 4096, null], 16_384);
+        Assert.Equal([8, 0, 8], Enumerable.Range(0, 3).Select(layer => layout.ResidentGroups(layer).Sum(g => g.Count)));
     }
 
     [Fact]
@@ -96,13 +93,14 @@ public sealed class MemoryPlannerTests
         var layout = new AttentionLayout(8, 4, 128, [null], 16_384);
         foreach (var (history, size) in ((int, int)[])[(0, 8), (16_384, 8), (16_385, 4), (32_768, 4), (65_536, 2), (131_072, 1), (4_000_000, 1)])
         {
-            var groups = layout.Groups(0, resident: 0, layout.GroupSizeFor(history));
+            var groups = layout.Groups(0, layout.GroupSizeFor(history));
             Assert.All(groups, g => Assert.Equal(size, g.Count));
             Assert.Equal(8, groups.Sum(g => g.Count));
             Assert.Equal(131_072 / size, layout.TileTokensOf(groups[0]));
         }
 
-        Assert.Equal([(3, HeadPlacement.Resident), (1, HeadPlacement.Streamed), (1, HeadPlacement.Streamed)], layout.Groups(0, resident: 3, layout.GroupSizeFor(200_000)).Take(3).Select(g => (g.Count, g.Placement)));
+        var mixed = layout with { Placement = head => head.Head < 3 ? HeadPlacement.Resident : HeadPlacement.Streamed };
+        Assert.Equal([(3, HeadPlacement.Resident), (1, HeadPlacement.Streamed), (1, HeadPlacement.Streamed)], mixed.Groups(0, layout.GroupSizeFor(200_000)).Take(3).Select(g => (g.Count, g.Placement)));
     }
 
     [Fact]

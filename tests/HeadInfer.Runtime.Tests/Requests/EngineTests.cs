@@ -307,7 +307,6 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
             request.Read(told);
         }
 
-        await model.Thread.RunAsync(() => model.Attention.Release(sequence));
         return recorder.Logits;
     }
 
