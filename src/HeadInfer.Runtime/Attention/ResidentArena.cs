@@ -40,6 +40,23 @@ internal sealed class ResidentArena : IDisposable
         }
     }
 
+    /// <summary>Elements of the piece that there would be if a block was given back.</summary>
+    public long PieceAround(Tensor block)
+    {
+        var (start, at) = (0L, block.storage_offset());
+        foreach (var (taken, length) in _taken)
+        {
+            if (taken > at)
+            {
+                return taken - start;
+            }
+
+            start = taken < at ? taken + length : start;
+        }
+
+        return _elements - start;
+    }
+
     /// <summary>Memory of the blocks that are taken. May be read from any thread.</summary>
     public ByteSize InUse => new(Volatile.Read(ref _rented) * DataTypes.Size(_type));
 

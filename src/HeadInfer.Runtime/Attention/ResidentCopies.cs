@@ -112,7 +112,7 @@ internal sealed class ResidentCopies : IDisposable
         if (from > 0 && _places[sequence.Blocks[from - 1]] is var (run, index) && index == run.Blocks.Count - 1)
         {
             from = Assign(sequence, run, from, Math.Min(wanted, from + (run.Capacity / _pool.BlockTokens) - run.Blocks.Count));
-            if (from < wanted && run.Blocks.Count <= from && IsOwn(sequence, run, from))
+            if (from < wanted && run.Blocks.Count <= from && IsOwn(sequence, run, from) && run.Piece >= (wanted - from + run.Blocks.Count) * _blockElements)
             {
                 from -= run.Blocks.Count; // one larger run in its place: fewer parts to attend
                 Drop(run);

@@ -40,6 +40,9 @@ internal sealed class ResidentRun : IDisposable
     /// <summary>Whether no sequence has any of the blocks.</summary>
     public bool IsIdle => Blocks.TrueForAll(b => b.Users == 0);
 
+    /// <summary>Elements of the arena that there would be in one piece without it.</summary>
+    public long Piece => _arena.PieceAround(_memory);
+
     /// <summary>Rows of a resident group. A view.</summary>
     /// <param name="layer">the layer</param>
     /// <param name="group">all of a resident group, or some heads of it</param>

@@ -76,8 +76,8 @@ public sealed record MemoryPlan
     /// <summary>The part of <see cref="KvBudget"/> that pages may take; on the CPU resident copies take the rest.</summary>
     internal ByteSize PageBudget => new((long)(KvBudget.Bytes * ((double)KvPerToken.Bytes / HostPerToken.Bytes)));
 
-    /// <summary>What resident copies may take; more than one longest context would be of little use.</summary>
-    internal ByteSize ResidentBudget => Gpu is null ? KvBudget - PageBudget : new(Math.Min(Gpu.Resident.Bytes, KvPerToken.Bytes * (MaxContextTokens + 1L)));
+    /// <summary>What resident copies may take; more than one longest context, in whole pages, would be of little use.</summary>
+    internal ByteSize ResidentBudget => Gpu is null ? KvBudget - PageBudget : new(Math.Min(Gpu.Resident.Bytes, KvPerToken.Bytes * (MaxContextTokens + (2L * PageTokens))));
 
     /// <summary>Host memory that the model is sure to be able to take: with the longest context. Further sessions take what is left then.</summary>
     internal ByteSize HostPromise => HostBudget - KvBudget + KvFor(LongestContext);

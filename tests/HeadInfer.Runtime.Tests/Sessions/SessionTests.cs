@@ -305,7 +305,7 @@ public abstract class SessionTests(ComputeDevice device) : NativeTest(device)
         var text = model.Plan.ToString();
         string[] parts = Device == ComputeDevice.Cpu
             ? ["2 GiB", "weights", "49.1 MiB", "workspace", "KV cache", "9 KiB a token", "18 host", "longest context", "32,768"]
-            : ["GPU memory", "weights", "49.1 MiB", "libraries", "KV buffers", "KV cache", "9 KiB a token", "18 resident", "longest context", "32,768"];
+            : ["GPU memory", "weights", "49.1 MiB", "libraries", "KV buffers", "KV cache", "9 KiB a token", "18 streamed", "tokens", "longest context", "32,768"];
         foreach (var part in parts)
         {
             Assert.Contains(part, text, StringComparison.Ordinal);
