@@ -128,6 +128,60 @@ internal static unsafe class HostMath
         }
     }
 
+    /// <summary>Joins two parts of attention in one pass; see <see cref="FusedKernels.Merge"/>.</summary>
+    /// <param name="team">who shares the rows</param>
+    /// <param name="sum">[batch, group, rows, dim], each row contiguous</param>
+    /// <param name="sumLse">[batch, group, rows]; minus infinity where nothing was added yet</param>
+    /// <param name="part">like <paramref name="sum"/></param>
+    /// <param name="partLse">like <paramref name="sumLse"/></param>
+    /// <param name="output">like <paramref name="sum"/>, written; may be that itself</param>
+    /// <param name="outputLse">like <paramref name="sumLse"/>, written; null if nothing follows</param>
+    public static void Merge(HostTeam team, Tensor sum, Tensor sumLse, Tensor part, Tensor partLse, Tensor output, Tensor? outputLse)
+    {
+        var shape = part.shape;
+        var (groups, count, dim, all) = (shape[1], shape[2], (int)shape[3], shape[0] * shape[1] * shape[2]);
+        Rows a = new(sum), la = new(sumLse), b = new(part), lb = new(partLse), to = new(output), toLse = outputLse is null ? default : new(outputLse);
+        team.Run(member =>
+        {
+            for (var (row, end) = (all * member / team.Size, all * (member + 1) / team.Size); row < end; row++)
+            {
+                var (batch, group, at) = (row / count / groups, row / count % groups, row % count);
+                float x = *la.At(batch, group, at), y = *lb.At(batch, group, at), most = Math.Max(x, y);
+                var total = most + MathF.Log(MathF.Exp(x - most) + MathF.Exp(y - most));
+                MergeRow(a.At(batch, group, at), MathF.Exp(x - total), b.At(batch, group, at), MathF.Exp(y - total), to.At(batch, group, at), dim);
+                if (!toLse.IsEmpty)
+                {
+                    *toLse.At(batch, group, at) = total;
+                }
+            }
+        });
+    }
+
+    private static void MergeRow(float* a, float withA, float* b, float withB, float* to, int dim)
+    {
+        var i = 0;
+        for (; i <= dim - Vector<float>.Count; i += Vector<float>.Count)
+        {
+            Vector.Store((Vector.Load(a + i) * withA) + (Vector.Load(b + i) * withB), to + i);
+        }
+
+        for (; i < dim; i++)
+        {
+            to[i] = (a[i] * withA) + (b[i] * withB);
+        }
+    }
+
+    /// <summary>Where the rows of a float32 CPU tensor are, by its first three dimensions.</summary>
+    private readonly struct Rows(Tensor tensor)
+    {
+        private readonly float* _start = (float*)TensorMemory.Pointer(tensor);
+        private readonly long _batch = tensor.stride(0), _group = tensor.stride(1), _row = tensor.stride(2);
+
+        public bool IsEmpty => _start is null;
+
+        public float* At(long batch, long group, long row) => _start + (batch * _batch) + (group * _group) + (row * _row);
+    }
+
     /// <summary>The inner product of two vectors.</summary>
     public static float Dot<TLane>(float* a, float* b, int count)
         where TLane : struct, ILane<TLane>
