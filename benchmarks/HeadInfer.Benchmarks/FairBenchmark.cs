@@ -9,9 +9,9 @@ internal static class FairBenchmark
 {
     private const int Short = 100, Questions = 8, Runs = 3;
 
-    public static async Task<int> RunAsync(string folder, int context)
+    public static async Task<int> RunAsync(HeadInferModel model, int context)
     {
-        await using var model = await HeadInferModel.LoadAsync(folder, new HeadInferOptions { Device = ComputeDevice.Cpu }).ConfigureAwait(false);
+        await using var owned = model.ConfigureAwait(false);
         var random = new Random(1);
         int[] Text(int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(model.Config.VocabularySize))];
 

@@ -46,10 +46,13 @@ static Task<int> DemoAsync(string[] args)
         });
 }
 
-static Task<int> FairAsync(string[] args)
+static async Task<int> FairAsync(string[] args)
 {
-    var options = new Options(args, ["--model", "--context"]);
-    return FairBenchmark.RunAsync(options.Text("--model", "models/headinfer-demo"), options.Count("--context") ?? 30_000);
+    var options = new Options(args, ["--model", .. ShapeBenchmark.Known]);
+    var model = options.Has("--shape")
+        ? ShapeBenchmark.Create(options, out _)
+        : await HeadInferModel.LoadAsync(options.Text("--model", "models/headinfer-demo"), new HeadInferOptions { Device = ComputeDevice.Cpu });
+    return await FairBenchmark.RunAsync(model, options.Count("--context") ?? 30_000);
 }
 
 static int Usage()
@@ -59,8 +62,9 @@ static int Usage()
         usage: HeadInfer.Benchmarks VERB
           demo [--model DIR] [--context N] [--steps K] [--page N] [--tile N] [--group N] [--segment N] [--chunk N]
                            prefill and decode of a model folder on the CPU, beside the machine's own rates
-          fair [--model DIR] [--context N]
-                           a short question, and a decoding neighbour, beside a long prompt on the CPU, and what they cost it
+          fair [--model DIR | --shape S, as prefill] [--context N]
+                           a short question, and a decoding neighbour, beside a long prompt, and what they cost it; on the
+                           CPU, or with a shape on a GPU
           constraints [--model DIR]
                            masking of tokens by JSON schemas, on a vocabulary of 150,000; run from the repository's root
           text [--fixtures DIR]

@@ -128,7 +128,7 @@ internal static class ShapeBenchmark
         return Math.Max(0, (perLayerToken * history) - session.CacheSize.Resident.Bytes);
     }
 
-    private static HeadInferModel Create(Options options, out string shape)
+    public static HeadInferModel Create(Options options, out string shape)
     {
         LibTorch.EnsureLoaded();
         shape = options.Text("--shape", "llama-3-8b");

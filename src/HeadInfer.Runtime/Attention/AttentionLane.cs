@@ -7,8 +7,6 @@ namespace HeadInfer.Runtime.Attention;
 /// <remarks>A pass that runs in a gap of another has a lane of its own, so that the other's tiles and rows survive it.</remarks>
 internal sealed class AttentionLane : IDisposable
 {
-    private const int LayersAhead = 2; // layers of a prefill that the engine thread may be ahead of the device
-
     /// <param name="device">fills and empties the buffers</param>
     /// <param name="shape">of a page</param>
     /// <param name="slots">tiles of the ring</param>
@@ -26,17 +24,12 @@ internal sealed class AttentionLane : IDisposable
             Ring.Dispose();
             throw;
         }
-
-        Paces = [.. Enumerable.Range(0, LayersAhead).Select(_ => device.CreateFence())];
     }
 
     public TileRing Ring { get; }
 
     /// <summary>Null where new rows need no staging, as copies are done at once.</summary>
     public RowStaging? Staging { get; }
-
-    /// <summary>Ends of the layers that were queued last.</summary>
-    public IReadOnlyList<Fence> Paces { get; }
 
     /// <summary>Slots of the ring. Where copies overlap: one is read, one is full, one is being filled, so that the link never waits.</summary>
     public static int Slots(bool asynchronous) => asynchronous ? 3 : 1;
@@ -48,9 +41,5 @@ internal sealed class AttentionLane : IDisposable
     {
         Ring.Dispose();
         Staging?.Dispose();
-        foreach (var pace in Paces)
-        {
-            pace.Dispose();
-        }
     }
 }

@@ -36,6 +36,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
             throw;
         }
 
+        Pacer = new Pacer(device);
         Resident = new ResidentCopies(layout, pool, residentSize) { MaxTokens = maxTokens };
     }
 
@@ -48,6 +49,9 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     public HostAttention Host { get; }
 
     public ResidentCopies Resident { get; }
+
+    /// <summary>Keeps what a prefill queues short.</summary>
+    public Pacer Pacer { get; }
 
     public IAttentionPass Begin(Batch batch, WorkMeter work) => new TiledPass(this, _lanes[_depth++], batch, Place(batch), work, () => _depth--);
 
@@ -97,6 +101,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         Pool.Device.Drain();
         Array.ForEach(_lanes, l => l.Dispose());
         Resident.Dispose();
+        Pacer.Dispose();
         Pool.Dispose();
     }
 

@@ -26,7 +26,6 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
 
     public void Attend(int layer, Tensor queries, Tensor kv, Tensor output)
     {
-        Pace(layer);
         Keep(layer, kv);
         if (_device.IsAsynchronous || layer == 0)
         {
@@ -353,17 +352,6 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
 
     // What the last of a sequence's tokens sees when it has so many.
     private TokenRange Seen(int layer, int tokens) => new(View(layer).FirstKey(tokens - 1), tokens);
-
-    // A prefill's operators are long and queued at once; without a bound, progress would be told and cancellation seen far too early.
-    private void Pace(int layer)
-    {
-        if (batch.Phase == Phase.Prefill)
-        {
-            var pace = lane.Paces[layer % lane.Paces.Count];
-            _device.Block(pace);
-            _device.Record(WorkQueue.Compute, pace);
-        }
-    }
 
     // [tokens, heads * group, dim] -> [heads of the group, group, tokens, dim], a view
     private Tensor Heads(Tensor tensor, HeadGroup group)

@@ -299,7 +299,7 @@ internal sealed class Engine(EngineThread thread, TransformerDecoder decoder, Ti
             request.IsInPass = true;
             var total = Cost.Prefill(config, sequence.Length, sequence.Length + left);
             var before = request.Work;
-            var meter = new WorkMeter(total, share => request.Tell(Progress(request, before + ((1 - before) * share))), gap, request.Cancelled.Token);
+            var meter = new WorkMeter(total, share => request.Tell(Progress(request, before + ((1 - before) * share))), attention.Pacer, gap, request.Cancelled.Token);
             using var hidden = decoder.Forward(Batch.Prefill(sequence, tokens, request.EveryToken is not null ? count : count == left ? 1 : 0), attention, meter);
             sequence.Commit(tokens.Span);
             request.Done += count;

@@ -90,7 +90,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
     {
         var layout = new AttentionLayout(2, 3, 8, [6], 5) { Placement = _ => HeadPlacement.Streamed, GroupSize = 1 };
         using var attended = new AttentionCase(layout, ScalarType.Float32, NewDevice(), page: 4, new ByteSize(1));
-        var work = new WorkMeter(1, null, null, CancellationToken.None);
+        var work = new WorkMeter(1, null, null, null, CancellationToken.None);
         foreach (var count in (int[])[7, 1, 9])
         {
             attended.Attend(Random(count, 6, 8), Random(count, 2, 8), Random(count, 2, 8), work);
