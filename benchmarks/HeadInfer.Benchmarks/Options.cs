@@ -6,7 +6,7 @@ namespace HeadInfer.Benchmarks;
 /// <summary>Options of a verb: <c>--name value</c>, and flags without a value.</summary>
 internal sealed class Options
 {
-    private static readonly string[] Flags = ["--json", "--stream"];
+    private static readonly string[] Flags = ["--json", "--stream", "--concurrent", "--check"];
 
     private readonly Dictionary<string, string> _values = new(StringComparer.Ordinal);
 

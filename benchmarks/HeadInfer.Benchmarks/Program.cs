@@ -12,6 +12,8 @@ try
         ["fair", .. var rest] => await FairAsync(rest),
         ["constraints", .. var rest] => ConstraintBenchmark.Run(new Options(rest, ["--model"]).Text("--model", "models/headinfer-demo")),
         ["text", .. var rest] => TextBenchmark.Measure(new Options(rest, ["--fixtures"]).Text("--fixtures", "tests/fixtures")),
+        ["agents", .. var rest] => await AgentBenchmark.RunAsync(new Options(rest, ["--model", "--fixtures", "--concurrent", "--check"])),
+        ["serve", .. var rest] => await ServeBenchmark.RunAsync(new Options(rest, ServeBenchmark.Known)),
         ["plan", .. var rest] => ShapeBenchmark.Plan(new Options(rest, ShapeBenchmark.Known)),
         ["prefill", .. var rest] => await ShapeBenchmark.PrefillAsync(new Options(rest, ShapeBenchmark.Known)),
         ["decode", .. var rest] => await ShapeBenchmark.DecodeAsync(new Options(rest, ShapeBenchmark.Known)),
@@ -69,6 +71,12 @@ static int Usage()
                            masking of tokens by JSON schemas, on a vocabulary of 150,000; run from the repository's root
           text [--fixtures DIR]
                            encoding and rendering of 4 million characters, beside the library's own time and a copy
+          agents [--model DIR] [--fixtures DIR] [--concurrent] [--check]
+                           8 agents, 3 documents of 8K tokens, 10 turns each, through the chat client: tokens read beside the fewest possible;
+                           --concurrent asks all at once, --check exits with 1 beyond 1.02 times the fewest
+          serve [--shape S] [--context 8K] [--steps K] [--documents own|shared|both] [--gpu-memory 24GiB] [--stream] [--json]
+                           1 to 16 sequences that decode together, on documents of their own and all on one, beside the machine's own rates;
+                           random weights, on a GPU if there is one; takes the other options of decode too
           plan --shape S|CONFIG.JSON|DIR [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M]
                            where a model of that shape, or of a configuration, goes on a GPU, and what fits; needs no GPU and no weights
           prefill --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]

@@ -143,7 +143,7 @@ internal static class ShapeBenchmark
         return HeadInferModel.Create(config, Shapes.Elements(config), ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), runtime);
     }
 
-    private static HeadInferOptions RuntimeOptions(Options options, ModelConfig config) => new()
+    internal static HeadInferOptions RuntimeOptions(Options options, ModelConfig config) => new()
     {
         MaxContextTokens = Math.Max(config.MaxPositions, (options.Count("--context") ?? 128 << 10) + 1024),
         ResidentMemory = options.Has("--stream") ? ByteSize.Zero : options.Size("--resident"),

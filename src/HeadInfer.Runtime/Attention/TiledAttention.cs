@@ -53,7 +53,11 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <summary>Keeps what a prefill queues short.</summary>
     public Pacer Pacer { get; }
 
-    public IAttentionPass Begin(Batch batch, WorkMeter work) => new TiledPass(this, _lanes[_depth++], batch, Place(batch), work, () => _depth--);
+    public IAttentionPass Begin(Batch batch, WorkMeter work)
+    {
+        var copies = Place(batch); // may be refused, and then no pass has begun
+        return new TiledPass(this, _lanes[_depth++], batch, copies, work, () => _depth--);
+    }
 
     /// <summary>Keeps keys and values of tokens without attending them; all layers must before they are committed.</summary>
     /// <param name="sequence">has room for them</param>

@@ -226,8 +226,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     {
         var known = Math.Min(_known.Count, Length / pool.BlockTokens);
         known = Math.Min(known, from);
-        pool.Release([.. Twins(known)], this);
-        pool.Release(_blocks[from..], this);
+        pool.Release([.. Twins(known), .. _blocks[from..]], this); // at once: a twin that is kept cannot be forgotten while a block that follows it is in use
         _known.RemoveRange(known, _known.Count - known);
         _blocks.RemoveRange(from, _blocks.Count - from);
     }

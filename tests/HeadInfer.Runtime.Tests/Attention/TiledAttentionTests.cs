@@ -1,5 +1,6 @@
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Tests.Support;
 using static TorchSharp.torch;
 
@@ -36,6 +37,22 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
             };
             using var attended = new AttentionCase(layout, type, NewDevice(), random.Next(1, 20), new ByteSize(random.Next(1, 1 << 16)), softCap);
             CompareInSteps(random, attended, type, window, softCap);
+        }
+    }
+
+    [Fact]
+    public void A_pass_whose_copies_do_not_fit_has_not_begun()
+    {
+        using var device = NewDevice();
+        var layout = new AttentionLayout(1, 1, 4, [null], 4) { Placement = _ => HeadPlacement.Resident };
+        var pool = new BlockPool(new PageShape(1, 4, 4, ScalarType.Float32), 1, ByteSize.FromMiB(1), ByteSize.Zero, device);
+        using var attention = new TiledAttention(layout, pool, device.Attention(new AttentionTraits(1, null, 4, 1, ScalarType.Float32), null), new HostAttention(1, null, device.Team), ByteSize.Zero, stagedTokens: 8, gapTokens: 4);
+        using var sequence = new Sequence(pool, "");
+        sequence.Reserve(8);
+        for (var time = 0; time < 3; time++) // more than there are lanes
+        {
+            Assert.Throws<MemoryBudgetException>(() => attention.Begin(Batch.Prefill(sequence, new int[8], 1), WorkMeter.None));
+            attention.Reset();
         }
     }
 

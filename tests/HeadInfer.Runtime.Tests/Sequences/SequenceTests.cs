@@ -180,6 +180,20 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     }
 
     [Fact]
+    public void A_block_by_which_an_own_one_is_known_goes_after_those_that_follow_it()
+    {
+        using var device = NewDevice();
+        using var pool = new BlockPool(Shape, 1, Shape.Size * 10, ByteSize.Zero, device, Shape.Size * 8); // keeps none
+        var (first, second) = (new Sequence(pool, ""), new Sequence(pool, ""));
+        Add(first, 0, 1, 2, 3);
+        Add(second, 0, 1, 2, 3);
+        first.Dispose(); // its block is the one that is known, and the second sequence's next one follows it
+        Add(second, 4, 5);
+        second.Dispose();
+        Assert.Equal(new BlockCount(0, 0, 10), pool.Count);
+    }
+
+    [Fact]
     public void Random_use_finds_what_a_plain_list_of_all_texts_would()
     {
         using var device = NewDevice();
