@@ -36,5 +36,13 @@ internal sealed class Pacer(Device device) : IDisposable
         (_limit, _queued, _next, _last) = (Math.Clamp(_limit * fit, Least, Most), 0, _next ^ 1, Stopwatch.GetTimestamp());
     }
 
+    /// <summary>Waits for all that is queued, so that whoever computes next is not charged for it.</summary>
+    public void Drain()
+    {
+        device.Record(WorkQueue.Compute, _ends[_next]);
+        device.Block(_ends[_next]);
+        (_queued, _last) = (0, Stopwatch.GetTimestamp());
+    }
+
     public void Dispose() => Array.ForEach(_ends, e => e.Dispose());
 }

@@ -244,7 +244,7 @@ internal sealed class Engine(EngineThread thread, TransformerDecoder decoder, Ti
         }
 
         Charge();
-        var others = Stopwatch.GetTimestamp();
+        var (others, drained) = (Stopwatch.GetTimestamp(), false);
         _suspended = _reading.Single(r => r.IsInPass);
         try
         {
@@ -256,6 +256,13 @@ internal sealed class Engine(EngineThread thread, TransformerDecoder decoder, Ti
                 if (turn.Kind == TurnKind.Nothing)
                 {
                     break;
+                }
+
+                if (!drained)
+                {
+                    attention.Pacer.Drain();
+                    Charge(); // what the prefill had queued is its own time
+                    (others, drained) = (Stopwatch.GetTimestamp(), true);
                 }
 
                 if (turn.Kind == TurnKind.Decode)
@@ -281,6 +288,7 @@ internal sealed class Engine(EngineThread thread, TransformerDecoder decoder, Ti
     private void Charge()
     {
         var taken = Stopwatch.GetElapsedTime(_sliceStart);
+        _sliceStart = Stopwatch.GetTimestamp();
         _owed = _answering.Count > 0 ? _owed + Scheduler.Owed(taken, answerShare) : TimeSpan.Zero;
     }
 
