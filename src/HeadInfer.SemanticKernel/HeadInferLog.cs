@@ -42,6 +42,9 @@ internal static partial class HeadInferLog
     [LoggerMessage(15, LogLevel.Information, "The caller gave the request up after {Tokens} tokens of its answer")]
     public static partial void Cancelled(ILogger logger, int tokens);
 
+    [LoggerMessage(18, LogLevel.Information, "Conversations of this model cannot always go on where an answer ended, so some answers are read again: {Reason}")]
+    public static partial void NotContinued(ILogger logger, string reason);
+
     [LoggerMessage(16, LogLevel.Information, "Forgot the conversation '{ConversationId}', which made room")]
     public static partial void ForgotConversation(ILogger logger, string conversationId);
 }

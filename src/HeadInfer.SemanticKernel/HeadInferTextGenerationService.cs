@@ -88,7 +88,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
 
     private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        await foreach (var step in _answering.GenerateAsync(prompt, options, known => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
+        await foreach (var step in _answering.GenerateAsync(prompt, options, "", (known, _) => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
         {
             watch.Step();
             watch.IsComplete = step.FinishReason is not null;
