@@ -118,7 +118,7 @@ public sealed class HeadInferChatClient : IChatClient
         var (raw, progress) = options.Made(this);
         var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId, raw);
         IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
-        var key = "";
+        var key = options.CacheKey();
         var conversation = _continuation.WithThoughts(key, ChatRequest.Conversation(all, options, tools));
         var text = template.RenderTurns(conversation.Turns, tools, ChatRequest.Variables(options, template.Source), cancellationToken);
         var prompt = _continuation.Prompt(key, conversation, text, cancellationToken);

@@ -16,6 +16,8 @@ internal sealed class ScriptedEngine(HeadInferModel words, params string[] answe
 
     public List<GenerationOptions> Options { get; } = [];
 
+    public List<string> Keys { get; } = [];
+
     public string ModelId => "scripted";
 
     public Tokenizer Tokenizer => words.Tokenizer;
@@ -34,6 +36,7 @@ internal sealed class ScriptedEngine(HeadInferModel words, params string[] answe
         await Task.Yield();
         Prompts.Add(Tokenizer.Decode(prompt, skipSpecial: false));
         Options.Add(options);
+        Keys.Add(key);
         reused(0, false);
         var answer = answers[_asked++];
         for (var at = 0; at < answer.Length; at += Piece)
