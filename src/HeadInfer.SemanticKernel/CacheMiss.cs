@@ -6,10 +6,10 @@ namespace HeadInfer.SemanticKernel;
 /// <param name="Message">the message that differs, from 0; null if it is none of them</param>
 internal sealed record CacheMiss(string Cause, string Reason, int? Message = null)
 {
-    public const string SystemPrompt = "system_prompt", Tools = "tools", Template = "template", EditedMessage = "message", Forgotten = "forgotten";
+    public const string SystemPrompt = "system_prompt", Tools = "tools", Template = "template", EditedMessage = "message", Forgotten = "forgotten", OtherConversation = "other_conversation";
 
     /// <summary>Everything is as it was, and the model has it no more.</summary>
-    public static CacheMiss WasForgotten { get; } = new(Forgotten, "it was forgotten to make room; raise HeadInferOptions.HostMemory or KeptMemory");
+    public static CacheMiss WasForgotten { get; } = new(Forgotten, "what was read of it was forgotten to make room; raise HeadInferOptions.HostMemory or KeptMemory");
 
     /// <summary>Whether it lies in how the template is made, so that it is the same in every conversation.</summary>
     public bool IsTemplates { get; init; }

@@ -26,12 +26,12 @@ internal sealed record RenderedPrompt(string Key, Conversation Conversation, Tem
 /// so that only what follows must be read.
 /// </summary>
 /// <param name="engine">the model</param>
+/// <param name="past">the answers that were given</param>
 /// <param name="format">how it writes calls</param>
 /// <param name="tags">what it thinks between</param>
 /// <param name="logger">told, once each, why conversations of this template cannot go on so</param>
-internal sealed class Continuation(IChatEngine engine, IToolCallFormat format, ThoughtTags tags, ILogger logger)
+internal sealed class Continuation(IChatEngine engine, Recollection past, IToolCallFormat format, ThoughtTags tags, ILogger logger)
 {
-    private readonly Recollection _past = new();
     private readonly ConcurrentDictionary<string, bool> _told = new(StringComparer.Ordinal);
 
     // What a reader of answers looks for may be special tokens, which are no text to anybody else.
@@ -43,9 +43,9 @@ internal sealed class Continuation(IChatEngine engine, IToolCallFormat format, T
         var turns = conversation.Turns.ToArray();
         for (var i = turns.Length - 1; i >= 0 && turns[i].Role != "user"; i--) // no template is shown those before
         {
-            if (turns[i] is { Reasoning: null, ToolCalls.Count: > 0 } && _past.Find(key, Identity(turns[i])) is { } past)
+            if (turns[i] is { Reasoning: null, ToolCalls.Count: > 0 } && past.Find(key, Identity(turns[i])) is { } answer)
             {
-                turns[i] = turns[i] with { Reasoning = Generated(past, conversation).Thoughts };
+                turns[i] = turns[i] with { Reasoning = Generated(answer, conversation).Thoughts };
             }
         }
 
@@ -60,7 +60,7 @@ internal sealed class Continuation(IChatEngine engine, IToolCallFormat format, T
     public RenderedPrompt Prompt(string key, Conversation conversation, TemplateText text, CancellationToken cancellationToken)
     {
         var lead = LeadOf(text);
-        var (answers, hash) = _past.Find(key, text, lead);
+        var (answers, hash) = past.Find(key, text, lead);
         var (edits, written, continued) = (answers.Count > 0 ? answers[0].Edits : null, (Said?)null, (PastAnswer?)null);
         foreach (var answer in answers)
         {
@@ -104,7 +104,7 @@ internal sealed class Continuation(IChatEngine engine, IToolCallFormat format, T
 
         if (count > 0)
         {
-            _past.Add(new PastAnswer(
+            past.Add(new PastAnswer(
                 prompt.Key, answer.Identity, prompt.Lead, prompt.Hash, prompt.Edits, prompt.Text.Text[prompt.Lead..], prompt.LeadTokens,
                 [.. prompt.Tokens.TakeLast(prompt.LeadTokens), .. tokens.Take(count)], tags.OpenedBy(prompt.Text.Text), prompt.Tokens.Count + count, prompt.Conversation.Outline));
         }
@@ -204,10 +204,10 @@ internal sealed class Continuation(IChatEngine engine, IToolCallFormat format, T
     {
         for (var i = conversation.Turns.Count - 1; i >= 0; i--)
         {
-            if (conversation.Turns[i] is { Role: "assistant" } turn && _past.Find(key, Identity(turn)) is { } past
-                && (turn.ToolCalls.Count > 0 || past.Outline.BeginsAs(conversation.Outline)))
+            if (conversation.Turns[i] is { Role: "assistant" } turn && past.Find(key, Identity(turn)) is { } answer
+                && (turn.ToolCalls.Count > 0 || answer.Outline.BeginsAs(conversation.Outline)))
             {
-                return (past, i);
+                return (answer, i);
             }
         }
 

@@ -25,6 +25,7 @@ public sealed class HeadInferChatClient : IChatClient
     private readonly OutputForm _forms;
     private readonly ConversationStore _conversations;
     private readonly Continuation _continuation;
+    private readonly CacheMisses _misses;
     private readonly ILogger _logger;
 
     /// <summary>Makes a client of a loaded model.</summary>
@@ -61,7 +62,9 @@ public sealed class HeadInferChatClient : IChatClient
         _logger = Logger(loggerFactory);
         _thoughts = ThoughtTags.Of(engine.Template.Source);
         _forms = new OutputForm(_toolCalls, _thoughts, new SchemaForms(_logger));
-        _continuation = new Continuation(engine, _toolCalls, _thoughts, _logger);
+        var past = new Recollection();
+        _misses = new CacheMisses(past, engine.Tokenizer, _logger);
+        _continuation = new Continuation(engine, past, _toolCalls, _thoughts, _logger);
         TemplateLog.Limitations(_logger, engine.Template);
         _conversations = new ConversationStore(_options.Conversations);
     }
@@ -157,9 +160,16 @@ public sealed class HeadInferChatClient : IChatClient
             return update;
         }
 
+        AdditionalPropertiesDictionary? missed = null;
+        void Reused(int known, bool diverged)
+        {
+            watch.Cached = known;
+            missed = _misses.Tell(request.Prompt, known, diverged);
+        }
+
         try
         {
-            await foreach (var step in _engine.GenerateAsync(prompt, request.Generation, request.Prompt.Key, (known, _) => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
+            await foreach (var step in _engine.GenerateAsync(prompt, request.Generation, request.Prompt.Key, Reused, watch, cancellationToken).ConfigureAwait(false))
             {
                 watch.Step();
                 answer.Add(step);
@@ -202,7 +212,7 @@ public sealed class HeadInferChatClient : IChatClient
             CachedInputTokenCount = watch.Cached,
         }));
         last.FinishReason = finish;
-        last.AdditionalProperties = new AdditionalPropertiesDictionary
+        last.AdditionalProperties = new AdditionalPropertiesDictionary(missed ?? [])
         {
             ["finish_reason"] = finish.Value, // Semantic Kernel's adapter drops the property
             ["queue_seconds"] = watch.Queue.TotalSeconds,

@@ -118,6 +118,15 @@ internal sealed class Recollection(int most = 2048, long mostBytes = 64 << 20)
         }
     }
 
+    /// <summary>The last answer to a caller; null if there is none.</summary>
+    public PastAnswer? Latest(string key)
+    {
+        lock (_gate)
+        {
+            return _recent.FirstOrDefault(a => a.Key == key);
+        }
+    }
+
     public void Add(PastAnswer answer)
     {
         lock (_gate)
