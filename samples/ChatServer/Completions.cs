@@ -20,6 +20,11 @@ internal sealed partial class Completions(IChatClient client, TimeSpan keepAlive
         try
         {
             var request = Requests.Read(await RequestJson.ReadAsync(context.Request, context.RequestAborted));
+            if (Callers.CacheKey(context) is { } caller)
+            {
+                request.Options.WithCacheKey(caller);
+            }
+
             await (request.Stream ? StreamAsync(context, request) : WholeAsync(context, request));
         }
         catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)

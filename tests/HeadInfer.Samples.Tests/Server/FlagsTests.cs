@@ -76,7 +76,23 @@ public sealed class FlagsTests
         Assert.Equal(
             (ByteSize.FromGiB(24), ByteSize.FromGiB(1.5), ByteSize.Zero, 4096, ComputeDevice.Cpu, 1, 2),
             (options.GpuMemory!.Value, options.HostMemory!.Value, options.ResidentMemory!.Value, options.MaxContextTokens!.Value, options.Device, options.GpuIndex!.Value, options.Threads!.Value));
-        Assert.Equal(("m", 5, 0.5, "a=b"), (flags.Model, flags.MaxRequestBytes, flags.KeepAlive.TotalSeconds, flags.Key));
+        Assert.Equal(("m", 5, 0.5, "a=b"), (flags.Model, flags.MaxRequestBytes, flags.KeepAlive.TotalSeconds, Assert.Single(flags.Keys)));
+    }
+
+    [Fact]
+    public void Keys_may_be_several_on_the_command_line_or_in_the_environment()
+    {
+        Assert.Equal(["a, b", "c"], Flags.Parse(["--api-key", "a, b", "--api-key=c"])!.Keys);
+        Environment.SetEnvironmentVariable("HEADINFER_API_KEY", "one,two three, four");
+        try
+        {
+            Assert.Equal(["one", "two", "three", "four"], Flags.Parse([])!.Keys);
+            Assert.Equal(["c"], Flags.Parse(["--api-key", "c"])!.Keys);
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("HEADINFER_API_KEY", null);
+        }
     }
 
     [Theory]
