@@ -16,6 +16,9 @@ internal sealed class Flags
         new("--api-key", "KEY", $"what a caller must send as a bearer token; once for each caller, and they share nothing that was read; {KeyVariable} has several separated by commas or spaces, and is not seen by other users of the machine", (flags, text) => flags._keys.Add(text)) { IsMany = true },
         new("--max-request-bytes", "N", "bytes of a request at most; default: 64 MiB", (flags, text) => flags.MaxRequestBytes = Above0(text)),
         new("--keep-alive", "SECONDS", "between the comments of a stream that waits or reads; default: 10", (flags, text) => flags.KeepAlive = Seconds(text)),
+        new("--write-timeout", "SECONDS", "a reader of a stream that takes nothing for so long is cut off; default: 30", (flags, text) => flags.WriteTimeout = Seconds(text)),
+        new("--deadline", "SECONDS", "an answer that has not begun by then is given up; default: none", (flags, text) => flags.Deadline = Seconds(text)),
+        new("--max-queued-requests", "N", "requests that wait at most; others are told to come again; default: 256", Option((options, text) => options.MaxQueuedRequests = Whole(text))),
         new("--device", "NAME", "auto, cpu or cuda; default: a GPU if there is one", Option((options, text) => options.Device = Name<ComputeDevice>(text))),
         new("--gpu-index", "N", "which GPU, counted from 0", Option((options, text) => options.GpuIndex = Whole(text))),
         new("--gpu-memory", "SIZE", "GPU memory to take, such as 24GiB; default: nineteen twentieths of what is free", Option((options, text) => options.GpuMemory = ByteSize.Parse(text))),
@@ -51,6 +54,12 @@ internal sealed class Flags
 
     /// <summary>Time between the comments of a stream that waits. OpenAI's client for .NET gives up after 100 s without a byte.</summary>
     public TimeSpan KeepAlive { get; private set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Time in which a reader must take what it is sent.</summary>
+    public TimeSpan WriteTimeout { get; private set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Time in which an answer must begin; null if it may take as long as it takes.</summary>
+    public TimeSpan? Deadline { get; private set; }
 
     /// <summary>Reads the command line; null if help is wanted.</summary>
     /// <exception cref="ArgumentException">It cannot be understood; the message names the flag.</exception>

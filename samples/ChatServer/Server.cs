@@ -29,7 +29,7 @@ internal static class Server
         builder.WebHost.UseUrls([.. addresses.Select(a => a.ToString())]);
         builder.WebHost.ConfigureKestrel(k => k.Limits.MaxRequestBodySize = flags.MaxRequestBytes);
         builder.Services.AddHeadInferChatClient(flags.Model, configure: flags.Configure);
-        builder.Services.AddSingleton(services => new Completions(services.GetRequiredService<IChatClient>(), flags.KeepAlive, services.GetRequiredService<ILogger<Completions>>()));
+        builder.Services.AddSingleton(services => new Completions(services.GetRequiredService<IChatClient>(), new Patience(flags.KeepAlive, flags.WriteTimeout, flags.Deadline), services.GetRequiredService<ILogger<Completions>>()));
         var app = builder.Build();
         var client = app.Services.GetRequiredService<IChatClient>(); // so that a model that does not load is known now
         var model = new ModelBody(client.GetService<ChatClientMetadata>()?.DefaultModelId ?? "", "model", DateTimeOffset.UtcNow.ToUnixTimeSeconds(), "headinfer");
