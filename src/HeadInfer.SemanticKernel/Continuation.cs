@@ -122,12 +122,14 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
     private static Digest Identity(ChatTurn turn) => Digest.OfAnswer([.. turn.ToolCalls.Select(c => c.Id)], turn.Content);
 
     private bool Ends(int token, GenerationOptions options) =>
-        (options.StopTokens ?? engine.EndTokens).Contains(token) || (engine.Tokenizer.IsSpecial(token) && !_shown.Contains(token));
+        (options.StopTokens ?? engine.EndTokens).Contains(token) || IsMark(token);
+
+    private bool IsMark(int token) => engine.Tokenizer.IsSpecial(token) && !_shown.Contains(token);
 
     // Models pad their vocabulary beyond the tokenizer's; such a token stands for no text.
     private string Text(TokenStream stream, int token) => token < engine.Tokenizer.VocabularySize ? stream.Append(token) : "";
 
-    private Said Generated(PastAnswer answer, Conversation conversation) => Read(answer.Tokens.Skip(answer.LeadTokens), answer.Thinking, conversation);
+    private Said Generated(PastAnswer answer, Conversation conversation) => Read(answer.Tokens[answer.LeadTokens..], answer.Thinking, conversation);
 
     // What the template writes in the place of an answer; null if it writes no answer there, or does not end it.
     private Said? Written(TemplateText text, PastAnswer answer, Conversation conversation, out int end)
@@ -143,10 +145,10 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
         return Read(engine.Tokenizer.Encode(text.Substring(start, end - start), continues: true), answer.Thinking, conversation);
     }
 
-    private Said Read(IEnumerable<int> tokens, ThoughtTags? thinking, Conversation conversation)
+    private Said Read(IReadOnlyList<int> tokens, ThoughtTags? thinking, Conversation conversation)
     {
         var stream = new TokenStream(engine.Tokenizer).Show(_shown);
-        return Said.Of(string.Concat(tokens.Select(t => Text(stream, t))) + stream.Flush(), new AnswerReader(format, conversation.Tools ?? [], int.MaxValue, thinking, showThoughts: true));
+        return Said.Of(string.Concat(tokens.Select(t => Text(stream, t))) + stream.Flush(), new AnswerReader(format, conversation.Tools ?? [], int.MaxValue, thinking, showThoughts: true)) with { Marks = [.. tokens.Where(IsMark)] };
     }
 
     private List<int> Encode(TemplateText text, int lead, Edit? edits, CancellationToken cancellationToken, out int leadTokens)
@@ -235,7 +237,7 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
         var said = Generated(answers[0], conversation);
         return said.Thoughts != written.Thoughts ? CacheMiss.OfTemplate("leaves out the thoughts of earlier answers, or changes them")
             : !said.CallsAs(written) ? CacheMiss.OfTemplate("writes calls in another form or order than the model is read to write them in")
-            : said.Text != written.Text ? CacheMiss.OfTemplate("changes what earlier answers said")
+            : said.Text != written.Text || !said.Marks.SequenceEqual(written.Marks) ? CacheMiss.OfTemplate("changes what earlier answers said")
             : CacheMiss.Of(CacheMiss.Template);
     }
 }

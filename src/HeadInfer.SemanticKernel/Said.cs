@@ -44,8 +44,11 @@ internal sealed record Said(string Thoughts, string Text, IReadOnlyList<(string 
     public static Said Of(ChatTurn turn) =>
         new((turn.Reasoning ?? "").Trim(), turn.Content.Trim(), [.. turn.ToolCalls.Select(c => (c.Name, JsonElement.Parse(c.Arguments)))]);
 
-    /// <summary>Whether two answers say the same.</summary>
-    public bool Equals(Said? other) => other is not null && Thoughts == other.Thoughts && SpeaksAs(other);
+    /// <summary>Special tokens that are no text, in order.</summary>
+    public IReadOnlyList<int> Marks { get; init; } = [];
+
+    /// <summary>Whether two answers say the same, in the same form.</summary>
+    public bool Equals(Said? other) => other is not null && Thoughts == other.Thoughts && SpeaksAs(other) && Marks.SequenceEqual(other.Marks);
 
     public override int GetHashCode() => HashCode.Combine(Thoughts, Text, Calls.Count);
 

@@ -134,6 +134,21 @@ public sealed class AnswersComeBackTests : IDisposable
     }
 
     [Fact]
+    public async Task A_message_of_the_user_that_stands_where_an_answer_was_is_none()
+    {
+        var (_, source, _) = LoopTemplates.Own.Single(t => t.Name == "mistral");
+        var (tokenizer, template) = (LoopTemplates.Tokenizer([source]), LoopTemplates.Template(source)); // it writes nothing before an answer
+        var engine = new TokenEngine(tokenizer, template, [tokenizer.AddedToken("</s>")!.Value]) { Next = Cut("Of course.") };
+        using var client = new HeadInferChatClient(engine);
+        await client.GetResponseAsync("Go");
+        List<ChatMessage> messages = [new(ChatRole.User, "Go"), new(ChatRole.User, "Of course.")];
+        await client.GetResponseAsync(messages);
+        Assert.Equal(template.Encode(ChatRequest.Conversation(messages, null, null).Turns, tokenizer), engine.Prompts[^1]);
+        await client.GetResponseAsync([messages[0], new(ChatRole.Assistant, "Of course."), new(ChatRole.User, "And?")]);
+        Assert.Equal([.. engine.Prompts[0], .. engine.Next], engine.Prompts[^1].Take(engine.Prompts[0].Count + engine.Next.Count));
+    }
+
+    [Fact]
     public void What_is_remembered_is_bounded_in_number_and_bytes()
     {
         var past = new Recollection(most: 10, mostBytes: 20_000);

@@ -147,7 +147,9 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
             }
 
             var written = text.Text[prompt.Length..end];
-            var said = Said.Of(written, new AnswerReader(_format, Offered, int.MaxValue, _tags.OpenedBy(prompt.Text), showThoughts: true));
+            var stream = new TokenStream(tokenizer).Show(ThoughtTags.All.SelectMany(t => (string[])[t.Start, t.End]).Concat(_format.Markers).Select(tokenizer.AddedToken).OfType<int>());
+            var shown = string.Concat(tokenizer.Encode(text.Substring(prompt.Length, end - prompt.Length), continues: true).Select(stream.Append));
+            var said = Said.Of(shown, new AnswerReader(_format, Offered, int.MaxValue, _tags.OpenedBy(prompt.Text), showThoughts: true));
             return said.Equals(Said.Of(answer)) ? written : null;
         }
         catch (ChatTemplateException)
