@@ -64,10 +64,16 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
         var (edits, written, continued) = (answers.Count > 0 ? answers[0].Edits : null, (Said?)null, (PastAnswer?)null);
         foreach (var answer in answers)
         {
-            written = Written(text, answer, conversation, out var end) ?? written;
-            if (continued is null && written?.Equals(Generated(answer, conversation)) == true)
+            if (Written(text, answer, conversation, out var end) is not { } again)
+            {
+                continue;
+            }
+
+            written = again;
+            if (again.Equals(Generated(answer, conversation)))
             {
                 (continued, edits) = (answer, new Edit(answer.Length, end, answer.Tokens, answer.Edits));
+                break;
             }
         }
 
@@ -91,7 +97,7 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
     /// <param name="options">under which it was generated</param>
     public void Keep(RenderedPrompt prompt, GivenAnswer answer, GenerationOptions options)
     {
-        var (tokens, stream, length, count) = (answer.Tokens, new TokenStream(engine.Tokenizer).Show(_shown), 0, 0);
+        var (tokens, stream, length, count) = (answer.Tokens, new TokenStream(engine.Tokenizer).Show(options.ShownTokens.Select(engine.Tokenizer.AddedToken).OfType<int>()), 0, 0);
         while (count < tokens.Count && (length += Text(stream, tokens[count]).Length) <= answer.Characters)
         {
             count++; // a stop sequence is no part of the answer

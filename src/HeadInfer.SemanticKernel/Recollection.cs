@@ -67,6 +67,11 @@ internal sealed record Edit(int Start, int End, int[] Tokens, Edit? Before)
 /// <param name="Outline">the parts of the conversation</param>
 internal sealed record PastAnswer(string Key, Digest Identity, int Length, Digest Beginning, Edit? Edits, string Lead, int LeadTokens, int[] Tokens, ThoughtTags? Thinking, int KnownTokens, Outline Outline)
 {
+    // Each is one of its own; comparing the edits would go through all of a conversation.
+    public bool Equals(PastAnswer? other) => ReferenceEquals(this, other);
+
+    public override int GetHashCode() => Identity.GetHashCode();
+
     public long Bytes => 300 + (4L * (Tokens.Length + Outline.Turns.Length));
 }
 
@@ -100,13 +105,13 @@ internal sealed class Recollection(int most = 2048, long mostBytes = 64 << 20)
 
         List<int> lengths = [.. own.Select(a => a.Length).Append(length).Distinct().Order()];
         var hashes = Digest.OfBeginnings(text, lengths); // a book takes milliseconds, so others need not wait
-        var found = own.Where(a => a.Beginning == hashes[lengths.IndexOf(a.Length)]).GroupBy(a => a.Length).MaxBy(g => g.Key)?.ToList() ?? [];
+        var found = own.Where(a => a.Beginning == hashes[lengths.BinarySearch(a.Length)]).GroupBy(a => a.Length).MaxBy(g => g.Key)?.ToList() ?? [];
         lock (_gate)
         {
             found.AsEnumerable().Reverse().ToList().ForEach(Touch);
         }
 
-        return (found, hashes[lengths.IndexOf(length)]);
+        return (found, hashes[lengths.BinarySearch(length)]);
     }
 
     /// <summary>The last answer that said this; null if there is none.</summary>
