@@ -9,8 +9,12 @@ namespace HeadInfer.SemanticKernel;
 
 /// <summary>A chat client over a local model. Safe for concurrent use: callers are served in turn.</summary>
 /// <remarks>
-/// Unless its options say otherwise it keeps no conversations. Every call brings all messages, and as much of them as the
-/// last call began with is not read again. It disposes neither the model nor anything else it was given.
+/// Unless its options say otherwise it keeps no conversations. Every call brings all messages, and as much of them as any
+/// call began with is not read again. An answer that comes back as a message is read in the tokens in which it was generated.
+/// If a conversation that was answered is read again all the same, <c>AdditionalProperties</c> of the last update say why:
+/// <c>cache_miss_token</c> is the first token that was not known, <c>cache_miss_text</c> what stands there, <c>cache_miss_cause</c>
+/// one of <c>system_prompt</c>, <c>tools</c>, <c>template</c>, <c>message</c> (<c>cache_miss_message</c>, from 0) and <c>forgotten</c>,
+/// and <c>cache_miss_reason</c> the same in words. It disposes neither the model nor anything else it was given.
 /// </remarks>
 public sealed class HeadInferChatClient : IChatClient
 {
