@@ -2,15 +2,22 @@ using System.Globalization;
 using System.Text.Json;
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
+using Microsoft.AspNetCore.Connections;
 using Microsoft.Extensions.AI;
 
 namespace ChatServer;
 
+/// <summary>How long whom is waited for.</summary>
+/// <param name="KeepAlive">between the comments of a stream that waits</param>
+/// <param name="Write">for a reader to take what it is sent</param>
+/// <param name="Beginning">for an answer to begin; null waits as long as it takes</param>
+internal sealed record Patience(TimeSpan KeepAlive, TimeSpan Write, TimeSpan? Beginning = null);
+
 /// <summary>Answers chat completions, whole or as a stream.</summary>
 /// <param name="client">the model's</param>
-/// <param name="keepAlive">between the comments of a stream that waits</param>
+/// <param name="patience">how long whom is waited for</param>
 /// <param name="logger">told of failures that are not the caller's</param>
-internal sealed partial class Completions(IChatClient client, TimeSpan keepAlive, ILogger<Completions> logger) : IDisposable
+internal sealed partial class Completions(IChatClient client, Patience patience, ILogger<Completions> logger) : IDisposable
 {
     // Each that is made ready may take a processor and some hundred MiB for a second or two.
     private readonly SemaphoreSlim _makingReady = new(Math.Max(1, Environment.ProcessorCount / 2));
@@ -20,9 +27,20 @@ internal sealed partial class Completions(IChatClient client, TimeSpan keepAlive
         try
         {
             var request = Requests.Read(await RequestJson.ReadAsync(context.Request, context.RequestAborted));
+            if (Callers.CacheKey(context) is { } caller)
+            {
+                request.Options.WithCacheKey(caller);
+            }
+
+            if (patience.Beginning is { } most)
+            {
+                var deadline = DateTimeOffset.UtcNow + most;
+                request.Options.RawRepresentationFactory = model => (model.GetService<HeadInferModel>()?.Defaults ?? new GenerationOptions()) with { Deadline = deadline };
+            }
+
             await (request.Stream ? StreamAsync(context, request) : WholeAsync(context, request));
         }
-        catch (OperationCanceledException) when (context.RequestAborted.IsCancellationRequested)
+        catch (OperationCanceledException e) when (e is ConnectionAbortedException || context.RequestAborted.IsCancellationRequested)
         {
             // The caller has gone, and nobody else waits for the answer.
         }
@@ -71,7 +89,7 @@ internal sealed partial class Completions(IChatClient client, TimeSpan keepAlive
                 }
             }
         }
-        catch (Exception e) when (!context.RequestAborted.IsCancellationRequested)
+        catch (Exception e) when (e is not ConnectionAbortedException && !context.RequestAborted.IsCancellationRequested)
         {
             // Some clients look at the event. Others see only that the answer breaks off, which it does when this goes on.
             await SendAsync(context, "data: " + JsonSerializer.Serialize(Told(e).Failure, Wire.Json));
@@ -86,7 +104,7 @@ internal sealed partial class Completions(IChatClient client, TimeSpan keepAlive
         while (!updates.Next.IsCompleted)
         {
             using var waited = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
-            if (await Task.WhenAny(updates.Next, Task.Delay(keepAlive, waited.Token)) != updates.Next)
+            if (await Task.WhenAny(updates.Next, Task.Delay(patience.KeepAlive, waited.Token)) != updates.Next)
             {
                 await SendAsync(context, reading.Comment);
             }
@@ -110,16 +128,28 @@ internal sealed partial class Completions(IChatClient client, TimeSpan keepAlive
         }
     }
 
-    private static async Task SendAsync(HttpContext context, string line)
+    // A reader that stops reading may not hold its answer, and the memory of that, for ever.
+    private async Task SendAsync(HttpContext context, string line)
     {
-        await context.Response.WriteAsync(line + "\n\n", context.RequestAborted);
-        await context.Response.Body.FlushAsync(context.RequestAborted);
+        using var late = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        late.CancelAfter(patience.Write);
+        try
+        {
+            await context.Response.WriteAsync(line + "\n\n", late.Token);
+            await context.Response.Body.FlushAsync(late.Token);
+        }
+        catch (OperationCanceledException) when (!context.RequestAborted.IsCancellationRequested)
+        {
+            LogSlowReader(patience.Write.TotalSeconds);
+            context.Abort();
+            throw new ConnectionAbortedException();
+        }
     }
 
     private Refusal Told(Exception error)
     {
         var refusal = Refusal.Of(error);
-        if (refusal.Status >= System.Net.HttpStatusCode.InternalServerError)
+        if (refusal.Status >= System.Net.HttpStatusCode.InternalServerError && error is not TimeoutException)
         {
             LogFailure(error);
         }
@@ -129,6 +159,9 @@ internal sealed partial class Completions(IChatClient client, TimeSpan keepAlive
 
     [LoggerMessage(1, LogLevel.Error, "A request failed.")]
     private partial void LogFailure(Exception error);
+
+    [LoggerMessage(2, LogLevel.Information, "A reader took nothing for {Seconds} s, and was cut off.")]
+    private partial void LogSlowReader(double seconds);
 
     /// <summary>How far the reading of a prompt is, for a comment of the stream.</summary>
     private sealed class Reading : IProgress<PrefillProgress>

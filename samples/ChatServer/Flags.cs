@@ -13,9 +13,12 @@ internal sealed class Flags
     [
         new("--model", "DIR", "a model folder; default: the demo model", (flags, text) => flags.Model = text),
         new("--urls", "URL[;URL]", "where to listen; default: http://127.0.0.1:8080; beyond the loopback only with a key", (flags, text) => flags.Urls = text),
-        new("--api-key", "KEY", $"what callers must send as a bearer token; {KeyVariable} is not seen by other users of the machine", (flags, text) => flags.Key = text),
+        new("--api-key", "KEY", $"what a caller must send as a bearer token; once for each caller, and they share nothing that was read; {KeyVariable} has several separated by commas or spaces, and is not seen by other users of the machine", (flags, text) => flags._keys.Add(text)) { IsMany = true },
         new("--max-request-bytes", "N", "bytes of a request at most; default: 64 MiB", (flags, text) => flags.MaxRequestBytes = Above0(text)),
         new("--keep-alive", "SECONDS", "between the comments of a stream that waits or reads; default: 10", (flags, text) => flags.KeepAlive = Seconds(text)),
+        new("--write-timeout", "SECONDS", "a reader of a stream that takes nothing for so long is cut off; default: 30", (flags, text) => flags.WriteTimeout = Seconds(text)),
+        new("--deadline", "SECONDS", "an answer that has not begun by then is given up; default: none", (flags, text) => flags.Deadline = Seconds(text)),
+        new("--max-queued-requests", "N", "requests that wait at most; others are told to come again; default: 256", Option((options, text) => options.MaxQueuedRequests = Whole(text))),
         new("--device", "NAME", "auto, cpu or cuda; default: a GPU if there is one", Option((options, text) => options.Device = Name<ComputeDevice>(text))),
         new("--gpu-index", "N", "which GPU, counted from 0", Option((options, text) => options.GpuIndex = Whole(text))),
         new("--gpu-memory", "SIZE", "GPU memory to take, such as 24GiB; default: nineteen twentieths of what is free", Option((options, text) => options.GpuMemory = ByteSize.Parse(text))),
@@ -26,6 +29,7 @@ internal sealed class Flags
     ];
 
     private readonly List<Action<HeadInferOptions>> _options = [];
+    private readonly List<string> _keys = [];
 
     private Flags()
     {
@@ -42,14 +46,20 @@ internal sealed class Flags
     /// <summary>Where to listen, separated by semicolons; null if nothing is said.</summary>
     public string? Urls { get; private set; }
 
-    /// <summary>What callers must send; null if anybody may come in.</summary>
-    public string? Key { get; private set; }
+    /// <summary>What callers must send, one of these each; none if anybody may come in.</summary>
+    public IReadOnlyList<string> Keys => _keys;
 
     /// <summary>Bytes of a request at most. A long book is 5 MB.</summary>
     public long MaxRequestBytes { get; private set; } = 64 << 20;
 
     /// <summary>Time between the comments of a stream that waits. OpenAI's client for .NET gives up after 100 s without a byte.</summary>
     public TimeSpan KeepAlive { get; private set; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>Time in which a reader must take what it is sent.</summary>
+    public TimeSpan WriteTimeout { get; private set; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Time in which an answer must begin; null if it may take as long as it takes.</summary>
+    public TimeSpan? Deadline { get; private set; }
 
     /// <summary>Reads the command line; null if help is wanted.</summary>
     /// <exception cref="ArgumentException">It cannot be understood; the message names the flag.</exception>
@@ -66,7 +76,7 @@ internal sealed class Flags
             var (name, value) = args[i].Split('=', 2) is [var before, var after] ? (before, after) : (args[i], null);
             var flag = Known.FirstOrDefault(f => f.Name == name) ?? throw new ArgumentException($"'{name}' is not understood. Try --help.");
             value ??= i + 1 < args.Count ? args[++i] : throw new ArgumentException($"{name} needs a value.");
-            if (!seen.Add(name))
+            if (!seen.Add(name) && !flag.IsMany)
             {
                 throw new ArgumentException($"{name} is given twice.");
             }
@@ -74,7 +84,11 @@ internal sealed class Flags
             flag.Read(flags, value);
         }
 
-        flags.Key ??= Environment.GetEnvironmentVariable(KeyVariable) is { Length: > 0 } key ? key : null;
+        if (flags._keys.Count == 0)
+        {
+            flags._keys.AddRange(Environment.GetEnvironmentVariable(KeyVariable)?.Split([',', ' '], StringSplitOptions.RemoveEmptyEntries) ?? []);
+        }
+
         return flags;
     }
 
@@ -107,6 +121,9 @@ internal sealed class Flags
     /// <summary>One flag.</summary>
     private sealed record Flag(string Name, string Value, string Meaning, Action<Flags, string> Set)
     {
+        /// <summary>Whether it may be given several times.</summary>
+        public bool IsMany { get; init; }
+
         public void Read(Flags flags, string text)
         {
             try

@@ -1,5 +1,7 @@
+using System.Globalization;
 using System.Net;
 using HeadInfer;
+using HeadInfer.Runtime;
 
 namespace ChatServer;
 
@@ -15,8 +17,14 @@ internal sealed class RefusedException(string message, string? name = null, Http
 }
 
 /// <summary>What is told of a failure, and under which status.</summary>
-internal sealed record Refusal(HttpStatusCode Status, Failure Failure)
+/// <param name="Status">the status</param>
+/// <param name="Failure">what is told</param>
+/// <param name="RetryAfter">seconds after which to come again; null if that would be of no use</param>
+internal sealed record Refusal(HttpStatusCode Status, Failure Failure, int? RetryAfter = null)
 {
+    // Answers take seconds to minutes, so about as long as it takes until one of those that wait has its turn.
+    private const int Soon = 10;
+
     public static Refusal Of(HttpStatusCode status, string message, string? code = null, string? name = null) =>
         new(status, new Failure(new FailureBody(message, status >= HttpStatusCode.InternalServerError ? "server_error" : "invalid_request_error", name, code)));
 
@@ -26,6 +34,10 @@ internal sealed record Refusal(HttpStatusCode Status, Failure Failure)
         RefusedException refused => Of(refused.Status, refused.Message, name: refused.Name),
         BadHttpRequestException { StatusCode: StatusCodes.Status413PayloadTooLarge } => Of(HttpStatusCode.RequestEntityTooLarge, "The request is larger than --max-request-bytes allows."),
         BadHttpRequestException broken => Of((HttpStatusCode)broken.StatusCode, "The body of the request is broken off, or comes too slowly."),
+        QueueFullException => new(HttpStatusCode.TooManyRequests, new Failure(new FailureBody(Words.Of(error), "requests", null, "rate_limit_exceeded")), Soon),
+
+        // Not 408: that says that the caller was slow to send.
+        TimeoutException => Of(HttpStatusCode.GatewayTimeout, "The answer did not begin within the time that --deadline allows. Try again later.", "timeout") with { RetryAfter = Soon },
         ContextLengthException or MemoryBudgetException => Of(HttpStatusCode.BadRequest, Words.Of(error), "context_length_exceeded"),
         ArgumentException or NotSupportedException or ChatTemplateException or TokenizerException => Of(HttpStatusCode.BadRequest, Words.Of(error)),
         HeadInferException => Of(HttpStatusCode.InternalServerError, Words.Of(error)),
@@ -35,6 +47,11 @@ internal sealed record Refusal(HttpStatusCode Status, Failure Failure)
     public Task SendAsync(HttpContext context)
     {
         context.Response.StatusCode = (int)Status;
+        if (RetryAfter is { } seconds)
+        {
+            context.Response.Headers.RetryAfter = seconds.ToString(CultureInfo.InvariantCulture);
+        }
+
         return context.Response.WriteAsJsonAsync(Failure, Wire.Json);
     }
 }

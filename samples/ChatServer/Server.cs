@@ -1,6 +1,4 @@
 using System.Net;
-using System.Security.Cryptography;
-using System.Text;
 using Microsoft.Extensions.AI;
 
 namespace ChatServer;
@@ -21,7 +19,7 @@ internal static class Server
         }
 
         var addresses = Addresses.Of(flags.Urls ?? builder.Configuration["urls"] ?? "http://127.0.0.1:8080");
-        if (flags.Key is null && addresses.FirstOrDefault(a => !Addresses.IsLoopback(a)) is { } open)
+        if (flags.Keys.Count == 0 && addresses.FirstOrDefault(a => !Addresses.IsLoopback(a)) is { } open)
         {
             throw new ArgumentException($"--urls has '{open}', which lets other machines in. Give --api-key, or stay on http://127.0.0.1.");
         }
@@ -31,15 +29,16 @@ internal static class Server
         builder.WebHost.UseUrls([.. addresses.Select(a => a.ToString())]);
         builder.WebHost.ConfigureKestrel(k => k.Limits.MaxRequestBodySize = flags.MaxRequestBytes);
         builder.Services.AddHeadInferChatClient(flags.Model, configure: flags.Configure);
-        builder.Services.AddSingleton(services => new Completions(services.GetRequiredService<IChatClient>(), flags.KeepAlive, services.GetRequiredService<ILogger<Completions>>()));
+        builder.Services.AddSingleton(services => new Completions(services.GetRequiredService<IChatClient>(), new Patience(flags.KeepAlive, flags.WriteTimeout, flags.Deadline), services.GetRequiredService<ILogger<Completions>>()));
         var app = builder.Build();
         var client = app.Services.GetRequiredService<IChatClient>(); // so that a model that does not load is known now
         var model = new ModelBody(client.GetService<ChatClientMetadata>()?.DefaultModelId ?? "", "model", DateTimeOffset.UtcNow.ToUnixTimeSeconds(), "headinfer");
         string[]? hosts = addresses.All(Addresses.IsLoopback) ? ["localhost", "127.0.0.1", "[::1]", .. addresses.Select(a => a.Host)] : null;
+        var callers = new Callers(flags.Keys);
         app.UseStatusCodePages(pages => Unserved(pages.HttpContext).SendAsync(pages.HttpContext));
         app.Use((context, next) =>
             hosts is not null && !hosts.Contains(context.Request.Host.Host, StringComparer.OrdinalIgnoreCase) ? Refusal.Of(HttpStatusCode.BadRequest, "The Host of the request is none of this machine's own names.").SendAsync(context)
-            : Authorized(context, flags.Key) ? next(context)
+            : callers.Admit(context) ? next(context)
             : Refusal.Of(HttpStatusCode.Unauthorized, "The API key is missing or wrong: send it as a bearer token.", "invalid_api_key").SendAsync(context));
         app.MapGet("/v1/models", () => Results.Json(new Models("list", [model]), Wire.Json));
         app.MapGet("/v1/models/{**id}", (string id) => id == model.Id ? Results.Json(model, Wire.Json) : Results.NotFound());
@@ -52,18 +51,4 @@ internal static class Server
         context.Response.StatusCode == StatusCodes.Status404NotFound || context.Response.StatusCode == StatusCodes.Status405MethodNotAllowed
             ? "There is no such thing here; there are POST /v1/chat/completions, GET /v1/models, and the models by their names."
             : "The request cannot be served.");
-
-    // Hashes have one length, and are compared in one time: neither tells anything of the key.
-    private static bool Authorized(HttpContext context, string? key)
-    {
-        if (key is null)
-        {
-            return true;
-        }
-
-        const string scheme = "Bearer ";
-        var header = context.Request.Headers.Authorization.ToString();
-        var given = header.StartsWith(scheme, StringComparison.OrdinalIgnoreCase) ? header[scheme.Length..] : "";
-        return CryptographicOperations.FixedTimeEquals(SHA256.HashData(Encoding.UTF8.GetBytes(given)), SHA256.HashData(Encoding.UTF8.GetBytes(key)));
-    }
 }

@@ -56,6 +56,9 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
     /// <summary>Tokens of the last operation's prompt that were known, and were not read again.</summary>
     public int Reused { get; private set; }
 
+    /// <summary>Whether other requests with the same key went on otherwise after those: the next token differs from what was known. If not, nothing was known after them.</summary>
+    public bool Diverged { get; private set; }
+
     /// <summary>Memory of the KV cache.</summary>
     public CacheSize CacheSize
     {
@@ -256,7 +259,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
                     continue;
                 }
 
-                Reused = request.Reused;
+                (Reused, Diverged) = (request.Reused, request.Diverged);
                 _length = start++; // the token of the step before is computed now
                 yield return told.Step;
             }
@@ -278,7 +281,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             }
         }
 
-        Reused = request.Reused;
+        (Reused, Diverged) = (request.Reused, request.Diverged);
         _length += request.Prompt.Length;
     }
 

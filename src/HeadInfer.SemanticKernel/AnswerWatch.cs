@@ -93,7 +93,7 @@ internal sealed class AnswerWatch(string modelId, int promptTokens, IProgress<Pr
             case null or OperationCanceledException:
                 HeadInferLog.Cancelled(logger, Generated);
                 break;
-            case HeadInferException or ArgumentException or NotSupportedException:
+            case HeadInferException or ArgumentException or NotSupportedException or TimeoutException:
                 HeadInferLog.Refused(logger, _failure.Message); // the caller can act on it, and a stack would tell nothing more
                 break;
             default:

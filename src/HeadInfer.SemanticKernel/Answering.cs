@@ -13,11 +13,12 @@ internal sealed class Answering(HeadInferModel model, ILogger logger)
 
     /// <param name="prompt">the whole prompt</param>
     /// <param name="options">what to generate</param>
-    /// <param name="reused">told once, before the first step, how many tokens of the prompt were known from before</param>
+    /// <param name="key">callers with different keys share nothing that was read</param>
+    /// <param name="reused">told once, before the first step, how many tokens of the prompt were known from before, and whether what was known went on otherwise after them</param>
     /// <param name="progress">told how far the reading is</param>
     /// <param name="cancellationToken">cancels</param>
     public async IAsyncEnumerable<GenerationStep> GenerateAsync(
-        IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
+        IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var forgotten = model.Memory.Forgotten.Bytes;
         if (Interlocked.Exchange(ref _forgotten, forgotten) is var before && before < forgotten)
@@ -25,7 +26,7 @@ internal sealed class Answering(HeadInferModel model, ILogger logger)
             HeadInferLog.Forgot(logger, new ByteSize(forgotten - before));
         }
 
-        using var session = model.CreateSession();
+        using var session = model.CreateSession(key);
         var told = false;
         var watch = new Reading(value =>
         {
@@ -42,7 +43,7 @@ internal sealed class Answering(HeadInferModel model, ILogger logger)
         {
             if (isFirst)
             {
-                reused(session.Reused);
+                reused(session.Reused, session.Diverged);
                 isFirst = false;
             }
 

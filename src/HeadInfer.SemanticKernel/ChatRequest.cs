@@ -126,14 +126,15 @@ internal static class ChatRequest
 
     /// <summary>The conversation, with the options' instructions as its first system message.</summary>
     /// <exception cref="NotSupportedException">A message has content that is neither text nor a function's call or result.</exception>
-    public static IReadOnlyList<ChatTurn> Turns(IEnumerable<ChatMessage> messages, ChatOptions? options)
+    public static Conversation Conversation(IEnumerable<ChatMessage> messages, ChatOptions? options, IReadOnlyList<ChatTool>? tools)
     {
         IReadOnlyList<ChatMessage> all = [.. messages.Select((m, i) => m ?? throw new ArgumentException($"Message {i} is null.", nameof(messages)))];
-        var (turns, names) = (new List<ChatTurn>(), new Dictionary<string, string>(StringComparer.Ordinal)); // call id -> function
+        var (turns, origins, names) = (new List<ChatTurn>(), new List<int>(), new Dictionary<string, string>(StringComparer.Ordinal)); // call id -> function
         var answered = all.SelectMany(m => m.Contents).OfType<FunctionResultContent>().Select(r => r.CallId).ToHashSet(StringComparer.Ordinal);
-        foreach (var message in all)
+        for (var i = 0; i < all.Count; i++)
         {
-            Add(turns, message, names, answered);
+            Add(turns, all[i], names, answered);
+            origins.AddRange(Enumerable.Repeat(i, turns.Count - origins.Count));
         }
 
         if (options?.Instructions is { Length: > 0 } instructions)
@@ -146,10 +147,11 @@ internal static class ChatRequest
             else
             {
                 turns.Insert(0, new ChatTurn("system", instructions));
+                origins.Insert(0, 0);
             }
         }
 
-        return turns.Count > 0 ? turns : throw new ArgumentException("There are no messages; there is nothing to answer.", nameof(messages));
+        return turns.Count > 0 ? new Conversation(turns, origins, tools) : throw new ArgumentException("There are no messages; there is nothing to answer.", nameof(messages));
     }
 
     private static void Add(List<ChatTurn> turns, ChatMessage message, Dictionary<string, string> names, HashSet<string> answered)
@@ -188,7 +190,8 @@ internal static class ChatRequest
 
         if (text.Length > 0 || calls.Count > 0 || results.Count == 0)
         {
-            turns.Add(new ChatTurn(message.Role.Value, text.ToString()) { ToolCalls = calls, Reasoning = thoughts.Length > 0 ? thoughts.ToString() : null });
+            // White space beside calls stood around them, and would make some templates write a message of it.
+            turns.Add(new ChatTurn(message.Role.Value, calls.Count > 0 && string.IsNullOrWhiteSpace(text.ToString()) ? "" : text.ToString()) { ToolCalls = calls, Reasoning = thoughts.Length > 0 ? thoughts.ToString() : null });
         }
 
         turns.AddRange(results);

@@ -9,8 +9,12 @@ namespace HeadInfer.SemanticKernel;
 
 /// <summary>A chat client over a local model. Safe for concurrent use: callers are served in turn.</summary>
 /// <remarks>
-/// Unless its options say otherwise it keeps no conversations. Every call brings all messages, and as much of them as the
-/// last call began with is not read again. It disposes neither the model nor anything else it was given.
+/// Unless its options say otherwise it keeps no conversations. Every call brings all messages, and as much of them as any
+/// call began with is not read again. An answer that comes back as a message is read in the tokens in which it was generated.
+/// If a conversation that was answered is read again all the same, <c>AdditionalProperties</c> of the last update say why:
+/// <c>cache_miss_token</c> is the first token that was not known, <c>cache_miss_text</c> what stands there, <c>cache_miss_cause</c>
+/// one of <c>system_prompt</c>, <c>tools</c>, <c>template</c>, <c>message</c> (<c>cache_miss_message</c>, from 0) and <c>forgotten</c>,
+/// and <c>cache_miss_reason</c> the same in words. It disposes neither the model nor anything else it was given.
 /// </remarks>
 public sealed class HeadInferChatClient : IChatClient
 {
@@ -24,6 +28,8 @@ public sealed class HeadInferChatClient : IChatClient
     private readonly ThoughtTags _thoughts;
     private readonly OutputForm _forms;
     private readonly ConversationStore _conversations;
+    private readonly Continuation _continuation;
+    private readonly CacheMisses _misses;
     private readonly ILogger _logger;
 
     /// <summary>Makes a client of a loaded model.</summary>
@@ -60,6 +66,9 @@ public sealed class HeadInferChatClient : IChatClient
         _logger = Logger(loggerFactory);
         _thoughts = ThoughtTags.Of(engine.Template.Source);
         _forms = new OutputForm(_toolCalls, _thoughts, new SchemaForms(_logger));
+        var past = new Recollection();
+        _misses = new CacheMisses(past, engine.Tokenizer, _logger);
+        _continuation = new Continuation(engine, past, _toolCalls, _thoughts, _logger);
         TemplateLog.Limitations(_logger, engine.Template);
         _conversations = new ConversationStore(_options.Conversations);
     }
@@ -84,7 +93,7 @@ public sealed class HeadInferChatClient : IChatClient
         {
             var request = Prepare(messages, options, cancellationToken);
             return AnswerWatch.OverAsync(
-                () => new AnswerWatch(_engine.ModelId, request.Prompt.Count, request.Progress, _logger), (watch, cancel) => AnswerAsync(request, watch, cancel), cancellationToken);
+                () => new AnswerWatch(_engine.ModelId, request.Prompt.Tokens.Count, request.Progress, _logger), (watch, cancel) => AnswerAsync(request, watch, cancel), cancellationToken);
         }
         catch (Exception e)
         {
@@ -116,20 +125,23 @@ public sealed class HeadInferChatClient : IChatClient
         var (raw, progress) = options.Made(this);
         var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId, raw);
         IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
-        var prompt = template.Encode(ChatRequest.Turns(all, options), _engine.Tokenizer, tools, ChatRequest.Variables(options, template.Source), cancellationToken);
+        var key = options.CacheKey();
+        var conversation = _continuation.WithThoughts(key, ChatRequest.Conversation(all, options, tools));
+        var text = template.RenderTurns(conversation.Turns, tools, ChatRequest.Variables(options, template.Source), cancellationToken);
+        var prompt = _continuation.Prompt(key, conversation, text, cancellationToken);
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
-        var thinking = _engine.Tokenizer.Decode(prompt.TakeLast(8), skipSpecial: false).TrimEnd().EndsWith(_thoughts.Start, StringComparison.Ordinal);
+        var thinking = _thoughts.OpenedBy(text.Text);
         var showThoughts = options?.Reasoning?.Output == ReasoningOutput.Full;
         var mayThink = template.Source.Contains(_thoughts.End, StringComparison.Ordinal);
         generation = generation with
         {
-            Constraint = _forms.Of(options, tools, callsAtMost, thinking, mayThink, generation.Constraint, cancellationToken),
+            Constraint = _forms.Of(options, tools, callsAtMost, thinking is not null, mayThink, generation.Constraint, cancellationToken),
             ShownTokens = [.. generation.ShownTokens, .. ThoughtTags.All.SelectMany(t => (string[])[t.Start, t.End]), .. tools is null ? [] : _toolCalls.Markers],
         };
         return new Request(
             prompt,
             generation,
-            () => new AnswerReader(_toolCalls, tools ?? [], callsAtMost, thinking ? _thoughts : null, showThoughts),
+            () => new AnswerReader(_toolCalls, tools ?? [], callsAtMost, thinking, showThoughts),
             progress ?? _options.Progress,
             options?.ConversationId,
             all);
@@ -138,10 +150,11 @@ public sealed class HeadInferChatClient : IChatClient
     private async IAsyncEnumerable<ChatResponseUpdate> AnswerAsync(Request request, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var (id, created) = (Guid.NewGuid().ToString("N"), DateTimeOffset.UtcNow);
-        var (prompt, reader, kept) = (request.Prompt, request.NewReader(), new List<ChatResponseUpdate>());
+        var (prompt, reader, answer, kept) = (request.Prompt.Tokens, request.NewReader(), new GivenAnswer(), new List<ChatResponseUpdate>());
         var conversation = _conversations.IsEnabled ? request.ConversationId ?? Guid.NewGuid().ToString("N") : null;
         ChatResponseUpdate Update(params AIContent[] contents)
         {
+            contents.ToList().ForEach(answer.Add);
             var update = new ChatResponseUpdate(ChatRole.Assistant, contents) { MessageId = id, ResponseId = id, ModelId = _engine.ModelId, CreatedAt = created, ConversationId = conversation };
             if (conversation is not null)
             {
@@ -151,25 +164,38 @@ public sealed class HeadInferChatClient : IChatClient
             return update;
         }
 
-        var reason = Runtime.FinishReason.Stop;
-        await foreach (var step in _engine.GenerateAsync(prompt, request.Generation, known => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
+        AdditionalPropertiesDictionary? missed = null;
+        void Reused(int known, bool diverged)
         {
-            watch.Step();
-            reason = step.FinishReason ?? reason;
-            foreach (var content in reader.Append(step.Text))
+            watch.Cached = known;
+            missed = _misses.Tell(request.Prompt, known, diverged);
+        }
+
+        try
+        {
+            await foreach (var step in _engine.GenerateAsync(prompt, request.Generation, request.Prompt.Key, Reused, watch, cancellationToken).ConfigureAwait(false))
+            {
+                watch.Step();
+                answer.Add(step);
+                foreach (var content in reader.Append(step.Text))
+                {
+                    yield return Update(content);
+                }
+
+                if (reader.IsDone)
+                {
+                    break; // what would follow is not wanted, and so is not generated
+                }
+            }
+
+            foreach (var content in reader.End())
             {
                 yield return Update(content);
             }
-
-            if (reader.IsDone)
-            {
-                break; // what would follow is not wanted, and so is not generated
-            }
         }
-
-        foreach (var content in reader.End())
+        finally
         {
-            yield return Update(content);
+            _continuation.Keep(request.Prompt, answer, request.Generation); // also what came of an answer that is given up
         }
 
         if (conversation is not null && _conversations.Keep(conversation, [.. request.Messages, .. kept.ToChatResponse().Messages]) is { } forgotten)
@@ -179,8 +205,8 @@ public sealed class HeadInferChatClient : IChatClient
 
         watch.IsComplete = true;
         // A call that the limit cut off is no call that could be made.
-        var finish = reader.Calls > 0 && !(reader.LastCallFailed && reason == Runtime.FinishReason.Length) ? ChatFinishReason.ToolCalls
-            : reason == Runtime.FinishReason.Length ? ChatFinishReason.Length
+        var finish = reader.Calls > 0 && !(reader.LastCallFailed && answer.Reason == Runtime.FinishReason.Length) ? ChatFinishReason.ToolCalls
+            : answer.Reason == Runtime.FinishReason.Length ? ChatFinishReason.Length
             : ChatFinishReason.Stop;
         var last = Update(new UsageContent(new UsageDetails
         {
@@ -190,7 +216,7 @@ public sealed class HeadInferChatClient : IChatClient
             CachedInputTokenCount = watch.Cached,
         }));
         last.FinishReason = finish;
-        last.AdditionalProperties = new AdditionalPropertiesDictionary
+        last.AdditionalProperties = new AdditionalPropertiesDictionary(missed ?? [])
         {
             ["finish_reason"] = finish.Value, // Semantic Kernel's adapter drops the property
             ["queue_seconds"] = watch.Queue.TotalSeconds,
@@ -202,5 +228,5 @@ public sealed class HeadInferChatClient : IChatClient
 
     /// <summary>A request, made ready. It may be answered more than once, so it holds nothing that an answer changes.</summary>
     private sealed record Request(
-        IReadOnlyList<int> Prompt, GenerationOptions Generation, Func<AnswerReader> NewReader, IProgress<PrefillProgress>? Progress, string? ConversationId, IReadOnlyList<ChatMessage> Messages);
+        RenderedPrompt Prompt, GenerationOptions Generation, Func<AnswerReader> NewReader, IProgress<PrefillProgress>? Progress, string? ConversationId, IReadOnlyList<ChatMessage> Messages);
 }

@@ -1,3 +1,4 @@
+using System.Text.Json;
 using HeadInfer.Runtime;
 using Microsoft.Extensions.AI;
 
@@ -6,6 +7,8 @@ namespace HeadInfer.SemanticKernel;
 /// <summary>What a request may ask of this client beyond what every chat client knows.</summary>
 public static class HeadInferChatOptionsExtensions
 {
+    private const string CacheKeyName = "cache_key";
+
     /// <summary>Has somebody told how far the reading of this request's prompt is, some times a second.</summary>
     /// <remarks>It leaves no trace in what is serialised: caches find the same answer with it and without. An answer from a cache reads nothing, and tells nothing.</remarks>
     /// <param name="options">the request's options, which are changed</param>
@@ -17,6 +20,31 @@ public static class HeadInferChatOptionsExtensions
         options.RawRepresentationFactory = new ProgressFactory(progress, options.RawRepresentationFactory).Make;
         return options;
     }
+
+    /// <summary>Names the caller of this request. Callers with different keys share nothing that was read, and find none of each other's answers.</summary>
+    /// <remarks>
+    /// Unlike <see cref="WithPrefillProgress"/> it is part of what is serialised (<c>AdditionalProperties["cache_key"]</c>), so that a cache before
+    /// this client keeps callers apart too. Other middleware may write it into logs and traces: give a name or a hash, not a secret.
+    /// </remarks>
+    /// <param name="options">the request's options, which are changed</param>
+    /// <param name="key">the key; requests without one share an empty one</param>
+    public static ChatOptions WithCacheKey(this ChatOptions options, string key)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(key);
+        (options.AdditionalProperties ??= [])[CacheKeyName] = key;
+        return options;
+    }
+
+    /// <summary>The caller's key; empty if none is given.</summary>
+    /// <exception cref="ArgumentException">It is no text.</exception>
+    internal static string CacheKey(this ChatOptions? options) => options?.AdditionalProperties?.GetValueOrDefault(CacheKeyName) switch
+    {
+        null => "",
+        string key => key,
+        JsonElement { ValueKind: JsonValueKind.String } key => key.GetString()!,
+        var other => throw new ArgumentException($"ChatOptions.AdditionalProperties[\"{CacheKeyName}\"] is {other.GetType().Name}, and must be a text."),
+    };
 
     /// <summary>What the options' own factory makes for this client, and who is told of the reading.</summary>
     internal static (object? Raw, IProgress<PrefillProgress>? Progress) Made(this ChatOptions? options, HeadInferChatClient client)

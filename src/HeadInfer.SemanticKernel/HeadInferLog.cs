@@ -42,6 +42,12 @@ internal static partial class HeadInferLog
     [LoggerMessage(15, LogLevel.Information, "The caller gave the request up after {Tokens} tokens of its answer")]
     public static partial void Cancelled(ILogger logger, int tokens);
 
+    [LoggerMessage(18, LogLevel.Information, "Conversations of this model cannot always go on where an answer ended, so some answers are read again: {Reason}")]
+    public static partial void NotContinued(ILogger logger, string reason);
+
+    [LoggerMessage(EventId = 19, Message = "Of {Tokens} tokens those from {Token} on are read again, since {Reason}; there it says: {Words}")]
+    public static partial void Missed(ILogger logger, LogLevel level, int token, int tokens, string reason, string words);
+
     [LoggerMessage(16, LogLevel.Information, "Forgot the conversation '{ConversationId}', which made room")]
     public static partial void ForgotConversation(ILogger logger, string conversationId);
 }

@@ -17,6 +17,7 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
     private object? _responseFormat;
     private string? _reasoningEffort;
     private bool? _showReasoning;
+    private string? _cacheKey;
 
     /// <summary>Divisor of the logits; 0 always takes the most likely token. Default: the model's.</summary>
     [JsonPropertyName("temperature")]
@@ -127,6 +128,14 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         set => Set(ref _showReasoning, value);
     }
 
+    /// <summary>Names the caller: those with different keys share nothing that was read. See <see cref="HeadInferChatOptionsExtensions.WithCacheKey"/>. Default: all share.</summary>
+    [JsonPropertyName("cache_key")]
+    public string? CacheKey
+    {
+        get => _cacheKey;
+        set => Set(ref _cacheKey, value);
+    }
+
     /// <summary>Settings of any connector as these, by the names they share. Null gives the defaults.</summary>
     public static HeadInferPromptExecutionSettings FromExecutionSettings(PromptExecutionSettings? settings)
     {
@@ -170,6 +179,7 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         ResponseFormat = ResponseFormat,
         ReasoningEffort = ReasoningEffort,
         ShowReasoning = ShowReasoning,
+        CacheKey = CacheKey,
     };
 
     /// <inheritdoc/>
@@ -198,7 +208,7 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         FrequencyPenalty = FrequencyPenalty,
         PresencePenalty = PresencePenalty,
         StopSequences = StopSequences,
-        AdditionalProperties = new AdditionalPropertiesDictionary { ["min_p"] = MinP, ["repetition_penalty"] = RepetitionPenalty },
+        AdditionalProperties = new AdditionalPropertiesDictionary { ["min_p"] = MinP, ["repetition_penalty"] = RepetitionPenalty, ["cache_key"] = CacheKey },
         ResponseFormat = ResponseFormat switch
         {
             null or "text" => null,

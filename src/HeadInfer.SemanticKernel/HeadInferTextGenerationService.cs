@@ -61,8 +61,8 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
     {
         try
         {
-            var (tokens, options) = Prepare(prompt, executionSettings, cancellationToken);
-            return AnswerWatch.OverAsync(() => new AnswerWatch(ModelId, tokens.Count, progress: null, _logger), (watch, cancel) => ContinueAsync(tokens, options, watch, cancel), cancellationToken);
+            var (tokens, options, key) = Prepare(prompt, executionSettings, cancellationToken);
+            return AnswerWatch.OverAsync(() => new AnswerWatch(ModelId, tokens.Count, progress: null, _logger), (watch, cancel) => ContinueAsync(tokens, options, key, watch, cancel), cancellationToken);
         }
         catch (Exception e)
         {
@@ -71,7 +71,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
         }
     }
 
-    private (IReadOnlyList<int> Tokens, GenerationOptions Options) Prepare(string prompt, PromptExecutionSettings? executionSettings, CancellationToken cancellationToken)
+    private (IReadOnlyList<int> Tokens, GenerationOptions Options, string Key) Prepare(string prompt, PromptExecutionSettings? executionSettings, CancellationToken cancellationToken)
     {
         ArgumentException.ThrowIfNullOrEmpty(prompt);
         var settings = HeadInferPromptExecutionSettings.FromExecutionSettings(executionSettings);
@@ -83,12 +83,12 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
         var chat = settings.ToChatOptions();
         var options = ChatRequest.Generation(chat, _model.Defaults, ModelId);
         options = options with { Constraint = chat.ResponseFormat is not ChatResponseFormatJson json ? options.Constraint : json.Schema is { } schema ? _schemas.Under(cancellationToken).Of(schema) : _schemas.Any };
-        return (_model.Tokenizer.Encode(prompt, addSpecial: true, cancellationToken: cancellationToken), options);
+        return (_model.Tokenizer.Encode(prompt, addSpecial: true, cancellationToken: cancellationToken), options, chat.CacheKey());
     }
 
-    private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)
+    private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, string key, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        await foreach (var step in _answering.GenerateAsync(prompt, options, known => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
+        await foreach (var step in _answering.GenerateAsync(prompt, options, key, (known, _) => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
         {
             watch.Step();
             watch.IsComplete = step.FinishReason is not null;

@@ -14,6 +14,9 @@ internal interface IChatEngine
     /// <summary>How a conversation is written for the model.</summary>
     ChatTemplate Template { get; }
 
+    /// <summary>Tokens that end an answer.</summary>
+    IReadOnlyList<int> EndTokens { get; }
+
     /// <summary>The model's own generation defaults.</summary>
     GenerationOptions Defaults { get; }
 
@@ -23,8 +26,9 @@ internal interface IChatEngine
     /// <summary>Reads a prompt, all of it, and generates. Calls wait for each other.</summary>
     /// <param name="prompt">the whole prompt</param>
     /// <param name="options">what to generate</param>
-    /// <param name="reused">told once, before the first step, how many tokens of the prompt were known from before</param>
+    /// <param name="key">callers with different keys share nothing that was read</param>
+    /// <param name="reused">told once, before the first step, how many tokens of the prompt were known from before, and whether what was known went on otherwise after them</param>
     /// <param name="progress">told how far the reading is</param>
     /// <param name="cancellationToken">cancels</param>
-    IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken);
+    IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken);
 }

@@ -17,13 +17,15 @@ internal sealed class ModelEngine(HeadInferModel model, string modelId, ILogger 
     public ChatTemplate Template { get; } = model.ChatTemplate
         ?? throw new UnsupportedModelException($"The model '{modelId}' has no chat template and no tokens of ChatML, so it cannot hold a conversation. Set HeadInferOptions.ChatTemplate to the template that it was trained with, put that into its folder as chat_template.jinja, or use AddHeadInferTextGeneration.");
 
+    public IReadOnlyList<int> EndTokens => model.EndTokens;
+
     public GenerationOptions Defaults => model.Defaults;
 
     public object? GetService(Type type) =>
         type.IsInstanceOfType(model) ? model : type == typeof(Tokenizer) ? model.Tokenizer : type == typeof(ChatTemplate) ? Template : null;
 
-    public IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
-        _answering.GenerateAsync(prompt, options, reused, progress, cancellationToken);
+    public IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
+        _answering.GenerateAsync(prompt, options, key, reused, progress, cancellationToken);
 
     public void Dispose() => _watch.Dispose();
 }

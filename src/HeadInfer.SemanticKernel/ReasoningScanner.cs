@@ -11,6 +11,9 @@ internal sealed record ThoughtTags(string Start, string End)
     /// <summary>All that are known: Mistral's are others.</summary>
     public static IReadOnlyList<ThoughtTags> All { get; } = [Usual, new("[THINK]", "[/THINK]")];
 
+    /// <summary>These, if a prompt ends with what opens thoughts; else null.</summary>
+    public ThoughtTags? OpenedBy(string prompt) => prompt.AsSpan().TrimEnd().EndsWith(Start) ? this : null;
+
     /// <summary>Those that a chat template speaks of.</summary>
     public static ThoughtTags Of(string template) => All.FirstOrDefault(t => template.Contains(t.End, StringComparison.Ordinal)) ?? Usual;
 }

@@ -58,7 +58,7 @@ public sealed class ChatTemplate
         return RenderTurns(turns, tools, variables, cancellationToken).Text;
     }
 
-    private TemplateText RenderTurns(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools, IReadOnlyDictionary<string, object?>? variables, CancellationToken cancellationToken)
+    internal TemplateText RenderTurns(IEnumerable<ChatTurn> turns, IReadOnlyCollection<ChatTool>? tools, IReadOnlyDictionary<string, object?>? variables, CancellationToken cancellationToken)
     {
         var withTools = tools is { Count: > 0 };
         return RenderData(ChatData.Of(turns, tools, variables, (withTools ? _shapeForTools : _shape).Value), withTools, cancellationToken: cancellationToken);

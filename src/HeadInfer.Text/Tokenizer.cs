@@ -44,11 +44,15 @@ public sealed class Tokenizer
     public IReadOnlyList<int> Encode(string text, bool parseSpecial = false, bool addSpecial = false, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(text);
-        return Encode(parseSpecial ? TemplateText.Trusted(text) : TemplateText.Data(text), addSpecial, cancellationToken);
+        return Encode(parseSpecial ? TemplateText.Trusted(text) : TemplateText.Data(text), addSpecial, cancellationToken: cancellationToken);
     }
 
     /// <summary>Encodes text of which some parts may stand for special tokens and the others may not.</summary>
-    internal List<int> Encode(TemplateText text, bool addSpecial = false, CancellationToken cancellationToken = default)
+    /// <param name="text">the text</param>
+    /// <param name="addSpecial">as above</param>
+    /// <param name="continues">whether other tokens stand before it, which are encoded already</param>
+    /// <param name="cancellationToken">ends the work</param>
+    internal List<int> Encode(TemplateText text, bool addSpecial = false, bool continues = false, CancellationToken cancellationToken = default)
     {
         var work = new TextWork(text.Length, cancellationToken);
         var ids = new List<int>((text.Text.Length / 4) + 4);
@@ -60,19 +64,25 @@ public sealed class Tokenizer
         var at = 0;
         foreach (var (start, end, id) in _model.AddedTokens.FindIn(text, work))
         {
-            EncodePlain(text, at, start, ids, work);
+            EncodePlain(text, at, start, Place(at), ids, work);
             ids.Add(id);
             at = end;
         }
 
-        EncodePlain(text, at, text.Length, ids, work);
+        EncodePlain(text, at, text.Length, Place(at), ids, work);
         if (addSpecial)
         {
             ids.AddRange(_model.Suffix);
         }
 
         return ids;
+
+        TextPlace Place(int from) => from > 0 ? TextPlace.AfterToken : continues ? TextPlace.Continued : TextPlace.First;
     }
+
+    /// <summary>Where the first of some added tokens stands in a text, from a place on; null if none does.</summary>
+    internal int? Find(TemplateText text, int from, IReadOnlyCollection<int> tokens) =>
+        _model.AddedTokens.FindIn(text, new TextWork(text.Length), from).Where(t => tokens.Contains(t.Id)).Select(t => (int?)t.Start).FirstOrDefault();
 
     /// <summary>The first added token of a text that is no white space; null if it has none.</summary>
     internal int? FirstMarker(TemplateText text) =>
@@ -109,9 +119,8 @@ public sealed class Tokenizer
     /// <summary>The id of an added token, such as <c>&lt;|im_end|&gt;</c>, or null if there is none of that name.</summary>
     public int? AddedToken(string content) => _model.AddedTokens.IdOf(content);
 
-    private void EncodePlain(TemplateText text, int from, int to, List<int> ids, TextWork work)
+    private void EncodePlain(TemplateText text, int from, int to, TextPlace place, List<int> ids, TextWork work)
     {
-        var place = from == 0 ? TextPlace.First : TextPlace.AfterToken;
         foreach (var (start, length) in _model.Markers.FindIn(text, from, to, work))
         {
             var cut = _model.Words.SpellsBytes ? start : start + (length / 2);

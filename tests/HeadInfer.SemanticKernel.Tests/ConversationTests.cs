@@ -90,6 +90,19 @@ public sealed class ConversationTests(DemoModel demo) : IClassFixture<DemoModel>
         Assert.Equal("Another.", await Ask("Stop"));
     }
 
+    [Fact]
+    public async Task A_callers_key_is_part_of_a_caches_key()
+    {
+        var engine = new ScriptedEngine(demo.Model, "The answer.", "Another.", "A third.");
+        using var inner = new HeadInferChatClient(engine);
+        using var client = inner.AsBuilder().UseDistributedCache(new MemoryDistributedCache(Options.Create(new MemoryDistributedCacheOptions()))).UseFunctionInvocation().Build();
+        async Task<string> Ask(string? key) => (await client.GetResponseAsync("Go", key is null ? new ChatOptions() : new ChatOptions().WithCacheKey(key))).Text;
+        Assert.Equal(["The answer.", "Another.", "The answer.", "Another.", "A third."], [await Ask("one"), await Ask("two"), await Ask("one"), await Ask("two"), await Ask(null)]);
+        Assert.Equal(["one", "two", ""], engine.Keys);
+        var wrong = new ChatOptions { AdditionalProperties = new AdditionalPropertiesDictionary { ["cache_key"] = 7 } };
+        Assert.Contains("cache_key", (await Assert.ThrowsAsync<ArgumentException>(() => inner.GetResponseAsync("Go", wrong))).Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

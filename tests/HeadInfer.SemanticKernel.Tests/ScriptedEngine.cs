@@ -16,23 +16,28 @@ internal sealed class ScriptedEngine(HeadInferModel words, params string[] answe
 
     public List<GenerationOptions> Options { get; } = [];
 
+    public List<string> Keys { get; } = [];
+
     public string ModelId => "scripted";
 
     public Tokenizer Tokenizer => words.Tokenizer;
 
     public ChatTemplate Template { get; init; } = words.ChatTemplate!;
 
+    public IReadOnlyList<int> EndTokens { get; init; } = words.EndTokens;
+
     public GenerationOptions Defaults { get; init; } = new();
 
     public object? GetService(Type type) => null;
 
     public async IAsyncEnumerable<GenerationStep> GenerateAsync(
-        IReadOnlyList<int> prompt, GenerationOptions options, Action<int> reused, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
+        IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         await Task.Yield();
         Prompts.Add(Tokenizer.Decode(prompt, skipSpecial: false));
         Options.Add(options);
-        reused(0);
+        Keys.Add(key);
+        reused(0, false);
         var answer = answers[_asked++];
         for (var at = 0; at < answer.Length; at += Piece)
         {

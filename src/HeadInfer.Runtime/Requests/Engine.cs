@@ -182,7 +182,7 @@ internal sealed class Engine(EngineThread thread, TransformerDecoder decoder, Ti
 
         if (admission is Admission.Done)
         {
-            request.Reused = request.Done;
+            (request.Reused, request.Diverged) = (request.Done, sequence.Diverged);
             request.Reserved = Wanted(request);
             request.Times = (request.Times.Asked, Stopwatch.GetTimestamp());
             _reading.Add(request);

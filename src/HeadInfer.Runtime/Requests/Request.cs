@@ -76,6 +76,9 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     /// <summary>Tokens of the prompt that were known, and need not be read.</summary>
     public int Reused { get; set; }
 
+    /// <summary>Whether what is known goes on otherwise after them.</summary>
+    public bool Diverged { get; set; }
+
     /// <summary>Tokens of the prompt that the sequence has by now.</summary>
     public int Done { get; set; }
 

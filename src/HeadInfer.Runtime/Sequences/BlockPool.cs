@@ -167,14 +167,15 @@ internal sealed class BlockPool : IDisposable
     /// <summary>The longest known beginning of some tokens; its blocks are retained.</summary>
     /// <param name="key">callers with different keys share nothing</param>
     /// <param name="tokens">the tokens</param>
-    public (int Length, List<Block> Blocks) Find(string key, ReadOnlySpan<int> tokens)
+    /// <returns>its length and blocks, and whether what is known goes on otherwise from there</returns>
+    public (int Length, bool Diverged, List<Block> Blocks) Find(string key, ReadOnlySpan<int> tokens)
     {
         lock (_gate)
         {
             var blocks = new List<Block>();
-            var length = _index.Find(key, tokens, blocks);
+            var (length, diverged) = _index.Find(key, tokens, blocks);
             blocks.ForEach(RetainOne);
-            return (length, blocks);
+            return (length, diverged, blocks);
         }
     }
 

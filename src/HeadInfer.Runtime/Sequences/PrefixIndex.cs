@@ -54,18 +54,20 @@ internal sealed class PrefixIndex
     /// <param name="key">the caller's root</param>
     /// <param name="tokens">the tokens</param>
     /// <param name="blocks">gets its blocks; of the last one perhaps only the first tokens are meant</param>
-    /// <returns>its length</returns>
-    public int Find(string key, ReadOnlySpan<int> tokens, List<Block> blocks)
+    /// <returns>its length, and whether what is known goes on otherwise from there; if not, nothing is known after it</returns>
+    public (int Length, bool Diverged) Find(string key, ReadOnlySpan<int> tokens, List<Block> blocks)
     {
-        var (length, node) = (0, _roots.GetValueOrDefault(key));
+        var (length, diverged, node) = (0, false, _roots.GetValueOrDefault(key));
         while (node is not null && length < tokens.Length)
         {
             var (best, common) = ((PrefixNode?)null, 0);
+            diverged = !node.IsLeaf;
             foreach (var child in node.Children(tokens[length]))
             {
-                if (child.Block!.Tokens.CommonPrefixLength(tokens[length..]) is var n && n > common)
+                if (child.Block!.Tokens.CommonPrefixLength(tokens[length..]) is var n && n >= common)
                 {
-                    (best, common) = (child, n);
+                    diverged = child.Block.Filled > n || (diverged && n == common);
+                    (best, common) = n > common ? (child, n) : (best, common);
                 }
             }
 
@@ -79,7 +81,7 @@ internal sealed class PrefixIndex
             node = best.Block!.IsFull && common == best.Block.Filled ? best : null;
         }
 
-        return length;
+        return (length, diverged && length < tokens.Length);
     }
 
     /// <summary>The root of a key, or the place of a block that is full.</summary>

@@ -37,6 +37,9 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     /// <summary>Changes when rows that may have been fetched ahead are about to be others.</summary>
     public int Version { get; private set; }
 
+    /// <summary>Whether what is known went on otherwise from where the last <see cref="Adopt"/> ended.</summary>
+    public bool Diverged { get; private set; }
+
     public BlockPool Pool => pool;
 
     /// <summary>Its blocks, in order; the last ones perhaps reserved only.</summary>
@@ -72,7 +75,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         var all = new int[Length + next.Length - 1];
         CopyTo(0, all.AsSpan(0, Length));
         next[..^1].CopyTo(all.AsSpan(Length));
-        var (length, blocks) = pool.Find(key, all);
+        (var length, Diverged, var blocks) = pool.Find(key, all);
         if (length <= Length)
         {
             pool.Release(blocks, this);

@@ -74,10 +74,13 @@ internal sealed class AddedTokens
     public int? IdOf(string content) => _byContent.TryGetValue(content, out var token) ? token.Id : null;
 
     /// <summary>The tokens of a text, in order; those that are not open only where they lie wholly in trusted text.</summary>
-    public IEnumerable<AddedMatch> FindIn(TemplateText text, TextWork work)
+    /// <param name="text">the text</param>
+    /// <param name="work">bounds it</param>
+    /// <param name="from">where to begin</param>
+    public IEnumerable<AddedMatch> FindIn(TemplateText text, TextWork work, int from = 0)
     {
-        var (end, ranges, range) = (0, text.TrustedRanges, 0);
-        for (var at = 0; at < text.Length;)
+        var (end, ranges, range) = (from, text.TrustedRanges, 0);
+        for (var at = from; at < text.Length;)
         {
             while (range < ranges.Count && ranges[range].Start + ranges[range].Length <= at)
             {
@@ -103,10 +106,10 @@ internal sealed class AddedTokens
                 continue;
             }
 
-            var (from, to) = (at, at + token.Content.Length);
-            while (token.StripsBefore && from > end && char.IsWhiteSpace(text.Text[from - 1]))
+            var (start, to) = (at, at + token.Content.Length);
+            while (token.StripsBefore && start > end && char.IsWhiteSpace(text.Text[start - 1]))
             {
-                from--;
+                start--;
             }
 
             while (token.StripsAfter && to < text.Length && char.IsWhiteSpace(text.Text[to]))
@@ -114,7 +117,7 @@ internal sealed class AddedTokens
                 to++;
             }
 
-            yield return new AddedMatch(from, to, token.Id);
+            yield return new AddedMatch(start, to, token.Id);
             (at, end) = (to, to);
         }
     }

@@ -199,7 +199,7 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
         using var device = NewDevice();
         using var pool = NewPool(device, layers: 1, slabPages: 1000, blocks: 100_000);
         var random = new Random(3);
-        var texts = new List<int[]>();
+        var (texts, diverged) = (new List<int[]>(), 0);
         var sequences = new List<Sequence>();
         for (var step = 0; step < 2000; step++)
         {
@@ -219,6 +219,8 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
             if (start.Length == 0)
             {
                 Assert.Equal(known, sequence.Adopt(text));
+                Assert.Equal(texts.Exists(t => t.Length > known && t.AsSpan().StartsWith(text.AsSpan(0, known))) && known < text.Length - 1, sequence.Diverged);
+                diverged += sequence.Diverged ? 1 : 0;
                 Add(sequence, text[known..]);
             }
             else
@@ -233,6 +235,7 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
             sequences.Add(sequence);
         }
 
+        Assert.InRange(diverged, 10, 1000);
         sequences.ForEach(s => s.Dispose());
         Assert.Equal(0, pool.Count.InUse);
         pool.Clear();

@@ -70,13 +70,30 @@ public sealed class FlagsTests
     [Fact]
     public void Flags_set_the_models_options()
     {
-        var flags = Flags.Parse(["--gpu-memory", "24GiB", "--host-memory=1.5GiB", "--resident-memory", "0", "--max-context", "4096", "--device", "cpu", "--gpu-index", "1", "--threads=2", "--model", "m", "--max-request-bytes", "5", "--keep-alive", "0.5", "--api-key", "a=b"])!;
+        var flags = Flags.Parse(["--gpu-memory", "24GiB", "--host-memory=1.5GiB", "--resident-memory", "0", "--max-context", "4096", "--device", "cpu", "--gpu-index", "1", "--threads=2", "--model", "m", "--max-request-bytes", "5", "--keep-alive", "0.5", "--write-timeout", "7", "--deadline", "9", "--max-queued-requests", "3", "--api-key", "a=b"])!;
         var options = new HeadInferOptions();
         flags.Configure(options);
         Assert.Equal(
             (ByteSize.FromGiB(24), ByteSize.FromGiB(1.5), ByteSize.Zero, 4096, ComputeDevice.Cpu, 1, 2),
             (options.GpuMemory!.Value, options.HostMemory!.Value, options.ResidentMemory!.Value, options.MaxContextTokens!.Value, options.Device, options.GpuIndex!.Value, options.Threads!.Value));
-        Assert.Equal(("m", 5, 0.5, "a=b"), (flags.Model, flags.MaxRequestBytes, flags.KeepAlive.TotalSeconds, flags.Key));
+        Assert.Equal((7, 9, 3), (flags.WriteTimeout.TotalSeconds, flags.Deadline!.Value.TotalSeconds, options.MaxQueuedRequests));
+        Assert.Equal(("m", 5, 0.5, "a=b"), (flags.Model, flags.MaxRequestBytes, flags.KeepAlive.TotalSeconds, Assert.Single(flags.Keys)));
+    }
+
+    [Fact]
+    public void Keys_may_be_several_on_the_command_line_or_in_the_environment()
+    {
+        Assert.Equal(["a, b", "c"], Flags.Parse(["--api-key", "a, b", "--api-key=c"])!.Keys);
+        Environment.SetEnvironmentVariable("HEADINFER_API_KEY", "one,two three, four");
+        try
+        {
+            Assert.Equal(["one", "two", "three", "four"], Flags.Parse([])!.Keys);
+            Assert.Equal(["c"], Flags.Parse(["--api-key", "c"])!.Keys);
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("HEADINFER_API_KEY", null);
+        }
     }
 
     [Theory]
@@ -92,6 +109,8 @@ public sealed class FlagsTests
     [InlineData("--device", "--device", "1")]
     [InlineData("auto, cpu, cuda", "--device", "tpu")]
     [InlineData("--keep-alive", "--keep-alive", "0")]
+    [InlineData("--write-timeout", "--write-timeout", "0")]
+    [InlineData("--max-queued-requests", "--max-queued-requests", "few")]
     [InlineData("--max-request-bytes", "--max-request-bytes", "0")]
     public void A_flag_that_is_wrong_is_named(string part, params string[] args) =>
         Assert.Contains(part, Assert.Throws<ArgumentException>(() => Flags.Parse(args)).Message, StringComparison.Ordinal);

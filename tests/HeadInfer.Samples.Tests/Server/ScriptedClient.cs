@@ -10,13 +10,13 @@ namespace HeadInfer.Samples.Tests.Server;
 /// <summary>A chat client that answers as a test wants it to, behind the server's own handler.</summary>
 internal sealed class ScriptedClient(Func<IReadOnlyList<ChatMessage>, ChatOptions, CancellationToken, IAsyncEnumerable<ChatResponseUpdate>> answer) : IChatClient
 {
-    public static async Task<RunningServer> ServeAsync(Func<IReadOnlyList<ChatMessage>, ChatOptions, CancellationToken, IAsyncEnumerable<ChatResponseUpdate>> answer)
+    public static async Task<RunningServer> ServeAsync(Func<IReadOnlyList<ChatMessage>, ChatOptions, CancellationToken, IAsyncEnumerable<ChatResponseUpdate>> answer, Patience? patience = null)
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         var app = builder.Build();
-        var completions = new Completions(new ScriptedClient(answer), TimeSpan.FromMilliseconds(5), NullLogger<Completions>.Instance);
+        var completions = new Completions(new ScriptedClient(answer), patience ?? new Patience(TimeSpan.FromMilliseconds(5), TimeSpan.FromMinutes(1)), NullLogger<Completions>.Instance);
         app.Lifetime.ApplicationStopped.Register(completions.Dispose);
         app.MapPost("/v1/chat/completions", completions.AnswerAsync);
         return await RunningServer.StartAsync(app);

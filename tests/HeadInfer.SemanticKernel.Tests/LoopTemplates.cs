@@ -1,0 +1,77 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using HeadInfer.Tests;
+using HeadInfer.Text;
+using HeadInfer.Text.Templates;
+
+namespace HeadInfer.SemanticKernel.Tests;
+
+/// <summary>Chat templates of the common forms, and a tokenizer that has the markers of all of them.</summary>
+internal static partial class LoopTemplates
+{
+    public const string MarkerShape = @"(</?(?:think|tool_call|tool_response|arg_key|arg_value|s)>|\[/?(?:THINK|TOOL_CALLS|ARGS|CALL_ID|INST|TOOL_RESULTS|AVAILABLE_TOOLS)\]|<\|[^|<>\s]+\|>|<\uff5c[^\uff5c<>]+\uff5c>|<(?:start|end)_of_turn>)";
+
+    // Those of the project's own, by what they are an example of.
+    public static readonly (string Name, string Source, bool Continues)[] Own =
+    [
+        ("hermes", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls %}{% if m.content or not loop.first %}\n{% endif %}<tool_call>\n{\"name\": \"{{ c.function.name }}\", \"arguments\": {{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}", true),
+        ("hermes with the line's end before calls", "{% for m in messages %}<|im_start|>{{ m.role }}{% if m.content %}{{ '\n' + m.content }}{% endif %}{% for c in m.tool_calls %}{{ '\n<tool_call>\n{\"name\": \"' + c.function.name + '\", \"arguments\": ' }}{{ c.function.arguments | tojson }}{{ '}\n</tool_call>' }}{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}", true),
+        ("thoughts in the loop", "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.index0 > ns.last and m.reasoning_content %}<think>\n{{ m.reasoning_content | trim }}\n</think>\n\n{% endif %}{{ m.content }}{% for c in m.tool_calls %}\n<tool_call>\n<function={{ c.function.name }}>\n{% for k, v in c.function.arguments | items %}<parameter={{ k }}>\n{{ v if v is string else v | tojson }}\n</parameter>\n{% endfor %}</function>\n</tool_call>{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}", true),
+        ("llama", "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{% if m.tool_calls %}{% if m.tool_calls | length > 1 %}{{ raise_exception('one call') }}{% endif %}{\"name\": \"{{ m.tool_calls[0].function.name }}\", \"parameters\": {{ m.tool_calls[0].function.arguments | tojson }}}{% else %}{{ m.content }}{% endif %}<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}", true),
+        ("mistral", "<s>{% for m in messages %}{% if m.role == 'assistant' %}{% if m.tool_calls %}[TOOL_CALLS] [{% for c in m.tool_calls %}{% if not loop.first %}, {% endif %}{\"name\": \"{{ c.function.name }}\", \"arguments\": {{ c.function.arguments | tojson }}, \"id\": \"{{ c.id }}\"}{% endfor %}]{% else %} {{ m.content }}{% endif %}</s>{% elif m.role == 'tool' %}[TOOL_RESULTS] {{ m.content }}[/TOOL_RESULTS]{% else %}[INST] {{ m.content }}[/INST]{% endif %}{% endfor %}", true),
+        ("mistral with names", "<s>{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }}{% for c in m.tool_calls %}[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}{% endfor %}</s>{% elif m.role == 'tool' %}[TOOL_RESULTS]{{ m.content }}[/TOOL_RESULTS]{% else %}[INST]{{ m.content }}[/INST]{% endif %}{% endfor %}", true),
+        ("glm", "{% for m in messages %}{% if m.role == 'tool' %}<|observation|>{{ m.content }}{% else %}<|{{ m.role }}|>{{ m.content }}{% for c in m.tool_calls %}<tool_call>{{ c.function.name }}{% for k, v in c.function.arguments | items %}<arg_key>{{ k }}</arg_key><arg_value>{{ v if v is string else v | tojson }}</arg_value>{% endfor %}</tool_call>{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}", true),
+        ("no end", "{% for m in messages %}\n\n### {{ m.role }}:\n{{ m.content | trim }}{% endfor %}{% if add_generation_prompt %}\n\n### assistant:\n{% endif %}", true),
+        ("thoughts opened", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}", false),
+        ("thoughts lost", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] | upper if m.role == 'assistant' else m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}", false),
+    ];
+
+    public static ChatTemplate Template(string source) => new(
+        source, new Dictionary<string, object?> { ["bos_token"] = TemplateText.Trusted("<s>"), ["eos_token"] = TemplateText.Trusted("</s>") }, new Noon());
+
+    /// <summary>Third-party templates, which are read where they are present: names and sources.</summary>
+    public static List<(string Name, string Source)> Published()
+    {
+        List<(string, string)> sources = [];
+        foreach (var file in (string[])["published.json", "rendered.json"])
+        {
+            if (Fixtures.Shared("fixtures", "chat-templates", file) is { } path)
+            {
+                using var rows = JsonDocument.Parse(File.ReadAllBytes(path));
+                sources.AddRange(rows.RootElement.EnumerateArray().Select(r => (r.GetProperty("name").GetString()!, r.GetProperty("chat_template").GetString()!)));
+            }
+        }
+
+        return [.. sources.DistinctBy(s => s.Item2)];
+    }
+
+    /// <summary>A tokenizer in which what these templates mark is a token of its own.</summary>
+    public static Tokenizer Tokenizer(IEnumerable<string> sources)
+    {
+        using var folder = TokenizerFolder.Folder("qwen2-style");
+        TokenizerFolder.Edit(folder, json =>
+        {
+            var (added, vocabulary) = (json["added_tokens"]!.AsArray(), json["model"]!["vocab"]!.AsObject());
+            var next = Math.Max(added.Max(t => t!["id"]!.GetValue<int>()), vocabulary.Max(t => t.Value!.GetValue<int>())) + 1;
+            var known = added.Select(t => t!["content"]!.GetValue<string>()).ToHashSet();
+            foreach (var marker in sources.SelectMany(s => Marker().Matches(s)).Select(m => m.Value).Append("<s>").Append("</s>").Distinct().Where(m => known.Add(m)))
+            {
+                added.Add((JsonNode)TokenizerFolder.Added(next++, marker, special: !Tag().IsMatch(marker)));
+            }
+        });
+        return Text.Tokenizer.Load(folder.Path, string.Concat(sources));
+    }
+
+    [GeneratedRegex(MarkerShape)]
+    private static partial Regex Marker();
+
+    // Published tokenizers have these as tokens that are text.
+    [GeneratedRegex("^</?(think|tool_call|tool_response|arg_key|arg_value)>$")]
+    private static partial Regex Tag();
+
+    private sealed class Noon : TimeProvider
+    {
+        public override DateTimeOffset GetUtcNow() => new(2025, 7, 10, 12, 0, 0, TimeSpan.Zero);
+    }
+}
