@@ -38,7 +38,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     private readonly ModelFolder _folder;
     private readonly DecoderWeights _weights;
     private readonly TiledAttention _attention;
-    private readonly Engine _engine;
+    private readonly Admissions _admissions;
     private readonly Device _device;
     private readonly MemoryPromise _promise;
     private bool _disposed;
@@ -47,8 +47,8 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     {
         (_folder, Plan, _promise, Thread, _device, _weights, _attention) = (folder, plan, promise, thread, device, weights, attention);
         Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, device);
-        _engine = new Engine(thread, Decoder, attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, options.MaxQueuedRequests ?? DefaultQueue);
-        thread.Step = _engine.Step;
+        _admissions = new Admissions(attention.Pool, plan.LongestContext, options.MaxQueuedRequests ?? DefaultQueue, thread.Wake);
+        thread.Step = new Engine(Decoder, attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, _admissions).Step;
         var fixedSize = plan.Process + (device.HasOwnMemory ? ByteSize.Zero : plan.Weights);
         promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (device.HasOwnMemory ? ByteSize.Zero : attention.Resident.Arena.InUse));
     }
@@ -142,7 +142,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         sessions.ForEach(s => s.Dispose());
         Thread.RunAsync(() =>
         {
-            _engine.EndAll(new ObjectDisposedException(nameof(HeadInferModel)));
+            _admissions.EndAll(new ObjectDisposedException(nameof(HeadInferModel)));
             Thread.Step = null;
             sessions.ForEach(s => s.Sequence.Dispose());
             _attention.Dispose();
@@ -183,7 +183,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         return Thread.RunAsync(_attention.Pool.Trim);
     }
 
-    internal void Submit(Request request) => _engine.Submit(request);
+    internal void Submit(Request request) => _admissions.Submit(request);
 
     /// <summary>Says that the engine may have something to do.</summary>
     internal void Wake() => Thread.Wake();

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Threading.Channels;
 using HeadInfer.Runtime.Generation;
 using HeadInfer.Runtime.Sequences;
@@ -119,6 +120,24 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
 
     /// <summary>Told 1 when the request joins those that wait, and -1 when it leaves them. From any thread.</summary>
     public Action<int>? Queue { get; set; }
+
+    /// <summary>What the scheduler knows of it.</summary>
+    public Candidate Describe() => new(Priority, Deadline, Served, Number, Prompt.Length - Done);
+
+    /// <summary>How far the reading is.</summary>
+    /// <param name="fraction">share of its work</param>
+    public PrefillProgress Progress(double fraction = 0) =>
+        new(Prompt.Length - Reused, fraction, Times.Begun == 0 ? TimeSpan.Zero : Stopwatch.GetElapsedTime(Times.Begun) - GivenAway);
+
+    /// <summary>What the sequence has, and what of the prompt it is to get.</summary>
+    public int[] AllTokens()
+    {
+        var length = sequence.Length;
+        var tokens = new int[length + Prompt.Length - Done];
+        sequence.CopyTo(0, tokens.AsSpan(0, length));
+        Prompt.AsSpan(Done).CopyTo(tokens.AsSpan(length));
+        return tokens;
+    }
 
     /// <summary>Moves on from a state; false if it is another one.</summary>
     public bool TryMove(RequestState from, RequestState to)
