@@ -80,13 +80,13 @@ public abstract class SessionTests(ComputeDevice device) : NativeTest(device)
         int[] other = [.. Prompt, 4, 5];
         using var apart = model.CreateSession("another key");
         var alone = await Generate(apart, other);
-        Assert.Equal(0, apart.Reused);
+        Assert.Equal((0, false), (apart.Reused, apart.Diverged));
         using var fresh = model.CreateSession();
         Assert.Equal(alone, await Generate(fresh, other));
-        Assert.Equal(60, fresh.Reused);
+        Assert.Equal((60, true), (fresh.Reused, fresh.Diverged)); // others went on with 1, 2, 3
         fresh.Truncate(0);
         Assert.Equal(alone, await Generate(fresh, other));
-        Assert.Equal(other.Length - 1, fresh.Reused); // one token is always left to read
+        Assert.Equal((other.Length - 1, false), (fresh.Reused, fresh.Diverged)); // one token is always left to read
         fresh.Truncate(30);
         Assert.Equal(alone, await Generate(fresh, other[30..]));
         Assert.Equal(other.Length - 31, fresh.Reused);
@@ -95,7 +95,7 @@ public abstract class SessionTests(ComputeDevice device) : NativeTest(device)
         model.ClearCache();
         using var last = model.CreateSession();
         Assert.Equal(alone, await Generate(last, other));
-        Assert.Equal(0, last.Reused);
+        Assert.Equal((0, false), (last.Reused, last.Diverged));
     }
 
     [Fact]
