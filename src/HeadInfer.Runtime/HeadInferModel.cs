@@ -144,7 +144,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         {
             _admissions.EndAll(new ObjectDisposedException(nameof(HeadInferModel)));
             Thread.Step = null;
-            sessions.ForEach(s => s.Sequence.Dispose());
+            sessions.ForEach(s => s.Release()); // also those whose requests have just ended, and which would do it themselves
             _attention.Dispose();
             _weights.Dispose();
             _promise.Dispose();

@@ -158,7 +158,11 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         Enter();
         try
         {
-            return _model.Add(_sequence.Fork());
+            lock (_gate)
+            {
+                ObjectDisposedException.ThrowIf(_disposed, this); // meanwhile; the blocks may be gone
+                return _model.Add(_sequence.Fork());
+            }
         }
         finally
         {
@@ -348,7 +352,8 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         }
     }
 
-    private void Release()
+    /// <summary>Gives the blocks back, once; the engine has let go of them. From any thread.</summary>
+    internal void Release()
     {
         lock (_gate)
         {
