@@ -77,7 +77,7 @@ internal class CpuDevice : Device
     public override bool Merges(int headDim) => true;
 
     public override void Merge(Tensor sum, Tensor sumLse, Tensor part, Tensor partLse, Tensor output, Tensor? outputLse) =>
-        HostMath.Merge(Team, sum, sumLse, part, partLse, output, outputLse);
+        HostMath.Merge(sum, sumLse, part, partLse, output, outputLse);
 
     public override AttentionKernel Attention(AttentionTraits traits, FusedAttention? chosen) =>
         traits.SoftCap is null ? new CpuAttention(traits.Scale) : new ExplicitAttention(traits.Scale, traits.SoftCap);

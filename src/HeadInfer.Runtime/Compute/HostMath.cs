@@ -128,33 +128,29 @@ internal static unsafe class HostMath
         }
     }
 
-    /// <summary>Joins two parts of attention in one pass; see <see cref="FusedKernels.Merge"/>.</summary>
-    /// <param name="team">who shares the rows</param>
+    /// <summary>Joins two parts of attention in one pass, on the calling thread as norms are; see <see cref="FusedKernels.Merge"/>.</summary>
     /// <param name="sum">[batch, group, rows, dim], each row contiguous</param>
     /// <param name="sumLse">[batch, group, rows]; minus infinity where nothing was added yet</param>
     /// <param name="part">like <paramref name="sum"/></param>
     /// <param name="partLse">like <paramref name="sumLse"/></param>
     /// <param name="output">like <paramref name="sum"/>, written; may be that itself</param>
     /// <param name="outputLse">like <paramref name="sumLse"/>, written; null if nothing follows</param>
-    public static void Merge(HostTeam team, Tensor sum, Tensor sumLse, Tensor part, Tensor partLse, Tensor output, Tensor? outputLse)
+    public static void Merge(Tensor sum, Tensor sumLse, Tensor part, Tensor partLse, Tensor output, Tensor? outputLse)
     {
         var shape = part.shape;
         var (groups, count, dim, all) = (shape[1], shape[2], (int)shape[3], shape[0] * shape[1] * shape[2]);
         Rows a = new(sum), la = new(sumLse), b = new(part), lb = new(partLse), to = new(output), toLse = outputLse is null ? default : new(outputLse);
-        team.Run(member =>
+        for (var row = 0L; row < all; row++)
         {
-            for (var (row, end) = (all * member / team.Size, all * (member + 1) / team.Size); row < end; row++)
+            var (batch, group, at) = (row / count / groups, row / count % groups, row % count);
+            float x = *la.At(batch, group, at), y = *lb.At(batch, group, at), most = Math.Max(x, y);
+            var total = most + MathF.Log(MathF.Exp(x - most) + MathF.Exp(y - most));
+            MergeRow(a.At(batch, group, at), MathF.Exp(x - total), b.At(batch, group, at), MathF.Exp(y - total), to.At(batch, group, at), dim);
+            if (!toLse.IsEmpty)
             {
-                var (batch, group, at) = (row / count / groups, row / count % groups, row % count);
-                float x = *la.At(batch, group, at), y = *lb.At(batch, group, at), most = Math.Max(x, y);
-                var total = most + MathF.Log(MathF.Exp(x - most) + MathF.Exp(y - most));
-                MergeRow(a.At(batch, group, at), MathF.Exp(x - total), b.At(batch, group, at), MathF.Exp(y - total), to.At(batch, group, at), dim);
-                if (!toLse.IsEmpty)
-                {
-                    *toLse.At(batch, group, at) = total;
-                }
+                *toLse.At(batch, group, at) = total;
             }
-        });
+        }
     }
 
     private static void MergeRow(float* a, float withA, float* b, float withB, float* to, int dim)
