@@ -161,6 +161,7 @@ internal sealed class Caller(string name, HeadInferModel model, IReadOnlyList<Qu
             while (await steps.MoveNextAsync())
             {
                 seen.Add(steps.Current.TokenId);
+                tally.Moved();
                 finished = steps.Current.FinishReason is not null;
                 if (seen.Count == leaveAfter)
                 {

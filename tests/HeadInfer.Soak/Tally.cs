@@ -16,20 +16,23 @@ internal sealed class Tally
     /// <summary>Whether something went wrong.</summary>
     public bool HasFaults => Volatile.Read(ref _faults) > 0;
 
-    /// <summary>Since when nothing has begun or ended.</summary>
+    /// <summary>Since when nothing has gone on.</summary>
     public TimeSpan Silence => Stopwatch.GetElapsedTime(Interlocked.Read(ref _changed));
 
     public void Add(string what)
     {
         _counts.AddOrUpdate(what, 1, (_, n) => n + 1);
-        Interlocked.Exchange(ref _changed, Stopwatch.GetTimestamp());
+        Moved();
     }
+
+    /// <summary>Says that something goes on, such as a step of an answer.</summary>
+    public void Moved() => Interlocked.Exchange(ref _changed, Stopwatch.GetTimestamp());
 
     /// <summary>Counts a failure that was asked for.</summary>
     public void AddExpected(Exception e)
     {
         _failures.AddOrUpdate(e.GetType().Name, 1, (_, n) => n + 1);
-        Interlocked.Exchange(ref _changed, Stopwatch.GetTimestamp());
+        Moved();
     }
 
     /// <summary>Says what is wrong.</summary>
