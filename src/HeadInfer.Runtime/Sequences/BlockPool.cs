@@ -27,7 +27,7 @@ internal sealed class BlockPool : IDisposable
     private readonly PagePool _pages;
     private readonly Device _device;
     private readonly Fence[] _written; // [layer]
-    private readonly Fence _computed;
+    private readonly Fence _computed, _arrived;
     private readonly int _mostKept;
     private int _inUse;
     private int _kept;
@@ -42,7 +42,7 @@ internal sealed class BlockPool : IDisposable
     /// <param name="slabSize">memory that is taken from the system at once; null for what suits the device</param>
     public BlockPool(PageShape shape, int layers, ByteSize budget, ByteSize keep, Device device, ByteSize? slabSize = null)
     {
-        (_device, Layers, _computed) = (device, layers, device.CreateFence());
+        (_device, Layers, _computed, _arrived) = (device, layers, device.CreateFence(), device.CreateFence());
         _pages = new PagePool(shape, slabSize ?? device.SlabSize, device);
         _written = [.. Enumerable.Range(0, layers).Select(_ => device.CreateFence())];
         MostBlocks = (int)Math.Min(budget.Bytes / BlockSize.Bytes, int.MaxValue);
@@ -253,7 +253,9 @@ internal sealed class BlockPool : IDisposable
     /// <summary>Copies the first rows of a block into another, for all layers. Engine thread.</summary>
     public unsafe void Copy(Block from, Block to, int tokens)
     {
-        _device.Block(_written[^1]); // downloads run in order, and the last layer's are the last
+        // All that is queued: a pass that was cancelled may have left rows on their way to pages that are the copy's now.
+        _device.Record(WorkQueue.Download, _arrived);
+        _device.Block(_arrived);
         var row = Shape.Size.Bytes / (2L * Shape.KvHeads * Shape.Tokens);
         for (var layer = 0; layer < Layers; layer++)
         {
@@ -310,6 +312,7 @@ internal sealed class BlockPool : IDisposable
         _pages.Dispose();
         Array.ForEach(_written, f => f.Dispose());
         _computed.Dispose();
+        _arrived.Dispose();
     }
 
     private void RetainOne(Block block)

@@ -243,6 +243,29 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
         Assert.Equal(0, pool.Count.Kept);
     }
 
+    [Fact]
+    public void A_copied_block_waits_for_rows_that_are_on_their_way_to_its_pages()
+    {
+        Assert.SkipUnless(Gpu is null, "a device of the CPU whose copies are late");
+        for (var seed = 0; seed < 40; seed++)
+        {
+            using var device = new LateDevice(seed, TimeSpan.FromMilliseconds(5));
+            using var pool = new BlockPool(Shape, 2, Shape.Size * 2 * 2, ByteSize.Zero, device, Shape.Size * 4); // two blocks
+            var (first, left) = (new Sequence(pool, ""), new Sequence(pool, ""));
+            Add(first, 0, 1);
+            left.Reserve(4);
+            left.Write(0, full([2, 2, 4, 3], 99f)); // of a pass that ends here, as its caller has cancelled
+            left.Dispose();
+            var second = first.Fork();
+            first.Reserve(1); // so that the other must copy
+            second.Reserve(1);
+            device.Drain();
+            Assert.NotEqual(first.Blocks[0], second.Blocks[0]);
+            Assert.Equal(Expected([0, 1]), Gather(second, 0, new TokenRange(0, 2), 1).select(1, 1).select(1, 2).contiguous().data<float>().ToArray());
+            first.Dispose();
+            second.Dispose();
+        }
+    }
 
     private static BlockPool NewPool(Compute.Device device, int layers, int slabPages, int blocks = 1000) =>
         new(Shape, layers, Shape.Size * layers * blocks, Shape.Size * layers * blocks, device, Shape.Size * slabPages);
