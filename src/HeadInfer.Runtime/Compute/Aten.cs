@@ -1,3 +1,4 @@
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
@@ -37,7 +38,7 @@ internal static class Aten
 
     private static readonly Lazy<jit.CompilationUnit> Unit = new(() => jit.compile(Script));
 
-    public static Tensor RmsNorm(Tensor x, Tensor weight, double epsilon) => (Tensor)Unit.Value.invoke("rms_norm", x, weight, epsilon);
+    public static Tensor RmsNorm(Tensor x, Tensor weight, double epsilon) => (Tensor)Invoke("rms_norm", x, weight, epsilon);
 
     /// <summary>Fused attention of the CPU.</summary>
     /// <param name="q">[batch, heads, queries, dim]</param>
@@ -47,11 +48,11 @@ internal static class Aten
     /// <param name="scale">factor of the scores</param>
     /// <returns>output [batch, heads, queries, dim] and log-sum-exp [batch, heads, queries] in float32</returns>
     public static (Tensor Output, Tensor LogSumExp) FlashCpu(Tensor q, Tensor k, Tensor v, bool causal, double scale) =>
-        ((Tensor, Tensor))Unit.Value.invoke("flash_cpu", q, k, v, causal, scale);
+        ((Tensor, Tensor))Invoke("flash_cpu", q, k, v, causal, scale);
 
     /// <summary>Fused attention of the CPU with an additive mask [queries, keys].</summary>
     public static (Tensor Output, Tensor LogSumExp) FlashCpu(Tensor q, Tensor k, Tensor v, Tensor mask, double scale) =>
-        ((Tensor, Tensor))Unit.Value.invoke("flash_cpu_masked", q, k, v, mask, scale);
+        ((Tensor, Tensor))Invoke("flash_cpu_masked", q, k, v, mask, scale);
 
     /// <summary>FlashAttention 2 on a GPU of compute capability 8 or above; bfloat16 or float16.</summary>
     /// <param name="q">[1, queries, heads, dim], any strides but the last's</param>
@@ -62,7 +63,7 @@ internal static class Aten
     /// <param name="scale">factor of the scores</param>
     /// <returns>output [1, queries, heads, dim] and log-sum-exp [1, heads, queries] in float32</returns>
     public static (Tensor Output, Tensor LogSumExp) FlashCuda(Tensor q, Tensor k, Tensor v, int left, int right, double scale) =>
-        ((Tensor, Tensor))Unit.Value.invoke("flash_cuda", q, k, v, left, right, scale);
+        ((Tensor, Tensor))Invoke("flash_cuda", q, k, v, left, right, scale);
 
     /// <summary>cuDNN's attention, the fastest on Hopper; it prepares a plan for every new shape, which takes some 40 ms.</summary>
     /// <param name="q">[batch, heads, queries, dim]</param>
@@ -72,12 +73,34 @@ internal static class Aten
     /// <param name="scale">factor of the scores</param>
     /// <returns>output [batch, heads, queries, dim] and log-sum-exp [batch, heads, queries, 1] in float32</returns>
     public static (Tensor Output, Tensor LogSumExp) CuDnn(Tensor q, Tensor k, Tensor v, bool causal, double scale) =>
-        ((Tensor, Tensor))Unit.Value.invoke("cudnn", q, k, v, causal, scale);
+        ((Tensor, Tensor))Invoke("cudnn", q, k, v, causal, scale);
 
     /// <summary>The batched product; TorchSharp's own ends the process where the GPU has no memory left.</summary>
-    public static Tensor Product(Tensor a, Tensor b) => (Tensor)Unit.Value.invoke("product", a, b);
+    public static Tensor Product(Tensor a, Tensor b) => (Tensor)Invoke("product", a, b);
 
     /// <summary>The batched product in float32, whatever the type of the factors; on the GPU it is summed in float32 and never rounded to theirs.</summary>
     public static Tensor ProductFloat(Tensor a, Tensor b) =>
-        a.dtype == ScalarType.Float32 || a.device_type == TorchSharp.DeviceType.CPU ? Product(a, b).to(ScalarType.Float32) : (Tensor)Unit.Value.invoke("product_float", a, b);
+        a.dtype == ScalarType.Float32 || a.device_type == TorchSharp.DeviceType.CPU ? Product(a, b).to(ScalarType.Float32) : (Tensor)Invoke("product_float", a, b);
+
+    // TorchSharp makes a scalar of a number, takes its native address, and forgets it: a garbage collection before the
+    // operator has read it frees it. So scalars are made here, and live until the operator has returned.
+    private static object Invoke(string name, params object[] arguments)
+    {
+        for (var i = 0; i < arguments.Length; i++)
+        {
+            arguments[i] = arguments[i] is double number ? (Scalar)number : arguments[i];
+        }
+
+        try
+        {
+            return Unit.Value.invoke(name, arguments);
+        }
+        finally
+        {
+            foreach (var argument in arguments)
+            {
+                (argument as Scalar)?.Dispose();
+            }
+        }
+    }
 }
