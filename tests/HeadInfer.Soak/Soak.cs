@@ -92,6 +92,7 @@ internal static partial class Soak
             PageTokens = PageTokens, TileTokens = 11, SegmentTokens = 32, ChunkTokens = 16, HeadGroupSize = 1,
             Placement = head => places[(head.Layer + head.Head) % places.Length],
             MaxQueuedRequests = random.Next(4, 10),
+            Threads = places is [HeadPlacement.Host] ? null : 1, // libtorch's threads wait for each other at every tile, which takes long where others compute too
             AnswerShare = random.Next(2) == 0 ? null : 0.95 * random.NextDouble(),
         };
         await using var model = await HeadInferModel.LoadAsync(folder, options, _ => new CpuDevice());
