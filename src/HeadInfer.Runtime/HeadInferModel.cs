@@ -20,7 +20,7 @@ public readonly record struct LoadProgress(int LayersDone, int Layers);
 /// <param name="Weights">The weights, where they compute.</param>
 /// <param name="HostCache">Blocks of the KV cache in host memory, of all sessions; shared ones once.</param>
 /// <param name="KeptCache">Blocks in host memory that nobody has, kept for requests that begin alike.</param>
-/// <param name="DeviceCache">Copies of resident heads on the device, of all sessions.</param>
+/// <param name="DeviceCache">Resident copies on the device, of all sessions; shared ones once.</param>
 /// <param name="Forgotten">What of blocks that nobody had was forgotten so far, to make room.</param>
 /// <param name="Uploaded">Bytes of the KV cache that were moved to the device so far; none where the CPU computes.</param>
 /// <param name="Downloaded">Bytes that were moved to the host so far; none where the CPU computes.</param>

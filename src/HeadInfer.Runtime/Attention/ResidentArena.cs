@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;
 
-/// <summary>Device memory for resident heads, taken once.</summary>
+/// <summary>Device memory for resident copies, taken once.</summary>
 /// <remarks>One allocation, so that growing copies leave no holes in libtorch's allocator, which would exceed the plan.</remarks>
 internal sealed class ResidentArena : IDisposable
 {

@@ -109,7 +109,7 @@ internal sealed class ResidentCopies : IDisposable
     // Copies from a block on: behind the run before if that has room, else in a new one.
     private int Extend(Sequence sequence, int from, int wanted, int tokens)
     {
-        if (from > 0 && _places[sequence.Blocks[from - 1]] is var (run, index) && index == run.Blocks.Count - 1)
+        if (from > 0 && _places[sequence.Blocks[from - 1]] is var (run, index) && EndsAt(run, index))
         {
             from = Assign(sequence, run, from, Math.Min(wanted, from + (run.Capacity / _pool.BlockTokens) - run.Blocks.Count));
             if (from < wanted && run.Blocks.Count <= from && IsOwn(sequence, run, from) && run.Piece >= (wanted - from + run.Blocks.Count) * _blockElements)
@@ -126,6 +126,19 @@ internal sealed class ResidentCopies : IDisposable
 
         return from == wanted || !IsGiven ? from : throw new MemoryBudgetException(
             $"The heads that HeadInferOptions.Placement makes resident do not fit the device with room for {tokens:N0} tokens. Place fewer heads there, raise HeadInferOptions.GpuMemory (on the CPU: HostMemory), or shorten the context.");
+    }
+
+    // Whether a block is a run's last one. Behind it may stand blocks that a cancelled or shortened sequence gave back empty, or
+    // that nobody can find: their places are free again.
+    private bool EndsAt(ResidentRun run, int index)
+    {
+        while (run.Blocks.Count - 1 > index && run.Blocks[^1] is { Users: 0, Node: null } gone)
+        {
+            _places.TryRemove(gone, out _);
+            run.Blocks.RemoveAt(run.Blocks.Count - 1);
+        }
+
+        return run.Blocks.Count - 1 == index;
     }
 
     // Whether the blocks before one are a whole run that nobody else has.

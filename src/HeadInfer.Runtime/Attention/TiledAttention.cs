@@ -15,7 +15,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <param name="pool">blocks; owned from now on, unless this fails</param>
     /// <param name="kernel">computes a part</param>
     /// <param name="host">attends in host memory</param>
-    /// <param name="residentSize">device memory for resident heads</param>
+    /// <param name="residentSize">device memory for resident copies</param>
     /// <param name="stagedTokens">tokens of a segment, where new rows are staged</param>
     /// <param name="gapTokens">the same of a pass in a gap of another</param>
     /// <param name="maxTokens">longest that a sequence may become</param>

@@ -145,14 +145,13 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         return new TokenRange(View(layer).FirstKey(start), start);
     }
 
-    // Whether copies stand for the beginning of a group's streamed tokens.
-    private bool HasCopies(int layer, HeadGroup group) =>
-        group.Placement == HeadPlacement.Resident || (_layout.Placement is null && _layout.Windows[layer] is null);
+    // Whether a layer's streamed tokens begin behind those that have copies.
+    private bool BeginsWithCopies(int layer) => _layout.Placement is null && _layout.Windows[layer] is null;
 
     private TokenRange Streamed(int layer, int row, int ahead)
     {
         var all = History(layer, row, ahead);
-        var copied = _layout.Placement is null && _layout.Windows[layer] is null && resident[row].Count > 0 ? resident[row][^1].Tokens.End : 0;
+        var copied = BeginsWithCopies(layer) && resident[row].Count > 0 ? resident[row][^1].Tokens.End : 0;
         return all.Intersect(new TokenRange(copied, int.MaxValue));
     }
 
@@ -162,7 +161,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     // What of a group's history has copies, cut.
     private List<ResidentPart> ResidentParts(int layer, HeadGroup group)
     {
-        if (!HasCopies(layer, group))
+        if (group.Placement != HeadPlacement.Resident && !BeginsWithCopies(layer))
         {
             return [];
         }

@@ -27,7 +27,7 @@ internal static partial class MemoryFault
     {
         var (free, total) = Compute.Gpu.Memory();
         return new MemoryBudgetException(
-            $"The GPU has no memory left ({free} of {total} free), although the plan takes at most {gpu.Budget} of it: {gpu.Fixed} for weights and workspace, {gpu.Resident} for resident heads. "
+            $"The GPU has no memory left ({free} of {total} free), although the plan takes at most {gpu.Budget} of it: {gpu.Fixed} for weights and workspace, {gpu.Resident} for resident copies. "
             + "Another process may have taken some since: end it, or lower HeadInferOptions.GpuMemory, ResidentMemory or SegmentTokens. The session is as it was before.");
     }
 

@@ -115,7 +115,7 @@ internal static class MemoryPlanner
 
         throw new MemoryBudgetException(plan.Gpu is null
             ? $"The model does not fit: weights {plan.Weights} ({plan.ElementType}), workspace {plan.Workspace} and process {plan.Process} leave no room for a KV cache in {plan.HostBudget}. Raise HeadInferOptions.HostMemory, lower SegmentTokens, or take a smaller model."
-            : $"There is no room for a KV cache: {plan.HostBudget} of host memory less {plan.Process} for the process, and {plan.Gpu.Resident} of the GPU for resident heads. Raise HeadInferOptions.HostMemory, or place fewer heads as resident.");
+            : $"There is no room for a KV cache: {plan.HostBudget} of host memory less {plan.Process} for the process, and {plan.Gpu.Resident} of the GPU for resident copies. Raise HeadInferOptions.HostMemory, or place fewer heads as resident.");
     }
 
     // A tile of 64 MiB whatever the heads, in whole pages.

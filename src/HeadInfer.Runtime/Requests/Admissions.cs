@@ -49,7 +49,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
     }
 
     /// <summary>New requests come in, cancelled and late ones go out, and those for whom there is room begin.</summary>
-    /// <param name="suspended">whose prefill is under way, so that it can only be told; null if none is</param>
+    /// <param name="suspended">whose prefill is under way: it is left alone, and sees for itself that it was cancelled; null if none is</param>
     public void Collect(Request? suspended)
     {
         while (_arrived.TryDequeue(out var request))
