@@ -119,7 +119,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
     /// <summary>Begins an empty sequence. Its memory is taken as it grows.</summary>
     /// <param name="key">sessions with different keys never share what they have read, so that none can tell what others asked. Default: one for all.</param>
-    public HeadInferSession CreateSession(string? key = null) => Add(new Sequence(_attention.Pool, key ?? ""));
+    public HeadInferSession CreateSession(string? key = null) => Add(new Sequence(_attention.Pool, key ?? ""), []);
 
     /// <summary>Forgets what was read by sessions that have ended, or been cut back since.</summary>
     public void ClearCache() => _attention.Pool.Clear();
@@ -160,9 +160,9 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         await Thread.Ended.ConfigureAwait(false);
     }
 
-    internal HeadInferSession Add(Sequence sequence)
+    internal HeadInferSession Add(Sequence sequence, ReadOnlySpan<int> tokens)
     {
-        var session = new HeadInferSession(this, sequence);
+        var session = new HeadInferSession(this, sequence, tokens);
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);

@@ -1,4 +1,3 @@
-using System.Collections;
 using HeadInfer.Runtime.Generation;
 using HeadInfer.Runtime.Requests;
 using HeadInfer.Runtime.Sequences;
@@ -21,21 +20,25 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
 {
     private readonly HeadInferModel _model;
     private readonly Sequence _sequence;
+    private readonly TokenList _tokens = new(); // what the caller has seen; changed under the gate
     private readonly Lock _gate = new();
     private readonly TaskCompletionSource _freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Request? _request; // the operation under way
     private bool _busy;
     private bool _disposed;
     private bool _released;
-    private int _length;
 
-    internal HeadInferSession(HeadInferModel model, Sequence sequence) => (_model, _sequence, _length) = (model, sequence, sequence.Length);
+    internal HeadInferSession(HeadInferModel model, Sequence sequence, ReadOnlySpan<int> tokens)
+    {
+        (_model, _sequence) = (model, sequence);
+        _tokens.Append(tokens);
+    }
 
-    /// <summary>Tokens read and generated so far.</summary>
-    public int Length => Volatile.Read(ref _length);
+    /// <summary>Tokens read and generated so far. May be read at any time.</summary>
+    public int Length => _tokens.Count;
 
-    /// <summary>The tokens themselves; changes when an operation ends or a step is given.</summary>
-    public IReadOnlyList<int> Tokens => new Beginning(this);
+    /// <summary>The tokens themselves; changes when an operation ends or a step is given. May be read at any time.</summary>
+    public IReadOnlyList<int> Tokens => _tokens;
 
     /// <summary>Tokens of the last operation's prompt that were known, and were not read again.</summary>
     public int Reused { get; private set; }
@@ -43,13 +46,13 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
     /// <summary>Whether other requests with the same key went on otherwise after those: the next token differs from what was known. If not, nothing was known after them.</summary>
     public bool Diverged { get; private set; }
 
-    /// <summary>Memory of the KV cache.</summary>
+    /// <summary>Memory of the KV cache. May be read at any time.</summary>
     public CacheSize CacheSize
     {
         get
         {
             var (own, shared) = _sequence.Pool.CountShared(_sequence);
-            return new CacheSize(_sequence.Pool.BlockSize * own, _sequence.Pool.BlockSize * shared, _model.ResidentSize(_sequence));
+            return new CacheSize(_sequence.Pool.BlockSize * own, _sequence.Pool.BlockSize * shared, _model.ResidentSize(_sequence.Still()));
         }
     }
 
@@ -72,7 +75,9 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             Check(tokens, room: 0);
             if (tokens.Count > 0)
             {
-                await ReadAsync(new Request(_sequence, [.. tokens], null, 0), progress, cancellationToken).ConfigureAwait(false);
+                int[] read = [.. tokens];
+                await ReadAsync(new Request(_sequence, read, null, 0), progress, cancellationToken).ConfigureAwait(false);
+                Keep(read);
             }
         }
         finally
@@ -127,7 +132,10 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         {
             ArgumentOutOfRangeException.ThrowIfNegative(length);
             ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length);
-            _length = length;
+            lock (_gate)
+            {
+                _tokens.Truncate(length);
+            }
         }
         finally
         {
@@ -145,7 +153,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             lock (_gate)
             {
                 ObjectDisposedException.ThrowIf(_disposed, this); // meanwhile; the blocks may be gone
-                return _model.Add(_sequence.Fork());
+                return _model.Add(_sequence.Fork(), _tokens.From(0));
             }
         }
         finally
@@ -195,8 +203,9 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         try
         {
             Check(tokens, room: 0);
-            var rows = new List<float[]>();
-            await ReadAsync(new Request(_sequence, [.. tokens], null, 0) { EveryToken = hidden => rows.AddRange(_model.LogitsOf(hidden)) }, null, cancellationToken).ConfigureAwait(false);
+            var (read, rows) = ((int[])[.. tokens], new List<float[]>());
+            await ReadAsync(new Request(_sequence, read, null, 0) { EveryToken = hidden => rows.AddRange(_model.LogitsOf(hidden)) }, null, cancellationToken).ConfigureAwait(false);
+            Keep(read);
             return rows;
         }
         finally
@@ -213,7 +222,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         {
             _model.Plan.EnsureFits((long)Length + tokens);
             await _model.FillAsync(_sequence, tokens).ConfigureAwait(false);
-            _length += tokens;
+            Keep(new int[tokens]);
         }
         finally
         {
@@ -228,10 +237,10 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         try
         {
             Check(prompt, room: 1); // again: the session may have grown since the call
-            var start = Length + prompt.Length;
-            var generator = new Generator(options, _model.TokenizerOrNull, StopTokens(options), Math.Min(options.MaxTokens ?? int.MaxValue, _model.Plan.LongestContext - start));
+            var generator = new Generator(options, _model.TokenizerOrNull, StopTokens(options), Math.Min(options.MaxTokens ?? int.MaxValue, _model.Plan.LongestContext - Length - prompt.Length));
             var request = new Request(_sequence, prompt, generator, options.MaxTokens) { Priority = options.Priority, Deadline = options.Deadline };
             await using var running = Submit(request, cancellationToken);
+            var computed = prompt; // since the step before
             await foreach (var told in request.Events.ReadAllAsync(CancellationToken.None).ConfigureAwait(false))
             {
                 ObjectDisposedException.ThrowIf(_disposed, this);
@@ -248,7 +257,8 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
                 }
 
                 (Reused, Diverged) = (request.Reused, request.Diverged);
-                _length = start++; // the token of the step before is computed now
+                Keep(computed);
+                computed = [told.Step.TokenId]; // by the next step
                 yield return told.Step;
             }
         }
@@ -270,7 +280,6 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         }
 
         (Reused, Diverged) = (request.Reused, request.Diverged);
-        _length += request.Prompt.Length;
     }
 
     // Until it is disposed the session is the engine's.
@@ -322,6 +331,18 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         }
     }
 
+    // What the caller sees from now on.
+    private void Keep(ReadOnlySpan<int> tokens)
+    {
+        lock (_gate)
+        {
+            if (!_released)
+            {
+                _tokens.Append(tokens);
+            }
+        }
+    }
+
     // The sequence keeps what the caller has seen.
     private void Leave()
     {
@@ -330,8 +351,8 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             (_busy, _request) = (false, null);
             if (!_released)
             {
-                _sequence.Truncate(_length);
-                _length = _sequence.Length;
+                _sequence.Truncate(_tokens.Count);
+                _tokens.Truncate(_sequence.Length);
             }
         }
     }
@@ -347,7 +368,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             }
 
             _released = true;
-            _length = 0;
+            _tokens.Truncate(0);
             _sequence.Dispose();
         }
 
@@ -367,23 +388,5 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
                 await request.Ended.ConfigureAwait(false);
             }
         }
-    }
-
-    /// <summary>The tokens that the session's caller has seen.</summary>
-    private sealed class Beginning(HeadInferSession session) : IReadOnlyList<int>
-    {
-        public int Count => Math.Min(session.Length, session._sequence.Length);
-
-        public int this[int index] => index < Count ? session._sequence[index] : throw new ArgumentOutOfRangeException(nameof(index));
-
-        public IEnumerator<int> GetEnumerator()
-        {
-            for (var i = 0; i < Count; i++)
-            {
-                yield return this[i];
-            }
-        }
-
-        IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
     }
 }

@@ -273,13 +273,9 @@ internal sealed class BlockPool : IDisposable
     {
         lock (_gate)
         {
-            var (own, all) = (0, sequence.Blocks.Count);
-            for (var i = 0; i < all; i++)
-            {
-                own += sequence.Blocks[i].Users == 1 ? 1 : 0;
-            }
-
-            return (own, all - own);
+            var blocks = sequence.Blocks;
+            var own = blocks.Count(b => b.Users == 1);
+            return (own, blocks.Count - own);
         }
     }
 

@@ -1,5 +1,4 @@
 using System.Collections;
-using System.Runtime.InteropServices;
 using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
@@ -22,10 +21,14 @@ internal readonly record struct PageRows(nint Page, int First, int Count);
 /// The host has every row of every layer, so a copy elsewhere may be dropped at any time. Rows written at and beyond
 /// <see cref="Length"/> count only once <see cref="Commit"/> says so. Blocks are shared with other sequences: forking costs
 /// nothing, and a block that others may read is copied before it is written to.
+///
+/// One thread at a time changes it: the engine's while a request is under way, else whoever holds the session. Any thread may
+/// look at its <see cref="Blocks"/> meanwhile: that list is replaced and never changed, and a block is in it only as long as the
+/// pool counts the sequence among its users. All else is for the thread that may change it.
 /// </remarks>
 internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>, IDisposable
 {
-    private readonly List<Block> _blocks = []; // of the tokens, then those that are reserved
+    private volatile Block[] _blocks = []; // of the tokens, then those that are reserved
     private readonly List<Block> _known = [];  // of each full block the one with the same tokens that the index has, mostly itself
 
     /// <summary>Tokens that the sequence has.</summary>
@@ -42,7 +45,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
 
     public BlockPool Pool => pool;
 
-    /// <summary>Its blocks, in order; the last ones perhaps reserved only.</summary>
+    /// <summary>Its blocks, in order; the last ones perhaps reserved only. From any thread, as they are now.</summary>
     public IReadOnlyList<Block> Blocks => _blocks;
 
     int IReadOnlyCollection<int>.Count => Length;
@@ -83,8 +86,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         }
 
         var adopted = length - Length;
-        Drop(0);
-        _blocks.AddRange(blocks);
+        Replace([.. blocks], 0, 0);
         _known.AddRange(blocks.Take(length / pool.BlockTokens));
         Length = length;
         return adopted;
@@ -99,24 +101,25 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     {
         var (full, tail) = Math.DivRem(Length, pool.BlockTokens);
         var copied = MustCopy;
-        var missing = pool.BlocksFor((long)Length + tokens) - _blocks.Count;
+        var missing = pool.BlocksFor((long)Length + tokens) - _blocks.Length;
         if (missing <= 0 && !copied)
         {
             return;
         }
 
         var blocks = pool.Rent(Math.Max(missing, 0) + (copied ? 1 : 0), this);
-        if (copied)
+        if (!copied)
         {
-            var (shared, own) = (_blocks[full], blocks[0]);
-            pool.Copy(shared, own, tail);
-            pool.Append(key, full > 0 ? _known[full - 1] : null, own, shared.Tokens[..tail]);
-            _blocks[full] = own;
-            pool.Release([shared], this);
-            Version++;
+            _blocks = [.. _blocks, .. blocks];
+            return;
         }
 
-        _blocks.AddRange(CollectionsMarshal.AsSpan(blocks)[(copied ? 1 : 0)..]);
+        var (shared, own) = (_blocks[full], blocks[0]);
+        pool.Copy(shared, own, tail);
+        pool.Append(key, full > 0 ? _known[full - 1] : null, own, shared.Tokens[..tail]);
+        _blocks = [.. _blocks[..full], own, .. _blocks[(full + 1)..], .. blocks[1..]];
+        pool.Release([shared], this);
+        Version++;
     }
 
     /// <summary>Writes rows of one layer behind the tokens there are, into reserved blocks.</summary>
@@ -156,20 +159,23 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     public void Truncate(int length)
     {
         Length = Math.Min(Length, length);
-        Drop(pool.BlocksFor(Length));
+        var kept = pool.BlocksFor(Length);
+        Replace(_blocks[..kept], kept, Length / pool.BlockTokens);
         Version++;
     }
 
     /// <summary>Another sequence with the same tokens, in the same blocks.</summary>
     public Sequence Fork()
     {
-        var fork = new Sequence(pool, key) { Length = Length };
-        fork._blocks.AddRange(_blocks.Take(pool.BlocksFor(Length)));
+        var fork = new Sequence(pool, key) { Length = Length, _blocks = _blocks[..pool.BlocksFor(Length)] };
         fork._known.AddRange(_known);
         pool.Retain(fork._blocks);
         pool.Retain(fork.Twins(0));
         return fork;
     }
+
+    /// <summary>Its blocks as they are now, for another thread to look at. They are not kept by it, and nobody may change or dispose it.</summary>
+    public Sequence Still() => new(pool, key) { _blocks = _blocks };
 
     public void Dispose() => Truncate(0);
 
@@ -224,14 +230,14 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     // Blocks of others by which own ones are known.
     private IEnumerable<Block> Twins(int from) => _known.Where((known, i) => i >= from && known != _blocks[i]);
 
-    // Gives blocks back, from the one with this number on.
-    private void Drop(int from)
+    // Goes on with other blocks, and gives back its own from a number on, and those by which full ones from another on are known.
+    private void Replace(Block[] blocks, int from, int known)
     {
-        var known = Math.Min(_known.Count, Length / pool.BlockTokens);
-        known = Math.Min(known, from);
-        pool.Release([.. Twins(known), .. _blocks[from..]], this); // at once: a twin that is kept cannot be forgotten while a block that follows it is in use
+        known = Math.Min(known, _known.Count);
+        Block[] gone = [.. Twins(known), .. _blocks[from..]]; // together: a twin that is kept cannot be forgotten while a block that follows it is in use
+        _blocks = blocks;
         _known.RemoveRange(known, _known.Count - known);
-        _blocks.RemoveRange(from, _blocks.Count - from);
+        pool.Release(gone, this);
     }
 
     // One token, as decoding writes it on the CPU: two short copies a head, without a tensor in between.

@@ -139,6 +139,28 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     }
 
     [Fact]
+    public void A_list_of_blocks_stays_as_it_is_for_whoever_looks_at_it()
+    {
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 1, slabPages: 8);
+        using var sequence = new Sequence(pool, "");
+        Add(sequence, [.. Enumerable.Range(0, 10)]);
+        using var other = new Sequence(pool, "");
+        Assert.Equal(9, other.Adopt([.. Enumerable.Range(0, 9), 99]));
+        var (three, before) = (other.Blocks, (Block[])[.. other.Blocks]);
+        other.Reserve(4); // copies the last block, and takes another one
+        Assert.Equal(before, three);
+        var (four, after) = (other.Blocks, (Block[])[.. other.Blocks]);
+        Assert.Equal(4, after.Length);
+        Assert.NotEqual(before[2], after[2]);
+        Assert.Equal((2, 2), pool.CountShared(other));
+        other.Truncate(0);
+        Assert.Equal(before, three);
+        Assert.Equal(after, four);
+        Assert.Equal((0, 0), pool.CountShared(other));
+    }
+
+    [Fact]
     public void Of_what_nobody_has_the_oldest_makes_room_and_what_is_in_use_never()
     {
         using var device = NewDevice();
