@@ -4,17 +4,15 @@ using HeadInfer.Runtime.Sequences;
 
 namespace HeadInfer.Runtime;
 
-/// <summary>The memory of a session's KV cache, by place.</summary>
-/// <param name="Host">Blocks in host memory that nobody else has.</param>
-/// <param name="Shared">Blocks in host memory that other sessions have too.</param>
-/// <param name="Resident">Resident copies on the device, also those that other sessions share.</param>
-public readonly record struct CacheSize(ByteSize Host, ByteSize Shared, ByteSize Resident);
-
 /// <summary>A sequence of tokens that a model has read. One operation at a time.</summary>
 /// <remarks>
 /// Its KV cache lies in blocks that sessions share: what any session of the model has read is found again by its tokens, and
 /// is not computed twice. An operation that is cancelled or fails leaves the session as it was, and what it had computed is
 /// found again too. Blocks outlive their session as long as nobody needs the room.
+///
+/// If memory ends, an answer may have to give its blocks to others for a while: one whose reader lags, or one without
+/// <see cref="GenerationOptions.MaxTokens"/>. A caller that leaves it then loses no token. What is not known any more is read
+/// again by the next operation, before its own tokens.
 /// </remarks>
 public sealed class HeadInferSession : IDisposable, IAsyncDisposable
 {
@@ -75,8 +73,8 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             Check(tokens, room: 0);
             if (tokens.Count > 0)
             {
-                int[] read = [.. tokens];
-                await ReadAsync(new Request(_sequence, read, null, 0), progress, cancellationToken).ConfigureAwait(false);
+                var (lost, read) = (Lost(), (int[])[.. tokens]);
+                await ReadAsync(new Request(_sequence, [.. lost, .. read], null, 0) { Lost = lost.Length }, progress, cancellationToken).ConfigureAwait(false);
                 Keep(read);
             }
         }
@@ -203,10 +201,10 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         try
         {
             Check(tokens, room: 0);
-            var (read, rows) = ((int[])[.. tokens], new List<float[]>());
-            await ReadAsync(new Request(_sequence, read, null, 0) { EveryToken = hidden => rows.AddRange(_model.LogitsOf(hidden)) }, null, cancellationToken).ConfigureAwait(false);
+            var (lost, read, rows) = (Lost(), (int[])[.. tokens], new List<float[]>());
+            await ReadAsync(new Request(_sequence, [.. lost, .. read], null, 0) { EveryToken = hidden => rows.AddRange(_model.LogitsOf(hidden)) }, null, cancellationToken).ConfigureAwait(false);
             Keep(read);
-            return rows;
+            return rows[lost.Length..];
         }
         finally
         {
@@ -238,7 +236,8 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         {
             Check(prompt, room: 1); // again: the session may have grown since the call
             var generator = new Generator(options, _model.TokenizerOrNull, StopTokens(options), Math.Min(options.MaxTokens ?? int.MaxValue, _model.Plan.LongestContext - Length - prompt.Length));
-            var request = new Request(_sequence, prompt, generator, options.MaxTokens) { Priority = options.Priority, Deadline = options.Deadline };
+            var lost = Lost();
+            var request = new Request(_sequence, [.. lost, .. prompt], generator, options.MaxTokens) { Lost = lost.Length, Priority = options.Priority, Deadline = options.Deadline };
             await using var running = Submit(request, cancellationToken);
             var computed = prompt; // since the step before
             await foreach (var told in request.Events.ReadAllAsync(CancellationToken.None).ConfigureAwait(false))
@@ -256,7 +255,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
                     continue;
                 }
 
-                (Reused, Diverged) = (request.Reused, request.Diverged);
+                (Reused, Diverged) = request.Found;
                 Keep(computed);
                 computed = [told.Step.TokenId]; // by the next step
                 yield return told.Step;
@@ -279,7 +278,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             }
         }
 
-        (Reused, Diverged) = (request.Reused, request.Diverged);
+        (Reused, Diverged) = request.Found;
     }
 
     // Until it is disposed the session is the engine's.
@@ -331,6 +330,9 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         }
     }
 
+    // Tokens whose keys and values made room for others. They are read again before what an operation asks for.
+    private int[] Lost() => [.. _tokens.From(_sequence.Length)];
+
     // What the caller sees from now on.
     private void Keep(ReadOnlySpan<int> tokens)
     {
@@ -343,7 +345,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         }
     }
 
-    // The sequence keeps what the caller has seen.
+    // The sequence has nothing but what the caller has seen, and perhaps less.
     private void Leave()
     {
         lock (_gate)
@@ -352,7 +354,6 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             if (!_released)
             {
                 _sequence.Truncate(_tokens.Count);
-                _tokens.Truncate(_sequence.Length);
             }
         }
     }

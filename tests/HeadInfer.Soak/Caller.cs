@@ -191,17 +191,14 @@ internal sealed class Caller(string name, HeadInferModel model, IReadOnlyList<Qu
             {
                 await steps.DisposeAsync();
 
-                // However it ended: the last token that was given is not part of the session. An answer that was left while it
-                // gave way to others has lost its place, and the session has what of it was read again.
+                // However it ended: the last token that was given is not part of the session.
                 int[] expected = seen.Count > 0 ? [.. question.Prompt, .. seen[..^1]] : question.Prompt[..start];
-                var length = session.Length;
-                if (!finished && seen.Count > 0 && length >= start && length < expected.Length)
+                if (session.Length == expected.Length && session.Sequence.Length < expected.Length)
                 {
                     tally.Add("gave way");
-                    expected = expected[..length];
                 }
 
-                Check(session.Tokens.SequenceEqual(expected) || act.MayDispose || isClosing(), question, act, $"the session has {length} tokens after {seen.Count} steps, and not the {expected.Length} that were read and given");
+                Check(session.Tokens.SequenceEqual(expected) || act.MayDispose || isClosing(), question, act, $"the session has {session.Length} tokens after {seen.Count} steps, and not the {expected.Length} that were read and given");
             }
         }
 

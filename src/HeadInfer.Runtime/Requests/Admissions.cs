@@ -139,7 +139,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
 
         if (admission is Admission.Done)
         {
-            (request.Reused, request.Diverged) = (request.Done, sequence.Diverged);
+            request.BeginAfterKnown();
             request.Reserved = Wanted(request);
             request.Times = (request.Times.Asked, Stopwatch.GetTimestamp());
             Reading.Add(request);

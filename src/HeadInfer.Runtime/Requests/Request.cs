@@ -77,8 +77,11 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     /// <summary>Tokens of the prompt that were known, and need not be read.</summary>
     public int Reused { get; set; }
 
-    /// <summary>Whether what is known goes on otherwise after them.</summary>
-    public bool Diverged { get; set; }
+    /// <summary>Tokens at the prompt's beginning that its caller did not ask for: they had been read, and made room for others.</summary>
+    public int Lost { get; init; }
+
+    /// <summary>Of what the caller asked for, the tokens that were known when its reading began, and whether what is known goes on otherwise after them.</summary>
+    public (int Reused, bool Diverged) Found { get; private set; }
 
     /// <summary>Tokens of the prompt that the sequence has by now.</summary>
     public int Done { get; set; }
@@ -137,6 +140,16 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
         sequence.CopyTo(0, tokens.AsSpan(0, length));
         Prompt.AsSpan(Done).CopyTo(tokens.AsSpan(length));
         return tokens;
+    }
+
+    /// <summary>Says that reading begins after the tokens that are known.</summary>
+    public void BeginAfterKnown()
+    {
+        Reused = Done;
+        if (Logits.Length == 0) // else it is read again, with what was generated
+        {
+            Found = (Math.Max(0, Done - Lost), sequence.Diverged);
+        }
     }
 
     /// <summary>Moves on from a state; false if it is another one.</summary>
