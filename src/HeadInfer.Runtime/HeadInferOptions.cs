@@ -74,7 +74,7 @@ public sealed record HeadInferOptions
     /// <summary>Host memory that blocks of the KV cache may keep when nobody uses them, for requests that begin alike. Default: all that the KV cache may take. Zero keeps none.</summary>
     public ByteSize? KeptMemory { get; set; }
 
-    /// <summary>Requests that may wait for their turn. One more is refused with a <see cref="QueueFullException"/>. Default: 256.</summary>
+    /// <summary>Requests that may wait for their turn. One more is refused with a <see cref="QueueFullException"/>. An answer that had begun and waits for memory is not counted. Default: 256.</summary>
     public int? MaxQueuedRequests { get; set; }
 
     /// <summary>

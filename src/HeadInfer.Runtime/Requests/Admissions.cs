@@ -8,7 +8,7 @@ namespace HeadInfer.Runtime.Requests;
 /// <summary>Who waits, who has begun, and which memory each of them was promised.</summary>
 /// <param name="pool">the memory</param>
 /// <param name="longest">tokens that a sequence may have</param>
-/// <param name="most">requests that may wait</param>
+/// <param name="most">requests that may wait; answers that are paused wait outside of that number</param>
 /// <param name="wake">says that somebody has come</param>
 /// <remarks>All of it but <see cref="Submit"/> runs on the engine's thread.</remarks>
 internal sealed class Admissions(BlockPool pool, int longest, int most, Action wake)
@@ -42,7 +42,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
             throw new QueueFullException($"{most:N0} requests wait for this model already, as many as HeadInferOptions.MaxQueuedRequests allows. Try again later, or raise it.");
         }
 
-        request.Queue = n => Interlocked.Add(ref _queued, n);
+        request.EnterQueue(() => Interlocked.Decrement(ref _queued));
         request.Times = (Stopwatch.GetTimestamp(), 0);
         _arrived.Enqueue(request);
         wake();
@@ -139,6 +139,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
 
         if (admission is Admission.Done)
         {
+            request.LeaveQueue();
             request.BeginAfterKnown();
             request.Reserved = Wanted(request);
             request.Times = (request.Times.Asked, Stopwatch.GetTimestamp());

@@ -41,6 +41,7 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     private int _state;
     private int _unread;
     private int _toldProgress;
+    private Action? _leaveQueue;
 
     public Sequence Sequence => sequence;
 
@@ -121,9 +122,6 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     /// <summary>What is told, in order; ends when the request has.</summary>
     public ChannelReader<RequestEvent> Events => _events.Reader;
 
-    /// <summary>Told 1 when the request joins those that wait, and -1 when it leaves them. From any thread.</summary>
-    public Action<int>? Queue { get; set; }
-
     /// <summary>What the scheduler knows of it.</summary>
     public Candidate Describe() => new(Priority, Deadline, Served, Number, Prompt.Length - Done);
 
@@ -153,20 +151,14 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     }
 
     /// <summary>Moves on from a state; false if it is another one.</summary>
-    public bool TryMove(RequestState from, RequestState to)
-    {
-        if (Interlocked.CompareExchange(ref _state, (int)to, (int)from) != (int)from)
-        {
-            return false;
-        }
+    public bool TryMove(RequestState from, RequestState to) => Interlocked.CompareExchange(ref _state, (int)to, (int)from) == (int)from;
 
-        if ((from == RequestState.Waiting) != (to == RequestState.Waiting))
-        {
-            Queue?.Invoke(to == RequestState.Waiting ? 1 : -1);
-        }
+    /// <summary>Takes a place in the queue, which the request has until it is first admitted, or ends.</summary>
+    /// <param name="leave">gives the place back; called once, from any thread</param>
+    public void EnterQueue(Action leave) => _leaveQueue = leave;
 
-        return true;
-    }
+    /// <summary>Gives back the place in the queue, if the request still has one.</summary>
+    public void LeaveQueue() => Interlocked.Exchange(ref _leaveQueue, null)?.Invoke();
 
     /// <summary>Tells a step.</summary>
     public void Tell(GenerationStep step)
@@ -201,11 +193,8 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     /// <param name="error">why; null if it is done</param>
     public void End(Exception? error)
     {
-        if (!TryMove(RequestState.Waiting, RequestState.Ended))
-        {
-            Volatile.Write(ref _state, (int)RequestState.Ended);
-        }
-
+        Volatile.Write(ref _state, (int)RequestState.Ended);
+        LeaveQueue();
         _events.Writer.TryComplete(error);
         _ended.TrySetResult();
     }

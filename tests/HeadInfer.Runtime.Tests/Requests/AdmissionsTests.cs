@@ -1,0 +1,71 @@
+using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Requests;
+using HeadInfer.Runtime.Sequences;
+using HeadInfer.Runtime.Tests.Support;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Tests.Requests;
+
+/// <summary>Who is let in, with a test in the engine's place: nothing is computed.</summary>
+public sealed class AdmissionsTests : NativeTest
+{
+    private const int BlockTokens = 4;
+
+    private static readonly PageShape Shape = new(1, BlockTokens, 2, ScalarType.Float32);
+
+    [Fact]
+    public void A_paused_answer_takes_no_place_in_the_queue()
+    {
+        using var device = new CpuDevice();
+        using var pool = NewPool(device, blocks: 6);
+        var admissions = new Admissions(pool, 6 * BlockTokens, most: 1, () => { });
+        var (older, younger) = (Begin(admissions, pool, 1, 8), Begin(admissions, pool, 2, 8));
+        PauseFor(admissions, older, younger);
+        admissions.Submit(NewRequest(pool, 3, 8));
+        Assert.Throws<QueueFullException>(() => admissions.Submit(NewRequest(pool, 4, 8)));
+        End(admissions, older, younger);
+    }
+
+    private static BlockPool NewPool(CpuDevice device, int blocks) => new(Shape, 1, Shape.Size * blocks, Shape.Size * blocks, device);
+
+    private static Request NewRequest(BlockPool pool, int text, int tokens, int? most = null) =>
+        new(new Sequence(pool, ""), [.. Enumerable.Repeat(text, tokens)], null, most);
+
+    private static Request Begin(Admissions admissions, BlockPool pool, int text, int tokens, int? most = null) => Begin(admissions, NewRequest(pool, text, tokens, most));
+
+    // Lets a request in, and takes its prompt as read.
+    private static Request Begin(Admissions admissions, Request request)
+    {
+        admissions.Submit(request);
+        admissions.Collect(null);
+        Assert.Equal(RequestState.Reading, request.State);
+        request.Sequence.Reserve(request.Prompt.Length);
+        request.Sequence.Commit(request.Prompt);
+        (request.Done, request.Logits) = (request.Prompt.Length, [0]);
+        admissions.BeginAnswer(request);
+        return request;
+    }
+
+    private static void Step(Admissions admissions, Request request)
+    {
+        Assert.True(admissions.TryReserve(request));
+        request.Sequence.Commit([request.NextToken]);
+    }
+
+    // One answer grows until another one has to make room.
+    private static void PauseFor(Admissions admissions, Request growing, Request paused)
+    {
+        while (paused.State == RequestState.Answering)
+        {
+            Step(admissions, growing);
+        }
+
+        Assert.Equal(RequestState.Waiting, paused.State);
+    }
+
+    private static void End(Admissions admissions, params Request[] requests)
+    {
+        admissions.EndAll(new OperationCanceledException());
+        Array.ForEach(requests, r => r.Sequence.Dispose());
+    }
+}
