@@ -61,8 +61,9 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         }
 
         _waiting.RemoveAll(r => r.State == RequestState.Ended);
-        foreach (var request in Reading.Concat(Answering).Where(r => r.Cancelled.IsCancellationRequested && r != suspended).ToList())
+        foreach (var request in _waiting.Concat(Reading).Concat(Answering).Where(r => r.Cancelled.IsCancellationRequested && r != suspended).ToList())
         {
+            _waiting.Remove(request); // cancelled at the moment in which it came to wait, else it had ended itself
             End(request, request.CancelReason);
         }
 

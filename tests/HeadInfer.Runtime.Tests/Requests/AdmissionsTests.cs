@@ -26,6 +26,22 @@ public sealed class AdmissionsTests : NativeTest
         End(admissions, older, younger);
     }
 
+    [Fact]
+    public void An_answer_that_is_cancelled_just_before_it_is_paused_ends()
+    {
+        using var device = new CpuDevice();
+        using var pool = NewPool(device, blocks: 6);
+        var admissions = new Admissions(pool, 6 * BlockTokens, most: 1, () => { });
+        var (older, younger) = (Begin(admissions, pool, 1, 8), Begin(admissions, pool, 2, 8));
+        younger.Cancel(new OperationCanceledException());
+        Assert.Equal(RequestState.Answering, younger.State);
+        PauseFor(admissions, older, younger);
+        admissions.Collect(null);
+        Assert.Equal(RequestState.Ended, younger.State);
+        Assert.False(admissions.HasWaiting);
+        End(admissions, older, younger);
+    }
+
     private static BlockPool NewPool(CpuDevice device, int blocks) => new(Shape, 1, Shape.Size * blocks, Shape.Size * blocks, device);
 
     private static Request NewRequest(BlockPool pool, int text, int tokens, int? most = null) =>
