@@ -22,6 +22,9 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
     private int _queued;
     private bool _lookAgain; // whether somebody may be admitted who could not before
 
+    /// <summary>Tells deadlines.</summary>
+    public TimeProvider Clock { get; init; } = TimeProvider.System;
+
     /// <summary>Those whose prompts are being read.</summary>
     public List<Request> Reading { get; } = [];
 
@@ -67,15 +70,15 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
             End(request, request.CancelReason);
         }
 
-        var now = DateTimeOffset.UtcNow;
-        foreach (var request in _waiting.Concat(Reading).Where(r => r.Deadline <= now && r != suspended).ToList())
+        var now = Clock.GetUtcNow();
+        foreach (var request in _waiting.Concat(Reading).Where(r => !r.HasAnswered && r.Deadline <= now && r != suspended).ToList())
         {
             _waiting.Remove(request);
             End(request, new TimeoutException("The request's deadline (GenerationOptions.Deadline) passed before its first token."));
         }
 
         // Also when a reader has caught up, or lags so that its answer may give way.
-        if (_lookAgain || _waiting.Exists(r => r.Logits.Length > 0 && !r.IsStalled) || (_waiting.Count > 0 && Answering.Exists(r => r.IsStalled)))
+        if (_lookAgain || _waiting.Exists(r => r.HasAnswered && !r.IsStalled) || (_waiting.Count > 0 && Answering.Exists(r => r.IsStalled)))
         {
             _lookAgain = false;
             Admit();

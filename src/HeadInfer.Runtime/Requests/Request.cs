@@ -111,6 +111,9 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     /// <summary>[vocabulary] after the last token.</summary>
     public float[] Logits { get; set; } = [];
 
+    /// <summary>Whether its answer has begun. If it waits or is read all the same, it was paused.</summary>
+    public bool HasAnswered => Logits.Length > 0;
+
     public RequestState State => (RequestState)Volatile.Read(ref _state);
 
     /// <summary>Whether the reader lags so far behind that nothing more is computed for it.</summary>
@@ -144,7 +147,7 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     public void BeginAfterKnown()
     {
         Reused = Done;
-        if (Logits.Length == 0) // else it is read again, with what was generated
+        if (!HasAnswered) // else it is read again, with what was generated
         {
             Found = (Math.Max(0, Done - Lost), sequence.Diverged);
         }

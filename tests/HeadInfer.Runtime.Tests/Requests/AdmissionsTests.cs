@@ -42,10 +42,35 @@ public sealed class AdmissionsTests : NativeTest
         End(admissions, older, younger);
     }
 
+    [Fact]
+    public void A_deadline_is_for_the_first_token_and_not_for_an_answer_that_is_paused()
+    {
+        using var device = new CpuDevice();
+        using var pool = NewPool(device, blocks: 6);
+        var clock = new SetClock();
+        var admissions = new Admissions(pool, 6 * BlockTokens, most: 1, () => { }) { Clock = clock };
+        var older = Begin(admissions, pool, 1, 8);
+        var younger = Begin(admissions, NewRequest(pool, 2, 8, deadline: clock.Now.AddMinutes(1)));
+        PauseFor(admissions, older, younger);
+        var late = NewRequest(pool, 3, 8, deadline: clock.Now.AddMinutes(1));
+        admissions.Submit(late);
+        admissions.Collect(null);
+        clock.Now += TimeSpan.FromMinutes(2);
+        admissions.Collect(null);
+        Assert.Equal((RequestState.Waiting, RequestState.Ended), (younger.State, late.State));
+        admissions.End(older, null);
+        older.Sequence.Dispose();
+        admissions.Collect(null);
+        Assert.Equal(RequestState.Reading, younger.State);
+        admissions.Collect(null);
+        Assert.Equal(RequestState.Reading, younger.State);
+        End(admissions, younger);
+    }
+
     private static BlockPool NewPool(CpuDevice device, int blocks) => new(Shape, 1, Shape.Size * blocks, Shape.Size * blocks, device);
 
-    private static Request NewRequest(BlockPool pool, int text, int tokens, int? most = null) =>
-        new(new Sequence(pool, ""), [.. Enumerable.Repeat(text, tokens)], null, most);
+    private static Request NewRequest(BlockPool pool, int text, int tokens, int? most = null, DateTimeOffset? deadline = null) =>
+        new(new Sequence(pool, ""), [.. Enumerable.Repeat(text, tokens)], null, most) { Deadline = deadline };
 
     private static Request Begin(Admissions admissions, BlockPool pool, int text, int tokens, int? most = null) => Begin(admissions, NewRequest(pool, text, tokens, most));
 
@@ -83,5 +108,12 @@ public sealed class AdmissionsTests : NativeTest
     {
         admissions.EndAll(new OperationCanceledException());
         Array.ForEach(requests, r => r.Sequence.Dispose());
+    }
+
+    private sealed class SetClock : TimeProvider
+    {
+        public DateTimeOffset Now { get; set; } = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
+
+        public override DateTimeOffset GetUtcNow() => Now;
     }
 }
