@@ -226,12 +226,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
 
     private void Pause(Request request)
     {
-        var (sequence, start) = (request.Sequence, request.Start);
-        var tokens = new int[sequence.Length - start + 1];
-        sequence.CopyTo(start, tokens.AsSpan(0, tokens.Length - 1));
-        tokens[^1] = request.NextToken; // told, and not computed yet
-        sequence.Truncate(start);
-        (request.Prompt, request.Done, request.Work) = (tokens, 0, 0);
+        request.ReadAgain();
         Answering.Remove(request);
         request.TryMove(RequestState.Answering, RequestState.Waiting);
         _waiting.Add(request);

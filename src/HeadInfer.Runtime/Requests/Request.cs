@@ -49,10 +49,10 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     public IGenerator? Generator => generator;
 
     /// <summary>Tokens to read after those that the sequence has. Grows by an answer that must be read again.</summary>
-    public int[] Prompt { get; set; } = prompt;
+    public int[] Prompt { get; private set; } = prompt;
 
-    /// <summary>Tokens of the answer for which room is reserved; null lets it grow as long as there is room.</summary>
-    public int? MaxTokens => maxTokens;
+    /// <summary>Tokens of the answer, after the prompt, for which room is reserved; null lets it grow as long as there is room.</summary>
+    public int? MaxTokens { get; private set; } = maxTokens;
 
     /// <summary>Requests with a higher one go first.</summary>
     public int Priority { get; init; }
@@ -151,6 +151,17 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
         {
             Found = (Math.Max(0, Done - Lost), sequence.Diverged);
         }
+    }
+
+    /// <summary>Makes the tokens that were told part of what is to be read, as the sequence is given up.</summary>
+    public void ReadAgain()
+    {
+        var tokens = new int[sequence.Length - Start + 1];
+        sequence.CopyTo(Start, tokens.AsSpan(0, tokens.Length - 1));
+        tokens[^1] = NextToken; // told, and not computed yet
+        MaxTokens -= tokens.Length - Prompt.Length;
+        (Prompt, Done, Work) = (tokens, 0, 0);
+        sequence.Truncate(Start);
     }
 
     /// <summary>Moves on from a state; false if it is another one.</summary>

@@ -67,6 +67,31 @@ public sealed class AdmissionsTests : NativeTest
         End(admissions, younger);
     }
 
+    [Fact]
+    public void A_paused_answer_asks_for_room_only_for_what_is_left_of_it()
+    {
+        using var device = new CpuDevice();
+        using var pool = NewPool(device, blocks: 10);
+        using var idle = new Sequence(pool, "");
+        idle.Reserve(1);
+        var admissions = new Admissions(pool, 10 * BlockTokens, most: 1, () => { });
+        var older = Begin(admissions, pool, 1, 4);
+        var younger = Begin(admissions, pool, 2, 8, most: 20);
+        for (var i = 0; i < 12; i++)
+        {
+            Step(admissions, younger);
+        }
+
+        PauseFor(admissions, older, younger);
+        Assert.Equal((21, 7), (younger.Prompt.Length, younger.MaxTokens)); // 12 were computed, and one more was told
+        admissions.End(older, null);
+        older.Sequence.Dispose();
+        admissions.Collect(null);
+        Assert.Equal(RequestState.Reading, younger.State); // 28 tokens, as before
+        Assert.Equal(7, younger.Reserved);
+        End(admissions, younger);
+    }
+
     private static BlockPool NewPool(CpuDevice device, int blocks) => new(Shape, 1, Shape.Size * blocks, Shape.Size * blocks, device);
 
     private static Request NewRequest(BlockPool pool, int text, int tokens, int? most = null, DateTimeOffset? deadline = null) =>
