@@ -41,6 +41,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     private readonly Admissions _admissions;
     private readonly Device _device;
     private readonly MemoryPromise _promise;
+    private readonly TaskCompletionSource _freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _disposed;
 
     private HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, MemoryPromise promise, EngineThread thread, Device device, DecoderWeights weights, TiledAttention attention)
@@ -142,22 +143,53 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         sessions.ForEach(s => s.Dispose());
         Thread.RunAsync(() =>
         {
-            _admissions.EndAll(new ObjectDisposedException(nameof(HeadInferModel)));
             Thread.Step = null;
-            sessions.ForEach(s => s.Release()); // also those whose requests have just ended, and which would do it themselves
-            _attention.Dispose();
-            _weights.Dispose();
-            _promise.Dispose();
-            _device.Dispose();
+            Free(sessions);
         });
         Thread.End();
     }
 
-    /// <summary>Disposes the model, and waits until its memory is free.</summary>
+    /// <summary>Disposes the model, and waits until its memory is free. Throws the first failure of a part that could not be freed, when all others are.</summary>
     public async ValueTask DisposeAsync()
     {
         Dispose();
         await Thread.Ended.ConfigureAwait(false);
+        await _freed.Task.ConfigureAwait(false);
+    }
+
+    // Each part whatever became of those before it.
+    private void Free(List<HeadInferSession> sessions)
+    {
+        var failures = new List<Exception>();
+        Action[] parts =
+        [
+            () => _admissions.EndAll(new ObjectDisposedException(nameof(HeadInferModel))),
+            .. sessions.Select(s => (Action)s.Release), // also those whose requests have just ended, and which would do it themselves
+            _attention.Dispose,
+            _weights.Dispose,
+            _promise.Dispose,
+            _device.Dispose,
+        ];
+        foreach (var part in parts)
+        {
+            try
+            {
+                part();
+            }
+            catch (Exception e)
+            {
+                failures.Add(e);
+            }
+        }
+
+        if (failures.Count > 0)
+        {
+            _freed.SetException(failures);
+        }
+        else
+        {
+            _freed.SetResult();
+        }
     }
 
     internal HeadInferSession Add(Sequence sequence, ReadOnlySpan<int> tokens)
