@@ -14,7 +14,7 @@ internal sealed class EngineThread
     private readonly ConcurrentQueue<Action> _tasks = [];
     private readonly object _wake = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private volatile bool _ending;
+    private volatile bool _ending; // set under _wake, and nothing is put into the queue afterwards
     private bool _woken; // guarded by _wake
 
     public EngineThread(string name)
@@ -34,13 +34,7 @@ internal sealed class EngineThread
     public Task<T> RunAsync<T>(Func<T> work, CancellationToken cancellationToken = default)
     {
         var done = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
-        if (_ending)
-        {
-            done.SetException(new ObjectDisposedException(nameof(HeadInferModel)));
-            return done.Task;
-        }
-
-        _tasks.Enqueue(() =>
+        void Run()
         {
             try
             {
@@ -61,7 +55,19 @@ internal sealed class EngineThread
             {
                 done.SetException(e);
             }
-        });
+        }
+
+        lock (_wake)
+        {
+            if (_ending)
+            {
+                done.SetException(new ObjectDisposedException(nameof(HeadInferModel)));
+                return done.Task;
+            }
+
+            _tasks.Enqueue(Run);
+        }
+
         Wake();
         return done.Task;
     }
@@ -83,7 +89,11 @@ internal sealed class EngineThread
     /// <summary>Lets the thread do the tasks asked for so far, then end. Returns at once.</summary>
     public void End()
     {
-        _ending = true;
+        lock (_wake)
+        {
+            _ending = true;
+        }
+
         Wake();
     }
 
@@ -94,11 +104,12 @@ internal sealed class EngineThread
         {
             while (true)
             {
+                var ending = _ending; // looked at before the queue, which then has all that will ever be in it
                 if (_tasks.TryDequeue(out var task))
                 {
                     task();
                 }
-                else if (_ending)
+                else if (ending)
                 {
                     break;
                 }
