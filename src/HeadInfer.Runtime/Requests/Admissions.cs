@@ -157,6 +157,23 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         return request.TryMove(RequestState.Reading, RequestState.Waiting) ? admission : Admission.Done;
     }
 
+    /// <summary>Takes what others have read of a prompt since the request was admitted, to the token. Before its first piece is read.</summary>
+    /// <remarks>
+    /// Nobody waits for it, so it is worth having however little it is. Whole blocks that are being read are worth waiting
+    /// for: see <see cref="ReadsForIt"/>.
+    /// </remarks>
+    public void LookAgain(Request request)
+    {
+        // The last block of what is taken may be one that nobody had, and may have to be copied: two more than were promised.
+        if (request.EveryToken is not null || request.Done != request.Reused || FreeBlocks() < 2)
+        {
+            return;
+        }
+
+        request.Done += request.Sequence.Adopt(request.Prompt.AsSpan(request.Done));
+        request.BeginAfterKnown();
+    }
+
     // Blocks of the prompt and of the answer that was asked for.
     private int Wanted(Request request) =>
         pool.BlocksFor(Math.Min((long)request.Start + request.Prompt.Length + Math.Min(request.MaxTokens ?? 1, longest), longest));

@@ -111,6 +111,7 @@ internal sealed class Engine(TransformerDecoder decoder, TiledAttention attentio
         var given = request.GivenAway;
         try
         {
+            admissions.LookAgain(request);
             var left = request.Prompt.Length - request.Done;
             var count = Math.Min(left, plan.SegmentTokens - (sequence.Length % plan.SegmentTokens)); // cut at the same positions wherever the prompt begins
             var tokens = request.Prompt.AsMemory(request.Done, count);

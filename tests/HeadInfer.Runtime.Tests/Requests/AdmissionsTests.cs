@@ -92,10 +92,36 @@ public sealed class AdmissionsTests : NativeTest
         End(admissions, younger);
     }
 
+    [Theory]
+    [InlineData(7, 3)]
+    [InlineData(6, 0)] // two blocks are promised to the one and three to the other: what is taken might need two more
+    public void What_others_have_read_since_a_request_was_admitted_is_taken_where_there_is_room(int blocks, int taken)
+    {
+        using var device = new CpuDevice();
+        using var pool = NewPool(device, blocks);
+        var admissions = new Admissions(pool, blocks * BlockTokens, most: 2, () => { });
+        var (first, second) = (NewRequest(pool, [1, 2, 3, 4, 5, 6, 7]), NewRequest(pool, [1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15]));
+        admissions.Submit(first);
+        admissions.Submit(second);
+        admissions.Collect(null);
+        Assert.Equal((RequestState.Reading, RequestState.Reading), (first.State, second.State)); // so little is not waited for
+        Read(first);
+        admissions.LookAgain(second);
+        Assert.Equal((taken, taken, (taken, taken > 0)), (second.Done, second.Reused, second.Found));
+        Read(second);
+        admissions.LookAgain(second);
+        Assert.Equal((11, taken), (second.Done, second.Reused));
+        Assert.Equal(second.Prompt, second.Sequence);
+        End(admissions, first, second);
+    }
+
     private static BlockPool NewPool(CpuDevice device, int blocks) => new(Shape, 1, Shape.Size * blocks, Shape.Size * blocks, device);
 
     private static Request NewRequest(BlockPool pool, int text, int tokens, int? most = null, DateTimeOffset? deadline = null) =>
-        new(new Sequence(pool, ""), [.. Enumerable.Repeat(text, tokens)], null, most) { Deadline = deadline };
+        NewRequest(pool, [.. Enumerable.Repeat(text, tokens)], most, deadline);
+
+    private static Request NewRequest(BlockPool pool, int[] prompt, int? most = null, DateTimeOffset? deadline = null) =>
+        new(new Sequence(pool, ""), prompt, null, most) { Deadline = deadline };
 
     private static Request Begin(Admissions admissions, BlockPool pool, int text, int tokens, int? most = null) => Begin(admissions, NewRequest(pool, text, tokens, most));
 
@@ -105,11 +131,17 @@ public sealed class AdmissionsTests : NativeTest
         admissions.Submit(request);
         admissions.Collect(null);
         Assert.Equal(RequestState.Reading, request.State);
-        request.Sequence.Reserve(request.Prompt.Length);
-        request.Sequence.Commit(request.Prompt);
-        (request.Done, request.Logits) = (request.Prompt.Length, [0]);
+        Read(request);
+        request.Logits = [0];
         admissions.BeginAnswer(request);
         return request;
+    }
+
+    private static void Read(Request request)
+    {
+        request.Sequence.Reserve(request.Prompt.Length - request.Done);
+        request.Sequence.Commit(request.Prompt.AsSpan(request.Done));
+        request.Done = request.Prompt.Length;
     }
 
     private static void Step(Admissions admissions, Request request)

@@ -87,6 +87,26 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
     }
 
     [Fact]
+    public async Task Requests_that_share_less_than_a_block_read_it_once()
+    {
+        await using var model = await Load(Fixtures.Model("qwen3"), Odd);
+        var header = Text(1, 5);
+        var prompts = Enumerable.Range(0, 4).Select(i => (int[])[.. header, i, .. Text(10 + i, 60)]).ToList();
+        var alone = new List<int[]>();
+        for (var i = 0; i < prompts.Count; i++)
+        {
+            using var session = model.CreateSession("alone" + i);
+            alone.Add(await Generate(session, prompts[i]));
+        }
+
+        var sessions = prompts.Select(_ => model.CreateSession()).ToList();
+        var together = await Task.WhenAll(prompts.Select((p, i) => Generate(sessions[i], p)));
+        Assert.Equal(alone, together);
+        Assert.Equal(header.Length * 3, sessions.Sum(s => s.Reused));
+        sessions.ForEach(s => s.Dispose());
+    }
+
+    [Fact]
     public async Task A_short_prompt_is_answered_while_a_long_one_is_read()
     {
         await using var model = await Load(Fixtures.DemoModel, new HeadInferOptions { Device = Device });
