@@ -103,7 +103,7 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
             count++; // a stop sequence is no part of the answer
         }
 
-        if (count == tokens.Count && answer.Reason == FinishReason.Stop && count > 0 && Ends(tokens[^1], options))
+        if (count == tokens.Count && count > 0 && Ends(tokens[^1], answer.Reason, options))
         {
             count--; // the model has not read it, and the template writes it again
         }
@@ -127,8 +127,9 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
 
     private static Digest Identity(ChatTurn turn) => Digest.OfAnswer([.. turn.ToolCalls.Select(c => c.Id)], turn.Content);
 
-    private bool Ends(int token, GenerationOptions options) =>
-        (options.StopTokens ?? engine.EndTokens).Contains(token) || IsMark(token);
+    // A stop token ends an answer also where the limit shortened what came before it.
+    private bool Ends(int token, FinishReason? reason, GenerationOptions options) =>
+        reason is not null && ((options.StopTokens ?? engine.EndTokens).Contains(token) || (reason == FinishReason.Stop && IsMark(token)));
 
     private bool IsMark(int token) => engine.Tokenizer.IsSpecial(token) && !_shown.Contains(token);
 
