@@ -29,12 +29,13 @@ public class KernelBenchmarks
     private readonly CpuDevice _device = new();
     private readonly CpuAttention _kernel = new(0.125);
     private HostAttention _host = null!;
+    private RowBuffer _rowQueries = null!;
     private DisposeScope _scope = null!;
     private IDisposable _inference = null!;
     private BlockPool _pool = null!;
     private Sequence _sequence = null!;
     private TileRing _ring = null!;
-    private Tensor _row = null!, _rowOutput = null!, _block = null!, _keys = null!, _values = null!, _output = null!, _lse = null!, _x = null!, _weight = null!;
+    private Tensor _block = null!, _keys = null!, _values = null!, _output = null!, _lse = null!, _x = null!, _weight = null!;
     private float[] _logits = null!;
 
     [GlobalSetup]
@@ -44,13 +45,14 @@ public class KernelBenchmarks
         _inference = inference_mode();
         _scope = NewDisposeScope();
         _pool = new BlockPool(new PageShape(KvHeads, 256, Dim, ScalarType.Float32), 1, ByteSize.FromGiB(1), ByteSize.Zero, _device);
-        _host = new HostAttention(0.125, null, _device.Team);
+        _host = new HostAttention(new RowTraits(ScalarType.Float32, KvHeads * Shared, KvHeads, Dim, 0.125, null, Dim), _device.Team);
+        _rowQueries = new RowBuffer(KvHeads * Shared * Dim, CPU);
+        _rowQueries.Memory.normal_();
         _sequence = new Sequence(_pool, "");
         _sequence.Reserve(Context);
         _sequence.Write(0, randn(KvHeads, 2, Context, Dim));
         _sequence.Commit(new int[Context]);
         _ring = new TileRing(_device, _pool.Shape, 1, KvHeads * 2048);
-        (_row, _rowOutput) = (randn(1, KvHeads * Shared, Dim), empty(1, KvHeads * Shared, Dim));
         _block = randn(KvHeads, Shared, Rows, Dim);
         (_keys, _values) = (randn(KvHeads, 2048, Dim), randn(KvHeads, 2048, Dim));
         (_output, _lse) = (randn(KvHeads, Shared, Rows, Dim), randn(KvHeads, Shared, Rows));
@@ -61,6 +63,7 @@ public class KernelBenchmarks
     [GlobalCleanup]
     public void Cleanup()
     {
+        _rowQueries.Dispose();
         _ring.Dispose();
         _sequence.Dispose();
         _pool.Dispose();
@@ -70,18 +73,20 @@ public class KernelBenchmarks
 
     /// <summary>One token to 8,192, where they lie: 12.6 MB.</summary>
     [Benchmark]
-    public void HostAttention8K()
+    public unsafe void HostAttention8K()
     {
+        var work = new AttentionWork { Heads = KvHeads };
         var rows = new List<PageRows>();
-        var parts = new List<HostPart>();
-        foreach (var part in AttentionPlan.Cut([_sequence], [new TokenRange(0, Context)], HostAttention.PartTokens))
+        _sequence.AddRows(0, new TokenRange(0, Context), rows);
+        foreach (var page in rows)
         {
-            var first = rows.Count;
-            _sequence.AddRows(0, part.Keys, rows);
-            parts.Add(new HostPart(first, rows.Count - first, 0, 1));
+            const long half = 256L * Dim * sizeof(float);
+            work.Splits.Add(new KeySplit(work.Sources.Count, 1, 0, 1));
+            work.Sources.Add(new KeyRows(page.Page, page.Page + (nint)half, 2 * half, page.Count));
         }
 
-        _host.Attend(parts, rows, _pool.Shape, Group, _row, _rowOutput);
+        _host.Begin(1);
+        _host.Attend(1, (float*)_rowQueries.Address, _rowQueries.Width, work);
     }
 
     /// <summary>1,024 tokens to a tile of 2,048: 3.2 GFLOP.</summary>

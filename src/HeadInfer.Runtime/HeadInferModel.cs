@@ -38,18 +38,19 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     private readonly ModelFolder _folder;
     private readonly DecoderWeights _weights;
     private readonly TiledAttention _attention;
+    private readonly RowBuffers _buffers;
     private readonly Admissions _admissions;
     private readonly Device _device;
     private readonly MemoryPromise _promise;
     private readonly TaskCompletionSource _freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _disposed;
 
-    private HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, MemoryPromise promise, EngineThread thread, Device device, DecoderWeights weights, TiledAttention attention)
+    private HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, MemoryPromise promise, EngineThread thread, Device device, DecoderWeights weights, TiledAttention attention, RowBuffers buffers)
     {
-        (_folder, Plan, _promise, Thread, _device, _weights, _attention) = (folder, plan, promise, thread, device, weights, attention);
+        (_folder, Plan, _promise, Thread, _device, _weights, _attention, _buffers) = (folder, plan, promise, thread, device, weights, attention, buffers);
         Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, device);
         _admissions = new Admissions(attention.Pool, plan.LongestContext, options.MaxQueuedRequests ?? DefaultQueue, thread.Wake);
-        thread.Step = new Engine(Decoder, attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, _admissions).Step;
+        thread.Step = new Engine(Decoder, new StepDecoder(Config, weights, attention, buffers), attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, _admissions).Step;
         var fixedSize = plan.Process + (device.HasOwnMemory ? ByteSize.Zero : plan.Weights);
         promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (device.HasOwnMemory ? ByteSize.Zero : attention.Resident.Arena.InUse));
     }
@@ -166,6 +167,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             () => _admissions.EndAll(new ObjectDisposedException(nameof(HeadInferModel))),
             .. sessions.Select(s => (Action)s.Release), // also those whose requests have just ended, and which would do it themselves
             _attention.Dispose,
+            _buffers.Dispose,
             _weights.Dispose,
             _promise.Dispose,
             _device.Dispose,
@@ -354,9 +356,10 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             var read = DecoderWeights.Read(config, Own(weights(type, device)), device, layerDone);
             var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, type);
             var pool = Own(new BlockPool(shape, config.Layers, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device));
-            var host = new HostAttention(config.AttentionScale, softCap, device.Team);
-            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, host, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext);
-            return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention);
+            var buffers = Own(new RowBuffers(config, device.Torch));
+            var rows = Own(device.CreateRows(new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap, config.HiddenSize)));
+            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext);
+            return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention, buffers);
         }
         catch (Exception e) when (MemoryFault.Explain(e, plan) is { } explained)
         {

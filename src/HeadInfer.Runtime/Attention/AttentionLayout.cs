@@ -65,6 +65,14 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
         : Windows[layer] is null ? [new HeadGroup(0, KvHeads, HeadPlacement.Resident)]
         : [];
 
-    /// <summary>Tokens of a tile of a group.</summary>
+    /// <summary>Tokens of a split, in which a step attends what is copied or streamed: blocks and tiles have whole ones.</summary>
+    /// <param name="blockTokens">of a block</param>
+    public int SplitTokens(int blockTokens)
+    {
+        var split = (int)BigInteger.GreatestCommonDivisor(blockTokens, RowKernels.SplitTokens);
+        return TileTokens < split ? (int)BigInteger.GreatestCommonDivisor(TileTokens, split) : split;
+    }
+
+    /// <summary>Tokens of a tile of a group at most.</summary>
     public int TileTokensOf(HeadGroup group) => GroupSize is null ? (int)(TileRows / group.Count) : TileTokens;
 }

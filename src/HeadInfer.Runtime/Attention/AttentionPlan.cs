@@ -50,13 +50,14 @@ internal static class AttentionPlan
         }
     }
 
-    /// <summary>Cuts copies into parts of a run each; sequences that have the same one attend it together.</summary>
+    /// <summary>Cuts copies into parts; sequences that have the same ones attend them together.</summary>
     /// <param name="extents">what has copies, by sequence; those that share are neighbours</param>
     /// <param name="seen">the tokens that are to be attended, by sequence</param>
-    public static IEnumerable<ResidentPart> Cut(IReadOnlyList<IReadOnlyList<ResidentExtent>> extents, IReadOnlyList<TokenRange> seen)
+    /// <param name="size">tokens of a part at most; extents begin at multiples of it</param>
+    public static IEnumerable<ResidentPart> Cut(IReadOnlyList<IReadOnlyList<ResidentExtent>> extents, IReadOnlyList<TokenRange> seen, int size)
     {
-        var cuts = new SortedSet<int>(seen.Concat(extents.SelectMany(e => e).Select(e => e.Tokens)).SelectMany(r => (int[])[r.Start, r.End]));
-        foreach (var piece in cuts.Zip(cuts.Skip(1), (start, end) => new TokenRange(start, end)))
+        var all = new TokenRange(seen.Min(s => s.Start), seen.Max(s => s.End));
+        foreach (var piece in all.SplitAligned(size))
         {
             for (var first = 0; first < extents.Count;)
             {
@@ -68,7 +69,7 @@ internal static class AttentionPlan
                         next++;
                     }
 
-                    yield return new ResidentPart(piece, [extent], first, next - first);
+                    yield return new ResidentPart(extent.Tokens, [extent], first, next - first);
                 }
 
                 first = next;
@@ -76,17 +77,14 @@ internal static class AttentionPlan
         }
     }
 
-    /// <summary>Cuts copies at whole multiples of a size, whatever the runs, each sequence for itself: its parts do not depend on its company.</summary>
-    public static IEnumerable<ResidentPart> CutAlone(IReadOnlyList<IReadOnlyList<ResidentExtent>> extents, IReadOnlyList<TokenRange> seen, int size)
+    /// <summary>Cuts a sequence's copies at whole multiples of a size, whatever the runs: its parts do not depend on others.</summary>
+    public static IEnumerable<ResidentPart> CutAlone(IReadOnlyList<ResidentExtent> extents, TokenRange seen, int size)
     {
-        for (var i = 0; i < extents.Count; i++)
+        foreach (var piece in seen.SplitAligned(size))
         {
-            foreach (var piece in seen[i].SplitAligned(size))
+            if (Clip(extents, seen, piece) is { Count: > 0 } some)
             {
-                if (Clip(extents[i], seen[i], piece) is { Count: > 0 } some)
-                {
-                    yield return new ResidentPart(piece with { End = some[^1].Tokens.End }, some, i, 1);
-                }
+                yield return new ResidentPart(piece with { End = some[^1].Tokens.End }, some, 0, 1);
             }
         }
     }

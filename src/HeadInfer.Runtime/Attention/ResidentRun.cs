@@ -9,7 +9,8 @@ internal sealed class ResidentRun : IDisposable
 {
     private readonly ResidentArena _arena;
     private readonly Tensor _memory;
-    private readonly Dictionary<(int Layer, int FirstHead), Tensor> _copies = []; // each [heads, 2, capacity, dim]
+    private readonly Dictionary<(int Layer, int FirstHead), (Tensor Rows, nint Address)> _copies = []; // each [heads, 2, capacity, dim]
+    private readonly long _row; // bytes
 
     /// <param name="arena">where the memory is from</param>
     /// <param name="memory">[elements]; goes back to the arena</param>
@@ -19,11 +20,13 @@ internal sealed class ResidentRun : IDisposable
     public ResidentRun(ResidentArena arena, Tensor memory, IEnumerable<(int Layer, HeadGroup Group)> groups, int capacity, int headDim)
     {
         (_arena, _memory, Capacity) = (arena, memory, capacity);
+        _row = headDim * memory.ElementSize;
         var at = 0L;
         foreach (var (layer, group) in groups)
         {
             using var part = memory.narrow(0, at, 2L * group.Count * capacity * headDim);
-            _copies.Add((layer, group.First), part.view(group.Count, 2, capacity, headDim).DetachFromDisposeScope());
+            var rows = part.view(group.Count, 2, capacity, headDim).DetachFromDisposeScope();
+            _copies.Add((layer, group.First), (rows, TensorMemory.Pointer(rows)));
             at += 2L * group.Count * capacity * headDim;
         }
     }
@@ -51,20 +54,31 @@ internal sealed class ResidentRun : IDisposable
     /// <returns>[heads, 2, tokens, dim]</returns>
     public Tensor Rows(int layer, HeadGroup group, int first, int count)
     {
-        var (start, copy) = _copies.TryGetValue((layer, group.First), out var own) ? (group.First, own) : (0, _copies[(layer, 0)]);
-        using var heads = copy.narrow(0, group.First - start, group.Count);
+        var (start, copy) = Find(layer, group);
+        using var heads = copy.Rows.narrow(0, group.First - start, group.Count);
         return heads.narrow(2, first, count);
+    }
+
+    /// <summary>The same by address.</summary>
+    public KeyRows At(int layer, HeadGroup group, int first, int count)
+    {
+        var ((start, copy), part) = (Find(layer, group), Capacity * _row);
+        var keys = copy.Address + (nint)((2 * (group.First - start) * part) + (first * _row));
+        return new KeyRows(keys, keys + (nint)part, 2 * part, count);
     }
 
     public void Dispose()
     {
         foreach (var copy in _copies.Values)
         {
-            copy.Dispose();
+            copy.Rows.Dispose();
         }
 
         _arena.Return(_memory);
     }
+
+    private (int FirstHead, (Tensor Rows, nint Address) Copy) Find(int layer, HeadGroup group) =>
+        _copies.TryGetValue((layer, group.First), out var own) ? (group.First, own) : (0, _copies[(layer, 0)]);
 }
 
 /// <summary>Tokens of a sequence that have copies.</summary>

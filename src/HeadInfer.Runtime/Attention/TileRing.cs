@@ -68,21 +68,15 @@ internal sealed class TileRing : IDisposable
     /// <summary>A group's rows on the device; they must be what <see cref="Follow"/> said comes next.</summary>
     public KvTile Take(TileRequest request)
     {
-        if (_filled.Count == 0)
-        {
-            Fetch();
-        }
-
-        var slot = _filled.Dequeue();
-        if (slot.Request != request)
-        {
-            throw new InvalidOperationException($"Attention asks for layer {request.Layer}, {request.Range} where layer {slot.Request.Layer}, {slot.Request.Range} was announced.");
-        }
-
-        _inUse = slot;
-        _device.Wait(WorkQueue.Compute, slot.Filled);
-        var rows = Rows(slot);
+        var rows = Rows(TakeSlot(request));
         return new KvTile(rows.select(1, 0), rows.select(1, 1), request.Range);
+    }
+
+    /// <summary>The same by address.</summary>
+    public KeyRows TakeRows(TileRequest request)
+    {
+        var (start, part) = (TakeSlot(request).Address, (long)request.Range.Count * _shape.HeadDim * DataTypes.Size(_shape.Type));
+        return new KeyRows(start, start + (nint)part, 2 * part, request.Range.Count);
     }
 
     /// <summary>Gives the tile that was taken back, once all that reads it has been queued.</summary>
@@ -115,6 +109,24 @@ internal sealed class TileRing : IDisposable
             slot.Filled.Dispose();
             slot.Freed.Dispose();
         }
+    }
+
+    private Slot TakeSlot(TileRequest request)
+    {
+        if (_filled.Count == 0)
+        {
+            Fetch();
+        }
+
+        var slot = _filled.Dequeue();
+        if (slot.Request != request)
+        {
+            throw new InvalidOperationException($"Attention asks for layer {request.Layer}, {request.Range} where layer {slot.Request.Layer}, {slot.Request.Range} was announced.");
+        }
+
+        _inUse = slot;
+        _device.Wait(WorkQueue.Compute, slot.Filled);
+        return slot;
     }
 
     private void Forget()
@@ -170,6 +182,8 @@ internal sealed class TileRing : IDisposable
     private sealed class Slot(Tensor memory, Fence filled, Fence freed)
     {
         public Tensor Memory { get; } = memory;
+
+        public nint Address { get; } = TensorMemory.Pointer(memory);
 
         public Fence Filled { get; } = filled;
 

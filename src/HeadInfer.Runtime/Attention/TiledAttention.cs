@@ -9,20 +9,22 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     private readonly Dictionary<(int Layer, int Size), IReadOnlyList<HeadGroup>> _groups = [];
     private readonly IReadOnlyList<HeadGroup>[] _residentGroups; // [layer]
     private readonly AttentionLane[] _lanes;
+    private readonly List<PageRows> _pages = [];
     private int _depth;
 
     /// <param name="layout">heads and tiles</param>
     /// <param name="pool">blocks; owned from now on, unless this fails</param>
     /// <param name="kernel">computes a part</param>
-    /// <param name="host">attends in host memory</param>
+    /// <param name="rows">computes steps; owned from now on, unless this fails</param>
     /// <param name="residentSize">device memory for resident copies</param>
     /// <param name="stagedTokens">tokens of a segment, where new rows are staged</param>
     /// <param name="gapTokens">the same of a pass in a gap of another</param>
     /// <param name="maxTokens">longest that a sequence may become</param>
     public TiledAttention(
-        AttentionLayout layout, BlockPool pool, AttentionKernel kernel, HostAttention host, ByteSize residentSize, int stagedTokens, int gapTokens, int maxTokens = int.MaxValue)
+        AttentionLayout layout, BlockPool pool, AttentionKernel kernel, RowKernels rows, ByteSize residentSize, int stagedTokens, int gapTokens, int maxTokens = int.MaxValue)
     {
-        (Layout, Pool, Kernel, Host) = (layout, pool, kernel, host);
+        (Layout, Pool, Kernel, Rows) = (layout, pool, kernel, rows);
+        SplitTokens = layout.SplitTokens(pool.BlockTokens);
         var device = pool.Device;
         _residentGroups = [.. Enumerable.Range(0, layout.Layers).Select(layer => (IReadOnlyList<HeadGroup>)[.. layout.ResidentGroups(layer)])];
         var main = new AttentionLane(device, pool.Shape, AttentionLane.Slots(device.IsAsynchronous), layout.TileRows, stagedTokens);
@@ -46,7 +48,13 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
     public AttentionKernel Kernel { get; }
 
-    public HostAttention Host { get; }
+    public RowKernels Rows { get; }
+
+    /// <summary>Tokens of a split of what is copied or streamed.</summary>
+    public int SplitTokens { get; }
+
+    /// <summary>Filled anew for each call of <see cref="RowKernels.Attend"/>.</summary>
+    public AttentionWork Work { get; } = new();
 
     public ResidentCopies Resident { get; }
 
@@ -56,7 +64,29 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     public IAttentionPass Begin(Batch batch, WorkMeter work)
     {
         var copies = Place(batch); // may be refused, and then no pass has begun
-        return new TiledPass(this, _lanes[_depth++], batch, copies, work, () => _depth--);
+        return new TiledPass(this, _lanes[_depth++], batch, copies[0], work, () => _depth--);
+    }
+
+    /// <summary>Begins a step.</summary>
+    public RowPass BeginStep(Batch batch)
+    {
+        var copies = Place(batch); // may be refused, and then no pass has begun
+        return new RowPass(this, _lanes[_depth++], batch, copies, () => _depth--);
+    }
+
+    /// <summary>Adds keys in host pages to what is attended.</summary>
+    public void AddPages(int layer, Sequence sequence, AttentionPart part, HeadGroup group, AttentionWork work)
+    {
+        _pages.Clear();
+        sequence.AddRows(layer, part.Keys, _pages);
+        work.Splits.Add(new KeySplit(work.Sources.Count, _pages.Count, part.First, part.Count));
+        var row = (long)Layout.HeadDim * DataTypes.Size(Pool.Shape.Type);
+        var half = Pool.Shape.Tokens * row;
+        foreach (var page in _pages)
+        {
+            var keys = page.Page + (nint)((2 * group.First * half) + (page.First * row));
+            work.Sources.Add(new KeyRows(keys, keys + (nint)half, 2 * half, page.Count));
+        }
     }
 
     /// <summary>Keeps keys and values of tokens without attending them; all layers must before they are committed.</summary>
@@ -67,7 +97,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     public void Keep(Sequence sequence, int layer, int count, Action<TorchSharp.torch.Tensor> fill)
     {
         var batch = Batch.Prefill(sequence, new int[count], 0);
-        using var pass = new TiledPass(this, _lanes[_depth], batch, Place(batch), WorkMeter.None, () => { });
+        using var pass = new TiledPass(this, _lanes[_depth], batch, Place(batch)[0], WorkMeter.None, () => { });
         using var scope = TorchSharp.torch.NewDisposeScope();
         var kv = pass.Stages ? pass.Stage() : TorchSharp.torch.empty(Layout.KvHeads, 2, count, Layout.HeadDim);
         fill(kv);
@@ -106,6 +136,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         Array.ForEach(_lanes, l => l.Dispose());
         Resident.Dispose();
         Pacer.Dispose();
+        Rows.Dispose();
         Pool.Dispose();
     }
 

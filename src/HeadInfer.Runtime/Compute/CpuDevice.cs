@@ -17,7 +17,7 @@ internal class CpuDevice : Device
 
     public override ByteSize SlabSize => ByteSize.FromMiB(64);
 
-    public override int RowsTogether => 1;
+    public override bool JoinsRuns => true;
 
     public override int TokensAtOnce => 4096;
 
@@ -46,7 +46,7 @@ internal class CpuDevice : Device
     public override void NormHeads(Tensor heads, int first, int count, Tensor weight, double epsilon) => HostMath.NormHeads(heads, first, count, weight, epsilon);
 
     public override Tensor Multiply(Tensor x, Tensor weight, Tensor? bias) =>
-        x.shape[0] <= HostMath.FewRows ? HostMath.MultiplyRows(Team, x.contiguous(), weight, bias) : base.Multiply(x, weight, bias);
+        x.shape[0] <= RowKernels.MostRows ? HostMath.MultiplyRows(Team, x.contiguous(), weight, bias) : base.Multiply(x, weight, bias);
 
     public override void AddProduct(Tensor sum, Tensor x, Tensor weight)
     {
@@ -58,14 +58,9 @@ internal class CpuDevice : Device
     public override Tensor Gate(Tensor both, int width, string activation)
     {
         var rows = both.shape[0];
-        if (rows > HostMath.FewRows)
+        if (rows > RowKernels.MostRows)
         {
             return base.Gate(both, width, activation);
-        }
-
-        if (activation == "silu")
-        {
-            return HostMath.GateBySilu(both, width);
         }
 
         using var scope = NewDisposeScope();
@@ -78,6 +73,8 @@ internal class CpuDevice : Device
 
     public override void Merge(Tensor sum, Tensor sumLse, Tensor part, Tensor partLse, Tensor output, Tensor? outputLse) =>
         HostMath.Merge(sum, sumLse, part, partLse, output, outputLse);
+
+    public override RowKernels CreateRows(RowTraits traits) => new HostRowKernels(traits, this);
 
     public override AttentionKernel Attention(AttentionTraits traits, FusedAttention? chosen) =>
         traits.SoftCap is null ? new CpuAttention(traits.Scale) : new ExplicitAttention(traits.Scale, traits.SoftCap);

@@ -41,7 +41,7 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 
     public override ByteSize SlabSize => ByteSize.FromMiB(256);
 
-    public override int RowsTogether => int.MaxValue;
+    public override bool JoinsRuns => false;
 
     public override int TokensAtOnce => int.MaxValue;
 
@@ -106,6 +106,8 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
         _kernels!.Merge(sum, sumLse, part, partLse, output, outputLse);
 
     public override bool MayFuse(AttentionTraits traits) => MayFuse(traits, gpu.Major);
+
+    public override RowKernels CreateRows(RowTraits traits) => throw new NotImplementedException();
 
     public override AttentionKernel Attention(AttentionTraits traits, FusedAttention? chosen) => MayFuse(traits)
         ? new CudaAttention(traits.Scale, chosen is { } which ? which == FusedAttention.CuDnn : CudaAttention.CuDnnIsFaster(traits, Torch))

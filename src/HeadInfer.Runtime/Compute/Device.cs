@@ -60,8 +60,8 @@ internal abstract class Device : IDisposable
     /// <summary>Host memory that is best taken from the system at once.</summary>
     public abstract ByteSize SlabSize { get; }
 
-    /// <summary>Rows of decoding that one call of a libtorch operator may take. One where a row must not be rounded by its place among others.</summary>
-    public abstract int RowsTogether { get; }
+    /// <summary>Whether copies that lie apart are joined before they are attended, so that a row is rounded alike however they lie.</summary>
+    public abstract bool JoinsRuns { get; }
 
     /// <summary>Tokens that attend, or are attended, before others may have a turn.</summary>
     public abstract int TokensAtOnce { get; }
@@ -200,6 +200,9 @@ internal abstract class Device : IDisposable
 
     /// <summary>Whether it has fused attention to choose from.</summary>
     public virtual bool MayFuse(AttentionTraits traits) => false;
+
+    /// <summary>Kernels for few rows of a model.</summary>
+    public abstract RowKernels CreateRows(RowTraits traits);
 
     /// <summary>The fastest attention there is for a model.</summary>
     /// <param name="traits">what the model needs</param>

@@ -16,10 +16,7 @@ internal static unsafe class HostMath
     /// <summary>The address of a contiguous float32 CPU tensor.</summary>
     public static float* Address(Tensor tensor) => (float*)TensorMemory.Address(tensor);
 
-    /// <summary>Rows that products and other kernels of few rows take. Each row's result is the same, to the bit, whatever the others are.</summary>
-    public const int FewRows = 16;
-
-    /// <summary>The product of a few rows and a matrix, whose rows are read once for all.</summary>
+    /// <summary>The product of a few rows and a matrix, whose rows are read once for all. Each row's result is the same, to the bit, whatever the others are.</summary>
     /// <param name="team">who shares the work</param>
     /// <param name="x">[n, columns], contiguous</param>
     /// <param name="weight">[rows, columns], contiguous</param>
@@ -33,49 +30,31 @@ internal static unsafe class HostMath
         team.Run(member =>
         {
             var (start, end) = team.Share(member, rows);
-            if (Vector512.IsHardwareAccelerated)
-            {
-                MultiplyRows<WideLane>(w, input, n, b, output, columns, rows, start, end);
-            }
-            else
-            {
-                MultiplyRows<PlainLane>(w, input, n, b, output, columns, rows, start, end);
-            }
+            MultiplyRows(w, input, n, b, output, columns, rows, start, end);
         });
         return result;
     }
 
-    /// <summary><c>silu(gate) * up</c> of gate and up side by side, each value computed alike wherever it stands.</summary>
-    /// <param name="both">[n, 2 * width], contiguous</param>
-    /// <param name="width">columns of each</param>
-    /// <returns>[n, width]</returns>
-    public static Tensor GateBySilu(Tensor both, int width)
+    /// <summary>The same for some rows of the matrix.</summary>
+    /// <param name="weight">[rows, columns]</param>
+    /// <param name="x">[n, columns]</param>
+    /// <param name="n">how many rows of x</param>
+    /// <param name="bias">[rows] or null</param>
+    /// <param name="output">[n, rows], written from <paramref name="start"/> to <paramref name="end"/></param>
+    /// <param name="columns">of the matrix</param>
+    /// <param name="rows">of the matrix</param>
+    /// <param name="start">the first</param>
+    /// <param name="end">behind the last</param>
+    public static void MultiplyRows(float* weight, float* x, int n, float* bias, float* output, int columns, int rows, int start, int end)
     {
-        var n = (int)both.shape[0];
-        var result = empty([n, width], ScalarType.Float32);
-        float* input = Address(both), output = Address(result);
-        Span<float> last = stackalloc float[Vector<float>.Count]; // of a row whose width is no multiple of a vector's
-        for (var row = 0; row < n; row++)
+        if (Vector512.IsHardwareAccelerated)
         {
-            Span<float> gate = new(input + ((long)row * 2 * width), width), up = new(input + (((long)row * 2) + 1) * width, width), into = new(output + ((long)row * width), width);
-            for (var at = 0; at < width; at += Vector<float>.Count)
-            {
-                if (at + Vector<float>.Count <= width)
-                {
-                    (Silu(new Vector<float>(gate[at..])) * new Vector<float>(up[at..])).CopyTo(into[at..]);
-                    continue;
-                }
-
-                gate[at..].CopyTo(last);
-                Silu(new Vector<float>(last)).CopyTo(last);
-                for (var i = at; i < width; i++)
-                {
-                    into[i] = last[i - at] * up[i];
-                }
-            }
+            MultiplyRows<WideLane>(weight, x, n, bias, output, columns, rows, start, end);
         }
-
-        return result;
+        else
+        {
+            MultiplyRows<PlainLane>(weight, x, n, bias, output, columns, rows, start, end);
+        }
     }
 
     /// <summary>Root-mean-square norm over the last dimension, on the calling thread: beside libtorch's products, whose threads still spin, a second team costs more than it saves.</summary>
@@ -90,6 +69,15 @@ internal static unsafe class HostMath
         NormRows<PlainLane>(Address(x), Address(result), Address(weight), size, rows, epsilon);
         return result;
     }
+
+    /// <summary>The same by address.</summary>
+    /// <param name="x">[rows, size]</param>
+    /// <param name="result">[rows, size], written; may be <paramref name="x"/></param>
+    /// <param name="weight">[size]</param>
+    /// <param name="size">of a row</param>
+    /// <param name="rows">how many</param>
+    /// <param name="epsilon">added to the mean square</param>
+    public static void RmsNorm(float* x, float* result, float* weight, int size, int rows, double epsilon) => NormRows<PlainLane>(x, result, weight, size, rows, epsilon);
 
     /// <summary>The same norm of some heads of each token, in place.</summary>
     /// <param name="heads">[tokens, heads, dim], contiguous</param>
@@ -127,6 +115,13 @@ internal static unsafe class HostMath
             }
         }
     }
+
+    /// <summary>Rotates one head.</summary>
+    /// <param name="head">[dim], changed</param>
+    /// <param name="cos">[2 * half]</param>
+    /// <param name="sin">[2 * half], the first half negated</param>
+    /// <param name="half">half of the dimensions that are rotated</param>
+    public static void Rotate(float* head, float* cos, float* sin, int half) => RotateRow<PlainLane>(head, cos, sin, half);
 
     /// <summary>Joins two parts of attention in one pass, on the calling thread as norms are; see <see cref="FusedKernels.Merge"/>.</summary>
     /// <param name="sum">[batch, group, rows, dim], each row contiguous</param>
@@ -176,6 +171,21 @@ internal static unsafe class HostMath
         public bool IsEmpty => _start is null;
 
         public float* At(long batch, long group, long row) => _start + (batch * _batch) + (group * _group) + (row * _row);
+    }
+
+    /// <summary><c>sum += x</c>.</summary>
+    public static void Add(float* x, float* sum, long count)
+    {
+        var i = 0L;
+        for (; i <= count - Vector<float>.Count; i += Vector<float>.Count)
+        {
+            Vector.Store(Vector.Load(x + i) + Vector.Load(sum + i), sum + i);
+        }
+
+        for (; i < count; i++)
+        {
+            sum[i] += x[i];
+        }
     }
 
     /// <summary>The inner product of two vectors.</summary>
@@ -309,8 +319,6 @@ internal static unsafe class HostMath
             }
         }
     }
-
-    private static Vector<float> Silu(Vector<float> x) => x / (Vector<float>.One + Vector.Exp(-x));
 
     private static void RotateRow<TLane>(float* row, float* cos, float* sin, int half)
         where TLane : struct, ILane<TLane>

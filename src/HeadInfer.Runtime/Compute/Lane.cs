@@ -23,7 +23,8 @@ internal unsafe interface ILane<TSelf>
     /// <summary><c>a * b + c</c>, rounded once.</summary>
     static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
 
-    static abstract float Sum(TSelf a);
+    /// <summary>The sum of all, formed in the order of <see cref="Sum4"/>: how rows are taken together does not show in a result.</summary>
+    static virtual float Sum(TSelf a) => TSelf.Sum4(a, a, a, a).ToScalar();
 
     /// <summary>The sums of four: a few shuffles for all of them, where four sums apart would cost more than the products.</summary>
     static abstract Vector128<float> Sum4(TSelf a, TSelf b, TSelf c, TSelf d);
@@ -54,14 +55,11 @@ internal readonly unsafe struct WideLane(Vector512<float> value) : ILane<WideLan
     public static WideLane MultiplyAdd(WideLane a, WideLane b, WideLane c) => new(Vector512.FusedMultiplyAdd(a._value, b._value, c._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Sum(WideLane a) => Vector512.Sum(a._value);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Sum4(WideLane a, WideLane b, WideLane c, WideLane d)
     {
         if (!Avx512F.IsSupported)
         {
-            return Vector128.Create(Sum(a), Sum(b), Sum(c), Sum(d));
+            return Vector128.Create(Vector512.Sum(a._value), Vector512.Sum(b._value), Vector512.Sum(c._value), Vector512.Sum(d._value));
         }
 
         // Each 128-bit quarter becomes [a, a, b, b] folded, then [a, b, c, d]; the quarters are then added up.
@@ -99,14 +97,11 @@ internal readonly unsafe struct PlainLane(Vector<float> value) : ILane<PlainLane
     public static PlainLane MultiplyAdd(PlainLane a, PlainLane b, PlainLane c) => new(Vector.FusedMultiplyAdd(a._value, b._value, c._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Sum(PlainLane a) => Vector.Sum(a._value);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Sum4(PlainLane a, PlainLane b, PlainLane c, PlainLane d)
     {
         if (!Avx.IsSupported || Vector<float>.Count != Vector256<float>.Count)
         {
-            return Vector128.Create(Sum(a), Sum(b), Sum(c), Sum(d));
+            return Vector128.Create(Vector.Sum(a._value), Vector.Sum(b._value), Vector.Sum(c._value), Vector.Sum(d._value));
         }
 
         var ab = Avx.HorizontalAdd(a._value.AsVector256(), b._value.AsVector256());

@@ -39,7 +39,9 @@ internal static unsafe class TensorMemory
         return tensor(wide, dtype: ScalarType.Int64);
     }
 
+    /// <summary>The values of a contiguous float32 CPU tensor; valid as long as the tensor is.</summary>
+    public static Span<float> Span(Tensor tensor) => new(Address(tensor), checked((int)tensor.NumberOfElements));
+
     /// <summary>Copies a contiguous float32 CPU tensor out.</summary>
-    public static void Read(Tensor source, Span<float> destination) =>
-        new ReadOnlySpan<float>(Address(source), checked((int)source.NumberOfElements)).CopyTo(destination);
+    public static void Read(Tensor source, Span<float> destination) => Span(source).CopyTo(destination);
 }

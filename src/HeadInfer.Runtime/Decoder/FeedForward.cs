@@ -19,10 +19,19 @@ internal abstract class FeedForward
         sum.add_(output);
     }
 
+    /// <summary><c>hidden += norm(Forward(norm(hidden)))</c> of a few rows.</summary>
+    /// <param name="kernels">compute</param>
+    /// <param name="rows">how many</param>
+    /// <param name="buffers">hidden among them</param>
+    /// <param name="before">norm of what goes in</param>
+    /// <param name="after">norm of what comes out; null if it has none</param>
+    public abstract void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm before, RowNorm? after);
+
     public static FeedForward Read(ModelConfig config, IWeightSource source, Device? device, int layer) =>
         config.ExpertLayers.Contains(layer)
             ? new MixtureOfExperts(
                 config,
+                source.Type,
                 source.Linear([TensorNames.Layer(layer, TensorNames.Router)], [config.Experts], config.HiddenSize),
                 [.. Enumerable.Range(0, config.Experts).Select(e => GatedMlp.Read(config, source, device, config.ExpertIntermediateSize, n => TensorNames.Layer(layer, TensorNames.Expert(e, n))))])
             : GatedMlp.Read(config, source, device, config.IntermediateSize, n => TensorNames.Layer(layer, TensorNames.Mlp(n)));
@@ -60,6 +69,12 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
         down.AddTo(sum, active);
     }
 
+    public override void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm before, RowNorm? after)
+    {
+        gateUp.Gate(kernels, rows, buffers.Hidden, before, activation, buffers.Active);
+        buffers.Add(kernels, rows, down, buffers.Active, after);
+    }
+
     // [tokens, width]
     private Tensor Activate(Tensor x)
     {
@@ -69,7 +84,7 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
 }
 
 /// <summary>A router sends each token to a few experts and weighs their outputs.</summary>
-internal sealed class MixtureOfExperts(ModelConfig config, Linear router, IReadOnlyList<GatedMlp> experts) : FeedForward
+internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Linear router, IReadOnlyList<GatedMlp> experts) : FeedForward
 {
     public override Tensor Forward(Tensor x)
     {
@@ -89,6 +104,22 @@ internal sealed class MixtureOfExperts(ModelConfig config, Linear router, IReadO
         }
 
         return output;
+    }
+
+    public override void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm before, RowNorm? after)
+    {
+        using var scope = NewDisposeScope();
+        var (hidden, output) = (buffers.Hidden.Memory.narrow(0, 0, rows), buffers.Output.Memory.narrow(0, 0, rows));
+        kernels.Norm(rows, buffers.Hidden, before, buffers.Output, add: false);
+        output.copy_(Forward(output.to(type)));
+        if (after is { } norm)
+        {
+            kernels.Norm(rows, buffers.Output, norm, buffers.Hidden, add: true);
+        }
+        else
+        {
+            hidden.add_(output);
+        }
     }
 
     // Expert -> flat places in [tokens, per token] that chose it, experts in order so that sums always form alike.

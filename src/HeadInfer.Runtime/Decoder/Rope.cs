@@ -33,17 +33,17 @@ internal sealed class Rope
         return new RopeAngles(angles.cos().mul_(_magnitude), angles.sin().mul_(_magnitude));
     }
 
-    /// <summary>Cosines and sines of a few positions, each computed by itself, so that it does not depend on the others.</summary>
-    public RopeAngles HalfAngles(int[] positions)
+    /// <summary>Cosines and sines of one position.</summary>
+    /// <param name="position">the position</param>
+    /// <param name="cosines">[rotary / 2], written</param>
+    /// <param name="sines">[rotary / 2], written</param>
+    public void HalfAngles(int position, Span<float> cosines, Span<float> sines)
     {
-        var (cosines, sines) = (new double[positions.Length * _frequencies.Length], new double[positions.Length * _frequencies.Length]);
-        for (var i = 0; i < cosines.Length; i++)
+        for (var i = 0; i < _frequencies.Length; i++)
         {
-            var (sine, cosine) = Math.SinCos(positions[i / _frequencies.Length] * _frequencies[i % _frequencies.Length]);
-            (cosines[i], sines[i]) = (cosine * _magnitude, sine * _magnitude);
+            var (sine, cosine) = Math.SinCos(position * _frequencies[i]);
+            (cosines[i], sines[i]) = ((float)(cosine * _magnitude), (float)(sine * _magnitude));
         }
-
-        return new RopeAngles(tensor(cosines, [positions.Length, _frequencies.Length]), tensor(sines, [positions.Length, _frequencies.Length]));
     }
 
     private static double[] Frequencies(RopeConfig config)

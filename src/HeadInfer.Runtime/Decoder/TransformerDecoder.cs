@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Decoder;
 
-/// <summary>The one decoder of all families: what sets them apart is data.</summary>
+/// <summary>The one decoder of all families, for many tokens of a sequence: what sets families apart is data.</summary>
 /// <param name="config">The model.</param>
 /// <param name="weights">Its weights; not owned.</param>
 /// <param name="chunkTokens">Tokens that go through the linear layers at once.</param>
@@ -38,9 +38,9 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
 
         using var pass = attention.Begin(batch, work);
         var fused = _rotatesApart && pass.Stages;
-        var angles = batch.Phase == Phase.Decode ? _rope.HalfAngles([.. Enumerable.Range(0, count).Select(batch.Position)]) : _rope.HalfAngles(batch.Position(0), count, torchDevice);
+        var start = batch.Sequences[0].Length;
+        var angles = _rope.HalfAngles(start, count, torchDevice);
         var (cos, sin) = fused ? angles.To(ScalarType.Float32, torchDevice) : angles.Doubled(type, torchDevice);
-        var start = batch.Phase == Phase.Decode ? 0 : batch.Position(0);
         var segment = new SegmentBuffers(config, pass, count, inOneChunk: outputs == count && Aligned(new TokenRange(0, count), start).Count() == 1, type, torchDevice);
         for (var layer = 0; layer < weights.Layers.Count; layer++)
         {
@@ -75,17 +75,13 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     public Tensor Logits(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        var logits = weights.Output.Apply(device.RmsNorm(hidden, weights.FinalNorm, config.NormEpsilon)).to(ScalarType.Float32);
+        var logits = weights.Output.Apply(device.RmsNorm(hidden, weights.FinalNorm, config.NormEpsilon)).to(ScalarType.Float32).cpu();
         if (config.LogitSoftCap is { } cap)
         {
-            // Row by row: libtorch's vectors would round by a value's place among all rows.
-            for (var row = 0L; row < logits.shape[0]; row++)
-            {
-                logits.narrow(0, row, 1).div_(cap).tanh_().mul_(cap);
-            }
+            HostActivations.Cap(TensorMemory.Span(logits), (float)cap);
         }
 
-        return logits.cpu().MoveToOuterDisposeScope();
+        return logits.MoveToOuterDisposeScope();
     }
 
     private static Tensor Rows(Tensor tensor, TokenRange range) => tensor.narrow(0, range.Start, range.Count);

@@ -13,7 +13,7 @@ namespace HeadInfer.Runtime.Requests;
 /// All of it runs on the engine's thread. A prefill gives way between pieces of its work: answers
 /// take steps there, and short prompts are read, as long as their share of the time says.
 /// </remarks>
-internal sealed class Engine(TransformerDecoder decoder, TiledAttention attention, ModelConfig config, MemoryPlan plan, double answerShare, Admissions admissions)
+internal sealed class Engine(TransformerDecoder decoder, StepDecoder steps, TiledAttention attention, ModelConfig config, MemoryPlan plan, double answerShare, Admissions admissions)
 {
     private static readonly TimeSpan Slice = TimeSpan.FromMilliseconds(10), Patience = TimeSpan.FromMilliseconds(50);
 
@@ -164,7 +164,7 @@ internal sealed class Engine(TransformerDecoder decoder, TiledAttention attentio
         var start = Stopwatch.GetTimestamp();
         var all = CanAnswer().ToList();
         all.Sort((a, b) => AttentionPlan.Compare(a.Sequence, b.Sequence));
-        foreach (var some in all.Chunk(HostMath.FewRows))
+        foreach (var some in all.Chunk(RowKernels.MostRows))
         {
             DecodeSome(some);
         }
@@ -192,13 +192,10 @@ internal sealed class Engine(TransformerDecoder decoder, TiledAttention attentio
         try
         {
             int[] tokens = [.. ready.Select(r => r.NextToken)];
-            using var scope = TorchSharp.torch.NewDisposeScope();
-            var hidden = decoder.Forward(Batch.Decode([.. ready.Select(r => r.Sequence)], tokens), attention, WorkMeter.None);
-            var logits = decoder.Logits(hidden);
+            steps.Step(Batch.Decode([.. ready.Select(r => r.Sequence)], tokens), [.. ready.Select(r => r.Logits)]);
             for (var i = 0; i < ready.Count; i++)
             {
                 ready[i].Sequence.Commit(tokens.AsSpan(i, 1));
-                TensorMemory.Read(logits.narrow(0, i, 1), ready[i].Logits);
             }
         }
         catch (Exception e)

@@ -31,7 +31,4 @@ internal sealed class Batch
 
     /// <summary>Takes a step of sequences, each with a token of its own.</summary>
     public static Batch Decode(IReadOnlyList<Sequence> sequences, ReadOnlyMemory<int> tokens) => new(Phase.Decode, sequences, tokens, tokens.Length);
-
-    /// <summary>Where a token stands in its sequence.</summary>
-    public int Position(int token) => Phase == Phase.Prefill ? Sequences[0].Length + token : Sequences[token].Length;
 }

@@ -127,15 +127,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     /// <param name="rows">[kv_heads, 2, tokens, dim]; must not change until the layer's <see cref="BlockPool.Written"/> has passed</param>
     public void Write(int layer, Tensor rows)
     {
-        var count = (int)rows.shape[2];
-        if (count == 1 && !pool.Device.IsAsynchronous)
-        {
-            WriteRow(layer, rows);
-        }
-        else
-        {
-            pool.Write(layer, Runs(layer, new TokenRange(Length, Length + count)), Length, rows);
-        }
+        pool.Write(layer, Runs(layer, new TokenRange(Length, Length + (int)rows.shape[2])), Length, rows);
     }
 
     /// <summary>Counts tokens whose rows every layer has.</summary>
@@ -238,18 +230,5 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         _blocks = blocks;
         _known.RemoveRange(known, _known.Count - known);
         pool.Release(gone, this);
-    }
-
-    // One token, as decoding writes it on the CPU: two short copies a head, without a tensor in between.
-    private unsafe void WriteRow(int layer, Tensor rows)
-    {
-        var (heads, tokens, dim) = (pool.Shape.KvHeads, pool.BlockTokens, pool.Shape.HeadDim);
-        var page = (float*)pool.AddressOf(_blocks[Length / tokens].Pages[layer]) + ((long)(Length % tokens) * dim);
-        var source = (float*)TensorMemory.Pointer(rows);
-        var (head, part) = (rows.stride(0), rows.stride(1));
-        for (var i = 0; i < 2 * heads; i++)
-        {
-            new ReadOnlySpan<float>(source + (i / 2 * head) + (i % 2 * part), dim).CopyTo(new Span<float>(page + ((long)i * tokens * dim), dim));
-        }
     }
 }

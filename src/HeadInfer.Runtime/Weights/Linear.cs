@@ -23,6 +23,15 @@ internal abstract class Linear
     /// <returns>[n, inputs], in the type that is computed in</returns>
     public abstract Tensor Lookup(Tensor rows);
 
+    /// <summary><c>to = Apply(norm(x))</c> of a few rows, or <c>to +=</c> that.</summary>
+    public abstract void Multiply(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, RowBuffer to, bool add = false);
+
+    /// <summary><c>to = activation(gate) * up</c> of a few rows, gate and up the halves of <c>Apply(norm(x))</c>.</summary>
+    public abstract void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm norm, string activation, RowBuffer to);
+
+    /// <summary>Rows of the weights by their numbers, times a factor.</summary>
+    public abstract void Lookup(RowKernels kernels, ReadOnlySpan<int> numbers, double scale, RowBuffer to);
+
     /// <summary>The layer that makes some of the outputs. Its tensors are views, of the scope in which it is asked for.</summary>
     public abstract Linear Outputs(long start, long count);
 }
@@ -33,6 +42,8 @@ internal abstract class Linear
 /// <param name="bias">[outputs] or null</param>
 internal sealed class DenseLinear(Device device, Tensor weight, Tensor? bias) : Linear
 {
+    private readonly DenseMatrix _matrix = new(TensorMemory.Pointer(weight), bias is null ? 0 : TensorMemory.Pointer(bias), (int)weight.shape[0], (int)weight.shape[1]);
+
     public override ByteSize Size => new((weight.NumberOfElements + (bias?.NumberOfElements ?? 0)) * weight.ElementSize);
 
     public override Tensor Apply(Tensor x) => device.Multiply(x, weight, bias);
@@ -51,6 +62,12 @@ internal sealed class DenseLinear(Device device, Tensor weight, Tensor? bias) : 
 
     public override Tensor Lookup(Tensor rows) => weight.index_select(0, rows);
 
+    public override void Multiply(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, RowBuffer to, bool add) => kernels.Multiply(rows, x, norm, _matrix, to, add);
+
+    public override void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm norm, string activation, RowBuffer to) => kernels.Gate(rows, x, norm, _matrix, activation, to);
+
+    public override void Lookup(RowKernels kernels, ReadOnlySpan<int> numbers, double scale, RowBuffer to) => kernels.Lookup(numbers, _matrix, scale, to);
+
     public override Linear Outputs(long start, long count) => new DenseLinear(device, weight.narrow(0, start, count), bias?.narrow(0, start, count));
 }
 
@@ -64,6 +81,12 @@ internal sealed class UnreadLinear : Linear
     public override void AddTo(Tensor sum, Tensor x) => throw new InvalidOperationException();
 
     public override Tensor Lookup(Tensor rows) => throw new InvalidOperationException();
+
+    public override void Multiply(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, RowBuffer to, bool add) => throw new InvalidOperationException();
+
+    public override void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm norm, string activation, RowBuffer to) => throw new InvalidOperationException();
+
+    public override void Lookup(RowKernels kernels, ReadOnlySpan<int> numbers, double scale, RowBuffer to) => throw new InvalidOperationException();
 
     public override Linear Outputs(long start, long count) => throw new InvalidOperationException();
 }

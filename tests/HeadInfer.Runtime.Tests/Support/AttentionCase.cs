@@ -10,6 +10,7 @@ internal sealed class AttentionCase : IDisposable
 {
     private readonly Compute.Device _device;
     private readonly TiledAttention _attention;
+    private readonly RowBuffer _heads, _attended;
     private Tensor? _idle, _rows;
     private IDisposable? _pin;
 
@@ -21,7 +22,11 @@ internal sealed class AttentionCase : IDisposable
         device.Prepare(type, warn: null);
         var pool = new BlockPool(new PageShape(layout.KvHeads, page, layout.HeadDim, type), layout.Layers, ByteSize.FromGiB(4), ByteSize.Zero, device, slab);
         kernel ??= device.Attention(new AttentionTraits(Scale, softCap, layout.HeadDim, QueriesPerHead: 1, type), FusedAttention.Flash);
-        _attention = new TiledAttention(layout, pool, kernel, new HostAttention(Scale, softCap, device.Team), ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1);
+        var heads = layout.KvHeads * layout.HeadsPerKvHead;
+        var rows = device.CreateRows(new RowTraits(type, heads, layout.KvHeads, layout.HeadDim, Scale, softCap, layout.HeadDim));
+        _attention = new TiledAttention(layout, pool, kernel, rows, ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1);
+        _heads = new RowBuffer((heads + (2 * layout.KvHeads)) * layout.HeadDim, device.Torch);
+        _attended = new RowBuffer(heads * layout.HeadDim, device.Torch);
         Sequence = new Sequence(pool, "");
     }
 
@@ -68,9 +73,43 @@ internal sealed class AttentionCase : IDisposable
         Sequence.Commit(new int[keys.shape[0]]);
     }
 
+    /// <summary>Attends a new token of each of some sequences in one step, and has them keep it. Nothing is rotated.</summary>
+    /// <param name="sequences">of the case's pool</param>
+    /// <param name="queries">[sequences, heads, dim]</param>
+    /// <param name="keys">[sequences, kv_heads, dim]</param>
+    /// <param name="values">[sequences, kv_heads, dim]</param>
+    /// <returns>like <paramref name="queries"/>, float32</returns>
+    public Tensor Step(IReadOnlyList<Sequence> sequences, Tensor queries, Tensor keys, Tensor values)
+    {
+        using var scope = NewDisposeScope();
+        var (count, half) = (sequences.Count, Layout.HeadDim / 2);
+        foreach (var sequence in sequences)
+        {
+            sequence.Reserve(1);
+        }
+
+        using (var pass = _attention.BeginStep(Batch.Decode(sequences, new int[count])))
+        {
+            _heads.Memory.narrow(0, 0, count).copy_(cat([queries, keys, values], 1).flatten(1));
+            var kernels = _attention.Rows;
+            kernels.SetAngles(Enumerable.Repeat(1f, count * half).ToArray(), new float[count * half], 2 * half);
+            kernels.Rotate(count, _heads, null, null, pass.Targets(0));
+            pass.Attend(0, _heads, _attended);
+        }
+
+        foreach (var sequence in sequences)
+        {
+            sequence.Commit([0]);
+        }
+
+        return _attended.Memory.narrow(0, 0, count).clone().view(queries.shape).MoveToOuterDisposeScope();
+    }
+
     public void Dispose()
     {
         _device.Drain();
+        _heads.Dispose();
+        _attended.Dispose();
         _pin?.Dispose();
         _idle?.Dispose();
         _rows?.Dispose();

@@ -10,7 +10,7 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
     public bool Stages => false;
 
     public IAttentionPass Begin(Batch batch, WorkMeter work) =>
-        batch.Position(0) == 0 ? this : throw new InvalidOperationException("It remembers nothing.");
+        batch.Sequences[0].Length == 0 ? this : throw new InvalidOperationException("It remembers nothing.");
 
     public Tensor Stage() => throw new InvalidOperationException();
 

@@ -1,0 +1,120 @@
+using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Sequences;
+
+namespace HeadInfer.Runtime.Attention;
+
+/// <summary>What a forward pass attends where: which tokens have copies, and which tiles it takes, in which order.</summary>
+internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList<ResidentExtent>[] resident)
+{
+    private readonly AttentionLayout _layout = shared.Layout;
+    private readonly Dictionary<(int? Window, int Size, int Ahead), List<AttentionPart>> _parts = [];
+    private readonly Dictionary<(int Layer, int Ahead), List<TileRequest>> _requests = [];
+
+    public Visibility View(int layer) => new(_layout.Windows[layer]);
+
+    /// <summary>Tokens that a layer is asked for.</summary>
+    public int Asked(int layer) => layer == _layout.Layers - 1 ? batch.Outputs : batch.Tokens.Length;
+
+    /// <summary>Whether each sequence asks with one token, for which tiles would not pay on the CPU.</summary>
+    public bool IsOneEach(int layer) => batch.Phase == Phase.Decode || Asked(layer) == 1;
+
+    /// <summary>Of a sequence of the batch what a layer attends, its new tokens aside.</summary>
+    /// <param name="layer">the layer</param>
+    /// <param name="row">the sequence</param>
+    /// <param name="ahead">for a pass whose new tokens begin so far behind where they do now</param>
+    public TokenRange History(int layer, int row, int ahead = 0)
+    {
+        var start = batch.Sequences[row].Length + ahead;
+        return new TokenRange(View(layer).FirstKey(start), start);
+    }
+
+    /// <summary>Whether a group attends copies of a layer's first tokens.</summary>
+    public bool HasCopies(int layer, HeadGroup group) => group.Placement == HeadPlacement.Resident || BeginsWithCopies(layer);
+
+    public IReadOnlyList<HeadGroup> Groups(int layer, int ahead = 0) =>
+        shared.Groups(layer, Enumerable.Range(0, batch.Sequences.Count).Max(row => Streamed(layer, row, ahead).Count));
+
+    /// <summary>What of a group's history is streamed, cut into tiles.</summary>
+    public IReadOnlyList<AttentionPart> StreamedParts(int layer, HeadGroup group, int ahead = 0)
+    {
+        if (group.Placement == HeadPlacement.Resident)
+        {
+            return [];
+        }
+
+        var size = _layout.TileTokensOf(group);
+        size -= size % shared.SplitTokens;
+        var key = (_layout.Windows[layer], size, ahead);
+        if (!_parts.TryGetValue(key, out var parts))
+        {
+            _parts[key] = parts = [.. AttentionPlan.Cut(batch.Sequences, [.. Enumerable.Range(0, batch.Sequences.Count).Select(row => Streamed(layer, row, ahead))], size)];
+        }
+
+        return parts;
+    }
+
+    /// <summary>In the order they will be asked for: the rest of this pass, then those layers of the next whose new rows are on their way already.</summary>
+    /// <remarks>The next pass is taken to be like this one; if it is not, what was fetched is dropped.</remarks>
+    public IEnumerable<TileRequest> Upcoming(int layer)
+    {
+        for (var l = layer; l < _layout.Layers; l++)
+        {
+            foreach (var request in Requests(l, ahead: 0))
+            {
+                yield return request;
+            }
+        }
+
+        for (var l = 0; l <= layer && shared.Pool.Device.IsAsynchronous; l++)
+        {
+            foreach (var request in Requests(l, ahead: batch.Phase == Phase.Decode ? 1 : batch.Tokens.Length))
+            {
+                yield return request;
+            }
+        }
+    }
+
+    public TileRequest Request(AttentionPart part, int layer, HeadGroup group)
+    {
+        var sequence = batch.Sequences[part.First];
+        return new TileRequest(sequence, sequence.Version, layer, group, part.Keys);
+    }
+
+    // Whether a layer's streamed tokens begin behind those that have copies.
+    private bool BeginsWithCopies(int layer) => _layout.Placement is null && _layout.Windows[layer] is null;
+
+    private TokenRange Streamed(int layer, int row, int ahead)
+    {
+        var all = History(layer, row, ahead);
+        var copied = BeginsWithCopies(layer) && resident[row].Count > 0 ? resident[row][^1].Tokens.End : 0;
+        return all.Intersect(new TokenRange(copied, int.MaxValue));
+    }
+
+    // What a layer asks for, formed once: every layer looks at those of all that follow.
+    private List<TileRequest> Requests(int layer, int ahead)
+    {
+        if (!_requests.TryGetValue((layer, ahead), out var requests))
+        {
+            _requests[(layer, ahead)] = requests = Asked(layer) == 0 ? [] : [.. AllRequests(layer, ahead)];
+        }
+
+        return requests;
+    }
+
+    private IEnumerable<TileRequest> AllRequests(int layer, int ahead)
+    {
+        foreach (var group in Groups(layer, ahead))
+        {
+            // Heads that decode in host memory are streamed in prefill: many rows make good use of a tile.
+            if (group.Placement == HeadPlacement.Host && IsOneEach(layer))
+            {
+                continue;
+            }
+
+            foreach (var part in StreamedParts(layer, group, ahead))
+            {
+                yield return Request(part, layer, group);
+            }
+        }
+    }
+}

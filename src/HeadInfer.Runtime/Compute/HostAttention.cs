@@ -1,0 +1,389 @@
+using System.Numerics;
+using System.Runtime.Intrinsics;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>A few rows' attention to keys and values in host memory, where they lie, by the CPU: each key is read once for all rows that share it.</summary>
+/// <remarks>
+/// A split of one head is a task; the threads take tasks in turn. A task gives a maximum, a sum and an output for each query,
+/// and those of a query are joined in the order of its splits. So a row's result is the same, to the bit, in any company and
+/// on any number of threads. Written because libtorch's fused attention reads cold pages at 23 GB/s for one query, where all
+/// cores together read 43.
+/// </remarks>
+internal sealed unsafe class HostAttention
+{
+    /// <summary>Floats that are asked for ahead of their use: 4 KB, about what arrives while one cache line is on its way.</summary>
+    private const int PrefetchAhead = 1024;
+
+    /// <summary>Joined values from which on the threads share that work.</summary>
+    private const int ManyValues = 1 << 15;
+
+    private readonly RowTraits _traits;
+    private readonly HostTeam _team;
+    private readonly Action<int> _attend, _join; // made once, so that a step takes no memory
+    private readonly Sum[] _joined;              // [row, query head]
+    private readonly float[] _outputs;           // [row, query head, dim]
+    private float[] _queries = [], _partials = [], _scores = [];
+    private Sum[] _sums = [];
+    private int[] _offsets = [];
+    private AttentionWork _work = new();
+    private int _rows, _scoreSize, _next;
+
+    /// <param name="traits">the model's heads</param>
+    /// <param name="team">the threads</param>
+    public HostAttention(RowTraits traits, HostTeam team)
+    {
+        (_traits, _team, _attend, _join) = (traits, team, AttendTasks, JoinHeads);
+        _joined = new Sum[RowKernels.MostRows * traits.Heads];
+        _outputs = new float[RowKernels.MostRows * traits.Heads * traits.HeadDim];
+    }
+
+    /// <summary>Begins: nothing has been attended.</summary>
+    public void Begin(int rows) => Array.Clear(_joined, 0, rows * _traits.Heads);
+
+    /// <summary>Attends some keys.</summary>
+    /// <param name="rows">how many there are</param>
+    /// <param name="queries">[rows, heads, dim]</param>
+    /// <param name="stride">floats from one row to the next</param>
+    /// <param name="work">what</param>
+    public void Attend(int rows, float* queries, long stride, AttentionWork work)
+    {
+        var (shared, dim, splits) = (_traits.HeadsPerKvHead, _traits.HeadDim, work.Splits.Count);
+        Ensure(ref _offsets, splits + 1);
+        var most = 0;
+        for (var i = 0; i < splits; i++)
+        {
+            var split = work.Splits[i];
+            _offsets[i + 1] = _offsets[i] + (split.Count * work.Heads * shared);
+            var keys = 0;
+            for (var source = split.Source; source < split.Source + split.Sources; source++)
+            {
+                keys += work.Sources[source].Count;
+            }
+
+            most = Math.Max(most, split.Count * shared * keys);
+        }
+
+        Ensure(ref _sums, _offsets[splits]);
+        Ensure(ref _partials, checked(_offsets[splits] * dim));
+        Ensure(ref _scores, checked(_team.Size * most));
+        Ensure(ref _queries, work.Heads * rows * shared * dim);
+        Gather(rows, queries, stride, work);
+        (_rows, _work, _scoreSize, _next) = (rows, work, most, -1);
+        _team.Run(_attend);
+        _next = -1;
+        if (_offsets[splits] * dim > ManyValues)
+        {
+            _team.Run(_join);
+        }
+        else
+        {
+            JoinHeads(0);
+        }
+    }
+
+    /// <summary>Writes what was attended.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="output">[rows, heads, dim]</param>
+    /// <param name="stride">floats from one row to the next</param>
+    public void Write(int rows, float* output, long stride)
+    {
+        var (heads, dim) = (_traits.Heads, _traits.HeadDim);
+        for (var row = 0; row < rows; row++)
+        {
+            for (var head = 0; head < heads; head++)
+            {
+                var at = (row * heads) + head;
+                var target = output + (row * stride) + ((long)head * dim);
+                for (var i = 0; i < dim; i++)
+                {
+                    target[i] = _outputs[(at * dim) + i] / _joined[at].Total;
+                }
+            }
+        }
+    }
+
+    private static void Ensure<T>(ref T[] buffer, int length)
+    {
+        if (buffer.Length < length)
+        {
+            buffer = new T[Math.Max(length, 2 * buffer.Length)];
+        }
+    }
+
+    // [rows, heads, dim] -> [KV heads of the work, rows, queries of a head, dim]: those of neighbouring rows are one block.
+    private void Gather(int rows, float* queries, long stride, AttentionWork work)
+    {
+        var width = _traits.HeadsPerKvHead * _traits.HeadDim;
+        for (var head = 0; head < work.Heads; head++)
+        {
+            for (var row = 0; row < rows; row++)
+            {
+                new ReadOnlySpan<float>(queries + (row * stride) + ((long)(work.FirstHead + head) * width), width).CopyTo(_queries.AsSpan(((head * rows) + row) * width));
+            }
+        }
+    }
+
+    private void AttendTasks(int member)
+    {
+        var (heads, count) = (_work.Heads, _work.Splits.Count * _work.Heads);
+        fixed (float* queries = _queries, partials = _partials, scores = _scores)
+        {
+            for (int task; (task = Interlocked.Increment(ref _next)) < count;) // in the order of memory, so that asking ahead pays
+            {
+                var (split, head) = (task / heads, task % heads);
+                if (Vector512.IsHardwareAccelerated && _traits.HeadDim % WideLane.Count == 0)
+                {
+                    AttendSplit<WideLane>(split, head, queries, partials, scores + ((long)member * _scoreSize));
+                }
+                else
+                {
+                    AttendSplit<PlainLane>(split, head, queries, partials, scores + ((long)member * _scoreSize));
+                }
+            }
+        }
+    }
+
+    private void AttendSplit<TLane>(int number, int head, float* allQueries, float* allPartials, float* scores)
+        where TLane : struct, ILane<TLane>
+    {
+        var (split, dim, shared) = (_work.Splits[number], _traits.HeadDim, _traits.HeadsPerKvHead);
+        var (count, first, keys) = (split.Count * shared, _offsets[number] + (head * split.Count * shared), 0);
+        for (var source = split.Source; source < split.Source + split.Sources; source++)
+        {
+            keys += _work.Sources[source].Count;
+        }
+
+        var queries = allQueries + ((((long)head * _rows) + split.First) * shared * dim);
+        for (int source = split.Source, at = 0; source < split.Source + split.Sources; at += _work.Sources[source++].Count)
+        {
+            var rows = _work.Sources[source];
+            Score<TLane>((float*)(rows.Keys + (nint)(head * rows.Head)), rows.Count, queries, count, dim, scores + at, keys);
+        }
+
+        for (var query = 0; query < count; query++)
+        {
+            _sums[first + query] = Weigh(new Span<float>(scores + ((long)query * keys), keys));
+        }
+
+        var partials = allPartials + ((long)first * dim);
+        new Span<float>(partials, count * dim).Clear();
+        for (int source = split.Source, at = 0; source < split.Source + split.Sources; at += _work.Sources[source++].Count)
+        {
+            var rows = _work.Sources[source];
+            AddValues<TLane>((float*)(rows.Values + (nint)(head * rows.Head)), rows.Count, scores + at, keys, count, dim, partials);
+        }
+    }
+
+    // scores [query, of stride] = queries [query, dim] * keys [token, dim]
+    private static void Score<TLane>(float* keys, int tokens, float* queries, int count, int dim, float* scores, int stride)
+        where TLane : struct, ILane<TLane>
+    {
+        var token = 0;
+        for (; token <= tokens - 4; token += 4)
+        {
+            var rows = keys + ((long)token * dim);
+            HostMath.Prefetch(rows + PrefetchAhead, 4 * dim);
+            var query = 0;
+            for (; query <= count - 2; query += 2)
+            {
+                float* q = queries + ((long)query * dim), s = scores + ((long)query * stride) + token;
+                HostMath.Dot4x2<TLane>(rows, q, q + dim, dim, s, s + stride);
+            }
+
+            if (query < count)
+            {
+                HostMath.Dot4<TLane>(rows, queries + ((long)query * dim), dim, scores + ((long)query * stride) + token);
+            }
+        }
+
+        for (; token < tokens; token++)
+        {
+            for (var query = 0; query < count; query++)
+            {
+                scores[((long)query * stride) + token] = HostMath.Dot<TLane>(keys + ((long)token * dim), queries + ((long)query * dim), dim);
+            }
+        }
+    }
+
+    // Products become weights relative to the largest.
+    private Sum Weigh(Span<float> scores)
+    {
+        var maximum = Scale(scores);
+        var (sums, top) = (Vector<float>.Zero, new Vector<float>(maximum));
+        var (sum, at, width) = (0f, 0, Vector<float>.Count);
+        for (; at <= scores.Length - width; at += width)
+        {
+            var weights = Vector.Exp(new Vector<float>(scores[at..]) - top);
+            weights.CopyTo(scores[at..]);
+            sums += weights;
+        }
+
+        for (; at < scores.Length; at++)
+        {
+            sum += scores[at] = MathF.Exp(scores[at] - maximum);
+        }
+
+        return new Sum(true, maximum, sum + Vector.Sum(sums));
+    }
+
+    // Products become scores; returns the largest.
+    private float Scale(Span<float> scores)
+    {
+        var factor = (float)_traits.Scale;
+        var (factors, largest) = (new Vector<float>(factor), new Vector<float>(float.NegativeInfinity));
+        var (maximum, at, width) = (float.NegativeInfinity, 0, Vector<float>.Count);
+        for (; at <= scores.Length - width; at += width)
+        {
+            var scaled = new Vector<float>(scores[at..]) * factors;
+            scaled = _traits.SoftCap is { } most ? HostActivations.Cap(scaled, (float)most) : scaled;
+            scaled.CopyTo(scores[at..]);
+            largest = Vector.Max(largest, scaled);
+        }
+
+        for (; at < scores.Length; at++)
+        {
+            scores[at] = _traits.SoftCap is { } most ? (float)most * MathF.Tanh(scores[at] * factor / (float)most) : scores[at] * factor;
+            maximum = Math.Max(maximum, scores[at]);
+        }
+
+        for (var i = 0; i < width; i++)
+        {
+            maximum = Math.Max(maximum, largest[i]);
+        }
+
+        return maximum;
+    }
+
+    // sums [query, dim] += weights [query, of stride] * values [token, dim]; four lanes of the sums of two queries stay in
+    // registers over all tokens.
+    private static void AddValues<TLane>(float* values, int tokens, float* weights, int stride, int count, int dim, float* sums)
+        where TLane : struct, ILane<TLane>
+    {
+        var at = 0;
+        for (; at <= dim - (4 * TLane.Count); at += 4 * TLane.Count)
+        {
+            for (var query = 0; query < count; query += 2)
+            {
+                // Of an odd number of queries the last goes with itself: it is then computed twice, and alike.
+                var second = Math.Min(query + 1, count - 1);
+                AddFourLanes<TLane>(
+                    values + at, tokens, dim, weights + ((long)query * stride), weights + ((long)second * stride), sums + ((long)query * dim) + at, sums + ((long)second * dim) + at);
+            }
+        }
+
+        for (; at <= dim - TLane.Count; at += TLane.Count)
+        {
+            for (var query = 0; query < count; query += 2)
+            {
+                var second = Math.Min(query + 1, count - 1);
+                AddLane<TLane>(
+                    values + at, tokens, dim, weights + ((long)query * stride), weights + ((long)second * stride), sums + ((long)query * dim) + at, sums + ((long)second * dim) + at);
+            }
+        }
+
+        for (var token = 0; at < dim && token < tokens; token++)
+        {
+            for (var query = 0; query < count; query++)
+            {
+                var weight = weights[((long)query * stride) + token];
+                for (var i = at; i < dim; i++)
+                {
+                    sums[((long)query * dim) + i] += values[((long)token * dim) + i] * weight;
+                }
+            }
+        }
+    }
+
+    private static void AddFourLanes<TLane>(float* values, int tokens, int stride, float* firstWeights, float* secondWeights, float* first, float* second)
+        where TLane : struct, ILane<TLane>
+    {
+        var n = TLane.Count;
+        TLane a0 = TLane.Load(first), a1 = TLane.Load(first + n), a2 = TLane.Load(first + (2 * n)), a3 = TLane.Load(first + (3 * n));
+        TLane b0 = TLane.Load(second), b1 = TLane.Load(second + n), b2 = TLane.Load(second + (2 * n)), b3 = TLane.Load(second + (3 * n));
+        for (var token = 0; token < tokens; token++, values += stride)
+        {
+            HostMath.Prefetch(values + PrefetchAhead, 4 * n);
+            TLane v0 = TLane.Load(values), v1 = TLane.Load(values + n), v2 = TLane.Load(values + (2 * n)), v3 = TLane.Load(values + (3 * n));
+            TLane a = TLane.All(firstWeights[token]), b = TLane.All(secondWeights[token]);
+            a0 = TLane.MultiplyAdd(v0, a, a0);
+            a1 = TLane.MultiplyAdd(v1, a, a1);
+            a2 = TLane.MultiplyAdd(v2, a, a2);
+            a3 = TLane.MultiplyAdd(v3, a, a3);
+            b0 = TLane.MultiplyAdd(v0, b, b0);
+            b1 = TLane.MultiplyAdd(v1, b, b1);
+            b2 = TLane.MultiplyAdd(v2, b, b2);
+            b3 = TLane.MultiplyAdd(v3, b, b3);
+        }
+
+        a0.Store(first);
+        a1.Store(first + n);
+        a2.Store(first + (2 * n));
+        a3.Store(first + (3 * n));
+        b0.Store(second);
+        b1.Store(second + n);
+        b2.Store(second + (2 * n));
+        b3.Store(second + (3 * n));
+    }
+
+    private static void AddLane<TLane>(float* values, int tokens, int stride, float* firstWeights, float* secondWeights, float* first, float* second)
+        where TLane : struct, ILane<TLane>
+    {
+        TLane a = TLane.Load(first), b = TLane.Load(second);
+        for (var token = 0; token < tokens; token++, values += stride)
+        {
+            var v = TLane.Load(values);
+            a = TLane.MultiplyAdd(v, TLane.All(firstWeights[token]), a);
+            b = TLane.MultiplyAdd(v, TLane.All(secondWeights[token]), b);
+        }
+
+        a.Store(first);
+        b.Store(second);
+    }
+
+    // Adds each query's partial results to what it has, split by split.
+    private void JoinHeads(int member)
+    {
+        var (work, shared, dim) = (_work, _traits.HeadsPerKvHead, _traits.HeadDim);
+        for (int head; (head = Interlocked.Increment(ref _next)) < work.Heads;)
+        {
+            for (var i = 0; i < work.Splits.Count; i++)
+            {
+                var split = work.Splits[i];
+                var from = _offsets[i] + (head * split.Count * shared);
+                for (var query = 0; query < split.Count * shared; query++)
+                {
+                    var to = ((split.First + (query / shared)) * _traits.Heads) + ((work.FirstHead + head) * shared) + (query % shared);
+                    Join(ref _joined[to], _outputs.AsSpan(to * dim, dim), _sums[from + query], _partials.AsSpan((from + query) * dim, dim));
+                }
+            }
+        }
+    }
+
+    private static void Join(ref Sum sum, Span<float> output, Sum part, ReadOnlySpan<float> partial)
+    {
+        if (!sum.Seen)
+        {
+            sum = part;
+            partial.CopyTo(output);
+            return;
+        }
+
+        var maximum = Math.Max(sum.Maximum, part.Maximum);
+        var (kept, added) = (MathF.Exp(sum.Maximum - maximum), MathF.Exp(part.Maximum - maximum));
+        sum = new Sum(true, maximum, (sum.Total * kept) + (part.Total * added));
+        var (at, keptLanes, addedLanes) = (0, new Vector<float>(kept), new Vector<float>(added));
+        for (; at <= output.Length - Vector<float>.Count; at += Vector<float>.Count)
+        {
+            ((new Vector<float>(output[at..]) * keptLanes) + (new Vector<float>(partial[at..]) * addedLanes)).CopyTo(output[at..]);
+        }
+
+        for (; at < output.Length; at++)
+        {
+            output[at] = (output[at] * kept) + (partial[at] * added);
+        }
+    }
+
+    /// <summary>Of a query: whether it has attended anything, its largest score, and the sum of its weights relative to that.</summary>
+    private readonly record struct Sum(bool Seen, float Maximum, float Total);
+}

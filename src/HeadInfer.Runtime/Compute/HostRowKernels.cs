@@ -1,0 +1,170 @@
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>Few rows on the CPU, in float32. Products and attention are shared among a team; the rest is too short for that.</summary>
+internal sealed unsafe class HostRowKernels : RowKernels
+{
+    private readonly RowTraits _traits;
+    private readonly CpuDevice _device;
+    private readonly HostAttention _attention;
+    private readonly Action<int> _multiply; // made once, so that a step takes no memory
+    private RowBuffer? _normed, _product, _cosines, _sines;
+    private int _rotary;
+    private (nint X, nint Product, nint Sum, DenseMatrix Weight, int Rows) _task;
+
+    public HostRowKernels(RowTraits traits, CpuDevice device) =>
+        (_traits, _device, _attention, _multiply) = (traits, device, new HostAttention(traits, device.Team), MultiplyShare);
+
+    public override void Lookup(ReadOnlySpan<int> tokens, DenseMatrix embedding, double scale, RowBuffer to)
+    {
+        for (var row = 0; row < tokens.Length; row++)
+        {
+            float* from = (float*)embedding.Weight + ((long)tokens[row] * embedding.Columns), target = Row(to, row);
+            for (var i = 0; i < embedding.Columns; i++)
+            {
+                target[i] = from[i] * (float)scale;
+            }
+        }
+    }
+
+    public override void Multiply(int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, RowBuffer to, bool add)
+    {
+        var input = x;
+        if (norm is { } before)
+        {
+            input = Scratch(ref _normed, x.Width);
+            Norm(rows, x, before, input, add: false);
+        }
+
+        _task = (input.Address, add ? Scratch(ref _product, weight.Rows).Address : to.Address, add ? to.Address : 0, weight, rows);
+        _device.Team.Run(_multiply);
+    }
+
+    public override void Gate(int rows, RowBuffer x, RowNorm norm, DenseMatrix weight, string activation, RowBuffer to)
+    {
+        var (both, width) = (Scratch(ref _product, weight.Rows), weight.Rows / 2);
+        Multiply(rows, x, norm, weight, both, add: false);
+        for (var row = 0; row < rows; row++)
+        {
+            if (activation == "silu")
+            {
+                HostActivations.GateBySilu((float*)both.Address + ((long)row * weight.Rows), Row(to, row), width);
+                continue;
+            }
+
+            // One by one: libtorch's vectors would round by a value's place among all of them.
+            using var scope = TorchSharp.torch.NewDisposeScope();
+            var one = both.Memory.view(-1).narrow(0, (long)row * weight.Rows, weight.Rows).view(1, weight.Rows);
+            to.Memory.narrow(0, row, 1).copy_(_device.Gate(one, width, activation));
+        }
+    }
+
+    public override void Norm(int rows, RowBuffer x, RowNorm norm, RowBuffer to, bool add)
+    {
+        var target = add ? Scratch(ref _product, x.Width) : to;
+        HostMath.RmsNorm((float*)x.Address, (float*)target.Address, (float*)norm.Weight, x.Width, rows, norm.Epsilon);
+        if (add)
+        {
+            HostMath.Add((float*)target.Address, (float*)to.Address, (long)rows * x.Width);
+        }
+    }
+
+    public override void SetAngles(ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
+    {
+        var (half, rows) = (rotary / 2, cosines.Length / (rotary / 2));
+        float* c = (float*)Scratch(ref _cosines, rotary).Address, s = (float*)Scratch(ref _sines, rotary).Address;
+        for (var row = 0; row < rows; row++)
+        {
+            for (var i = 0; i < half; i++)
+            {
+                var (from, to) = ((row * half) + i, (row * rotary) + i);
+                (c[to], c[to + half]) = (cosines[from], cosines[from]);
+                (s[to], s[to + half]) = (-sines[from], sines[from]);
+            }
+        }
+
+        _rotary = rotary;
+    }
+
+    public override void Rotate(int rows, RowBuffer heads, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets)
+    {
+        var (dim, queries, kv) = (_traits.HeadDim, _traits.Heads, _traits.KvHeads);
+        for (var row = 0; row < rows; row++)
+        {
+            float* c = (float*)_cosines!.Address + (row * _rotary), s = (float*)_sines!.Address + (row * _rotary);
+            for (var head = 0; head < queries + kv; head++)
+            {
+                var at = Row(heads, row) + (head * dim);
+                if ((head < queries ? queryNorm : keyNorm) is { } norm)
+                {
+                    HostMath.RmsNorm(at, at, (float*)norm.Weight, dim, 1, norm.Epsilon);
+                }
+
+                HostMath.Rotate(at, c, s, _rotary / 2);
+            }
+        }
+
+        foreach (var target in targets)
+        {
+            var keys = Row(heads, target.Row) + ((queries + target.FirstHead) * dim);
+            for (var head = 0; head < target.Heads; head++)
+            {
+                new ReadOnlySpan<float>(keys + (head * dim), dim).CopyTo(new Span<float>((byte*)target.Key + (2 * head * target.Part), dim));
+                new ReadOnlySpan<float>(keys + ((kv + head) * dim), dim).CopyTo(new Span<float>((byte*)target.Key + (((2 * head) + 1) * target.Part), dim));
+            }
+        }
+    }
+
+    public override void BeginAttention(int rows) => _attention.Begin(rows);
+
+    public override void Attend(int rows, RowBuffer queries, AttentionWork work) => _attention.Attend(rows, (float*)queries.Address, queries.Width, work);
+
+    public override void EndAttention(int rows, RowBuffer output) => _attention.Write(rows, (float*)output.Address, output.Width);
+
+    public override void Read(RowBuffer from, double? cap, IReadOnlyList<float[]> to)
+    {
+        for (var row = 0; row < to.Count; row++)
+        {
+            new ReadOnlySpan<float>(Row(from, row), from.Width).CopyTo(to[row]);
+            if (cap is { } most)
+            {
+                HostActivations.Cap(to[row].AsSpan(0, from.Width), (float)most);
+            }
+        }
+    }
+
+    public override void Dispose()
+    {
+        _normed?.Dispose();
+        _product?.Dispose();
+        _cosines?.Dispose();
+        _sines?.Dispose();
+    }
+
+    private static float* Row(RowBuffer buffer, int row) => (float*)buffer.Address + ((long)row * buffer.Width);
+
+    private static RowBuffer Scratch(ref RowBuffer? buffer, int width)
+    {
+        if (buffer is null || buffer.Width < width)
+        {
+            buffer?.Dispose();
+            buffer = new RowBuffer(width, CPU);
+        }
+
+        return buffer;
+    }
+
+    // A member's share of a product, and of its addition.
+    private void MultiplyShare(int member)
+    {
+        var (x, product, sum, weight, rows) = _task;
+        var (start, end) = _device.Team.Share(member, weight.Rows);
+        HostMath.MultiplyRows((float*)weight.Weight, (float*)x, rows, (float*)weight.Bias, (float*)product, weight.Columns, weight.Rows, start, end);
+        for (var row = 0; sum != 0 && row < rows; row++)
+        {
+            var at = ((long)row * weight.Rows) + start;
+            HostMath.Add((float*)product + at, (float*)sum + at, end - start);
+        }
+    }
+}

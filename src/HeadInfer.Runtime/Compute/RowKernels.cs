@@ -1,0 +1,167 @@
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>Rows of float32 of a few tokens, in device memory that is taken once.</summary>
+internal sealed class RowBuffer : IDisposable
+{
+    /// <param name="width">columns</param>
+    /// <param name="device">where it lies</param>
+    public RowBuffer(int width, TorchSharp.torch.Device device)
+    {
+        Width = width;
+        Memory = zeros([RowKernels.MostRows, width], ScalarType.Float32, device).DetachFromDisposeScope();
+        Address = TensorMemory.Pointer(Memory);
+    }
+
+    /// <summary>[<see cref="RowKernels.MostRows"/>, width]; owned.</summary>
+    public Tensor Memory { get; }
+
+    public nint Address { get; }
+
+    public int Width { get; }
+
+    public void Dispose() => Memory.Dispose();
+}
+
+/// <summary>A matrix in device memory, in the type that is computed in.</summary>
+/// <param name="Weight">[rows, columns], contiguous</param>
+/// <param name="Bias">[rows], or zero</param>
+/// <param name="Rows">outputs</param>
+/// <param name="Columns">inputs</param>
+internal readonly record struct DenseMatrix(nint Weight, nint Bias, int Rows, int Columns);
+
+/// <summary>A root-mean-square norm.</summary>
+/// <param name="Weight">[size], in the type that is computed in</param>
+/// <param name="Epsilon">added to the mean square</param>
+internal readonly record struct RowNorm(nint Weight, double Epsilon);
+
+/// <summary>Where keys and values of a new token go, for some neighbouring heads: those of a head lie two parts apart.</summary>
+/// <param name="Row">the token's row in its batch</param>
+/// <param name="FirstHead">first of the heads</param>
+/// <param name="Heads">how many</param>
+/// <param name="Key">of the first head; its value lies a part further</param>
+/// <param name="Part">bytes of a part</param>
+internal readonly record struct RowTarget(int Row, int FirstHead, int Heads, nint Key, long Part);
+
+/// <summary>Keys and values of neighbouring tokens, rows end to end.</summary>
+/// <param name="Keys">of the first of the heads</param>
+/// <param name="Values">of the first of the heads</param>
+/// <param name="Head">bytes from one head to the next</param>
+/// <param name="Count">tokens</param>
+internal readonly record struct KeyRows(nint Keys, nint Values, long Head, int Count);
+
+/// <summary>Keys that some rows attend at once.</summary>
+/// <param name="Source">the first of the pieces that they lie in</param>
+/// <param name="Sources">how many pieces, in the order of positions</param>
+/// <param name="First">first of the rows</param>
+/// <param name="Count">how many rows; all see all of the keys</param>
+internal readonly record struct KeySplit(int Source, int Sources, int First, int Count);
+
+/// <summary>What some rows attend next, for some neighbouring heads.</summary>
+internal sealed class AttentionWork
+{
+    /// <summary>In the order of positions for each row. They are cut at fixed positions, so that a row's sums do not depend on its company.</summary>
+    public List<KeySplit> Splits { get; } = [];
+
+    public List<KeyRows> Sources { get; } = [];
+
+    /// <summary>First of the KV heads.</summary>
+    public int FirstHead { get; set; }
+
+    /// <summary>How many KV heads.</summary>
+    public int Heads { get; set; }
+
+    public void Clear()
+    {
+        Splits.Clear();
+        Sources.Clear();
+    }
+}
+
+/// <summary>What kernels for few rows need to know of a model.</summary>
+/// <param name="Type">of weights, keys and values</param>
+/// <param name="Heads">query heads</param>
+/// <param name="KvHeads">KV heads</param>
+/// <param name="HeadDim">dimensions of a head</param>
+/// <param name="Scale">factor of the scores</param>
+/// <param name="SoftCap">cap of the scores by tanh, or null</param>
+/// <param name="Hidden">width of the residual stream</param>
+internal readonly record struct RowTraits(ScalarType Type, int Heads, int KvHeads, int HeadDim, double Scale, double? SoftCap, int Hidden)
+{
+    public int HeadsPerKvHead => Heads / KvHeads;
+}
+
+/// <summary>Operators on the rows of a few tokens, for decoding. They take no memory, and all of a row is float32.</summary>
+/// <remarks>
+/// A row's result is the same, to the bit, whatever the other rows are and however many: so answers that are computed
+/// together have the tokens of each alone. Belongs to the engine's thread.
+/// </remarks>
+internal abstract class RowKernels : IDisposable
+{
+    /// <summary>Rows at once.</summary>
+    public const int MostRows = 16;
+
+    /// <summary>Tokens of a split of the keys at most; it begins at a multiple of that.</summary>
+    public const int SplitTokens = 256;
+
+    /// <summary>Looks up rows of an embedding.</summary>
+    public abstract void Lookup(ReadOnlySpan<int> tokens, DenseMatrix embedding, double scale, RowBuffer to);
+
+    /// <summary><c>to = norm(x) * weight^T + bias</c>, or <c>to +=</c> that.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="x">[rows, columns of the weight]</param>
+    /// <param name="norm">null for x as it is</param>
+    /// <param name="weight">the matrix</param>
+    /// <param name="to">[rows, rows of the weight]; another one than <paramref name="x"/></param>
+    /// <param name="add">whether what is there stays, as a summand</param>
+    public abstract void Multiply(int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, RowBuffer to, bool add);
+
+    /// <summary><c>to = activation(gate) * up</c>, gate and up the halves of <c>norm(x) * weight^T + bias</c>.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="x">[rows, columns of the weight]</param>
+    /// <param name="norm">of x</param>
+    /// <param name="weight">gate above up</param>
+    /// <param name="activation">as the configuration names it</param>
+    /// <param name="to">[rows, half of the weight's rows]</param>
+    public abstract void Gate(int rows, RowBuffer x, RowNorm norm, DenseMatrix weight, string activation, RowBuffer to);
+
+    /// <summary><c>to = norm(x)</c>, or <c>to +=</c> that.</summary>
+    public abstract void Norm(int rows, RowBuffer x, RowNorm norm, RowBuffer to, bool add);
+
+    /// <summary>Says where the rows stand; what is rotated next is rotated by it.</summary>
+    /// <param name="cosines">[rows, rotary / 2]</param>
+    /// <param name="sines">like <paramref name="cosines"/></param>
+    /// <param name="rotary">dimensions that are rotated</param>
+    public abstract void SetAngles(ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary);
+
+    /// <summary>Norms and rotates queries and keys, queries in place, and writes keys and values to where they are kept.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="heads">[rows, (heads + 2 kv_heads) * dim]; afterwards only the queries are of use</param>
+    /// <param name="queryNorm">of each query head, or null</param>
+    /// <param name="keyNorm">of each key head, or null</param>
+    /// <param name="targets">where keys and values go</param>
+    public abstract void Rotate(int rows, RowBuffer heads, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets);
+
+    /// <summary>Begins the attention of a layer: nothing has been attended.</summary>
+    public abstract void BeginAttention(int rows);
+
+    /// <summary>Attends some keys.</summary>
+    /// <param name="rows">how many there are</param>
+    /// <param name="queries">[rows, (heads + 2 kv_heads) * dim]</param>
+    /// <param name="work">what; read before the call returns</param>
+    public abstract void Attend(int rows, RowBuffer queries, AttentionWork work);
+
+    /// <summary>Writes what was attended.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="output">[rows, heads * dim]</param>
+    public abstract void EndAttention(int rows, RowBuffer output);
+
+    /// <summary>Copies rows to the caller, capped by tanh where there is a cap. Waits until they are there.</summary>
+    /// <param name="from">[rows, width]</param>
+    /// <param name="cap">the cap, or null</param>
+    /// <param name="to">[width] each</param>
+    public abstract void Read(RowBuffer from, double? cap, IReadOnlyList<float[]> to);
+
+    public abstract void Dispose();
+}

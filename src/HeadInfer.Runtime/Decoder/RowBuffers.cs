@@ -1,0 +1,48 @@
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Weights;
+
+namespace HeadInfer.Runtime.Decoder;
+
+/// <summary>What a step of a few tokens writes, layer after layer.</summary>
+internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device device) : IDisposable
+{
+    /// <summary>[rows, hidden]: the residual stream.</summary>
+    public RowBuffer Hidden { get; } = new(config.HiddenSize, device);
+
+    /// <summary>[rows, (heads + 2 kv_heads) * dim]: queries, keys, values.</summary>
+    public RowBuffer Heads { get; } = new((config.Heads + (2 * config.KvHeads)) * config.HeadDim, device);
+
+    /// <summary>[rows, heads * dim]: attention's output.</summary>
+    public RowBuffer Attended { get; } = new(config.Heads * config.HeadDim, device);
+
+    /// <summary>[rows, intermediate].</summary>
+    public RowBuffer Active { get; } = new(config.IntermediateSize, device);
+
+    /// <summary>[rows, hidden]: what has a norm of its own before it is added.</summary>
+    public RowBuffer Output { get; } = new(config.HiddenSize, device);
+
+    /// <summary>[rows, vocabulary].</summary>
+    public RowBuffer Logits { get; } = new(config.VocabularySize, device);
+
+    /// <summary><c>hidden += norm(linear(x))</c>.</summary>
+    public void Add(RowKernels kernels, int rows, Linear linear, RowBuffer x, RowNorm? norm)
+    {
+        if (norm is not { } after)
+        {
+            linear.Multiply(kernels, rows, x, null, Hidden, add: true);
+            return;
+        }
+
+        linear.Multiply(kernels, rows, x, null, Output);
+        kernels.Norm(rows, Output, after, Hidden, add: true);
+    }
+
+    public void Dispose()
+    {
+        foreach (var buffer in (RowBuffer[])[Hidden, Heads, Attended, Active, Output, Logits])
+        {
+            buffer.Dispose();
+        }
+    }
+}
