@@ -81,8 +81,7 @@ public class KernelBenchmarks
         foreach (var page in rows)
         {
             const long half = 256L * Dim * sizeof(float);
-            work.Splits.Add(new KeySplit(work.Sources.Count, 1, 0, 1));
-            work.Sources.Add(new KeyRows(page.Page, page.Page + (nint)half, 2 * half, page.Count));
+            work.Add(0, 1, new KeyRows(page.Page, page.Page + (nint)half, 2 * half, page.Count));
         }
 
         _host.Begin(1);

@@ -222,7 +222,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     /// <summary>Says that the engine may have something to do.</summary>
     internal void Wake() => Thread.Wake();
 
-    internal ByteSize ResidentSize(Sequence sequence) => _attention.Resident.SizeOf(sequence);
+    internal ByteSize ResidentSize(Sequence sequence) => _attention.Resident.SizeOf(sequence.Blocks);
 
     internal TiledAttention Attention => _attention;
 
@@ -351,7 +351,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         Own(promise);
         try
         {
-            device.Prepare(type, options.Warning);
+            device.Prepare(type);
             var kernel = device.Attention(traits, options.FusedAttention);
             var read = DecoderWeights.Read(config, Own(weights(type, device)), device, layerDone);
             var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, type);

@@ -50,7 +50,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         get
         {
             var (own, shared) = _sequence.Pool.CountShared(_sequence);
-            return new CacheSize(_sequence.Pool.BlockSize * own, _sequence.Pool.BlockSize * shared, _model.ResidentSize(_sequence.Still()));
+            return new CacheSize(_sequence.Pool.BlockSize * own, _sequence.Pool.BlockSize * shared, _model.ResidentSize(_sequence));
         }
     }
 

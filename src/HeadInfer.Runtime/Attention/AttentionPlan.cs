@@ -50,14 +50,15 @@ internal static class AttentionPlan
         }
     }
 
-    /// <summary>Cuts copies into parts; sequences that have the same ones attend them together.</summary>
+    /// <summary>Cuts copies into parts, as long as they lie in one run; sequences that have the same ones attend them together.</summary>
     /// <param name="extents">what has copies, by sequence; those that share are neighbours</param>
     /// <param name="seen">the tokens that are to be attended, by sequence</param>
-    /// <param name="size">tokens of a part at most; extents begin at multiples of it</param>
-    public static IEnumerable<ResidentPart> Cut(IReadOnlyList<IReadOnlyList<ResidentExtent>> extents, IReadOnlyList<TokenRange> seen, int size)
+    /// <param name="size">sequences part at multiples of it; extents begin at such ones</param>
+    public static List<ResidentPart> Cut(IReadOnlyList<IReadOnlyList<ResidentExtent>> extents, IReadOnlyList<TokenRange> seen, int size)
     {
+        var parts = new List<ResidentPart>();
         var all = new TokenRange(seen.Min(s => s.Start), seen.Max(s => s.End));
-        foreach (var piece in all.SplitAligned(size))
+        foreach (var piece in extents.Count == 1 ? extents[0].Select(e => e.Tokens) : all.SplitAligned(size))
         {
             for (var first = 0; first < extents.Count;)
             {
@@ -69,12 +70,30 @@ internal static class AttentionPlan
                         next++;
                     }
 
-                    yield return new ResidentPart(extent.Tokens, [extent], first, next - first);
+                    Append(parts, extent, first, next - first);
                 }
 
                 first = next;
             }
         }
+
+        return parts;
+    }
+
+    // A part, or more of the one before for the same sequences.
+    private static void Append(List<ResidentPart> parts, ResidentExtent extent, int first, int count)
+    {
+        for (var i = parts.Count - 1; i >= Math.Max(0, parts.Count - RowKernels.MostRows); i--)
+        {
+            var (before, last) = (parts[i], parts[i].Extents[0]);
+            if (before.First == first && before.Count == count && last.Run == extent.Run && last.Tokens.End == extent.Tokens.Start && last.First + last.Tokens.Count == extent.First)
+            {
+                parts[i] = before with { Keys = before.Keys with { End = extent.Tokens.End }, Extents = [last with { Tokens = last.Tokens with { End = extent.Tokens.End } }] };
+                return;
+            }
+        }
+
+        parts.Add(new ResidentPart(extent.Tokens, [extent], first, count));
     }
 
     /// <summary>Cuts a sequence's copies at whole multiples of a size, whatever the runs: its parts do not depend on others.</summary>

@@ -87,10 +87,11 @@ internal sealed class ResidentCopies : IDisposable
     }
 
     /// <summary>Memory of a sequence's copies. From any thread.</summary>
-    public ByteSize SizeOf(Sequence sequence)
+    /// <param name="blocks">the sequence's</param>
+    public ByteSize SizeOf(IReadOnlyList<Block> blocks)
     {
         var placed = 0;
-        for (var i = 0; i < sequence.Blocks.Count && _places.ContainsKey(sequence.Blocks[i]); i++)
+        for (var i = 0; i < blocks.Count && _places.ContainsKey(blocks[i]); i++)
         {
             placed++;
         }

@@ -21,6 +21,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     private readonly List<PageRows> _pages = [];
     private readonly long _row = (long)shared.Pool.Shape.HeadDim * DataTypes.Size(shared.Pool.Shape.Type); // bytes
     private Tensor? _staged;
+    private bool _writesPages; // the kernel that makes them
 
     private int Count => batch.Sequences.Count;
 
@@ -29,10 +30,15 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     {
         _targets.Clear();
         _staged = lane.Staging?.Next(Count);
+        _writesPages = shared.Pool.Device.WritesHostMemory && batch.Sequences.All(s => PageOf(s, layer).Slab.IsPinned);
         for (var row = 0; row < Count; row++)
         {
-            var own = NewRow(layer, row, 0);
-            _targets.Add(new RowTarget(row, 0, _layout.KvHeads, own.Keys, own.Values - own.Keys));
+            AddTarget(row, NewRow(layer, row, 0));
+            if (_writesPages)
+            {
+                AddTarget(row, InPage(layer, row));
+            }
+
             foreach (var extent in resident[row])
             {
                 var at = extent.First + batch.Sequences[row].Length - extent.Tokens.Start;
@@ -47,31 +53,41 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         return _targets;
     }
 
+    private void AddTarget(int row, KeyRows at) => _targets.Add(new RowTarget(row, 0, _layout.KvHeads, at.Keys, at.Values - at.Keys));
+
     /// <summary>Attends one layer. Its new keys and values are where <see cref="Targets"/> said.</summary>
     /// <param name="layer">the layer; they come in order</param>
     /// <param name="queries">[rows, (heads + 2 kv_heads) * dim]</param>
     /// <param name="output">[rows, heads * dim], written</param>
     public void Attend(int layer, RowBuffer queries, RowBuffer output)
     {
-        for (var row = 0; row < Count && _staged is not null; row++)
+        if (_writesPages)
         {
-            using var own = _staged.narrow(2, row, 1);
-            batch.Sequences[row].Write(layer, own);
+            shared.Pool.WrittenByComputation(layer);
+        }
+        else if (_staged is not null)
+        {
+            for (var row = 0; row < Count; row++)
+            {
+                using var own = _staged.narrow(2, row, 1);
+                batch.Sequences[row].Write(layer, own);
+            }
+
+            lane.Staging!.Sent();
         }
 
-        lane.Staging?.Sent();
         if (shared.Pool.Device.IsAsynchronous || layer == 0)
         {
             lane.Ring.Follow(_plan.Upcoming(layer));
         }
 
-        shared.Rows.BeginAttention(Count);
+        shared.Rows.BeginAttention(Count, output);
         foreach (var group in _plan.Groups(layer))
         {
             AttendGroup(layer, group, queries);
         }
 
-        shared.Rows.EndAttention(Count, output);
+        shared.Rows.EndAttention(Count);
     }
 
     public void Dispose() => end();
@@ -80,7 +96,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     {
         var work = shared.Work;
         work.Clear();
-        (work.FirstHead, work.Heads) = (group.First, group.Count);
+        (work.FirstHead, work.Heads, work.SplitTokens) = (group.First, group.Count, group.Placement == HeadPlacement.Host ? RowKernels.SplitTokens : shared.SplitTokens);
         if (group.Placement == HeadPlacement.Host)
         {
             AddHostRows(layer, group, work);
@@ -91,21 +107,12 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         foreach (var part in ResidentParts(layer, group))
         {
             var extent = part.Extents[0];
-            foreach (var keys in part.Keys.SplitAligned(shared.SplitTokens))
-            {
-                Add(work, layer, keys, part.First, part.Count, extent.Run.At(layer, group, extent.First + keys.Start - extent.Tokens.Start, keys.Count));
-            }
+            Add(work, layer, part.Keys, part.First, part.Count, extent.Run.At(layer, group, extent.First, part.Keys.Count));
         }
 
         foreach (var part in _plan.StreamedParts(layer, group))
         {
-            var tile = lane.Ring.TakeRows(_plan.Request(part, layer, group));
-            foreach (var keys in part.Keys.SplitAligned(shared.SplitTokens))
-            {
-                var skipped = (nint)((keys.Start - part.Keys.Start) * _row);
-                Add(work, layer, keys, part.First, part.Count, tile with { Keys = tile.Keys + skipped, Values = tile.Values + skipped, Count = keys.Count });
-            }
-
+            Add(work, layer, part.Keys, part.First, part.Count, lane.Ring.TakeRows(_plan.Request(part, layer, group)));
             shared.Rows.Attend(Count, queries, work);
             lane.Ring.Release();
             work.Clear();
@@ -117,32 +124,56 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
             var history = _plan.History(layer, row);
             if (history.IsEmpty || history.End % shared.SplitTokens == 0)
             {
-                work.Splits.Add(new KeySplit(work.Sources.Count, 1, row, 1));
-                work.Sources.Add(NewRow(layer, row, group.First));
+                work.Add(row, 1, NewRow(layer, row, group.First));
             }
         }
 
-        if (work.Splits.Count > 0)
+        if (work.Spans.Count > 0)
         {
             shared.Rows.Attend(Count, queries, work);
         }
     }
 
-    // Keys of one split. Where the history ends with them, each row sees its own new token beside them.
+    // Keys that lie end to end. Where the history ends with them, each row sees its own new token beside the last of them.
     private void Add(AttentionWork work, int layer, TokenRange keys, int first, int count, KeyRows rows)
     {
-        if (keys.End % shared.SplitTokens == 0)
+        var size = shared.SplitTokens;
+        var begun = Math.Min(keys.End, (keys.Start + size - 1) / size * size); // up to where a split begins
+        var ended = Math.Max(begun, keys.End - (keys.End % size));
+        if (begun > keys.Start)
         {
-            work.Splits.Add(new KeySplit(work.Sources.Count, 1, first, count));
-            work.Sources.Add(rows);
+            AddPiece(work, layer, keys, keys with { End = begun }, first, count, rows);
+        }
+
+        if (count == 1 || ended == keys.End)
+        {
+            AddPiece(work, layer, keys, keys with { Start = begun }, first, count, rows);
+        }
+        else
+        {
+            AddPiece(work, layer, keys, new TokenRange(begun, ended), first, count, rows);
+            AddPiece(work, layer, keys, keys with { Start = ended }, first, count, rows);
+        }
+    }
+
+    private void AddPiece(AttentionWork work, int layer, TokenRange keys, TokenRange piece, int first, int count, KeyRows rows)
+    {
+        if (piece.IsEmpty)
+        {
+            return;
+        }
+
+        var skipped = (nint)((piece.Start - keys.Start) * _row);
+        var some = rows with { Keys = rows.Keys + skipped, Values = rows.Values + skipped, Count = piece.Count };
+        if (piece.End % shared.SplitTokens == 0)
+        {
+            work.Add(first, count, some);
             return;
         }
 
         for (var row = first; row < first + count; row++)
         {
-            work.Splits.Add(new KeySplit(work.Sources.Count, 2, row, 1));
-            work.Sources.Add(rows);
-            work.Sources.Add(NewRow(layer, row, work.FirstHead));
+            work.Add(row, 1, some, NewRow(layer, row, work.FirstHead));
         }
     }
 
@@ -173,20 +204,32 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         var window = _layout.Windows[layer] ?? 0;
         if (!_copied.TryGetValue(window, out var parts))
         {
-            _copied[window] = parts = [.. AttentionPlan.Cut(resident, [.. Enumerable.Range(0, Count).Select(row => _plan.History(layer, row))], shared.SplitTokens)];
+            _copied[window] = parts = AttentionPlan.Cut(resident, [.. Enumerable.Range(0, Count).Select(row => _plan.History(layer, row))], shared.SplitTokens);
         }
 
         return parts;
     }
 
-    // Where a new token's keys and values of a layer stand, from a head on.
+    // Where a new token's keys and values of a layer are read, from a head on.
     private KeyRows NewRow(int layer, int row, int firstHead)
     {
-        var sequence = batch.Sequences[row];
-        var (start, part) = _staged is null
-            ? (shared.Pool.AddressOf(sequence.Blocks[sequence.Length / _shape.Tokens].Pages[layer]) + (nint)(sequence.Length % _shape.Tokens * _row), _shape.Tokens * _row)
-            : (TensorMemory.Pointer(_staged) + (nint)(row * _row), Count * _row);
-        var keys = start + (nint)(2 * firstHead * part);
-        return new KeyRows(keys, keys + (nint)part, 2 * part, 1);
+        if (_staged is null)
+        {
+            return FromHead(firstHead, InPage(layer, row));
+        }
+
+        var keys = TensorMemory.Pointer(_staged) + (nint)(row * _row);
+        return FromHead(firstHead, new KeyRows(keys, keys + (nint)(Count * _row), 2 * Count * _row, 1));
     }
+
+    private KeyRows InPage(int layer, int row)
+    {
+        var sequence = batch.Sequences[row];
+        var keys = shared.Pool.AddressOf(PageOf(sequence, layer)) + (nint)(sequence.Length % _shape.Tokens * _row);
+        return new KeyRows(keys, keys + (nint)(_shape.Tokens * _row), 2 * _shape.Tokens * _row, 1);
+    }
+
+    private Page PageOf(Sequence sequence, int layer) => sequence.Blocks[sequence.Length / _shape.Tokens].Pages[layer];
+
+    private static KeyRows FromHead(int head, KeyRows rows) => rows with { Keys = rows.Keys + (nint)(head * rows.Head), Values = rows.Values + (nint)(head * rows.Head) };
 }

@@ -79,7 +79,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     {
         _pages.Clear();
         sequence.AddRows(layer, part.Keys, _pages);
-        work.Splits.Add(new KeySplit(work.Sources.Count, _pages.Count, part.First, part.Count));
+        work.Spans.Add(new KeySpan(work.Sources.Count, _pages.Count, part.First, part.Count));
         var row = (long)Layout.HeadDim * DataTypes.Size(Pool.Shape.Type);
         var half = Pool.Shape.Tokens * row;
         foreach (var page in _pages)

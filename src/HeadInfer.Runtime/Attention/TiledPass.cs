@@ -209,9 +209,9 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         using var rows = new RowBuffer((int)(queries.shape[1] * queries.shape[2]), CPU);
         using var row = rows.Memory.narrow(0, 0, 1);
         row.view(queries.shape).copy_(queries);
-        shared.Rows.BeginAttention(1);
+        shared.Rows.BeginAttention(1, rows);
         shared.Rows.Attend(1, rows, attended);
-        shared.Rows.EndAttention(1, rows);
+        shared.Rows.EndAttention(1);
         Heads(output, group).copy_(Heads(row.view(queries.shape), group));
         work.Add(_layout.Operations(group, seen.Count));
     }

@@ -25,6 +25,7 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 
     private readonly CudaStream _up = new(), _down = new();
     private readonly List<(CudaEvent Start, CudaEvent End)> _copies = [], _stalls = [];
+    private CudaModule? _module;
     private FusedKernels? _kernels;
     private int _warned;
 
@@ -39,6 +40,8 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 
     public override bool IsAsynchronous => true;
 
+    public override bool WritesHostMemory => gpu.SeesHostAddresses;
+
     public override ByteSize SlabSize => ByteSize.FromMiB(256);
 
     public override bool JoinsRuns => false;
@@ -47,13 +50,10 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 
     public override ScalarType TypeFor(ScalarType stored, ComputeType? chosen) => chosen is { } type ? DataTypes.Of(type) : stored;
 
-    public override void Prepare(ScalarType type, Action<string>? warn)
+    public override void Prepare(ScalarType type)
     {
-        _kernels = FusedKernels.TryCompile(gpu, type);
-        if (_kernels is null)
-        {
-            warn?.Invoke("CUDA's run-time compiler (libnvrtc) is not found, so some steps take several passes over GPU memory. Put it beside libtorch, or its folder into LD_LIBRARY_PATH.");
-        }
+        _module = new CudaModule(gpu, type);
+        _kernels = new FusedKernels(_module);
     }
 
     public override Fence CreateFence() => new CudaFence();
@@ -107,7 +107,7 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 
     public override bool MayFuse(AttentionTraits traits) => MayFuse(traits, gpu.Major);
 
-    public override RowKernels CreateRows(RowTraits traits) => throw new NotImplementedException();
+    public override RowKernels CreateRows(RowTraits traits) => new CudaRowKernels(traits, _module!, this);
 
     public override AttentionKernel Attention(AttentionTraits traits, FusedAttention? chosen) => MayFuse(traits)
         ? new CudaAttention(traits.Scale, chosen is { } which ? which == FusedAttention.CuDnn : CudaAttention.CuDnnIsFaster(traits, Torch))
@@ -128,7 +128,7 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     public override void Dispose()
     {
         base.Dispose();
-        _kernels?.Dispose();
+        _module?.Dispose();
         _up.Dispose();
         _down.Dispose();
         Sum(_copies);

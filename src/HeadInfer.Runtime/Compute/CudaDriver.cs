@@ -106,6 +106,12 @@ internal static unsafe partial class CudaDriver
     [LibraryImport(Library, EntryPoint = "cuMemcpy2DAsync_v2")]
     public static partial int Copy2DAsync(in Copy2D copy, nint stream);
 
+    [LibraryImport(Library, EntryPoint = "cuMemcpyHtoDAsync_v2")]
+    public static partial int CopyToDeviceAsync(nint target, void* source, nuint bytes, nint stream);
+
+    [LibraryImport(Library, EntryPoint = "cuMemcpyDtoHAsync_v2")]
+    public static partial int CopyToHostAsync(nint target, nint source, nuint bytes, nint stream);
+
     [LibraryImport(Library, EntryPoint = "cuModuleLoadData")]
     public static partial int LoadModule(out nint module, byte* image);
 
@@ -118,6 +124,9 @@ internal static unsafe partial class CudaDriver
     [LibraryImport(Library, EntryPoint = "cuLaunchKernel")]
     public static partial int LaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** parameters, void** extra);
+
+    [LibraryImport(Library, EntryPoint = "cuLaunchKernelEx")]
+    public static partial int LaunchKernelEx(in LaunchConfig config, nint function, void** parameters, void** extra);
 
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? path) =>
         name == Library ? NativeLibrary.Load(FileName) : 0;
@@ -137,5 +146,29 @@ internal static unsafe partial class CudaDriver
         public nint TargetHost, TargetDevice, TargetArray;
         public nuint TargetPitch;
         public nuint Width, Height;
+    }
+
+    /// <summary>The driver's CUlaunchConfig.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct LaunchConfig
+    {
+        public uint GridX, GridY, GridZ, BlockX, BlockY, BlockZ, SharedBytes;
+        public nint Stream;
+        public LaunchAttribute* Attributes;
+        public uint AttributeCount;
+    }
+
+    /// <summary>The driver's CUlaunchAttribute, whose value is a union of 64 bytes.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 72)]
+    public struct LaunchAttribute
+    {
+        /// <summary>A kernel may start before the one before it has ended, and waits for that itself.</summary>
+        public const int ProgrammaticStreamSerialization = 6;
+
+        [FieldOffset(0)]
+        public int Kind;
+
+        [FieldOffset(8)]
+        public int Value;
     }
 }

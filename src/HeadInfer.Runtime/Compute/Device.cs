@@ -57,6 +57,9 @@ internal abstract class Device : IDisposable
     /// <summary>Whether copies run beside the computation. Where they do not, there is nothing to fetch ahead or to wait for.</summary>
     public abstract bool IsAsynchronous { get; }
 
+    /// <summary>Whether its kernels may write to pinned host memory by address.</summary>
+    public virtual bool WritesHostMemory => false;
+
     /// <summary>Host memory that is best taken from the system at once.</summary>
     public abstract ByteSize SlabSize { get; }
 
@@ -78,9 +81,8 @@ internal abstract class Device : IDisposable
     public abstract ScalarType TypeFor(ScalarType stored, ComputeType? chosen);
 
     /// <summary>Gets ready to compute in a type.</summary>
-    /// <param name="type">the type</param>
-    /// <param name="warn">told what is missing, and what that costs</param>
-    public virtual void Prepare(ScalarType type, Action<string>? warn)
+    /// <exception cref="DeviceException">What it needs for that is missing.</exception>
+    public virtual void Prepare(ScalarType type)
     {
     }
 

@@ -1,50 +1,33 @@
-using System.Collections.Concurrent;
+using static HeadInfer.Runtime.Compute.CudaModule;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
 
-/// <summary>The kernels of <c>Kernels.cu</c>, compiled for one GPU and one element type.</summary>
-/// <remarks>They run on libtorch's stream. What they do not take, callers do with ATen's operators.</remarks>
-internal sealed unsafe class FusedKernels : IDisposable
+/// <summary>The kernels of <c>Kernels.cu</c>. What they do not take, callers do with ATen's operators.</summary>
+internal sealed class FusedKernels
 {
-    private const uint Threads = 256;
+    private const int Threads = 256;
     private const int PackBytes = 16;
 
-    private static readonly ConcurrentDictionary<string, byte[]> Images = new(StringComparer.Ordinal);
     private static readonly string[] Activations = ["silu", "gelu", "gelu_pytorch_tanh"];
 
     private readonly ScalarType _type;
-    private readonly nint _module, _gate, _rotate;
+    private readonly nint _gate, _rotate;
     private readonly nint[,] _merge = new nint[2, 2]; // [the sum so far is float32][the output is float32]
 
-    private FusedKernels(nint module, ScalarType type)
+    /// <param name="module">has the kernels; not owned</param>
+    public FusedKernels(CudaModule module)
     {
-        (_module, _type) = (module, type);
-        NativeCounts.Add(NativeKind.Module);
-        (_gate, _rotate) = (Function("gate"), Function("rotate"));
-        (_merge[0, 0], _merge[0, 1]) = (Function("merge_element_element"), Function("merge_element_float"));
-        (_merge[1, 0], _merge[1, 1]) = (Function("merge_float_element"), Function("merge_float_float"));
+        _type = module.Type;
+        (_gate, _rotate) = (module.Function("gate"), module.Function("rotate"));
+        (_merge[0, 0], _merge[0, 1]) = (module.Function("merge_element_element"), module.Function("merge_element_float"));
+        (_merge[1, 0], _merge[1, 1]) = (module.Function("merge_float_element"), module.Function("merge_float_float"));
     }
 
     private int Lanes => PackBytes / DataTypes.Size(_type);
 
-    /// <summary>Compiles the kernels.</summary>
-    /// <returns>null where CUDA's run-time compiler is missing</returns>
-    /// <exception cref="DeviceException">They do not compile or load.</exception>
-    public static FusedKernels? TryCompile(Gpu gpu, ScalarType type)
-    {
-        if (!Nvrtc.IsPresent)
-        {
-            return null;
-        }
-
-        var (architecture, element) = ($"--gpu-architecture=sm_{gpu.Major}{gpu.Minor}", $"-DELEMENT_{type.ToString().ToUpperInvariant()}");
-        fixed (byte* bytes = Images.GetOrAdd(architecture + element, _ => Nvrtc.Compile(Source(), architecture, element)))
-        {
-            CudaDriver.Check(CudaDriver.LoadModule(out var module, bytes), "loading kernels");
-            return new FusedKernels(module, type);
-        }
-    }
+    /// <summary>An activation's number among those that kernels know; negative for others.</summary>
+    public static int ActivationOf(string name) => Array.IndexOf(Activations, name);
 
     /// <summary>Whether heads of this size fit the kernels.</summary>
     public bool TakesHeads(int headDim, int rotaryDim) => headDim % Lanes == 0 && rotaryDim % (2 * Lanes) == 0;
@@ -55,7 +38,7 @@ internal sealed unsafe class FusedKernels : IDisposable
     /// <param name="activation">as the configuration names it</param>
     public Tensor? Gate(Tensor both, int width, string activation)
     {
-        var kind = Array.IndexOf(Activations, activation);
+        var kind = ActivationOf(activation);
         if (both.dtype != _type || width % Lanes != 0 || kind < 0)
         {
             return null;
@@ -64,7 +47,7 @@ internal sealed unsafe class FusedKernels : IDisposable
         var rows = both.shape[0];
         var output = empty([rows, width], _type, both.device);
         nint from = TensorMemory.Pointer(both), to = TensorMemory.Pointer(output);
-        Launch(_gate, rows * width / Lanes, &from, &to, &rows, &width, &kind);
+        Launch(_gate, rows * width / Lanes, Of(ref from), Of(ref to), Of(ref rows), Of(ref width), Of(ref kind));
         return output;
     }
 
@@ -82,7 +65,7 @@ internal sealed unsafe class FusedKernels : IDisposable
         var capacity = rows.shape[2];
         nint p = TensorMemory.Pointer(projected), q = TensorMemory.Pointer(queries), r = TensorMemory.Pointer(rows);
         nint c = TensorMemory.Pointer(cosines), s = TensorMemory.Pointer(sines);
-        Launch(_rotate, tokens * (heads + (2 * kvHeads)) * dim / Lanes, &p, &q, &r, &c, &s, &tokens, &heads, &kvHeads, &dim, &rotary, &capacity, &first);
+        Launch(_rotate, tokens * (heads + (2 * kvHeads)) * dim / Lanes, Of(ref p), Of(ref q), Of(ref r), Of(ref c), Of(ref s), Of(ref tokens), Of(ref heads), Of(ref kvHeads), Of(ref dim), Of(ref rotary), Of(ref capacity), Of(ref first));
     }
 
     /// <summary>Joins two parts of attention; see <c>AttentionMerge</c>.</summary>
@@ -101,53 +84,11 @@ internal sealed unsafe class FusedKernels : IDisposable
         nint o = TensorMemory.Pointer(output), lo = outputLse is null ? 0 : TensorMemory.Pointer(outputLse);
         Strides sa = new(sum), sla = new(sumLse), sb = new(part), slb = new(partLse), so = new(output), slo = outputLse is null ? default : new(outputLse);
         var function = _merge[sum.dtype == ScalarType.Float32 && _type != ScalarType.Float32 ? 1 : 0, output.dtype == ScalarType.Float32 && _type != ScalarType.Float32 ? 1 : 0];
-        Launch(function, batches * groups * rows * dim / Lanes, &a, &la, &b, &lb, &o, &lo, &sa, &sla, &sb, &slb, &so, &slo, &batches, &groups, &rows, &dim);
+        Launch(function, batches * groups * rows * dim / Lanes, Of(ref a), Of(ref la), Of(ref b), Of(ref lb), Of(ref o), Of(ref lo), Of(ref sa), Of(ref sla), Of(ref sb), Of(ref slb), Of(ref so), Of(ref slo), Of(ref batches), Of(ref groups), Of(ref rows), Of(ref dim));
     }
 
-    public void Dispose()
-    {
-        _ = CudaDriver.UnloadModule(_module);
-        NativeCounts.Remove(NativeKind.Module);
-    }
-
-    private static string Source()
-    {
-        using var stream = typeof(FusedKernels).Assembly.GetManifestResourceStream("Kernels.cu")!;
-        using var reader = new StreamReader(stream);
-        return reader.ReadToEnd();
-    }
-
-    private nint Function(string name)
-    {
-        CudaDriver.Check(CudaDriver.GetFunction(out var function, _module, name), $"finding the kernel {name}");
-        return function;
-    }
-
-    private static void Launch(nint function, long threads, params ReadOnlySpan<Argument> arguments)
-    {
-        var pointers = stackalloc void*[arguments.Length];
-        for (var i = 0; i < arguments.Length; i++)
-        {
-            pointers[i] = arguments[i].Address;
-        }
-
-        var blocks = (uint)((threads + Threads - 1) / Threads);
-        CudaDriver.Check(CudaDriver.LaunchKernel(function, blocks, 1, 1, Threads, 1, 1, 0, CudaStream.Compute.Handle, pointers, null), "starting a kernel");
-    }
-
-    /// <summary>The address of a kernel's argument, on the caller's stack.</summary>
-    private readonly struct Argument(void* address)
-    {
-        public void* Address { get; } = address;
-
-        public static implicit operator Argument(nint* value) => new(value);
-
-        public static implicit operator Argument(long* value) => new(value);
-
-        public static implicit operator Argument(int* value) => new(value);
-
-        public static implicit operator Argument(Strides* value) => new(value);
-    }
+    private static void Launch(nint function, long threads, params ReadOnlySpan<CudaModule.Argument> arguments) =>
+        CudaModule.Launch(function, ((threads + Threads - 1) / Threads, 1, 1), Threads, 0, early: false, arguments);
 
     /// <summary>The kernels' struct of the same name: distances in elements.</summary>
     private readonly struct Strides(Tensor tensor)

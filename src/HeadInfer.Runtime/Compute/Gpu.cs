@@ -6,7 +6,7 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>A GPU that libtorch can compute on: its context and its figures.</summary>
 internal sealed unsafe class Gpu : IDisposable
 {
-    private const int MajorAttribute = 75, MinorAttribute = 76;
+    private const int ProcessorsAttribute = 16, MajorAttribute = 75, MinorAttribute = 76, HostPointerAttribute = 91;
 
     private readonly int _device;
     private readonly nint _context;
@@ -24,6 +24,12 @@ internal sealed unsafe class Gpu : IDisposable
 
     /// <summary>Compute capability, the part after the dot.</summary>
     public int Minor { get; }
+
+    /// <summary>How many multiprocessors it has.</summary>
+    public int Processors => Ask(ProcessorsAttribute);
+
+    /// <summary>Whether kernels reach pinned host memory under its own address.</summary>
+    public bool SeesHostAddresses => Ask(HostPointerAttribute) != 0;
 
     public torch.Device Torch => new(DeviceType.CUDA, Ordinal);
 
@@ -73,6 +79,12 @@ internal sealed unsafe class Gpu : IDisposable
     public static void Synchronize() => CudaDriver.Check(CudaDriver.SynchronizeContext(), "waiting for the GPU");
 
     public void Dispose() => _ = CudaDriver.ReleasePrimaryContext(_device);
+
+    private int Ask(int attribute)
+    {
+        CudaDriver.Check(CudaDriver.GetDeviceAttribute(out var value, attribute, _device), "asking the GPU");
+        return value;
+    }
 
     /// <summary>What keeps a GPU from being used, in words, or null.</summary>
     /// <param name="hasDriver">whether there is a driver library</param>

@@ -23,6 +23,7 @@ internal sealed unsafe class HostAttention
     private readonly Action<int> _attend, _join; // made once, so that a step takes no memory
     private readonly Sum[] _joined;              // [row, query head]
     private readonly float[] _outputs;           // [row, query head, dim]
+    private readonly List<Piece> _pieces = [];
     private float[] _queries = [], _partials = [], _scores = [];
     private Sum[] _sums = [];
     private int[] _offsets = [];
@@ -48,20 +49,14 @@ internal sealed unsafe class HostAttention
     /// <param name="work">what</param>
     public void Attend(int rows, float* queries, long stride, AttentionWork work)
     {
-        var (shared, dim, splits) = (_traits.HeadsPerKvHead, _traits.HeadDim, work.Splits.Count);
+        Cut(work);
+        var (shared, dim, splits) = (_traits.HeadsPerKvHead, _traits.HeadDim, _pieces.Count);
         Ensure(ref _offsets, splits + 1);
         var most = 0;
         for (var i = 0; i < splits; i++)
         {
-            var split = work.Splits[i];
-            _offsets[i + 1] = _offsets[i] + (split.Count * work.Heads * shared);
-            var keys = 0;
-            for (var source = split.Source; source < split.Source + split.Sources; source++)
-            {
-                keys += work.Sources[source].Count;
-            }
-
-            most = Math.Max(most, split.Count * shared * keys);
+            _offsets[i + 1] = _offsets[i] + (_pieces[i].Count * work.Heads * shared);
+            most = Math.Max(most, _pieces[i].Count * shared * _pieces[i].Keys);
         }
 
         Ensure(ref _sums, _offsets[splits]);
@@ -111,6 +106,30 @@ internal sealed unsafe class HostAttention
         }
     }
 
+    // Spans into splits.
+    private void Cut(AttentionWork work)
+    {
+        _pieces.Clear();
+        foreach (var span in work.Spans)
+        {
+            var (source, skipped, keys) = (span.Source, 0, 0);
+            for (var at = span.Source; at < span.Source + span.Sources; at++)
+            {
+                keys += work.Sources[at].Count;
+            }
+
+            for (int left = keys, taken; left > 0; left -= taken)
+            {
+                taken = Math.Min(left, work.SplitTokens);
+                _pieces.Add(new Piece(source, skipped, taken, span.First, span.Count));
+                for (skipped += taken; source < span.Source + span.Sources && skipped >= work.Sources[source].Count;)
+                {
+                    skipped -= work.Sources[source++].Count;
+                }
+            }
+        }
+    }
+
     // [rows, heads, dim] -> [KV heads of the work, rows, queries of a head, dim]: those of neighbouring rows are one block.
     private void Gather(int rows, float* queries, long stride, AttentionWork work)
     {
@@ -126,7 +145,7 @@ internal sealed unsafe class HostAttention
 
     private void AttendTasks(int member)
     {
-        var (heads, count) = (_work.Heads, _work.Splits.Count * _work.Heads);
+        var (heads, count) = (_work.Heads, _pieces.Count * _work.Heads);
         fixed (float* queries = _queries, partials = _partials, scores = _scores)
         {
             for (int task; (task = Interlocked.Increment(ref _next)) < count;) // in the order of memory, so that asking ahead pays
@@ -147,18 +166,15 @@ internal sealed unsafe class HostAttention
     private void AttendSplit<TLane>(int number, int head, float* allQueries, float* allPartials, float* scores)
         where TLane : struct, ILane<TLane>
     {
-        var (split, dim, shared) = (_work.Splits[number], _traits.HeadDim, _traits.HeadsPerKvHead);
-        var (count, first, keys) = (split.Count * shared, _offsets[number] + (head * split.Count * shared), 0);
-        for (var source = split.Source; source < split.Source + split.Sources; source++)
-        {
-            keys += _work.Sources[source].Count;
-        }
-
+        var (split, dim, shared) = (_pieces[number], _traits.HeadDim, _traits.HeadsPerKvHead);
+        var (count, first, keys) = (split.Count * shared, _offsets[number] + (head * split.Count * shared), split.Keys);
         var queries = allQueries + ((((long)head * _rows) + split.First) * shared * dim);
-        for (int source = split.Source, at = 0; source < split.Source + split.Sources; at += _work.Sources[source++].Count)
+        for (int source = split.Source, skipped = split.Skipped, at = 0; at < keys; source++, skipped = 0)
         {
             var rows = _work.Sources[source];
-            Score<TLane>((float*)(rows.Keys + (nint)(head * rows.Head)), rows.Count, queries, count, dim, scores + at, keys);
+            var some = Math.Min(rows.Count - skipped, keys - at);
+            Score<TLane>((float*)(rows.Keys + (nint)(head * rows.Head)) + ((long)skipped * dim), some, queries, count, dim, scores + at, keys);
+            at += some;
         }
 
         for (var query = 0; query < count; query++)
@@ -168,10 +184,12 @@ internal sealed unsafe class HostAttention
 
         var partials = allPartials + ((long)first * dim);
         new Span<float>(partials, count * dim).Clear();
-        for (int source = split.Source, at = 0; source < split.Source + split.Sources; at += _work.Sources[source++].Count)
+        for (int source = split.Source, skipped = split.Skipped, at = 0; at < keys; source++, skipped = 0)
         {
             var rows = _work.Sources[source];
-            AddValues<TLane>((float*)(rows.Values + (nint)(head * rows.Head)), rows.Count, scores + at, keys, count, dim, partials);
+            var some = Math.Min(rows.Count - skipped, keys - at);
+            AddValues<TLane>((float*)(rows.Values + (nint)(head * rows.Head)) + ((long)skipped * dim), some, scores + at, keys, count, dim, partials);
+            at += some;
         }
     }
 
@@ -347,9 +365,9 @@ internal sealed unsafe class HostAttention
         var (work, shared, dim) = (_work, _traits.HeadsPerKvHead, _traits.HeadDim);
         for (int head; (head = Interlocked.Increment(ref _next)) < work.Heads;)
         {
-            for (var i = 0; i < work.Splits.Count; i++)
+            for (var i = 0; i < _pieces.Count; i++)
             {
-                var split = work.Splits[i];
+                var split = _pieces[i];
                 var from = _offsets[i] + (head * split.Count * shared);
                 for (var query = 0; query < split.Count * shared; query++)
                 {
@@ -383,6 +401,9 @@ internal sealed unsafe class HostAttention
             output[at] = (output[at] * kept) + (partial[at] * added);
         }
     }
+
+    /// <summary>Keys of a split: from a token of a source on.</summary>
+    private readonly record struct Piece(int Source, int Skipped, int Keys, int First, int Count);
 
     /// <summary>Of a query: whether it has attended anything, its largest score, and the sum of its weights relative to that.</summary>
     private readonly record struct Sum(bool Seen, float Maximum, float Total);

@@ -9,7 +9,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private readonly CpuDevice _device;
     private readonly HostAttention _attention;
     private readonly Action<int> _multiply; // made once, so that a step takes no memory
-    private RowBuffer? _normed, _product, _cosines, _sines;
+    private RowBuffer? _normed, _product, _cosines, _sines, _output;
     private int _rotary;
     private (nint X, nint Product, nint Sum, DenseMatrix Weight, int Rows) _task;
 
@@ -116,11 +116,15 @@ internal sealed unsafe class HostRowKernels : RowKernels
         }
     }
 
-    public override void BeginAttention(int rows) => _attention.Begin(rows);
+    public override void BeginAttention(int rows, RowBuffer output)
+    {
+        _output = output;
+        _attention.Begin(rows);
+    }
 
     public override void Attend(int rows, RowBuffer queries, AttentionWork work) => _attention.Attend(rows, (float*)queries.Address, queries.Width, work);
 
-    public override void EndAttention(int rows, RowBuffer output) => _attention.Write(rows, (float*)output.Address, output.Width);
+    public override void EndAttention(int rows) => _attention.Write(rows, (float*)_output!.Address, _output.Width);
 
     public override void Read(RowBuffer from, double? cap, IReadOnlyList<float[]> to)
     {

@@ -51,18 +51,19 @@ internal readonly record struct RowTarget(int Row, int FirstHead, int Heads, nin
 /// <param name="Count">tokens</param>
 internal readonly record struct KeyRows(nint Keys, nint Values, long Head, int Count);
 
-/// <summary>Keys that some rows attend at once.</summary>
+/// <summary>Keys at neighbouring positions that some rows attend.</summary>
 /// <param name="Source">the first of the pieces that they lie in</param>
-/// <param name="Sources">how many pieces, in the order of positions</param>
+/// <param name="Sources">how many pieces, in the order of positions; on a GPU two at most</param>
 /// <param name="First">first of the rows</param>
 /// <param name="Count">how many rows; all see all of the keys</param>
-internal readonly record struct KeySplit(int Source, int Sources, int First, int Count);
+/// <remarks>Kernels cut it into splits from its beginning on. So it begins where a split does, or ends within one.</remarks>
+internal readonly record struct KeySpan(int Source, int Sources, int First, int Count);
 
 /// <summary>What some rows attend next, for some neighbouring heads.</summary>
 internal sealed class AttentionWork
 {
-    /// <summary>In the order of positions for each row. They are cut at fixed positions, so that a row's sums do not depend on its company.</summary>
-    public List<KeySplit> Splits { get; } = [];
+    /// <summary>In the order of positions for each row. Their splits lie at fixed positions, so that a row's sums do not depend on its company.</summary>
+    public List<KeySpan> Spans { get; } = [];
 
     public List<KeyRows> Sources { get; } = [];
 
@@ -72,9 +73,23 @@ internal sealed class AttentionWork
     /// <summary>How many KV heads.</summary>
     public int Heads { get; set; }
 
+    /// <summary>Tokens of a split, but for the last of a span.</summary>
+    public int SplitTokens { get; set; } = RowKernels.SplitTokens;
+
+    /// <summary>Adds keys that lie in one piece, and perhaps their end that lies in another.</summary>
+    public void Add(int first, int count, KeyRows keys, KeyRows? end = null)
+    {
+        Spans.Add(new KeySpan(Sources.Count, end is null ? 1 : 2, first, count));
+        Sources.Add(keys);
+        if (end is { } more)
+        {
+            Sources.Add(more);
+        }
+    }
+
     public void Clear()
     {
-        Splits.Clear();
+        Spans.Clear();
         Sources.Clear();
     }
 }
@@ -144,7 +159,9 @@ internal abstract class RowKernels : IDisposable
     public abstract void Rotate(int rows, RowBuffer heads, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets);
 
     /// <summary>Begins the attention of a layer: nothing has been attended.</summary>
-    public abstract void BeginAttention(int rows);
+    /// <param name="rows">how many there are</param>
+    /// <param name="output">[rows, heads * dim], for what is attended</param>
+    public abstract void BeginAttention(int rows, RowBuffer output);
 
     /// <summary>Attends some keys.</summary>
     /// <param name="rows">how many there are</param>
@@ -152,10 +169,8 @@ internal abstract class RowKernels : IDisposable
     /// <param name="work">what; read before the call returns</param>
     public abstract void Attend(int rows, RowBuffer queries, AttentionWork work);
 
-    /// <summary>Writes what was attended.</summary>
-    /// <param name="rows">how many</param>
-    /// <param name="output">[rows, heads * dim]</param>
-    public abstract void EndAttention(int rows, RowBuffer output);
+    /// <summary>Ends it: the output is written.</summary>
+    public abstract void EndAttention(int rows);
 
     /// <summary>Copies rows to the caller, capped by tanh where there is a cap. Waits until they are there.</summary>
     /// <param name="from">[rows, width]</param>

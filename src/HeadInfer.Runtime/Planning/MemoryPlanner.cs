@@ -152,7 +152,8 @@ internal static class MemoryPlanner
             long width = Math.Max(Config.IntermediateSize, Config.ExpertIntermediateSize);
             var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv, 3 * width) : (3 * Config.HiddenSize) + heads + kv + (3 * width)) * Element;
             var scores = OnGpu && (Config.AttentionSoftCap is not null || Type == ScalarType.Float32) ? ExplicitAttention.MaxScores * 12 : 0;
-            return new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + (Config.VocabularySize * 4L));
+            var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + width); // buffers of a decoding step
+            return new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps) + (OnGpu ? CudaRowKernels.SizeFor(Config.Heads, Config.HeadDim) : ByteSize.Zero);
         }
 
         /// <summary>Tile rings, and rows on their way to host memory: of a pass, and of one in its gap.</summary>

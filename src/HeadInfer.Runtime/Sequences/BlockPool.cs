@@ -247,6 +247,13 @@ internal sealed class BlockPool : IDisposable
         _device.Record(WorkQueue.Download, _written[layer]);
     }
 
+    /// <summary>Says that the computation queued so far writes a layer's rows to their pages itself.</summary>
+    public void WrittenByComputation(int layer)
+    {
+        _device.Record(WorkQueue.Compute, _written[layer]);
+        _device.Wait(WorkQueue.Download, _written[layer]); // whoever waits for what is downloaded waits for this too
+    }
+
     /// <summary>Blocks the calling thread until all rows are in their pages.</summary>
     public void Drain() => _device.Drain();
 

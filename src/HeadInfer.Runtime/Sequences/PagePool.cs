@@ -83,6 +83,9 @@ internal sealed unsafe class PageSlab : IDisposable
     /// <summary>Waits until the memory is ready to be copied to.</summary>
     public void EnsureReady() => _pinning?.Wait();
 
+    /// <summary>Whether a device may write to it by address. Waits until that is known.</summary>
+    public bool IsPinned => _pinning?.Result is not null;
+
     /// <summary>Frees the memory; no copy may be under way.</summary>
     public void Dispose()
     {

@@ -166,9 +166,6 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         return fork;
     }
 
-    /// <summary>Its blocks as they are now, for another thread to look at. They are not kept by it, and nobody may change or dispose it.</summary>
-    public Sequence Still() => new(pool, key) { _blocks = _blocks };
-
     public void Dispose() => Truncate(0);
 
     /// <summary>The memory of a range of tokens of one layer, in order, in as few pieces as the pages allow.</summary>

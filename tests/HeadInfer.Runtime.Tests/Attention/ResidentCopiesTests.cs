@@ -34,7 +34,7 @@ public sealed class ResidentCopiesTests : NativeTest
 
         var extent = Assert.Single(Grow(sequence, copies, 9));
         Assert.Equal((new TokenRange(0, 15), 0), (extent.Tokens, extent.First));
-        Assert.Equal(BlockSize * 4, copies.SizeOf(sequence));
+        Assert.Equal(BlockSize * 4, copies.SizeOf(sequence.Blocks));
     }
 
     [Fact]

@@ -40,10 +40,55 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
         }
     }
 
+    [Theory]
+    [InlineData(null, 1)]
+    [InlineData(70, 3)]
+    public void A_row_of_a_step_has_the_same_bits_in_any_company_and_wherever_its_keys_lie(int? window, int shared)
+    {
+        // Three sequences with a common beginning, one of them at a split's end, and one of its own.
+        const int kvHeads = 2, dim = 64, common = 700;
+        var lengths = new[] { 700, 768, 1100, 5 };
+        foreach (var type in Gpu is null ? (ScalarType[])[ScalarType.Float32] : [ScalarType.Float32, ScalarType.BFloat16, ScalarType.Float16])
+        {
+            using var scope = NewDisposeScope();
+            Tensor Made(params long[] shape) => Random(shape).to(type);
+            var (beginning, rests) = ((Made(common, kvHeads, dim), Made(common, kvHeads, dim)), lengths.Select(n => (Made(1500, kvHeads, dim), Made(1500, kvHeads, dim))).ToArray());
+            var steps = Enumerable.Range(0, 3).Select(_ => (Q: Made(4, kvHeads * shared, dim), K: Made(4, kvHeads, dim), V: Made(4, kvHeads, dim))).ToArray();
+            byte[]? first = null;
+            foreach (var placement in (HeadPlacement[])(Gpu is null ? [HeadPlacement.Streamed, HeadPlacement.Resident, HeadPlacement.Host] : [HeadPlacement.Streamed, HeadPlacement.Resident]))
+            {
+                var layout = new AttentionLayout(kvHeads, shared, dim, [window], 512) { Placement = _ => placement };
+                using var attended = new AttentionCase(layout, type, NewDevice(), page: 256, ByteSize.FromMiB(8));
+                attended.Attend(Made(1, kvHeads * shared, dim), beginning.Item1, beginning.Item2);
+                var sequences = lengths.Select((n, i) => i < 3 ? attended.Sequence.Fork() : attended.Empty()).ToList();
+                for (var i = 0; i < 4; i++)
+                {
+                    var more = lengths[i] - sequences[i].Length;
+                    attended.Attend(Made(1, kvHeads * shared, dim), rests[i].Item1.narrow(0, 0, more), rests[i].Item2.narrow(0, 0, more), sequence: sequences[i]);
+                }
+
+                var alone = sequences.Select(s => s.Fork()).ToList();
+                var all = new List<byte>();
+                foreach (var (q, k, v) in steps)
+                {
+                    byte[] together = attended.Step(sequences, q, k, v).cpu().bytes.ToArray();
+                    byte[] apart = [.. alone.SelectMany((s, i) => attended.Step([s], q.narrow(0, i, 1), k.narrow(0, i, 1), v.narrow(0, i, 1)).cpu().bytes.ToArray())];
+                    Assert.Equal(apart, together);
+                    all.AddRange(together);
+                }
+
+                first ??= [.. all];
+                Assert.Equal(first, all);
+                sequences.Concat(alone).ToList().ForEach(s => s.Dispose());
+            }
+        }
+    }
+
     [Fact]
     public void A_pass_whose_copies_do_not_fit_has_not_begun()
     {
         using var device = NewDevice();
+        device.Prepare(ScalarType.Float32);
         var layout = new AttentionLayout(1, 1, 4, [null], 4) { Placement = _ => HeadPlacement.Resident };
         var pool = new BlockPool(new PageShape(1, 4, 4, ScalarType.Float32), 1, ByteSize.FromMiB(1), ByteSize.Zero, device);
         using var attention = new TiledAttention(layout, pool, device.Attention(new AttentionTraits(1, null, 4, 1, ScalarType.Float32), null), device.CreateRows(new RowTraits(ScalarType.Float32, 1, 1, 4, 1, null, 4)), ByteSize.Zero, stagedTokens: 8, gapTokens: 4);

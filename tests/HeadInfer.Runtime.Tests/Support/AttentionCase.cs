@@ -19,7 +19,7 @@ internal sealed class AttentionCase : IDisposable
         Layout = layout;
         Scale = 1 / Math.Sqrt(layout.HeadDim);
         _device = device;
-        device.Prepare(type, warn: null);
+        device.Prepare(type);
         var pool = new BlockPool(new PageShape(layout.KvHeads, page, layout.HeadDim, type), layout.Layers, ByteSize.FromGiB(4), ByteSize.Zero, device, slab);
         kernel ??= device.Attention(new AttentionTraits(Scale, softCap, layout.HeadDim, QueriesPerHead: 1, type), FusedAttention.Flash);
         var heads = layout.KvHeads * layout.HeadsPerKvHead;
@@ -48,6 +48,9 @@ internal sealed class AttentionCase : IDisposable
 
     public double Scale { get; }
 
+    /// <summary>Another sequence of the same pool.</summary>
+    public Sequence Empty() => new(Sequence.Pool, "");
+
     public Sequence Sequence { get; }
 
     /// <summary>Attends new tokens of the only layer, or the last of them, and has the sequence keep them.</summary>
@@ -55,11 +58,18 @@ internal sealed class AttentionCase : IDisposable
     /// <param name="keys">[tokens, kv_heads, dim]</param>
     /// <param name="values">[tokens, kv_heads, dim]</param>
     /// <param name="work">told of the work</param>
-    public void Attend(Tensor queries, Tensor keys, Tensor values, WorkMeter? work = null)
+    /// <param name="sequence">of the case's pool; null for its own</param>
+    public void Attend(Tensor queries, Tensor keys, Tensor values, WorkMeter? work = null, Sequence? sequence = null)
     {
+        sequence ??= Sequence;
+        if (keys.shape[0] == 0)
+        {
+            return;
+        }
+
         using var scope = NewDisposeScope();
-        Sequence.Reserve((int)keys.shape[0]);
-        using (var pass = _attention.Begin(Batch.Prefill(Sequence, new int[keys.shape[0]], (int)queries.shape[0]), work ?? WorkMeter.None))
+        sequence.Reserve((int)keys.shape[0]);
+        using (var pass = _attention.Begin(Batch.Prefill(sequence, new int[keys.shape[0]], (int)queries.shape[0]), work ?? WorkMeter.None))
         {
             var kv = stack([keys, values], 0).permute(2, 0, 1, 3); // [kv_heads, 2, tokens, dim]
             if (pass.Stages)
@@ -70,7 +80,7 @@ internal sealed class AttentionCase : IDisposable
             pass.Attend(0, queries, kv, output: queries);
         }
 
-        Sequence.Commit(new int[keys.shape[0]]);
+        sequence.Commit(new int[keys.shape[0]]);
     }
 
     /// <summary>Attends a new token of each of some sequences in one step, and has them keep it. Nothing is rotated.</summary>

@@ -1,0 +1,97 @@
+using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>The kernels of <c>Kernels.cu</c> and <c>RowKernels.cu</c>, compiled for one GPU and one element type. They run on libtorch's stream.</summary>
+internal sealed unsafe class CudaModule : IDisposable
+{
+    private static readonly ConcurrentDictionary<string, byte[]> Images = new(StringComparer.Ordinal);
+
+    private readonly nint _module;
+
+    /// <summary>Compiles them, once for all models of the process.</summary>
+    /// <exception cref="DeviceException">CUDA's run-time compiler is missing, or they do not compile or load.</exception>
+    public CudaModule(Gpu gpu, ScalarType type)
+    {
+        (Gpu, Type) = (gpu, type);
+        if (!Nvrtc.IsPresent)
+        {
+            throw new DeviceException("CUDA's run-time compiler (libnvrtc) is not found, which every libtorch with CUDA comes with. Put it beside libtorch, or its folder into LD_LIBRARY_PATH, or set HeadInferOptions.Device to Cpu.");
+        }
+
+        var (architecture, element) = ($"--gpu-architecture=sm_{gpu.Major}{gpu.Minor}", $"-DELEMENT_{type.ToString().ToUpperInvariant()}");
+        fixed (byte* bytes = Images.GetOrAdd(architecture + element, _ => Nvrtc.Compile(Source("Kernels.cu") + Source("RowKernels.cu"), architecture, element)))
+        {
+            CudaDriver.Check(CudaDriver.LoadModule(out _module, bytes), "loading kernels");
+        }
+
+        NativeCounts.Add(NativeKind.Module);
+    }
+
+    public Gpu Gpu { get; }
+
+    /// <summary>The element type.</summary>
+    public ScalarType Type { get; }
+
+    public nint Function(string name)
+    {
+        CudaDriver.Check(CudaDriver.GetFunction(out var function, _module, name), $"finding the kernel {name}");
+        return function;
+    }
+
+    /// <summary>Starts a kernel.</summary>
+    /// <param name="function">the kernel</param>
+    /// <param name="grid">blocks</param>
+    /// <param name="threads">of a block</param>
+    /// <param name="sharedBytes">shared memory of a block, beside what the kernel names itself</param>
+    /// <param name="early">whether it may start while the kernel before still runs: it waits for that itself. Needs compute capability 9.</param>
+    /// <param name="arguments">where they are, on the caller's stack</param>
+    public static void Launch(nint function, (long X, long Y, long Z) grid, int threads, int sharedBytes, bool early, params ReadOnlySpan<Argument> arguments)
+    {
+        var pointers = stackalloc void*[arguments.Length];
+        for (var i = 0; i < arguments.Length; i++)
+        {
+            pointers[i] = arguments[i].Address;
+        }
+
+        var (stream, x, y, z) = (CudaStream.Compute.Handle, (uint)grid.X, (uint)grid.Y, (uint)grid.Z);
+        if (!early)
+        {
+            CudaDriver.Check(CudaDriver.LaunchKernel(function, x, y, z, (uint)threads, 1, 1, (uint)sharedBytes, stream, pointers, null), "starting a kernel");
+            return;
+        }
+
+        var attribute = new CudaDriver.LaunchAttribute { Kind = CudaDriver.LaunchAttribute.ProgrammaticStreamSerialization, Value = 1 };
+        var config = new CudaDriver.LaunchConfig
+        {
+            GridX = x, GridY = y, GridZ = z, BlockX = (uint)threads, BlockY = 1, BlockZ = 1, SharedBytes = (uint)sharedBytes, Stream = stream, Attributes = &attribute, AttributeCount = 1,
+        };
+        CudaDriver.Check(CudaDriver.LaunchKernelEx(config, function, pointers, null), "starting a kernel");
+    }
+
+    /// <summary>An argument on the caller's stack.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Argument Of<T>(ref T value)
+        where T : unmanaged => new(Unsafe.AsPointer(ref value));
+
+    public void Dispose()
+    {
+        _ = CudaDriver.UnloadModule(_module);
+        NativeCounts.Remove(NativeKind.Module);
+    }
+
+    private static string Source(string name)
+    {
+        using var stream = typeof(CudaModule).Assembly.GetManifestResourceStream(name)!;
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
+    }
+
+    /// <summary>The address of a kernel's argument.</summary>
+    public readonly struct Argument(void* address)
+    {
+        public void* Address { get; } = address;
+    }
+}

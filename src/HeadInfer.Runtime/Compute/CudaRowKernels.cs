@@ -1,0 +1,275 @@
+using System.Runtime.CompilerServices;
+using static HeadInfer.Runtime.Compute.CudaModule;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>Few rows on a GPU, by the kernels of <c>RowKernels.cu</c>.</summary>
+internal sealed unsafe class CudaRowKernels : RowKernels
+{
+    private const int Outputs = 8, ManyOutputs = 16, Queries = 16, Threads = 256, JoinThreads = 128, RotateThreads = 64;
+    private const int TensorCores = 8, EarlyStarts = 9; // compute capabilities
+    private const int MostDim = 384; // whose queries fit shared memory
+    private const long PartialFloats = 8L << 20;
+
+    private readonly RowTraits _traits;
+    private readonly int _processors;
+    private readonly CudaDevice _device;
+    private readonly bool _tensorCores, _early;
+    private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join;
+    private readonly nint _multiply8By8, _multiply8By16, _multiply16By16, _gate8, _gate16, _attend;
+    private readonly Tensor _sums, _outputs, _state;
+    private readonly nint _sumsAddress, _outputsAddress, _stateAddress;
+    private readonly bool[] _begun; // of each KV head in this layer
+    private readonly RunList _runs;
+    private RowBuffer? _normed, _both, _cosines, _sines, _output;
+    private Tensor? _read; // [rows, width], on the host
+    private IDisposable? _readPin;
+    private int _rotary;
+
+    public CudaRowKernels(RowTraits traits, CudaModule module, CudaDevice device)
+    {
+        (_traits, _device, _early, _processors) = (traits, device, module.Gpu.Major >= EarlyStarts, module.Gpu.Processors);
+        _tensorCores = module.Type != ScalarType.Float32 && module.Gpu.Major >= TensorCores;
+        (_lookup, _norm, _rotate, _join) = (module.Function("lookup_rows"), module.Function("norm_rows"), module.Function("rotate_rows"), module.Function("join_parts"));
+        (_multiplyPlain, _gatePlain, _attendPlain) = (module.Function("multiply_plain"), module.Function("gate_plain"), module.Function("attend_plain"));
+        if (_tensorCores)
+        {
+            (_multiply8By8, _multiply8By16, _multiply16By16) = (module.Function("multiply_8_by_8"), module.Function("multiply_8_by_16"), module.Function("multiply_16_by_16"));
+            (_gate8, _gate16, _attend) = (module.Function("gate_8"), module.Function("gate_16"), module.Function("attend_rows"));
+        }
+
+        var parts = PartialFloats / traits.HeadDim;
+        Tensor[] made = [empty([2 * parts], ScalarType.Float32, device.Torch), empty([PartialFloats], ScalarType.Float32, device.Torch),
+            empty([MostRows, traits.Heads, 2 + traits.HeadDim], ScalarType.Float32, device.Torch)];
+        (_sums, _outputs, _state) = (made[0].DetachFromDisposeScope(), made[1].DetachFromDisposeScope(), made[2].DetachFromDisposeScope());
+        (_sumsAddress, _outputsAddress, _stateAddress) = (TensorMemory.Pointer(_sums), TensorMemory.Pointer(_outputs), TensorMemory.Pointer(_state));
+        _begun = new bool[traits.KvHeads];
+        _runs = new RunList(traits.HeadDim * DataTypes.Size(traits.Type), parts);
+    }
+
+    public override void Lookup(ReadOnlySpan<int> tokens, DenseMatrix embedding, double scale, RowBuffer to)
+    {
+        RowNumbers numbers = default;
+        tokens.CopyTo(numbers);
+        var (weight, output, columns, factor) = (embedding.Weight, to.Address, embedding.Columns, (float)scale);
+        Start(_lookup, (tokens.Length, 1, 1), Threads, 0, Of(ref weight), Of(ref output), Of(ref numbers), Of(ref columns), Of(ref factor));
+    }
+
+    public override void Multiply(int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, RowBuffer to, bool add)
+    {
+        if (_tensorCores && weight.Columns % 8 == 0)
+        {
+            // Blocks of fewer outputs where there would be few of them: they end together.
+            var (few, small) = (rows <= MostRows / 2, weight.Rows <= ManyOutputs * 2 * _processors);
+            MultiplyBlocks(few ? small ? _multiply8By8 : _multiply8By16 : _multiply16By16, rows, x, norm, weight, weight.Rows, few && small ? Outputs : ManyOutputs, to, add, kind: 0);
+            return;
+        }
+
+        var (input, w, bias, output, outputs, columns, adds) = (Normed(rows, x, norm).Address, weight.Weight, weight.Bias, to.Address, weight.Rows, weight.Columns, add ? 1 : 0);
+        Start(_multiplyPlain, (((long)outputs * 32 + Threads - 1) / Threads, 1, 1), Threads, 0,
+            Of(ref input), Of(ref w), Of(ref bias), Of(ref output), Of(ref rows), Of(ref outputs), Of(ref columns), Of(ref adds));
+    }
+
+    public override void Gate(int rows, RowBuffer x, RowNorm norm, DenseMatrix weight, string activation, RowBuffer to)
+    {
+        var (kind, width) = (FusedKernels.ActivationOf(activation), weight.Rows / 2);
+        if (_tensorCores && weight.Columns % 8 == 0)
+        {
+            MultiplyBlocks(rows <= MostRows / 2 ? _gate8 : _gate16, rows, x, norm, weight, width, Outputs, to, add: false, kind);
+            return;
+        }
+
+        var both = Scratch(ref _both, weight.Rows);
+        Multiply(rows, x, norm, weight, both, add: false);
+        var (input, output) = (both.Address, to.Address);
+        Start(_gatePlain, ((width + Threads - 1) / Threads, rows, 1), Threads, 0, Of(ref input), Of(ref output), Of(ref width), Of(ref kind));
+    }
+
+    public override void Norm(int rows, RowBuffer x, RowNorm norm, RowBuffer to, bool add)
+    {
+        var (input, weight, output, size, epsilon, adds) = (x.Address, norm.Weight, to.Address, x.Width, (float)norm.Epsilon, add ? 1 : 0);
+        Start(_norm, (rows, 1, 1), Threads, 0, Of(ref input), Of(ref weight), Of(ref output), Of(ref size), Of(ref epsilon), Of(ref adds));
+    }
+
+    public override void SetAngles(ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
+    {
+        _rotary = rotary;
+        Upload(cosines, Scratch(ref _cosines, rotary));
+        Upload(sines, Scratch(ref _sines, rotary));
+    }
+
+    public override void Rotate(int rows, RowBuffer heads, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets)
+    {
+        var (x, q, k, c, s) = (heads.Address, queryNorm?.Weight ?? 0, keyNorm?.Weight ?? 0, _cosines!.Address, _sines!.Address);
+        var (queries, kvHeads, dim, rotary, epsilon) = (_traits.Heads, _traits.KvHeads, _traits.HeadDim, _rotary, (float)(queryNorm?.Epsilon ?? 0));
+        Targets some = default;
+        for (var from = 0; from < targets.Count; from += Targets.Most)
+        {
+            var (count, first) = (Math.Min(Targets.Most, targets.Count - from), from == 0 ? 1 : 0);
+            for (var i = 0; i < count; i++)
+            {
+                var target = targets[from + i];
+                some[i] = new Target(target.Key, target.Part, target.Row, target.FirstHead, target.Heads);
+            }
+
+            Start(_rotate, (queries + (2 * kvHeads), rows, 1), RotateThreads, dim * sizeof(float),
+                Of(ref x), Of(ref q), Of(ref k), Of(ref c), Of(ref s), Of(ref some), Of(ref count), Of(ref queries), Of(ref kvHeads), Of(ref dim), Of(ref rotary), Of(ref epsilon), Of(ref first));
+        }
+    }
+
+    public override void BeginAttention(int rows, RowBuffer output)
+    {
+        _output = output;
+        Array.Clear(_begun);
+    }
+
+    public override void Attend(int rows, RowBuffer queries, AttentionWork work)
+    {
+        foreach (var span in work.Spans)
+        {
+            for (var done = 0; !_runs.TryAdd(work, span, work.Heads * _traits.HeadsPerKvHead, ref done);)
+            {
+                AttendRuns(rows, queries, work);
+            }
+        }
+
+        AttendRuns(rows, queries, work);
+    }
+
+    // Joined as it came.
+    public override void EndAttention(int rows)
+    {
+    }
+
+    public override void Read(RowBuffer from, double? cap, IReadOnlyList<float[]> to)
+    {
+        if (_read is null)
+        {
+            _read = empty([MostRows, from.Width], ScalarType.Float32).DetachFromDisposeScope();
+            _readPin = _device.Pin(TensorMemory.Pointer(_read), _read.NumberOfElements * sizeof(float));
+        }
+
+        var all = TensorMemory.Span(_read);
+        CudaDriver.Check(CudaDriver.CopyToHostAsync(TensorMemory.Pointer(_read), from.Address, (nuint)(to.Count * from.Width * sizeof(float)), CudaStream.Compute.Handle), "copying from the GPU");
+        CudaStream.Compute.Synchronize();
+        for (var row = 0; row < to.Count; row++)
+        {
+            all.Slice(row * from.Width, from.Width).CopyTo(to[row]);
+            if (cap is { } most)
+            {
+                HostActivations.Cap(to[row].AsSpan(0, from.Width), (float)most);
+            }
+        }
+    }
+
+    public override void Dispose()
+    {
+        foreach (var buffer in (RowBuffer?[])[_normed, _both, _cosines, _sines])
+        {
+            buffer?.Dispose();
+        }
+
+        _readPin?.Dispose();
+        _read?.Dispose();
+        _sums.Dispose();
+        _outputs.Dispose();
+        _state.Dispose();
+    }
+
+    /// <summary>GPU memory of what it keeps, the buffers of its callers aside.</summary>
+    public static ByteSize SizeFor(int heads, int headDim) =>
+        new(sizeof(float) * (PartialFloats + (2 * PartialFloats / headDim) + ((long)MostRows * heads * (2 + headDim))));
+
+    private void MultiplyBlocks(nint kernel, int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, int width, int ofBlock, RowBuffer to, bool add, int kind)
+    {
+        var input = x.Address;
+        var inside = norm;
+        if (norm is not null && _traits.Type == ScalarType.Float16)
+        {
+            (input, inside) = (Normed(rows, x, norm).Address, null); // what has not been divided by its size may be beyond float16
+        }
+
+        var (n, epsilon, w, bias) = (inside?.Weight ?? 0, (float)(inside?.Epsilon ?? 0), weight.Weight, weight.Bias);
+        var (output, outputs, columns, adds) = (to.Address, weight.Rows, weight.Columns, add ? 1 : 0);
+        Start(kernel, ((width + ofBlock - 1) / ofBlock, 1, 1), Threads, 0,
+            Of(ref input), Of(ref n), Of(ref epsilon), Of(ref w), Of(ref bias), Of(ref output), Of(ref rows), Of(ref outputs), Of(ref columns), Of(ref adds), Of(ref kind));
+    }
+
+    private RowBuffer Normed(int rows, RowBuffer x, RowNorm? norm)
+    {
+        if (norm is not { } before)
+        {
+            return x;
+        }
+
+        var normed = Scratch(ref _normed, x.Width); // rows lie end to end, however wide it is
+        Norm(rows, x, before, normed, add: false);
+        return normed;
+    }
+
+    private void AttendRuns(int rows, RowBuffer queries, AttentionWork work)
+    {
+        var (heads, sums, outputs, state, output) = (queries.Address, _sumsAddress, _outputsAddress, _stateAddress, _output!.Address);
+        var (runs, count, begins) = (_runs.Runs, _runs.Count, _begun[work.FirstHead] ? 0 : 1);
+        var shape = new Shape(_traits, work);
+        if (count > 0)
+        {
+            var fast = _tensorCores && _traits.HeadDim % 8 == 0 && _traits.HeadDim <= MostDim && work.SplitTokens <= SplitTokens;
+            var (blocks, shared) = fast
+                ? (((_runs.MostRows * _traits.HeadsPerKvHead) + Queries - 1) / Queries, Queries * ((_traits.HeadDim / 2) + 4) * sizeof(uint))
+                : (_runs.MostRows * _traits.HeadsPerKvHead, work.SplitTokens * sizeof(float));
+            Start(fast ? _attend : _attendPlain, (_runs.Splits, work.Heads, blocks), Threads, shared, Of(ref heads), Of(ref sums), Of(ref outputs), Of(ref runs), Of(ref count), Of(ref shape));
+        }
+
+        Start(_join, (work.Heads * _traits.HeadsPerKvHead, rows, 1), Math.Min(JoinThreads, (_traits.HeadDim + 31) / 32 * 32), 0,
+            Of(ref sums), Of(ref outputs), Of(ref state), Of(ref output), Of(ref runs), Of(ref count), Of(ref shape), Of(ref begins));
+        _begun[work.FirstHead] = true;
+        _runs.Clear();
+    }
+
+    private RowBuffer Scratch(ref RowBuffer? buffer, int width)
+    {
+        if (buffer is null || buffer.Width < width)
+        {
+            buffer?.Dispose();
+            buffer = new RowBuffer(width, _device.Torch);
+        }
+
+        return buffer;
+    }
+
+    private void Start(nint function, (long X, long Y, long Z) grid, int threads, int sharedBytes, params ReadOnlySpan<Argument> arguments) =>
+        Launch(function, grid, threads, sharedBytes, _early, arguments);
+
+    private static void Upload(ReadOnlySpan<float> values, RowBuffer to)
+    {
+        fixed (float* from = values)
+        {
+            CudaDriver.Check(CudaDriver.CopyToDeviceAsync(to.Address, from, (nuint)(values.Length * sizeof(float)), CudaStream.Compute.Handle), "copying to the GPU");
+        }
+    }
+
+    [InlineArray(MostRows)]
+    private struct RowNumbers
+    {
+        private int _first;
+    }
+
+    private readonly record struct Target(nint Key, long Part, int Row, int First, int Heads, int None = 0);
+
+    [InlineArray(Most)]
+    private struct Targets
+    {
+        public const int Most = 48;
+
+        private Target _first;
+    }
+
+    /// <summary>The kernels' struct of the same name.</summary>
+    private readonly struct Shape(RowTraits traits, AttentionWork work)
+    {
+        public readonly int Queries = traits.Heads, KvHeads = traits.KvHeads, Dim = traits.HeadDim, FirstHead = work.FirstHead, Heads = work.Heads, SplitTokens = work.SplitTokens;
+        public readonly float Scale = (float)traits.Scale, Cap = (float)(traits.SoftCap ?? 0);
+    }
+}
