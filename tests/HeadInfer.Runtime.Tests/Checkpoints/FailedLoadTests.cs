@@ -70,7 +70,7 @@ public abstract class FailedLoadTests(ComputeDevice device) : NativeTest(device)
         var error = await Assert.ThrowsAnyAsync<T>(() => load(folder.Path));
         Assert.DoesNotContain("frame #", error.ToString(), StringComparison.Ordinal);
         Assert.Equal((ledger, tensors), (MemoryLedger.OfProcess.Promises, torch.Tensor.TotalCount));
-        Assert.True(SpinWait.SpinUntil(() => EngineThreads() == threads, TimeSpan.FromMinutes(1)), "a thread is left"); // the system ends a thread a little after it is joined
+        Assert.True(SpinWait.SpinUntil(() => EngineThreads() <= threads, TimeSpan.FromMinutes(1)), "a thread is left"); // the system ends a thread a little after it is joined; one of before may end too
         if (OperatingSystem.IsLinux())
         {
             Assert.DoesNotContain(Directory.GetFiles("/proc/self/fd"), link => new FileInfo(link).LinkTarget?.StartsWith(folder.Path, StringComparison.Ordinal) == true);
