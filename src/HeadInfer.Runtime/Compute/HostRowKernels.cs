@@ -5,16 +5,18 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>Few rows on the CPU, in float32. Products and attention are shared among a team; the rest is too short for that.</summary>
 internal sealed unsafe class HostRowKernels : RowKernels
 {
+    private const int PieceBytes = 1 << 16; // of a matrix
+
     private readonly RowTraits _traits;
     private readonly CpuDevice _device;
     private readonly HostAttention _attention;
     private readonly Action<int> _multiply; // made once, so that a step takes no memory
     private RowBuffer? _normed, _product, _cosines, _sines, _output;
-    private int _rotary;
+    private int _rotary, _piece, _taken;
     private (nint X, nint Product, nint Sum, DenseMatrix Weight, int Rows) _task;
 
     public HostRowKernels(RowTraits traits, CpuDevice device) =>
-        (_traits, _device, _attention, _multiply) = (traits, device, new HostAttention(traits, device.Team), MultiplyShare);
+        (_traits, _device, _attention, _multiply) = (traits, device, new HostAttention(traits, device.Team), MultiplyPieces);
 
     public override void Lookup(ReadOnlySpan<int> tokens, DenseMatrix embedding, double scale, RowBuffer to)
     {
@@ -38,6 +40,8 @@ internal sealed unsafe class HostRowKernels : RowKernels
         }
 
         _task = (input.Address, add ? Scratch(ref _product, weight.Rows).Address : to.Address, add ? to.Address : 0, weight, rows);
+        _piece = Math.Max(4, PieceBytes / (4 * weight.Columns) / 4 * 4); // kernels take four rows at a time
+        _taken = 0;
         _device.Team.Run(_multiply);
     }
 
@@ -159,16 +163,20 @@ internal sealed unsafe class HostRowKernels : RowKernels
         return buffer;
     }
 
-    // A member's share of a product, and of its addition.
-    private void MultiplyShare(int member)
+    // Pieces of a product, and of its addition, which the members take in turn: one that has to give way for a moment holds
+    // nobody up for longer than that.
+    private void MultiplyPieces(int member)
     {
         var (x, product, sum, weight, rows) = _task;
-        var (start, end) = _device.Team.Share(member, weight.Rows);
-        HostMath.MultiplyRows((float*)weight.Weight, (float*)x, rows, (float*)weight.Bias, (float*)product, weight.Columns, weight.Rows, start, end);
-        for (var row = 0; sum != 0 && row < rows; row++)
+        for (int start; (start = Interlocked.Add(ref _taken, _piece) - _piece) < weight.Rows;)
         {
-            var at = ((long)row * weight.Rows) + start;
-            HostMath.Add((float*)product + at, (float*)sum + at, end - start);
+            var end = Math.Min(start + _piece, weight.Rows);
+            HostMath.MultiplyRows((float*)weight.Weight, (float*)x, rows, (float*)weight.Bias, (float*)product, weight.Columns, weight.Rows, start, end);
+            for (var row = 0; sum != 0 && row < rows; row++)
+            {
+                var at = ((long)row * weight.Rows) + start;
+                HostMath.Add((float*)product + at, (float*)sum + at, end - start);
+            }
         }
     }
 }
