@@ -30,7 +30,7 @@ public readonly record struct ModelMemory(ByteSize Weights, ByteSize HostCache, 
 /// <remarks>Sessions are served together, on one thread of the model's. Disposing the model disposes them.</remarks>
 public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 {
-    private const double DefaultAnswerShare = 0.6;
+    private const double DefaultAnswerShare = 0.65;
     private const int DefaultQueue = 256;
 
     private readonly Lock _gate = new();

@@ -78,8 +78,8 @@ public sealed record HeadInferOptions
     public int? MaxQueuedRequests { get; set; }
 
     /// <summary>
-    /// Share of the time that answers get while prompts are read, from 0 to 0.95. What is left is the prompts'. Default: 0.6,
-    /// so that an answer keeps more than half of its speed.
+    /// Share of the time that answers get while prompts are read, from 0 to 0.95. What is left is the prompts'. Default: 0.65,
+    /// so that an answer keeps half of its speed or more: to change takes time too.
     /// </summary>
     public double? AnswerShare { get; set; }
 

@@ -10,7 +10,7 @@ namespace HeadInfer.Runtime.Compute;
 /// than Debian 12 and Ubuntu 22.04 have, for one symbol that nothing calls: where the plain load fails for that reason,
 /// a private copy with that single requirement marked weak is loaded instead.
 /// </remarks>
-internal static class LibTorch
+internal static partial class LibTorch
 {
     public const string FolderVariable = "HEADINFER_LIBTORCH";
     private const string WeakVersion = "GLIBCXX_3.4.32";
@@ -45,6 +45,20 @@ internal static class LibTorch
         }
     }
 
+    // OpenMP's threads spin for milliseconds after a product, and decoding in a gap of a prefill then waits for their cores.
+    // The library reads its settings when it is loaded; what the user has set stays.
+    private static void KeepWaitsShort()
+    {
+        if (Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is null)
+        {
+            _ = SetEnvironment("GOMP_SPINCOUNT", "1000", overwrite: 0); // some ten microseconds
+        }
+    }
+
+    // .NET keeps an environment of its own, which native libraries do not see.
+    [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int SetEnvironment(string name, string value, int overwrite);
+
     private static string LoadOnLinux()
     {
         var libtorch = Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } named
@@ -54,6 +68,8 @@ internal static class LibTorch
         var wrapper = Path.Combine(
             FolderOf("libLibTorchSharp.so") ?? throw new NativeLibraryException("libLibTorchSharp.so, part of the TorchSharp package, is not beside the application."),
             "libLibTorchSharp.so");
+
+        KeepWaitsShort();
 
         // By full path and in this order, so that TorchSharp later finds them all by soname.
         foreach (var name in (string[])["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"])
