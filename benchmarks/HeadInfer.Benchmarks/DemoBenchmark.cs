@@ -30,7 +30,7 @@ internal static class DemoBenchmark
             decodes.Add(await DecodeAsync(session, steps).ConfigureAwait(false));
         }
 
-        var peak = PeakMemory();
+        var (peak, cache) = (PeakMemory(), model.Memory.HostCache + model.Memory.KeptCache);
         var (operations, bytes) = (Cost.Prefill(model.Config, 0, context), model.Plan.Weights + model.Plan.KvFor(context));
 
         // The machine's own rates, each beside another run of what is compared with it: a shared machine's speed wanders.
@@ -49,7 +49,6 @@ internal static class DemoBenchmark
             decodes.Add(await DecodeAsync(session, steps).ConfigureAwait(false));
         }
 
-        var cache = model.Memory.HostCache + model.Memory.KeptCache;
         double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
         var (prefill, decode, product, reading) = (Median(prefills), Median(decodes), Median(products), Median(readings));
         Print($"model             {folder}: {model.Plan.Weights} of weights, {model.Plan.KvPerToken} of KV a token");
