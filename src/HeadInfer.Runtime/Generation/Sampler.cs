@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace HeadInfer.Runtime.Generation;
 
 /// <summary>Chooses tokens from logits. One for each generation: it counts what was generated.</summary>
@@ -16,12 +18,13 @@ internal sealed class Sampler(SamplingOptions options)
     public int Next(Span<float> logits, IReadOnlyList<int> context)
     {
         Penalize(logits, context);
-        if (!float.IsFinite(logits[Largest(logits)]))
+        var largest = Largest(logits);
+        if (!float.IsFinite(logits[largest]))
         {
             throw new HeadInferException("The model's logits are not finite numbers: its weights are damaged, or its configuration is not theirs.");
         }
 
-        var token = options.Temperature == 0 ? Largest(logits) : Draw(logits);
+        var token = options.Temperature == 0 ? largest : Draw(logits, logits[largest]);
         _generated[token] = _generated.GetValueOrDefault(token) + 1;
         return token;
     }
@@ -46,21 +49,43 @@ internal sealed class Sampler(SamplingOptions options)
         }
     }
 
-    private static int Largest(ReadOnlySpan<float> logits)
+    /// <summary>Where the largest is, the first of equals; what is not a number is the largest only where it stands first.</summary>
+    internal static int Largest(ReadOnlySpan<float> logits)
     {
-        var best = 0;
-        for (var i = 1; i < logits.Length; i++)
+        var (best, at, width) = (logits[0], 0, Vector<float>.Count);
+        var largest = new Vector<float>(best);
+        for (; at <= logits.Length - width; at += width)
         {
-            best = logits[i] > logits[best] ? i : best;
+            var some = new Vector<float>(logits[at..]);
+            largest = Vector.ConditionalSelect(Vector.GreaterThan(some, largest), some, largest);
         }
 
-        return best;
+        for (var lane = 0; lane < width; lane++)
+        {
+            best = largest[lane] > best ? largest[lane] : best;
+        }
+
+        for (; at < logits.Length; at++)
+        {
+            best = logits[at] > best ? logits[at] : best;
+        }
+
+        // Of the vectors the first that has it.
+        for (at = 0; at <= logits.Length - width && !Vector.EqualsAny(new Vector<float>(logits[at..]), new Vector<float>(best)); at += width)
+        {
+        }
+
+        while (at < logits.Length && logits[at] != best)
+        {
+            at++;
+        }
+
+        return at < logits.Length ? at : 0;
     }
 
-    private int Draw(ReadOnlySpan<float> logits)
+    private int Draw(ReadOnlySpan<float> logits, float top)
     {
         var candidates = options.TopK is { } k && k < logits.Length ? MostLikely(logits, k) : [.. Enumerable.Range(0, logits.Length)];
-        var top = logits[Largest(logits)];
         var weights = new double[candidates.Length]; // relative to the most likely token's, which is 1
         var (kept, total) = (0, 0.0);
         foreach (var id in candidates)

@@ -8,6 +8,24 @@ public sealed class SamplerTests
     private static readonly float[] Logits = [0f, 1f, 2f, 3f, -1f];
 
     [Fact]
+    public void The_largest_is_the_first_of_equals_wherever_it_stands()
+    {
+        var random = new Random(5);
+        float[] odd = [float.NaN, float.NegativeInfinity, 0f, -0f, 3f];
+        for (var run = 0; run < 2000; run++)
+        {
+            var logits = Enumerable.Range(0, random.Next(1, 70)).Select(_ => random.Next(3) == 0 ? odd[random.Next(odd.Length)] : (float)random.Next(-4, 4)).ToArray();
+            var best = 0;
+            for (var i = 1; i < logits.Length; i++)
+            {
+                best = logits[i] > logits[best] ? i : best;
+            }
+
+            Assert.Equal(best, Sampler.Largest(logits));
+        }
+    }
+
+    [Fact]
     public void Greedy_takes_the_largest_and_the_first_of_equals()
     {
         Assert.Equal(3, Next(new SamplingOptions()));
