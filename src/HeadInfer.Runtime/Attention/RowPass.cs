@@ -18,7 +18,6 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     private readonly Dictionary<int, List<ResidentPart>> _copied = [];    // by the layer's window, or 0
     private readonly Dictionary<int, List<AttentionPart>> _onHost = [];   // by the layer's window, or 0
     private readonly List<RowTarget> _targets = [];
-    private readonly List<PageRows> _pages = [];
     private readonly long _row = (long)shared.Pool.Shape.HeadDim * DataTypes.Size(shared.Pool.Shape.Type); // bytes
     private Tensor? _staged;
     private bool _writesPages; // the kernel that makes them

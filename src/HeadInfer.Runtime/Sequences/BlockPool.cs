@@ -261,6 +261,8 @@ internal sealed class BlockPool : IDisposable
     public unsafe void Copy(Block from, Block to, int tokens)
     {
         // All that is queued: a pass that was cancelled may have left rows on their way to pages that are the copy's now.
+        _device.Record(WorkQueue.Compute, _computed);
+        _device.Wait(WorkQueue.Download, _computed);
         _device.Record(WorkQueue.Download, _arrived);
         _device.Block(_arrived);
         var row = Shape.Size.Bytes / (2L * Shape.KvHeads * Shape.Tokens);
