@@ -206,13 +206,18 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
         var holder = model.CreateSession();
         var steps = holder.GenerateAsync(Text(1, 20), new GenerationOptions { MaxTokens = 100, StopTokens = [] }).GetAsyncEnumerator();
         Assert.True(await steps.MoveNextAsync());
+        using var gate = new ManualResetEventSlim();
+        using var stands = new ManualResetEventSlim();
+        var held = model.Thread.RunAsync(() => { stands.Set(); gate.Wait(); }); // the engine, so that nobody is admitted meanwhile
+        stands.Wait();
         var waiting = Enumerable.Range(0, 2).Select(i => (Session: model.CreateSession(), Cancel: new CancellationTokenSource())).ToList();
         var tasks = waiting.Select((w, i) => w.Session.PrefillAsync(Text(20 + i, 110), cancellationToken: w.Cancel.Token)).ToList();
         using var third = model.CreateSession();
-        // At once: later the holder has stopped for its reader, and gives way.
         var full = await Assert.ThrowsAsync<QueueFullException>(() => third.PrefillAsync(Text(30, 5)));
         Assert.Contains("MaxQueuedRequests", full.Message, StringComparison.Ordinal);
         waiting.ForEach(w => w.Cancel.Cancel());
+        gate.Set();
+        await held;
         foreach (var task in tasks)
         {
             await task.ContinueWith(_ => { }, TaskScheduler.Default);
