@@ -45,7 +45,7 @@ public class KernelBenchmarks
         _inference = inference_mode();
         _scope = NewDisposeScope();
         _pool = new BlockPool(new PageShape(KvHeads, 256, Dim, ScalarType.Float32), 1, ByteSize.FromGiB(1), ByteSize.Zero, _device);
-        _host = new HostAttention(new RowTraits(ScalarType.Float32, KvHeads * Shared, KvHeads, Dim, 0.125, null, Dim), _device.Team);
+        _host = new HostAttention(new RowTraits(ScalarType.Float32, KvHeads * Shared, KvHeads, Dim, 0.125, null), _device.Team);
         _rowQueries = new RowBuffer(KvHeads * Shared * Dim, CPU);
         _rowQueries.Memory.normal_();
         _sequence = new Sequence(_pool, "");

@@ -357,7 +357,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, type);
             var pool = Own(new BlockPool(shape, config.Layers, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device));
             var buffers = Own(new RowBuffers(config, device.Torch));
-            var rows = Own(device.CreateRows(new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap, config.HiddenSize)));
+            var rows = Own(device.CreateRows(new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap)));
             var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext);
             return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention, buffers);
         }

@@ -121,6 +121,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     public override void BeginAttention(int rows, RowBuffer output)
     {
         _output = output;
+        _runs.Clear(); // what a call that failed had left
         Array.Clear(_begun);
     }
 

@@ -101,8 +101,7 @@ internal sealed class AttentionWork
 /// <param name="HeadDim">dimensions of a head</param>
 /// <param name="Scale">factor of the scores</param>
 /// <param name="SoftCap">cap of the scores by tanh, or null</param>
-/// <param name="Hidden">width of the residual stream</param>
-internal readonly record struct RowTraits(ScalarType Type, int Heads, int KvHeads, int HeadDim, double Scale, double? SoftCap, int Hidden)
+internal readonly record struct RowTraits(ScalarType Type, int Heads, int KvHeads, int HeadDim, double Scale, double? SoftCap)
 {
     public int HeadsPerKvHead => Heads / KvHeads;
 }

@@ -91,7 +91,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
         device.Prepare(ScalarType.Float32);
         var layout = new AttentionLayout(1, 1, 4, [null], 4) { Placement = _ => HeadPlacement.Resident };
         var pool = new BlockPool(new PageShape(1, 4, 4, ScalarType.Float32), 1, ByteSize.FromMiB(1), ByteSize.Zero, device);
-        using var attention = new TiledAttention(layout, pool, device.Attention(new AttentionTraits(1, null, 4, 1, ScalarType.Float32), null), device.CreateRows(new RowTraits(ScalarType.Float32, 1, 1, 4, 1, null, 4)), ByteSize.Zero, stagedTokens: 8, gapTokens: 4);
+        using var attention = new TiledAttention(layout, pool, device.Attention(new AttentionTraits(1, null, 4, 1, ScalarType.Float32), null), device.CreateRows(new RowTraits(ScalarType.Float32, 1, 1, 4, 1, null)), ByteSize.Zero, stagedTokens: 8, gapTokens: 4);
         using var sequence = new Sequence(pool, "");
         sequence.Reserve(8);
         for (var time = 0; time < 3; time++) // more than there are lanes

@@ -23,7 +23,7 @@ internal sealed class AttentionCase : IDisposable
         var pool = new BlockPool(new PageShape(layout.KvHeads, page, layout.HeadDim, type), layout.Layers, ByteSize.FromGiB(4), ByteSize.Zero, device, slab);
         kernel ??= device.Attention(new AttentionTraits(Scale, softCap, layout.HeadDim, QueriesPerHead: 1, type), FusedAttention.Flash);
         var heads = layout.KvHeads * layout.HeadsPerKvHead;
-        var rows = device.CreateRows(new RowTraits(type, heads, layout.KvHeads, layout.HeadDim, Scale, softCap, layout.HeadDim));
+        var rows = device.CreateRows(new RowTraits(type, heads, layout.KvHeads, layout.HeadDim, Scale, softCap));
         _attention = new TiledAttention(layout, pool, kernel, rows, ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1);
         _heads = new RowBuffer((heads + (2 * layout.KvHeads)) * layout.HeadDim, device.Torch);
         _attended = new RowBuffer(heads * layout.HeadDim, device.Torch);
