@@ -30,6 +30,8 @@ public abstract class NativeTest : IDisposable
             Gpu = Compute.Gpu.Open(0);
         }
 
+        // A model of another test may have threads that are just ending; they are none of this one's.
+        SpinWait.SpinUntil(() => NativeCounts.Of(NativeKind.EngineThread) + NativeCounts.Of(NativeKind.TeamThread) == 0, Patience);
         torch.manual_seed(Seed);
         (_before, _thingsBefore) = (torch.Tensor.TotalCount, NativeCounts.Describe());
         _inference = torch.inference_mode();
