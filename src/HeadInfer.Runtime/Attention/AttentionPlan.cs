@@ -58,7 +58,7 @@ internal static class AttentionPlan
     {
         var parts = new List<ResidentPart>();
         var all = new TokenRange(seen.Min(s => s.Start), seen.Max(s => s.End));
-        foreach (var piece in extents.Count == 1 ? extents[0].Select(e => e.Tokens) : all.SplitAligned(size))
+        foreach (var piece in extents.All(e => ReferenceEquals(e, extents[0])) ? extents[0].Select(e => e.Tokens) : all.SplitAligned(size))
         {
             for (var first = 0; first < extents.Count;)
             {

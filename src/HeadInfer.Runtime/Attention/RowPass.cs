@@ -4,11 +4,11 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;
 
-/// <summary>One step of <see cref="TiledAttention"/>: a new token of each of a few sequences, by kernels for few rows.</summary>
+/// <summary>One step of <see cref="TiledAttention"/>: a few new tokens of one or several sequences, by kernels for few rows.</summary>
 /// <remarks>
 /// A row's keys are cut into splits at fixed positions, and its results are joined in their order. A split is attended at
-/// once, in however many places its rows lie: the end of the history in a tile or a copy, the new row where it was staged.
-/// So neither the company of a row nor how many tokens came before in the same step shows in a bit of its result.
+/// once, in however many places its rows lie: the end of the history in a tile or a copy, the step's own rows where they were
+/// staged. So neither the company of a row nor how many tokens came before in the same step shows in a bit of its result.
 /// </remarks>
 internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch batch, IReadOnlyList<ResidentExtent>[] resident, Action end) : IDisposable
 {
@@ -29,21 +29,22 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     {
         _targets.Clear();
         _staged = lane.Staging?.Next(Count);
-        _writesPages = shared.Pool.Device.WritesHostMemory && batch.Sequences.All(s => PageOf(s, layer).Slab.IsPinned);
+        _writesPages = shared.Pool.Device.WritesHostMemory && Enumerable.Range(0, Count).All(row => PageOf(layer, row, batch.Position(row)).Slab.IsPinned);
         for (var row = 0; row < Count; row++)
         {
-            AddTarget(row, NewRow(layer, row, 0));
+            var position = batch.Position(row);
+            var one = new TokenRange(position, position + 1);
+            AddTarget(row, NewRows(layer, row, one, 0));
             if (_writesPages)
             {
-                AddTarget(row, InPage(layer, row));
+                AddTarget(row, InPage(layer, row, one));
             }
 
             foreach (var extent in resident[row])
             {
-                var at = extent.First + batch.Sequences[row].Length - extent.Tokens.Start;
-                foreach (var group in batch.Sequences[row].Length < extent.Tokens.End ? shared.ResidentGroups(layer) : [])
+                foreach (var group in extent.Tokens.Intersect(one).IsEmpty ? [] : shared.ResidentGroups(layer))
                 {
-                    var copy = extent.Run.At(layer, group, at, 1);
+                    var copy = extent.Run.At(layer, group, extent.First + position - extent.Tokens.Start, 1);
                     _targets.Add(new RowTarget(row, group.First, group.Count, copy.Keys, copy.Values - copy.Keys));
                 }
             }
@@ -66,9 +67,13 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         }
         else if (_staged is not null)
         {
-            for (var row = 0; row < Count; row++)
+            for (int row = 0, next; row < Count; row = next)
             {
-                using var own = _staged.narrow(2, row, 1);
+                for (next = row + 1; next < Count && batch.FirstRow(next) == row; next++)
+                {
+                }
+
+                using var own = _staged.narrow(2, row, next - row);
                 batch.Sequences[row].Write(layer, own);
             }
 
@@ -117,13 +122,13 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
             work.Clear();
         }
 
-        // New tokens with which a split begins.
+        // The step's own tokens in splits that no token of the history is in.
         for (var row = 0; row < Count; row++)
         {
-            var history = _plan.History(layer, row);
-            if (history.IsEmpty || history.End % shared.SplitTokens == 0)
+            var (history, own) = (_plan.History(layer, row), _plan.New(layer, row));
+            foreach (var piece in (history.IsEmpty ? own : own with { Start = SplitEnd(history.End) }).SplitAligned(shared.SplitTokens))
             {
-                work.Add(row, 1, NewRow(layer, row, group.First));
+                work.Add(row, 1, NewRows(layer, row, piece, group.First));
             }
         }
 
@@ -133,11 +138,14 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         }
     }
 
-    // Keys that lie end to end. Where the history ends with them, each row sees its own new token beside the last of them.
+    // The end of the split that tokens before a position are in.
+    private int SplitEnd(int position) => (position + shared.SplitTokens - 1) / shared.SplitTokens * shared.SplitTokens;
+
+    // Keys that lie end to end. Where the history ends with them, each row sees new tokens beside the last of them.
     private void Add(AttentionWork work, int layer, TokenRange keys, int first, int count, KeyRows rows)
     {
         var size = shared.SplitTokens;
-        var begun = Math.Min(keys.End, (keys.Start + size - 1) / size * size); // up to where a split begins
+        var begun = Math.Min(keys.End, SplitEnd(keys.Start));
         var ended = Math.Max(begun, keys.End - (keys.End % size));
         if (begun > keys.Start)
         {
@@ -172,7 +180,8 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
 
         for (var row = first; row < first + count; row++)
         {
-            work.Add(row, 1, some, NewRow(layer, row, work.FirstHead));
+            var own = _plan.New(layer, row);
+            work.Add(row, 1, some, NewRows(layer, row, own with { End = Math.Min(own.End, SplitEnd(piece.End)) }, work.FirstHead));
         }
     }
 
@@ -182,7 +191,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         var window = _layout.Windows[layer] ?? 0;
         if (!_onHost.TryGetValue(window, out var parts))
         {
-            TokenRange[] seen = [.. Enumerable.Range(0, Count).Select(row => _plan.History(layer, row)).Select(h => h with { End = h.End + 1 })];
+            TokenRange[] seen = [.. Enumerable.Range(0, Count).Select(batch.Position).Select(at => new TokenRange(_plan.View(layer).FirstKey(at), at + 1))];
             _onHost[window] = parts = [.. AttentionPlan.Cut(batch.Sequences, seen, RowKernels.SplitTokens)];
         }
 
@@ -209,26 +218,26 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         return parts;
     }
 
-    // Where a new token's keys and values of a layer are read, from a head on.
-    private KeyRows NewRow(int layer, int row, int firstHead)
+    // Where keys and values of some of the step's own tokens are read, from a head on. They are of one split, and so of one page.
+    private KeyRows NewRows(int layer, int row, TokenRange tokens, int firstHead)
     {
         if (_staged is null)
         {
-            return FromHead(firstHead, InPage(layer, row));
+            return FromHead(firstHead, InPage(layer, row, tokens));
         }
 
-        var keys = TensorMemory.Pointer(_staged) + (nint)(row * _row);
-        return FromHead(firstHead, new KeyRows(keys, keys + (nint)(Count * _row), 2 * Count * _row, 1));
+        var first = batch.FirstRow(row) + tokens.Start - batch.Sequences[row].Length;
+        var keys = TensorMemory.Pointer(_staged) + (nint)(first * _row);
+        return FromHead(firstHead, new KeyRows(keys, keys + (nint)(Count * _row), 2 * Count * _row, tokens.Count));
     }
 
-    private KeyRows InPage(int layer, int row)
+    private KeyRows InPage(int layer, int row, TokenRange tokens)
     {
-        var sequence = batch.Sequences[row];
-        var keys = shared.Pool.AddressOf(PageOf(sequence, layer)) + (nint)(sequence.Length % _shape.Tokens * _row);
-        return new KeyRows(keys, keys + (nint)(_shape.Tokens * _row), 2 * _shape.Tokens * _row, 1);
+        var keys = shared.Pool.AddressOf(PageOf(layer, row, tokens.Start)) + (nint)(tokens.Start % _shape.Tokens * _row);
+        return new KeyRows(keys, keys + (nint)(_shape.Tokens * _row), 2 * _shape.Tokens * _row, tokens.Count);
     }
 
-    private Page PageOf(Sequence sequence, int layer) => sequence.Blocks[sequence.Length / _shape.Tokens].Pages[layer];
+    private Page PageOf(int layer, int row, int position) => batch.Sequences[row].Blocks[position / _shape.Tokens].Pages[layer];
 
     private static KeyRows FromHead(int head, KeyRows rows) => rows with { Keys = rows.Keys + (nint)(head * rows.Head), Values = rows.Values + (nint)(head * rows.Head) };
 }

@@ -15,17 +15,24 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     /// <summary>Tokens that a layer is asked for.</summary>
     public int Asked(int layer) => layer == _layout.Layers - 1 ? batch.Outputs : batch.Tokens.Length;
 
-    /// <summary>Whether each sequence asks with one token, for which tiles would not pay on the CPU.</summary>
-    public bool IsOneEach(int layer) => batch.Phase == Phase.Decode || Asked(layer) == 1;
+    /// <summary>Whether so few tokens ask that tiles would not pay on the CPU.</summary>
+    public bool HasFewQueries(int layer) => batch.Phase == Phase.Decode || Asked(layer) == 1;
 
-    /// <summary>Of a sequence of the batch what a layer attends, its new tokens aside.</summary>
+    /// <summary>Of a row's sequence what a layer attends, the batch's own tokens aside.</summary>
     /// <param name="layer">the layer</param>
-    /// <param name="row">the sequence</param>
+    /// <param name="row">in prefill the only one, of the first token</param>
     /// <param name="ahead">for a pass whose new tokens begin so far behind where they do now</param>
     public TokenRange History(int layer, int row, int ahead = 0)
     {
-        var start = batch.Sequences[row].Length + ahead;
-        return new TokenRange(View(layer).FirstKey(start), start);
+        var length = batch.Sequences[row].Length + ahead;
+        return new TokenRange(Math.Min(length, View(layer).FirstKey(batch.Position(row) + ahead)), length);
+    }
+
+    /// <summary>Of the batch's own tokens those that a row of a step sees; its own is the last of them.</summary>
+    public TokenRange New(int layer, int row)
+    {
+        var position = batch.Position(row);
+        return new TokenRange(Math.Max(batch.Sequences[row].Length, View(layer).FirstKey(position)), position + 1);
     }
 
     /// <summary>Whether a group attends copies of a layer's first tokens.</summary>
@@ -106,7 +113,7 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
         foreach (var group in Groups(layer, ahead))
         {
             // Heads that decode in host memory are streamed in prefill: many rows make good use of a tile.
-            if (group.Placement == HeadPlacement.Host && IsOneEach(layer))
+            if (group.Placement == HeadPlacement.Host && HasFewQueries(layer))
             {
                 continue;
             }

@@ -142,7 +142,13 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
     private IReadOnlyList<ResidentExtent>[] Place(Batch batch)
     {
-        var added = batch.Phase == Phase.Prefill ? batch.Tokens.Length : 1;
-        return [.. batch.Sequences.Select(s => Resident.Place(s, s.Length + added))];
+        var placed = new IReadOnlyList<ResidentExtent>[batch.Sequences.Count];
+        for (var row = placed.Length - 1; row >= 0; row--) // the last one of a sequence first: it stands for all of them
+        {
+            var end = batch.Phase == Phase.Prefill ? batch.Sequences[row].Length + batch.Tokens.Length : batch.Position(row) + 1;
+            placed[row] = row + 1 < placed.Length && batch.Sequences[row + 1] == batch.Sequences[row] ? placed[row + 1] : Resident.Place(batch.Sequences[row], end);
+        }
+
+        return placed;
     }
 }

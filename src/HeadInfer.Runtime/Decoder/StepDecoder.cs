@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Decoder;
 
-/// <summary>The same decoder for one new token of each of a few sequences, by kernels for few rows.</summary>
+/// <summary>The same decoder for a few new tokens of one or several sequences, by kernels for few rows.</summary>
 /// <remarks>It takes no memory: what it writes lies in buffers that are made once.</remarks>
 internal sealed class StepDecoder
 {
@@ -65,7 +65,7 @@ internal sealed class StepDecoder
         Span<float> cosines = stackalloc float[RowKernels.MostRows * half], sines = stackalloc float[RowKernels.MostRows * half];
         for (var row = 0; row < batch.Sequences.Count; row++)
         {
-            _rope.HalfAngles(batch.Sequences[row].Length, cosines[(row * half)..], sines[(row * half)..]);
+            _rope.HalfAngles(batch.Position(row), cosines[(row * half)..], sines[(row * half)..]);
         }
 
         var all = batch.Sequences.Count * half;

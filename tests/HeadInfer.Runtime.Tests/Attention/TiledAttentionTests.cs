@@ -84,6 +84,56 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
         }
     }
 
+    [Theory]
+    [InlineData(null, 256)]
+    [InlineData(null, 8)]
+    [InlineData(300, 256)]
+    [InlineData(5, 8)]
+    [InlineData(3, 4)]
+    public void A_row_of_a_step_has_the_same_bits_behind_others_of_its_sequence(int? window, int page)
+    {
+        // What a step of several tokens gives is what as many steps give, also after one whose tokens were not kept.
+        const int kvHeads = 2, shared = 2, dim = 64;
+        var random = new Random(3);
+        foreach (var type in Gpu is null ? (ScalarType[])[ScalarType.Float32] : [ScalarType.Float32, ScalarType.BFloat16])
+        {
+            foreach (var placement in (HeadPlacement[])(Gpu is null ? [HeadPlacement.Streamed, HeadPlacement.Resident, HeadPlacement.Host] : [HeadPlacement.Streamed, HeadPlacement.Resident]))
+            {
+                using var scope = NewDisposeScope();
+                Tensor Made(params long[] shape) => Random(shape).to(type);
+                var layout = new AttentionLayout(kvHeads, shared, dim, [window], 2 * page) { Placement = _ => placement };
+                using var attended = new AttentionCase(layout, type, NewDevice(), page, ByteSize.FromMiB(8));
+                var sequences = new[] { 0, (2 * page) - 3, (3 * page) - 1, 2 * page }.Select(length =>
+                {
+                    var sequence = attended.Empty();
+                    attended.Attend(Made(1, kvHeads * shared, dim), Made(length, kvHeads, dim), Made(length, kvHeads, dim), sequence: sequence);
+                    return sequence;
+                }).ToList();
+                var alone = sequences.Select(s => s.Fork()).ToList();
+                for (var step = 0; step < 6; step++)
+                {
+                    List<int> rows = [.. sequences.SelectMany((_, i) => Enumerable.Repeat(i, random.Next(5)))];
+                    if (rows.Count == 0)
+                    {
+                        continue;
+                    }
+
+                    var (q, k, v) = (Made(rows.Count, kvHeads * shared, dim), Made(rows.Count, kvHeads, dim), Made(rows.Count, kvHeads, dim));
+                    if (step % 2 == 0)
+                    {
+                        attended.Step([.. rows.Select(r => sequences[r])], Made(q.shape), Made(k.shape), Made(v.shape), keep: false);
+                    }
+
+                    byte[] together = attended.Step([.. rows.Select(r => sequences[r])], q, k, v).cpu().bytes.ToArray();
+                    byte[] apart = [.. rows.SelectMany((r, i) => attended.Step([alone[r]], q.narrow(0, i, 1), k.narrow(0, i, 1), v.narrow(0, i, 1)).cpu().bytes.ToArray())];
+                    Assert.Equal(apart, together);
+                }
+
+                sequences.Concat(alone).ToList().ForEach(s => s.Dispose());
+            }
+        }
+    }
+
     [Fact]
     public void A_pass_whose_copies_do_not_fit_has_not_begun()
     {

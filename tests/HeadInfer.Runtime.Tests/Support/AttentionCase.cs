@@ -83,19 +83,20 @@ internal sealed class AttentionCase : IDisposable
         sequence.Commit(new int[keys.shape[0]]);
     }
 
-    /// <summary>Attends a new token of each of some sequences in one step, and has them keep it. Nothing is rotated.</summary>
-    /// <param name="sequences">of the case's pool</param>
-    /// <param name="queries">[sequences, heads, dim]</param>
-    /// <param name="keys">[sequences, kv_heads, dim]</param>
-    /// <param name="values">[sequences, kv_heads, dim]</param>
+    /// <summary>Attends new tokens of some sequences in one step. Nothing is rotated.</summary>
+    /// <param name="sequences">of the case's pool, one for each token; those of one are neighbours</param>
+    /// <param name="queries">[tokens, heads, dim]</param>
+    /// <param name="keys">[tokens, kv_heads, dim]</param>
+    /// <param name="values">[tokens, kv_heads, dim]</param>
+    /// <param name="keep">whether the sequences have the tokens afterwards</param>
     /// <returns>like <paramref name="queries"/>, float32</returns>
-    public Tensor Step(IReadOnlyList<Sequence> sequences, Tensor queries, Tensor keys, Tensor values)
+    public Tensor Step(IReadOnlyList<Sequence> sequences, Tensor queries, Tensor keys, Tensor values, bool keep = true)
     {
         using var scope = NewDisposeScope();
         var (count, half) = (sequences.Count, Layout.HeadDim / 2);
-        foreach (var sequence in sequences)
+        foreach (var (sequence, tokens) in sequences.CountBy(s => s))
         {
-            sequence.Reserve(1);
+            sequence.Reserve(tokens);
         }
 
         using (var pass = _attention.BeginStep(Batch.Decode(sequences, new int[count])))
@@ -107,7 +108,7 @@ internal sealed class AttentionCase : IDisposable
             pass.Attend(0, _heads, _attended);
         }
 
-        foreach (var sequence in sequences)
+        foreach (var sequence in keep ? sequences : [])
         {
             sequence.Commit([0]);
         }
