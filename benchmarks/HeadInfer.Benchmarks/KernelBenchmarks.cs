@@ -5,7 +5,6 @@ using BenchmarkDotNet.Jobs;
 using HeadInfer.Runtime;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Sequences;
-using HeadInfer.Runtime.Generation;
 using HeadInfer.Runtime.Compute;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -36,7 +35,6 @@ public class KernelBenchmarks
     private Sequence _sequence = null!;
     private TileRing _ring = null!;
     private Tensor _block = null!, _keys = null!, _values = null!, _output = null!, _lse = null!, _x = null!, _weight = null!;
-    private float[] _logits = null!;
 
     [GlobalSetup]
     public void Setup()
@@ -57,7 +55,6 @@ public class KernelBenchmarks
         (_keys, _values) = (randn(KvHeads, 2048, Dim), randn(KvHeads, 2048, Dim));
         (_output, _lse) = (randn(KvHeads, Shared, Rows, Dim), randn(KvHeads, Shared, Rows));
         (_x, _weight) = (randn(1, 384), randn(2048, 384));
-        _logits = Enumerable.Range(0, 150_000).Select(i => MathF.Sin(i)).ToArray();
     }
 
     [GlobalCleanup]
@@ -121,8 +118,4 @@ public class KernelBenchmarks
     /// <summary>2,048 x 384 by one row: 3.1 MB.</summary>
     [Benchmark]
     public void MatrixRow() => HostMath.MultiplyRows(_device.Team, _x, _weight, null).Dispose();
-
-    /// <summary>Top-k, top-p and a draw of 150,000 logits.</summary>
-    [Benchmark]
-    public int Sample() => new Sampler(new SamplingOptions { Temperature = 0.8, TopK = 50, TopP = 0.95, Seed = 1 }).Next(_logits, []);
 }
