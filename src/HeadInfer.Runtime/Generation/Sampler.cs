@@ -11,10 +11,11 @@ internal sealed class Sampler(SamplingOptions options)
 {
     private readonly Random _random = options.Seed is { } seed ? new Random(unchecked((int)(seed ^ (seed >> 32)))) : new Random();
     private readonly Dictionary<int, int> _generated = [];
+    private readonly RepetitionPenalty? _repetition = options.RepetitionPenalty == 1 ? null : new RepetitionPenalty((float)options.RepetitionPenalty);
 
     /// <summary>Chooses the next token.</summary>
     /// <param name="logits">[vocabulary], changed</param>
-    /// <param name="context">all tokens of the session so far</param>
+    /// <param name="context">all tokens of the session so far; from call to call it only grows</param>
     public int Next(Span<float> logits, IReadOnlyList<int> context)
     {
         Penalize(logits, context);
@@ -31,15 +32,7 @@ internal sealed class Sampler(SamplingOptions options)
 
     private void Penalize(Span<float> logits, IReadOnlyList<int> context)
     {
-        if (options.RepetitionPenalty != 1)
-        {
-            var penalty = (float)options.RepetitionPenalty;
-            foreach (var token in context.ToHashSet())
-            {
-                logits[token] = logits[token] > 0 ? logits[token] / penalty : logits[token] * penalty;
-            }
-        }
-
+        _repetition?.Apply(logits, context);
         if (options.FrequencyPenalty != 0 || options.PresencePenalty != 0)
         {
             foreach (var (token, count) in _generated)

@@ -80,6 +80,16 @@ public sealed class SamplerTests
         Assert.Throws<HeadInferException>(() => new Sampler(new SamplingOptions { Temperature = 1 }).Next([float.NaN, float.NaN], []));
 
     [Fact]
+    public void A_context_that_begins_anew_is_read_anew()
+    {
+        var sampler = new Sampler(new SamplingOptions { RepetitionPenalty = 2 });
+        Assert.Equal(1, sampler.Next([3f, 2f, 1f], [0]));
+        Assert.Equal(2, sampler.Next([3f, 2.5f, 2f], [0, 1]));
+        Assert.Equal(0, sampler.Next([3f, 2f, 1.9f], [1]));
+        Assert.Equal(1, sampler.Next([2f, 3f, 2f], []));
+    }
+
+    [Fact]
     public void A_padding_token_beyond_the_tokenizer_is_no_text()
     {
         var tokenizer = Tokenizer.Load(Fixtures.DemoModel);
