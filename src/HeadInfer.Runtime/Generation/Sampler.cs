@@ -12,6 +12,7 @@ internal sealed class Sampler(SamplingOptions options)
     private readonly Random _random = options.Seed is { } seed ? new Random(unchecked((int)(seed ^ (seed >> 32)))) : new Random();
     private readonly Dictionary<int, int> _generated = [];
     private readonly RepetitionPenalty? _repetition = options.RepetitionPenalty == 1 ? null : new RepetitionPenalty((float)options.RepetitionPenalty);
+    private TopTokens? _top; // its size may be far larger than a vocabulary, so it is made when it is known to be needed
 
     /// <summary>Chooses the next token.</summary>
     /// <param name="logits">[vocabulary], changed</param>
@@ -78,7 +79,7 @@ internal sealed class Sampler(SamplingOptions options)
 
     private int Draw(ReadOnlySpan<float> logits, float top)
     {
-        var candidates = options.TopK is { } k && k < logits.Length ? MostLikely(logits, k) : [.. Enumerable.Range(0, logits.Length)];
+        var candidates = options.TopK is { } k && k < logits.Length ? (_top ??= new TopTokens(k)).Find(logits).ToArray() : [.. Enumerable.Range(0, logits.Length)];
         var weights = new double[candidates.Length]; // relative to the most likely token's, which is 1
         var (kept, total) = (0, 0.0);
         foreach (var id in candidates)
@@ -115,26 +116,6 @@ internal sealed class Sampler(SamplingOptions options)
         }
 
         return candidates[kept - 1];
-    }
-
-    // The ids of the largest logits, in the order of ids; of equal ones at the edge those with the smallest ids.
-    private static int[] MostLikely(ReadOnlySpan<float> logits, int count)
-    {
-        // The least likely of those kept comes out first: the smallest logit, and of equals the largest id.
-        var kept = new PriorityQueue<int, (float Logit, int FallingId)>(count);
-        for (var id = 0; id < logits.Length; id++)
-        {
-            if (kept.Count < count)
-            {
-                kept.Enqueue(id, (logits[id], -id));
-            }
-            else if (kept.TryPeek(out _, out var least) && logits[id] > least.Logit)
-            {
-                kept.DequeueEnqueue(id, (logits[id], -id));
-            }
-        }
-
-        return [.. kept.UnorderedItems.Select(i => i.Element).Order()];
     }
 
     // Falling weights; of equal ones the smaller id first, so that a seed gives the same tokens everywhere.

@@ -79,6 +79,28 @@ public sealed class SamplerTests
     public void Logits_that_are_no_numbers_are_an_error() =>
         Assert.Throws<HeadInferException>(() => new Sampler(new SamplingOptions { Temperature = 1 }).Next([float.NaN, float.NaN], []));
 
+    [Theory]
+    [InlineData(0.0, 1.0, null, 1.0)]
+    [InlineData(1.0, 1.0, null, 1.0)]
+    [InlineData(1.0, 0.9, null, 1.0)]
+    [InlineData(1.0, 1.0, 3, 1.0)]
+    [InlineData(1.0, 0.9, 3, 1.2)]
+    public void What_is_no_number_is_an_error_where_it_stands_first_and_elsewhere_never_chosen(double temperature, double topP, int? topK, double repetition)
+    {
+        var sampler = new Sampler(new SamplingOptions { Temperature = temperature, TopP = topP, TopK = topK, RepetitionPenalty = repetition, Seed = 1 });
+        foreach (var nan in (float[])[float.NaN, -float.NaN])
+        {
+            var logits = Enumerable.Repeat(0f, 40).ToArray();
+            (logits[1], logits[2], logits[3], logits[39], logits[30]) = (nan, nan, nan, nan, 2);
+            for (var i = 0; i < 100; i++)
+            {
+                Assert.DoesNotContain(sampler.Next([.. logits], [1, 4]), (int[])[1, 2, 3, 39]);
+            }
+
+            Assert.Throws<HeadInferException>(() => sampler.Next([nan, 1f, 2f, 3f, 4f], [1]));
+        }
+    }
+
     [Fact]
     public void A_context_that_begins_anew_is_read_anew()
     {
