@@ -21,7 +21,7 @@ public sealed class SamplerTests
                 best = logits[i] > logits[best] ? i : best;
             }
 
-            Assert.Equal(best, Sampler.Largest(logits));
+            Assert.Equal(best, LogitVectors.Largest(logits));
         }
     }
 
