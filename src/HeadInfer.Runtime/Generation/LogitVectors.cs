@@ -19,14 +19,14 @@ internal static class LogitVectors
 
     public static Range RangeOf(int block, int count) => (block * Block)..Math.Min((block + 1) * Block, count);
 
-    /// <summary>Where the largest is, the first of equals; what is not a number is the largest only where it stands first.</summary>
+    /// <summary>Where the largest is, the first of equals. What is not a number is larger than all that are.</summary>
     public static int Largest(ReadOnlySpan<float> logits)
     {
         var (largest, start) = (logits[0], 0);
         for (var block = 0; block < Blocks(logits.Length); block++)
         {
             var most = Max(logits[RangeOf(block, logits.Length)]);
-            if (most > largest)
+            if (most > largest || float.IsNaN(most))
             {
                 (largest, start) = (most, block * Block);
             }
@@ -36,7 +36,7 @@ internal static class LogitVectors
     }
 
     /// <summary>Turns logits into weights: exp(scale * (logit - largest)), so that the largest one's is 1.</summary>
-    /// <param name="logits">changed to weights; 0 where one would be below <paramref name="least"/> or exp(-87), or is not a number</param>
+    /// <param name="logits">changed to weights; 0 where one would be below <paramref name="least"/> or exp(-87)</param>
     /// <param name="largest">the largest logit</param>
     /// <param name="scale">1 / temperature</param>
     /// <param name="least">the smallest weight that counts</param>
@@ -90,7 +90,6 @@ internal static class LogitVectors
         return found;
     }
 
-    // Leaves out what is not a number.
     private static float Max(ReadOnlySpan<float> block)
     {
         var vectors = MemoryMarshal.Cast<float, Vector<float>>(block);
@@ -98,8 +97,8 @@ internal static class LogitVectors
         var i = 0;
         for (; i + 1 < vectors.Length; i += 2)
         {
-            even = Vector.ConditionalSelect(Vector.GreaterThan(vectors[i], even), vectors[i], even);
-            odd = Vector.ConditionalSelect(Vector.GreaterThan(vectors[i + 1], odd), vectors[i + 1], odd);
+            even = Vector.Max(vectors[i], even);
+            odd = Vector.Max(vectors[i + 1], odd);
         }
 
         var most = float.NegativeInfinity;
@@ -110,7 +109,7 @@ internal static class LogitVectors
 
         foreach (var logit in block[(i * Vector<float>.Count)..])
         {
-            most = logit > most ? logit : most;
+            most = Math.Max(most, logit);
         }
 
         return most;

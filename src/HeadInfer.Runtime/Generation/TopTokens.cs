@@ -11,7 +11,7 @@ internal sealed class TopTokens(int count)
     private readonly int[] _ids = new int[count];
 
     /// <summary>The ids of the largest logits, rising. Valid until the next call.</summary>
-    /// <param name="logits">[vocabulary] more than are kept; what is not a number comes last</param>
+    /// <param name="logits">[vocabulary] more than are kept, all of them numbers</param>
     public ReadOnlySpan<int> Find(ReadOnlySpan<float> logits)
     {
         _kept.Clear();
@@ -56,17 +56,11 @@ internal sealed class TopTokens(int count)
         return least;
     }
 
-    private float Least(ReadOnlySpan<float> logits) =>
-        float.IsNaN(logits[_kept.Peek()]) ? float.NegativeInfinity : logits[_kept.Peek()];
+    private float Least(ReadOnlySpan<float> logits) => logits[_kept.Peek()];
 
     // Rises with the logit, and falls with the id.
     private static ulong Rank(float logit, int id)
     {
-        if (float.IsNaN(logit))
-        {
-            return 0;
-        }
-
         var bits = BitConverter.SingleToInt32Bits(logit + 0f); // the zeros are equal
         var rising = (uint)(bits ^ ((bits >> 31) | int.MinValue));
         return ((ulong)rising << 32) | ~(uint)id;

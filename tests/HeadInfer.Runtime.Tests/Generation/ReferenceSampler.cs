@@ -7,10 +7,10 @@ internal sealed class ReferenceSampler(SamplingOptions options)
     private readonly Dictionary<int, int> _generated = [];
 
     /// <summary>Tokens in the order of the draw, each with the share of it that is its own.</summary>
-    /// <param name="logits">[vocabulary]; what is not a number is left out</param>
+    /// <param name="logits">[vocabulary]</param>
     public List<(int Id, double Share)> Distribution(float[] logits, IReadOnlyList<int> context)
     {
-        var penalized = logits.Select((logit, id) => float.IsNaN(logit) ? float.NegativeInfinity : Penalize(logit, id, context)).ToArray();
+        var penalized = logits.Select((logit, id) => Penalize(logit, id, context)).ToArray();
         var falling = Enumerable.Range(0, logits.Length).OrderByDescending(id => penalized[id]).ThenBy(id => id).ToArray();
         var top = penalized[falling[0]];
         if (options.Temperature == 0)
