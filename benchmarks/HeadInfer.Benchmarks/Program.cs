@@ -13,6 +13,7 @@ try
         ["constraints", .. var rest] => ConstraintBenchmark.Run(new Options(rest, ["--model"]).Text("--model", "models/headinfer-demo")),
         ["text", .. var rest] => TextBenchmark.Measure(new Options(rest, ["--fixtures"]).Text("--fixtures", "tests/fixtures")),
         ["agents", .. var rest] => await AgentBenchmark.RunAsync(new Options(rest, ["--model", "--fixtures", "--concurrent", "--check"])),
+        ["lookup", .. var rest] => await LookupBenchmark.RunAsync(new Options(rest, ["--model", "--document", "--check"])),
         ["serve", .. var rest] => await ServeBenchmark.RunAsync(new Options(rest, ServeBenchmark.Known)),
         ["plan", .. var rest] => ShapeBenchmark.Plan(new Options(rest, ShapeBenchmark.Known)),
         ["prefill", .. var rest] => await ShapeBenchmark.PrefillAsync(new Options(rest, ShapeBenchmark.Known)),
@@ -42,7 +43,7 @@ static Task<int> DemoAsync(string[] args)
         options.Count("--steps") ?? 64,
         new HeadInferOptions
         {
-            Device = ComputeDevice.Cpu,
+            Device = ComputeDevice.Cpu, DraftTokens = 0, // a pass a token
             PageTokens = options.Count("--page"), TileTokens = options.Count("--tile"), HeadGroupSize = options.Count("--group"),
             SegmentTokens = options.Count("--segment"), ChunkTokens = options.Count("--chunk"),
         });
@@ -53,7 +54,7 @@ static async Task<int> FairAsync(string[] args)
     var options = new Options(args, ["--model", .. ShapeBenchmark.Known]);
     var model = options.Has("--shape")
         ? ShapeBenchmark.Create(options, out _)
-        : await HeadInferModel.LoadAsync(options.Text("--model", "models/headinfer-demo"), new HeadInferOptions { Device = ComputeDevice.Cpu });
+        : await HeadInferModel.LoadAsync(options.Text("--model", "models/headinfer-demo"), new HeadInferOptions { Device = ComputeDevice.Cpu, DraftTokens = 0 });
     return await FairBenchmark.RunAsync(model, options.Count("--context") ?? 30_000);
 }
 
@@ -74,6 +75,9 @@ static int Usage()
           agents [--model DIR] [--fixtures DIR] [--concurrent] [--check]
                            8 agents, 3 documents of 8K tokens, 10 turns each, through the chat client: tokens read beside the fewest possible;
                            --concurrent asks all at once, --check exits with 1 beyond 1.02 times the fewest
+          lookup [--model DIR] [--document FILE] [--check]
+                           passages quoted from a document: passes and time with guessed tokens and without; --check exits with 1
+                           below three times fewer passes
           serve [--shape S] [--context 8K] [--steps K] [--documents own|shared|both] [--gpu-memory 24GiB] [--stream] [--json]
                            1 to 16 sequences that decode together, on documents of their own and all on one, beside the machine's own rates;
                            random weights, on a GPU if there is one; takes the other options of decode too

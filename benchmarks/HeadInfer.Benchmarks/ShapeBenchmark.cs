@@ -145,6 +145,7 @@ internal static class ShapeBenchmark
 
     internal static HeadInferOptions RuntimeOptions(Options options, ModelConfig config) => new()
     {
+        DraftTokens = 0, // a pass a token: random weights repeat themselves, and would be guessed
         MaxContextTokens = Math.Max(config.MaxPositions, (options.Count("--context") ?? 128 << 10) + 1024),
         ResidentMemory = options.Has("--stream") ? ByteSize.Zero : options.Size("--resident"),
         SegmentTokens = options.Count("--segment"), ChunkTokens = options.Count("--chunk"), TileTokens = options.Count("--tile"),

@@ -1,6 +1,7 @@
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
+using HeadInfer.Runtime.Generation;
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Planning;
 using HeadInfer.Runtime.Requests;
@@ -50,7 +51,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         (_folder, Plan, _promise, Thread, _device, _weights, _attention, _buffers) = (folder, plan, promise, thread, device, weights, attention, buffers);
         Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, device);
         _admissions = new Admissions(attention.Pool, plan.LongestContext, options.MaxQueuedRequests ?? DefaultQueue, thread.Wake);
-        thread.Step = new Engine(Decoder, new StepDecoder(Config, weights, attention, buffers), attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, _admissions).Step;
+        thread.Step = new Engine(Decoder, new StepDecoder(Config, weights, attention, buffers), attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, options.DraftTokens ?? PromptLookup.Most, _admissions).Step;
         var fixedSize = plan.Process + (device.HasOwnMemory ? ByteSize.Zero : plan.Weights);
         promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (device.HasOwnMemory ? ByteSize.Zero : attention.Resident.Arena.InUse));
     }

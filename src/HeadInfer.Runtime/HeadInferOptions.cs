@@ -1,4 +1,5 @@
 using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Generation;
 
 namespace HeadInfer.Runtime;
 
@@ -83,6 +84,13 @@ public sealed record HeadInferOptions
     /// </summary>
     public double? AnswerShare { get; set; }
 
+    /// <summary>
+    /// Tokens of an answer that one pass computes beside the next one, on the guess that what is being written stands in the
+    /// context already. Only those that come are kept, so an answer is the same, also with a temperature and a seed. How many
+    /// are guessed follows from how often they came and from what a pass takes; none where that does not pay. 0 to 15; default: 15.
+    /// </summary>
+    public int? DraftTokens { get; set; }
+
     /// <summary>Tokens a session may hold. Default: what the model was made for; more is allowed and is the caller's risk.</summary>
     public int? MaxContextTokens { get; set; }
 
@@ -133,6 +141,11 @@ public sealed record HeadInferOptions
         if (AnswerShare is { } share && !(share is >= 0 and <= 0.95))
         {
             throw new ArgumentOutOfRangeException(nameof(AnswerShare), share, "HeadInferOptions.AnswerShare must be from 0 to 0.95.");
+        }
+
+        if (DraftTokens is < 0 or > PromptLookup.Most)
+        {
+            throw new ArgumentOutOfRangeException(nameof(DraftTokens), DraftTokens, $"HeadInferOptions.DraftTokens must be from 0 to {PromptLookup.Most}.");
         }
 
         CheckMemory(nameof(HostMemory), HostMemory, least: 1);

@@ -44,6 +44,12 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
     /// <summary>Whether other requests with the same key went on otherwise after those: the next token differs from what was known. If not, nothing was known after them.</summary>
     public bool Diverged { get; private set; }
 
+    /// <summary>Tokens of the last answer so far that were guessed and computed (<see cref="HeadInferOptions.DraftTokens"/>).</summary>
+    public int Drafted { get; private set; }
+
+    /// <summary>Those of <see cref="Drafted"/> that came: so many passes were spared.</summary>
+    public int Accepted { get; private set; }
+
     /// <summary>Memory of the KV cache. May be read at any time.</summary>
     public CacheSize CacheSize
     {
@@ -256,6 +262,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
                 }
 
                 (Reused, Diverged) = request.Found;
+                (Drafted, Accepted) = (request.Drafted, request.Accepted);
                 Keep(computed);
                 computed = [told.Step.TokenId]; // by the next step
                 yield return told.Step;

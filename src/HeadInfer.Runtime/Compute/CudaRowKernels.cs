@@ -23,7 +23,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     private readonly bool[] _begun; // of each KV head in this layer
     private readonly RunList _runs;
     private RowBuffer? _normed, _both, _cosines, _sines, _output;
-    private Tensor? _read; // [rows, width], on the host
+    private Tensor? _read; // [width], on the host
     private IDisposable? _readPin;
     private int _rotary;
 
@@ -143,24 +143,21 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     {
     }
 
-    public override void Read(RowBuffer from, double? cap, IReadOnlyList<float[]> to)
+    public override void Read(RowBuffer from, int row, double? cap, Span<float> to)
     {
         if (_read is null)
         {
-            _read = empty([MostRows, from.Width], ScalarType.Float32).DetachFromDisposeScope();
+            _read = empty([from.Width], ScalarType.Float32).DetachFromDisposeScope();
             _readPin = _device.Pin(TensorMemory.Pointer(_read), _read.NumberOfElements * sizeof(float));
         }
 
-        var all = TensorMemory.Span(_read);
-        CudaDriver.Check(CudaDriver.CopyToHostAsync(TensorMemory.Pointer(_read), from.Address, (nuint)(to.Count * from.Width * sizeof(float)), CudaStream.Compute.Handle), "copying from the GPU");
+        var bytes = (long)from.Width * sizeof(float);
+        CudaDriver.Check(CudaDriver.CopyToHostAsync(TensorMemory.Pointer(_read), from.Address + (nint)(row * bytes), (nuint)bytes, CudaStream.Compute.Handle), "copying from the GPU");
         CudaStream.Compute.Synchronize();
-        for (var row = 0; row < to.Count; row++)
+        TensorMemory.Span(_read).CopyTo(to);
+        if (cap is { } most)
         {
-            all.Slice(row * from.Width, from.Width).CopyTo(to[row]);
-            if (cap is { } most)
-            {
-                HostActivations.Cap(to[row].AsSpan(0, from.Width), (float)most);
-            }
+            HostActivations.Cap(to, (float)most);
         }
     }
 

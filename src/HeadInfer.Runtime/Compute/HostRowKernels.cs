@@ -130,15 +130,12 @@ internal sealed unsafe class HostRowKernels : RowKernels
 
     public override void EndAttention(int rows) => _attention.Write(rows, (float*)_output!.Address, _output.Width);
 
-    public override void Read(RowBuffer from, double? cap, IReadOnlyList<float[]> to)
+    public override void Read(RowBuffer from, int row, double? cap, Span<float> to)
     {
-        for (var row = 0; row < to.Count; row++)
+        new ReadOnlySpan<float>(Row(from, row), from.Width).CopyTo(to);
+        if (cap is { } most)
         {
-            new ReadOnlySpan<float>(Row(from, row), from.Width).CopyTo(to[row]);
-            if (cap is { } most)
-            {
-                HostActivations.Cap(to[row].AsSpan(0, from.Width), (float)most);
-            }
+            HostActivations.Cap(to, (float)most);
         }
     }
 

@@ -171,11 +171,12 @@ internal abstract class RowKernels : IDisposable
     /// <summary>Ends it: the output is written.</summary>
     public abstract void EndAttention(int rows);
 
-    /// <summary>Copies rows to the caller, capped by tanh where there is a cap. Waits until they are there.</summary>
+    /// <summary>Copies a row to the caller, capped by tanh where there is a cap. Waits until it is there.</summary>
     /// <param name="from">[rows, width]</param>
+    /// <param name="row">which</param>
     /// <param name="cap">the cap, or null</param>
-    /// <param name="to">[width] each</param>
-    public abstract void Read(RowBuffer from, double? cap, IReadOnlyList<float[]> to);
+    /// <param name="to">[width]</param>
+    public abstract void Read(RowBuffer from, int row, double? cap, Span<float> to);
 
     public abstract void Dispose();
 }

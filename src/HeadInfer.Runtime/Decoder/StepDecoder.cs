@@ -37,8 +37,7 @@ internal sealed class StepDecoder
 
     /// <summary>Takes a step. The caller commits its tokens afterwards.</summary>
     /// <param name="batch">what is computed; its sequences have room</param>
-    /// <param name="logits">[vocabulary] of each, written</param>
-    public void Step(Batch batch, IReadOnlyList<float[]> logits)
+    public void Step(Batch batch)
     {
         var rows = batch.Sequences.Count;
         using var scope = NewDisposeScope(); // of views, where rows are staged
@@ -56,8 +55,12 @@ internal sealed class StepDecoder
         }
 
         _weights.Output.Multiply(_kernels, rows, _buffers.Hidden, _finalNorm, _buffers.Logits);
-        _kernels.Read(_buffers.Logits, _config.LogitSoftCap, logits);
     }
+
+    /// <summary>The logits after a token of the last step. Waits for them.</summary>
+    /// <param name="row">which</param>
+    /// <param name="logits">[vocabulary], written</param>
+    public void ReadLogits(int row, Span<float> logits) => _kernels.Read(_buffers.Logits, row, _config.LogitSoftCap, logits);
 
     private void SetAngles(Batch batch)
     {

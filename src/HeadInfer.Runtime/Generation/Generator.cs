@@ -1,3 +1,4 @@
+using System.Text;
 using HeadInfer.Text;
 using HeadInfer.Text.Constraints;
 
@@ -10,6 +11,12 @@ internal interface IGenerator
     /// <param name="logits">[vocabulary] after the last token of the context, changed</param>
     /// <param name="context">all tokens of the sequence so far</param>
     GenerationStep Next(Span<float> logits, IReadOnlyList<int> context);
+
+    /// <summary>Guesses what comes after a step's token, so that several tokens may be computed at once. Changes nothing of what comes.</summary>
+    /// <param name="context">all tokens of the sequence so far</param>
+    /// <param name="next">the step's token, which is to follow them</param>
+    /// <param name="most">tokens wanted at most</param>
+    Draft Propose(IReadOnlyList<int> context, int next, int most);
 }
 
 /// <summary>Turns logits into steps: samples, decodes, and knows when to stop.</summary>
@@ -19,10 +26,14 @@ internal interface IGenerator
 /// <param name="maxTokens">Tokens at most, the context's end counted in.</param>
 internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer, IReadOnlyCollection<int> stopTokens, int maxTokens) : IGenerator
 {
+    private const int MostForced = 64; // bytes
+    private const double LikelihoodOfForced = 0.9;
+
     private readonly Sampler _sampler = new(options.Sampling);
     private readonly StopMatcher _stops = new(options.StopSequences);
     private readonly TokenStream? _text = tokenizer is null ? null : new TokenStream(tokenizer).Show(options.ShownTokens.Select(tokenizer.AddedToken).OfType<int>());
     private readonly ConstrainedText? _constrained = options.Constraint?.Begin(TokenTrie.Of(tokenizer!));
+    private readonly PromptLookup _lookup = new();
     private int _generated;
 
     /// <inheritdoc/>
@@ -53,6 +64,25 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
         return _generated >= maxTokens
             ? new GenerationStep(token, End(text), FinishReason.Length)
             : new GenerationStep(token, text);
+    }
+
+    /// <inheritdoc/>
+    public Draft Propose(IReadOnlyList<int> context, int next, int most)
+    {
+        most = Math.Min(most, maxTokens - _generated - 1); // the last token of an answer is not computed
+        return most < 1 ? default : Forced(most) is { Tokens.Length: > 0 } forced ? forced : _lookup.Propose(context, next, most);
+    }
+
+    // What the form demands, as its text is usually written in tokens. Only the tokens are a guess: there may be others for it.
+    private Draft Forced(int most)
+    {
+        if (_constrained?.Forced(MostForced) is not { Length: > 0 } bytes)
+        {
+            return default;
+        }
+
+        int[] tokens = [.. tokenizer!.Encode(Encoding.UTF8.GetString(bytes)).Take(most)];
+        return bytes.AsSpan().StartsWith(tokenizer.Bytes(tokens[0]).Span) ? new Draft(tokens, LikelihoodOfForced) : default; // else the tokenizer writes a beginning otherwise
     }
 
     private FinishReason Ended => _constrained?.WasHurried == true ? FinishReason.Length : FinishReason.Stop;

@@ -241,6 +241,20 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         return false;
     }
 
+    /// <summary>Takes room for guessed tokens behind the next one, if nobody was promised it.</summary>
+    public bool TryReserveDraft(Request request, int tokens)
+    {
+        var wanted = pool.BlocksFor(request.Sequence.Length + 1L + tokens);
+        if (wanted > request.Reserved && Missing(request, wanted) > FreeBlocks())
+        {
+            return false;
+        }
+
+        request.Reserved = Math.Max(request.Reserved, wanted);
+        request.Sequence.Reserve(1 + tokens);
+        return true;
+    }
+
     private void Pause(Request request)
     {
         request.ReadAgain();

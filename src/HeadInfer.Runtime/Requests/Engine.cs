@@ -2,6 +2,7 @@ using System.Diagnostics;
 using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Decoder;
+using HeadInfer.Runtime.Generation;
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Planning;
 using HeadInfer.Runtime.Sequences;
@@ -13,10 +14,20 @@ namespace HeadInfer.Runtime.Requests;
 /// All of it runs on the engine's thread. A prefill gives way between pieces of its work: answers
 /// take steps there, and short prompts are read, as long as their share of the time says.
 /// </remarks>
-internal sealed class Engine(TransformerDecoder decoder, StepDecoder steps, TiledAttention attention, ModelConfig config, MemoryPlan plan, double answerShare, Admissions admissions)
+/// <param name="decoder">reads prompts</param>
+/// <param name="steps">takes steps</param>
+/// <param name="attention">keeps what was read</param>
+/// <param name="config">the model</param>
+/// <param name="plan">how its memory is used</param>
+/// <param name="answerShare">the answers' share of all time beside prompts, 0 to 0.95</param>
+/// <param name="mostDrafted">tokens of an answer that are guessed and verified in a step, at most</param>
+/// <param name="admissions">who is served</param>
+internal sealed class Engine(
+    TransformerDecoder decoder, StepDecoder steps, TiledAttention attention, ModelConfig config, MemoryPlan plan, double answerShare, int mostDrafted, Admissions admissions)
 {
     private static readonly TimeSpan Slice = TimeSpan.FromMilliseconds(10), Patience = TimeSpan.FromMilliseconds(50);
 
+    private readonly StepCosts _costs = new();
     private readonly List<Request> _reading = admissions.Reading, _answering = admissions.Answering;
     private Request? _suspended; // whose prefill is under way while others have a gap
     private TimeSpan _owed;
@@ -191,20 +202,61 @@ internal sealed class Engine(TransformerDecoder decoder, StepDecoder steps, Tile
 
         try
         {
-            int[] tokens = [.. ready.Select(r => r.NextToken)];
-            steps.Step(Batch.Decode([.. ready.Select(r => r.Sequence)], tokens), [.. ready.Select(r => r.Logits)]);
-            for (var i = 0; i < ready.Count; i++)
+            var drafts = Draft(ready);
+            List<Sequence> rows = [.. ready.SelectMany((r, i) => Enumerable.Repeat(r.Sequence, 1 + drafts[i].Length))];
+            int[] tokens = [.. ready.SelectMany((r, i) => (int[])[r.NextToken, .. drafts[i].Span])];
+            var start = Stopwatch.GetTimestamp();
+            steps.Step(Batch.Decode(rows, tokens));
+            var first = 0;
+            foreach (var request in ready)
             {
-                ready[i].Sequence.Commit(tokens.AsSpan(i, 1));
+                var count = rows.Count(s => s == request.Sequence);
+                steps.ReadLogits(first, request.Logits);
+                if (first == 0)
+                {
+                    _costs.Add(rows.Count, Stopwatch.GetElapsedTime(start).TotalSeconds);
+                }
+
+                Accept(request, tokens.AsSpan(first, count), first);
+                first += count;
             }
         }
         catch (Exception e)
         {
-            Fail(ready, e);
-            return;
+            Fail([.. ready.Where(r => r.State != RequestState.Ended)], e);
+        }
+    }
+
+    // What is guessed of each answer, as far as it is worth its time and there is room.
+    private List<ReadOnlyMemory<int>> Draft(List<Request> ready)
+    {
+        Draft[] drafts = [.. ready.Select(r => mostDrafted > 0 ? r.Generator!.Propose(r.Sequence, r.NextToken, mostDrafted) : default)];
+        var counts = _costs.Choose([.. drafts.Select(d => (d.Tokens.Length, d.Likelihood))], RowKernels.MostRows);
+        for (var i = 0; i < ready.Count; i++)
+        {
+            counts[i] = counts[i] > 0 && admissions.TryReserveDraft(ready[i], counts[i]) ? counts[i] : 0;
+            ready[i].Drafted += counts[i];
         }
 
-        ready.ForEach(Sample);
+        return [.. drafts.Select((d, i) => d.Tokens[..counts[i]])];
+    }
+
+    // The tokens of a step, as far as they are what comes. Their logits are those that steps of one token would have given, so
+    // the choices are the same.
+    private void Accept(Request request, ReadOnlySpan<int> tokens, int firstRow)
+    {
+        for (var i = 0; ; i++)
+        {
+            request.Sequence.Commit(tokens.Slice(i, 1));
+            Sample(request);
+            if (i + 1 == tokens.Length || request.State != RequestState.Answering || request.NextToken != tokens[i + 1])
+            {
+                return;
+            }
+
+            request.Accepted++;
+            steps.ReadLogits(firstRow + i + 1, request.Logits);
+        }
     }
 
     private void Sample(Request request)

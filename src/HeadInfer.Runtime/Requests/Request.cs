@@ -33,8 +33,8 @@ internal readonly record struct RequestEvent(PrefillProgress? Progress, Generati
 /// </remarks>
 internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? generator, int? maxTokens)
 {
-    /// <summary>Steps that may wait for their reader.</summary>
-    public const int Buffered = 16;
+    /// <summary>Steps that may wait for their reader before nothing more is computed; those that one pass gives come on top.</summary>
+    public const int Buffered = 48;
 
     private readonly Channel<RequestEvent> _events = Channel.CreateUnbounded<RequestEvent>(new UnboundedChannelOptions { SingleReader = true });
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -107,6 +107,12 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
 
     /// <summary>The token that its next step computes.</summary>
     public int NextToken { get; set; }
+
+    /// <summary>Tokens of the answer that were guessed and computed.</summary>
+    public int Drafted { get; set; }
+
+    /// <summary>Those of them that came.</summary>
+    public int Accepted { get; set; }
 
     /// <summary>[vocabulary] after the last token.</summary>
     public float[] Logits { get; set; } = [];

@@ -82,6 +82,44 @@ internal sealed class ConstrainedText
         _at = after;
     }
 
+    /// <summary>The bytes that come next whatever is chosen, such as the rest of a property's name; none where there is a choice, or the output may end.</summary>
+    /// <param name="most">bytes wanted at most</param>
+    public byte[] Forced(int most)
+    {
+        var (bytes, at) = (new List<byte>(), _at);
+        while (bytes.Count < most && !at.CanEnd && OnlyByte(at) is { } only && only.Value != TokenTrie.SpecialMark)
+        {
+            bytes.Add(only.Value);
+            at = only.After;
+        }
+
+        return [.. bytes];
+    }
+
+    // The one byte that may follow, and what it leads to.
+    private static (byte Value, FrameSet After)? OnlyByte(FrameSet frames)
+    {
+        (byte, FrameSet)? only = null;
+        var next = new FrameSet();
+        for (var value = 0; value < 256; value++)
+        {
+            frames.Step((byte)value, next);
+            if (next.Count == 0)
+            {
+                continue;
+            }
+
+            if (only is not null)
+            {
+                return null;
+            }
+
+            (only, next) = (((byte)value, next), new FrameSet());
+        }
+
+        return only;
+    }
+
     private FrameSet After(FrameSet frames, int token, int most)
     {
         foreach (var value in _trie.Bytes(token))

@@ -39,7 +39,7 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
     [InlineData("gemma2")]
     public async Task Logits_do_not_depend_on_the_company_to_the_bit(string name)
     {
-        Assert.SkipWhen(Device == ComputeDevice.Cuda, "libtorch's products of a few rows depend on their number");
+        SkipWhereExpertsAreLibTorchs(name);
         foreach (var placement in (HeadPlacement?[])[null, HeadPlacement.Streamed])
         {
             var options = Odd with { Placement = placement is { } place ? _ => place : null };
@@ -304,10 +304,52 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
         return [.. tokens];
     }
 
-    // The logits after the prompt and after each of twelve tokens.
-    private static async Task<List<float[]>> LogitsOfAnswer(HeadInferModel model, int[] prompt, string key)
+    [Theory]
+    [InlineData("llama3")]
+    [InlineData("mistral-window")]
+    [InlineData("qwen3-moe")]
+    [InlineData("gemma2")]
+    public async Task Drafts_change_no_bit_of_an_answer(string name)
     {
-        var recorder = new Recorder();
+        SkipWhereExpertsAreLibTorchs(name);
+        await using var model = await Load(Fixtures.Model(name), Odd);
+        var random = new Random(4);
+        var prompts = Enumerable.Range(0, 5).Select(i => Text(i, 20 + (9 * i))).ToArray();
+        var alone = new List<List<float[]>>();
+        foreach (var prompt in prompts)
+        {
+            alone.Add(await LogitsOfAnswer(model, prompt, Guid.NewGuid().ToString()));
+        }
+
+        for (var round = 0; round < 6; round++)
+        {
+            // Right as far as a draft goes, wrong from some token on, or from the first.
+            var answers = alone.Select(logits => logits.Select(l => Array.IndexOf(l, l.Max())).ToArray()).ToArray();
+            Draft Guess(int answer, int done, int most)
+            {
+                var (right, count) = (random.Next(most + 1), Math.Min(most, 12 - done));
+                var tokens = Enumerable.Range(0, Math.Max(0, count)).Select(i => i < right ? answers[answer][done + i] : random.Next(model.Config.VocabularySize)).ToArray();
+                return new Draft(tokens, 0.99);
+            }
+
+            var drafted = await Task.WhenAll(prompts.Select((p, i) => LogitsOfAnswer(model, p, Guid.NewGuid().ToString(), (done, most) => Guess(i, done, most))));
+            for (var i = 0; i < prompts.Length; i++)
+            {
+                for (var step = 0; step < 12; step++)
+                {
+                    Assert.True(alone[i][step].AsSpan().SequenceEqual(drafted[i][step]), $"prompt {i}, step {step} of round {round}");
+                }
+            }
+        }
+    }
+
+    private void SkipWhereExpertsAreLibTorchs(string name) =>
+        Assert.SkipWhen(Device == ComputeDevice.Cuda && name == "qwen3-moe", "libtorch's products of a few rows depend on their number");
+
+    // The logits after the prompt and after each of twelve tokens.
+    private static async Task<List<float[]>> LogitsOfAnswer(HeadInferModel model, int[] prompt, string key, Func<int, int, Draft>? guess = null)
+    {
+        var recorder = new Recorder(guess);
         using var sequence = new Sequence(model.Attention.Pool, key);
         var request = new Request(sequence, prompt, recorder, 12);
         model.Submit(request);
@@ -319,7 +361,7 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
         return recorder.Logits;
     }
 
-    private sealed class Recorder : IGenerator
+    private sealed class Recorder(Func<int, int, Draft>? guess) : IGenerator
     {
         public List<float[]> Logits { get; } = [];
 
@@ -329,5 +371,7 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
             var best = Array.IndexOf(Logits[^1], Logits[^1].Max());
             return new GenerationStep(best, "", Logits.Count == 12 ? FinishReason.Length : null);
         }
+
+        public Draft Propose(IReadOnlyList<int> context, int next, int most) => guess?.Invoke(Logits.Count, most) ?? default;
     }
 }

@@ -1,0 +1,88 @@
+using System.Text.Json;
+using HeadInfer.Runtime.Tests.Support;
+using HeadInfer.Text;
+
+namespace HeadInfer.Runtime.Tests.Generation;
+
+/// <summary>Answers of the demo model with guessed tokens, and the same without.</summary>
+public abstract class DraftTests(ComputeDevice device) : NativeTest(device)
+{
+    public sealed class OnCpu() : DraftTests(ComputeDevice.Cpu);
+
+    public sealed class OnCuda() : DraftTests(ComputeDevice.Cuda);
+
+    private const string Question = "Quote the passage that begins with \"So they cast lots\".";
+
+    [Fact]
+    public async Task A_quotation_is_the_same_and_takes_fewer_passes()
+    {
+        await using var model = await Load(Fixtures.DemoModel);
+        await using var plain = await Load(Fixtures.DemoModel, new HeadInferOptions { DraftTokens = 0 });
+        var options = new GenerationOptions { MaxTokens = 120 };
+        var (tokens, drafted, accepted) = await Answer(model, options);
+        var (same, none, _) = await Answer(plain, options);
+        Assert.Equal(same, tokens);
+        Assert.Equal(0, none);
+        Assert.InRange(accepted, 1, drafted);
+    }
+
+    [Fact]
+    public async Task A_seed_gives_the_same_tokens_as_without_guesses()
+    {
+        // One draw a token, in their order, from the same logits: so the distribution is the same for certain.
+        await using var model = await Load(Fixtures.DemoModel);
+        await using var plain = await Load(Fixtures.DemoModel, new HeadInferOptions { DraftTokens = 0 });
+        var (drafted, accepted) = (0, 0);
+        for (var seed = 0; seed < 12; seed++)
+        {
+            var options = new GenerationOptions { MaxTokens = 60, Sampling = new SamplingOptions { Temperature = 0.4 + (0.1 * seed), TopP = 0.95, RepetitionPenalty = 1 + (0.01 * (seed % 3)), FrequencyPenalty = 0.1 * (seed % 2), Seed = seed } };
+            var answer = await Answer(model, options);
+            Assert.Equal((await Answer(plain, options)).Tokens, answer.Tokens);
+            (drafted, accepted) = (drafted + answer.Drafted, accepted + answer.Accepted);
+        }
+
+        Assert.InRange(accepted, 1, drafted - 1); // some were right, and some were not
+    }
+
+    [Fact]
+    public async Task What_a_form_demands_is_guessed_without_having_been_written()
+    {
+        await using var model = await Load(Fixtures.DemoModel);
+        await using var plain = await Load(Fixtures.DemoModel, new HeadInferOptions { DraftTokens = 0 });
+        using var schema = JsonDocument.Parse("""{"type": "object", "required": ["recommendation"], "additionalProperties": false, "properties": {"recommendation": {"enum": ["The committee recommends approval without any further conditions.", "No."]}}}""");
+        var options = new GenerationOptions { MaxTokens = 80, Constraint = OutputConstraint.Sequence(OutputConstraint.Text("Answer in the prescribed form: "), OutputConstraint.JsonSchema(schema.RootElement)) };
+        var (tokens, _, accepted) = await Answer(model, options, "Hello");
+        Assert.Equal((await Answer(plain, options, "Hello")).Tokens, tokens);
+        Assert.InRange(accepted, 1, tokens.Length);
+    }
+
+    [Fact]
+    public async Task No_more_is_guessed_than_an_answer_may_have()
+    {
+        await using var model = await Load(Fixtures.DemoModel);
+        foreach (var most in (int[])[1, 2, 3, 9])
+        {
+            var (tokens, drafted, _) = await Answer(model, new GenerationOptions { MaxTokens = most, StopTokens = [] });
+            Assert.Equal(most, tokens.Length);
+            Assert.True(most > 2 || drafted == 0, $"{drafted} guessed for {most}");
+        }
+    }
+
+    [Theory]
+    [InlineData(-1)]
+    [InlineData(16)]
+    public async Task Numbers_out_of_range_are_named(int tokens) =>
+        Assert.Contains("DraftTokens", (await Assert.ThrowsAsync<ArgumentOutOfRangeException>(() => Load(Fixtures.DemoModel, new HeadInferOptions { DraftTokens = tokens }))).Message, StringComparison.Ordinal);
+
+    private static async Task<(int[] Tokens, int Drafted, int Accepted)> Answer(HeadInferModel model, GenerationOptions options, string question = Question)
+    {
+        using var session = model.CreateSession();
+        var tokens = new List<int>();
+        await foreach (var step in session.GenerateAsync(model.ChatTemplate!.Encode([new ChatTurn("user", $"{Fixtures.Book("jonah")}\n\n{question}")], model.Tokenizer), options))
+        {
+            tokens.Add(step.TokenId);
+        }
+
+        return ([.. tokens], session.Drafted, session.Accepted);
+    }
+}
