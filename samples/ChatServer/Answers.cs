@@ -20,8 +20,19 @@ internal static class Answers
     public static ToolCallBody Call(FunctionCallContent call, int? index) =>
         new(call.CallId, "function", new CallBody(call.Name, call.Exception is null ? JsonSerializer.Serialize(call.Arguments ?? new Dictionary<string, object?>(), Wire.Json) : call.RawRepresentation as string ?? ""), index);
 
-    public static Usage? Count(UsageDetails? usage) => usage is null ? null
-        : new Usage(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0, usage.TotalTokenCount ?? 0, new PromptDetails(usage.CachedInputTokenCount ?? 0));
+    public static Usage? Count(UsageDetails? usage)
+    {
+        if (usage is null)
+        {
+            return null;
+        }
+
+        long Named(string name) => usage.AdditionalCounts?.GetValueOrDefault(name) ?? 0;
+        var (drafted, accepted) = (Named("DraftedTokenCount"), Named("AcceptedTokenCount"));
+        return new Usage(
+            usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0, usage.TotalTokenCount ?? 0,
+            new PromptDetails(usage.CachedInputTokenCount ?? 0), new AnswerDetails(accepted, drafted - accepted));
+    }
 
     private static Completion Envelope(string kind, string? id, DateTimeOffset? created, string? model, IReadOnlyList<Choice> choices, Usage? usage) =>
         new("chatcmpl-" + id, kind, (created ?? DateTimeOffset.UtcNow).ToUnixTimeSeconds(), model ?? "", choices, usage);

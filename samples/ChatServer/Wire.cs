@@ -30,9 +30,11 @@ internal sealed record ToolCallBody(string Id, string Type, CallBody Function, i
 
 internal sealed record CallBody(string Name, string Arguments);
 
-internal sealed record Usage(long PromptTokens, long CompletionTokens, long TotalTokens, PromptDetails PromptTokensDetails);
+internal sealed record Usage(long PromptTokens, long CompletionTokens, long TotalTokens, PromptDetails PromptTokensDetails, AnswerDetails CompletionTokensDetails);
 
 internal sealed record PromptDetails(long CachedTokens);
+
+internal sealed record AnswerDetails(long AcceptedPredictionTokens, long RejectedPredictionTokens);
 
 internal sealed record Failure(FailureBody Error);
 

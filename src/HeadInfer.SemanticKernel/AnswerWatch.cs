@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using HeadInfer.Runtime;
+using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;
@@ -20,6 +21,9 @@ internal sealed class AnswerWatch(string modelId, int promptTokens, IProgress<Pr
     /// <summary>Tokens of the prompt that were known from before.</summary>
     public int Cached { get; set; }
 
+    /// <summary>Tokens of the answer that were guessed and computed, and those of them that came.</summary>
+    public (int Tokens, int Accepted) Drafted { get; set; }
+
     /// <summary>Whether all of the answer is there.</summary>
     public bool IsComplete { get; set; }
 
@@ -34,6 +38,16 @@ internal sealed class AnswerWatch(string modelId, int promptTokens, IProgress<Pr
 
     /// <summary>Time since the first token.</summary>
     public TimeSpan Decode => Generated > 0 ? _clock.Elapsed - _firstToken : TimeSpan.Zero;
+
+    /// <summary>The tokens so far, as callers are told of them.</summary>
+    public UsageDetails Usage => new()
+    {
+        InputTokenCount = promptTokens,
+        OutputTokenCount = Generated,
+        TotalTokenCount = promptTokens + Generated,
+        CachedInputTokenCount = Cached,
+        AdditionalCounts = new() { ["DraftedTokenCount"] = Drafted.Tokens, ["AcceptedTokenCount"] = Drafted.Accepted },
+    };
 
     /// <summary>Passes an answer on. A watch of its own is begun each time the result is enumerated.</summary>
     public static async IAsyncEnumerable<T> OverAsync<T>(

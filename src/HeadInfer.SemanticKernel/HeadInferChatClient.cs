@@ -171,9 +171,11 @@ public sealed class HeadInferChatClient : IChatClient
             missed = _misses.Tell(request.Prompt, known, diverged);
         }
 
+        void Drafted(int tokens, int accepted) => watch.Drafted = (tokens, accepted);
+
         try
         {
-            await foreach (var step in _engine.GenerateAsync(prompt, request.Generation, request.Prompt.Key, Reused, watch, cancellationToken).ConfigureAwait(false))
+            await foreach (var step in _engine.GenerateAsync(prompt, request.Generation, request.Prompt.Key, Reused, Drafted, watch, cancellationToken).ConfigureAwait(false))
             {
                 watch.Step();
                 answer.Add(step);
@@ -208,13 +210,7 @@ public sealed class HeadInferChatClient : IChatClient
         var finish = reader.Calls > 0 && !(reader.LastCallFailed && answer.Reason == Runtime.FinishReason.Length) ? ChatFinishReason.ToolCalls
             : answer.Reason == Runtime.FinishReason.Length ? ChatFinishReason.Length
             : ChatFinishReason.Stop;
-        var last = Update(new UsageContent(new UsageDetails
-        {
-            InputTokenCount = prompt.Count,
-            OutputTokenCount = watch.Generated,
-            TotalTokenCount = prompt.Count + watch.Generated,
-            CachedInputTokenCount = watch.Cached,
-        }));
+        var last = Update(new UsageContent(watch.Usage));
         last.FinishReason = finish;
         last.AdditionalProperties = new AdditionalPropertiesDictionary(missed ?? [])
         {

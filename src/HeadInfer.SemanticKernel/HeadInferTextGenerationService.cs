@@ -88,7 +88,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
 
     private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, string key, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        await foreach (var step in _answering.GenerateAsync(prompt, options, key, (known, _) => watch.Cached = known, watch, cancellationToken).ConfigureAwait(false))
+        await foreach (var step in _answering.GenerateAsync(prompt, options, key, (known, _) => watch.Cached = known, (drafted, accepted) => watch.Drafted = (drafted, accepted), watch, cancellationToken).ConfigureAwait(false))
         {
             watch.Step();
             watch.IsComplete = step.FinishReason is not null;
@@ -97,7 +97,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
                 var metadata = step.FinishReason is null ? null : new Dictionary<string, object?>
                 {
                     ["FinishReason"] = step.FinishReason.ToString(),
-                    ["Usage"] = new UsageDetails { InputTokenCount = prompt.Count, OutputTokenCount = watch.Generated, TotalTokenCount = prompt.Count + watch.Generated, CachedInputTokenCount = watch.Cached },
+                    ["Usage"] = watch.Usage,
                 };
                 yield return new StreamingTextContent(step.Text, modelId: ModelId, metadata: metadata);
             }

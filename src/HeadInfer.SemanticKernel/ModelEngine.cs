@@ -24,8 +24,8 @@ internal sealed class ModelEngine(HeadInferModel model, string modelId, ILogger 
     public object? GetService(Type type) =>
         type.IsInstanceOfType(model) ? model : type == typeof(Tokenizer) ? model.Tokenizer : type == typeof(ChatTemplate) ? Template : null;
 
-    public IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
-        _answering.GenerateAsync(prompt, options, key, reused, progress, cancellationToken);
+    public IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, Action<int, int> drafted, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
+        _answering.GenerateAsync(prompt, options, key, reused, drafted, progress, cancellationToken);
 
     public void Dispose() => _watch.Dispose();
 }

@@ -223,8 +223,8 @@ public sealed class CacheMissTests(DemoModel demo) : IClassFixture<DemoModel>, I
 
         public object? GetService(Type type) => engine.GetService(type);
 
-        public IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
-            engine.GenerateAsync(prompt, options, key, reused, progress, cancellationToken);
+        public IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, Action<int, int> drafted, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken) =>
+            engine.GenerateAsync(prompt, options, key, reused, drafted, progress, cancellationToken);
 
         public void Dispose() => engine.Dispose();
     }

@@ -31,7 +31,7 @@ internal sealed class ScriptedEngine(HeadInferModel words, params string[] answe
     public object? GetService(Type type) => null;
 
     public async IAsyncEnumerable<GenerationStep> GenerateAsync(
-        IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
+        IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, Action<int, int> drafted, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         await Task.Yield();
         Prompts.Add(Tokenizer.Decode(prompt, skipSpecial: false));

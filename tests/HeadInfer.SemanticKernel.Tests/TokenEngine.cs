@@ -38,7 +38,7 @@ internal sealed class TokenEngine(Tokenizer tokenizer, ChatTemplate template, IR
     public object? GetService(Type type) => null;
 
     public async IAsyncEnumerable<GenerationStep> GenerateAsync(
-        IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
+        IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, Action<int, int> drafted, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         await Task.Yield();
         Prompts.Add(prompt);
