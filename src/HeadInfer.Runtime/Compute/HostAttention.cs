@@ -1,43 +1,51 @@
 using System.Numerics;
 using System.Runtime.Intrinsics;
+using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
 
 /// <summary>A few rows' attention to keys and values in host memory, where they lie, by the CPU: each key is read once for all rows that share it.</summary>
 /// <remarks>
-/// A split of one head is a task; the threads take tasks in turn. A task gives a maximum, a sum and an output for each query,
-/// and those of a query are joined in the order of its splits. So a row's result is the same, to the bit, in any company and
-/// on any number of threads. Written because libtorch's fused attention reads cold pages at 23 GB/s for one query, where all
-/// cores together read 43.
+/// A split of one head is a task; the threads take tasks in turn, some neighbouring ones at a time. A task gives a maximum,
+/// a sum and an output for each query, and those of a query are joined in the order of its splits. So a row's result is the
+/// same, to the bit, in any company and on any number of threads. Written because libtorch's fused attention reads cold pages
+/// at 23 GB/s for one query, where all cores together read 43.
+///
+/// Keys and values may be of 16 bits (<see cref="RowTraits.KvType"/>); queries, sums and outputs are float32.
+/// <see cref="Write"/> ends the attention. Where there are other parts of it elsewhere, <see cref="CopyPart"/> gives this one
+/// as it stands, to be merged with them.
 /// </remarks>
 internal sealed unsafe class HostAttention
 {
     /// <summary>Joined values from which on the threads share that work.</summary>
     private const int ManyValues = 1 << 15;
 
+    /// <summary>How often a thread asks for tasks: seldom, as it fetches ahead what follows in memory, and often enough that none waits long for the others.</summary>
+    private const int TurnsOfThread = 64;
+
     private readonly RowTraits _traits;
     private readonly HostTeam _team;
     private readonly Action<int> _attend, _join; // made once, so that a step takes no memory
-    private readonly Sum[] _joined;              // [row, query head]
+    private readonly ScoreSum[] _joined;         // [row, query head]
     private readonly float[] _outputs;           // [row, query head, dim]
     private readonly List<Piece> _pieces = [];
     private float[] _queries = [], _partials = [], _scores = [];
-    private Sum[] _sums = [];
+    private ScoreSum[] _sums = [];
     private int[] _offsets = [];
     private AttentionWork _work = new();
-    private int _rows, _scoreSize, _next;
+    private int _rows, _scoreSize, _next, _turn;
 
     /// <param name="traits">the model's heads</param>
     /// <param name="team">the threads</param>
     public HostAttention(RowTraits traits, HostTeam team)
     {
         (_traits, _team, _attend, _join) = (traits, team, AttendTasks, JoinHeads);
-        _joined = new Sum[RowKernels.MostRows * traits.Heads];
+        _joined = new ScoreSum[RowKernels.MostRows * traits.Heads];
         _outputs = new float[RowKernels.MostRows * traits.Heads * traits.HeadDim];
     }
 
     /// <summary>Begins: nothing has been attended.</summary>
-    public void Begin(int rows) => Array.Clear(_joined, 0, rows * _traits.Heads);
+    public void Begin(int rows) => Array.Fill(_joined, ScoreSum.None, 0, rows * _traits.Heads);
 
     /// <summary>Attends some keys.</summary>
     /// <param name="rows">how many there are</param>
@@ -61,7 +69,8 @@ internal sealed unsafe class HostAttention
         Ensure(ref _scores, checked(_team.Size * most));
         Ensure(ref _queries, work.Heads * rows * shared * dim);
         Gather(rows, queries, stride, work);
-        (_rows, _work, _scoreSize, _next) = (rows, work, most, -1);
+        (_rows, _work, _scoreSize, _next) = (rows, work, most, 0);
+        _turn = Math.Max(1, splits * work.Heads / (_team.Size * TurnsOfThread));
         _team.Run(_attend);
         _next = -1;
         if (_offsets[splits] * dim > ManyValues)
@@ -91,6 +100,29 @@ internal sealed unsafe class HostAttention
                 {
                     target[i] = _outputs[(at * dim) + i] / _joined[at].Total;
                 }
+            }
+        }
+    }
+
+    /// <summary>Copies what was attended so far out, for a row and some of its query heads.</summary>
+    /// <param name="row">the row</param>
+    /// <param name="firstHead">first of the query heads</param>
+    /// <param name="sums">[heads], written: largest score and sum of the weights</param>
+    /// <param name="outputs">[heads, dim], written: sums of weighted values, not divided by that of the weights</param>
+    public void CopyPart(int row, int firstHead, Span<ScoreSum> sums, Span<float> outputs)
+    {
+        var (first, dim) = ((row * _traits.Heads) + firstHead, _traits.HeadDim);
+        _joined.AsSpan(first, sums.Length).CopyTo(sums);
+        for (var head = 0; head < sums.Length; head++)
+        {
+            var output = outputs.Slice(head * dim, dim);
+            if (sums[head] == ScoreSum.None)
+            {
+                output.Clear(); // what is there is of an earlier step
+            }
+            else
+            {
+                _outputs.AsSpan((first + head) * dim, dim).CopyTo(output);
             }
         }
     }
@@ -142,26 +174,53 @@ internal sealed unsafe class HostAttention
 
     private void AttendTasks(int member)
     {
+        switch (_traits.KvType)
+        {
+            case ScalarType.BFloat16:
+                AttendTasks<BFloat16>(member);
+                break;
+            case ScalarType.Float16:
+                AttendTasks<Float16>(member);
+                break;
+            default:
+                AttendTasks<Float32>(member);
+                break;
+        }
+    }
+
+    private void AttendTasks<TElement>(int member)
+        where TElement : unmanaged, IElement<TElement>
+    {
+        if (Vector512.IsHardwareAccelerated && _traits.HeadDim % WideLane.Count == 0)
+        {
+            AttendTasks<WideLane, TElement>(member);
+        }
+        else
+        {
+            AttendTasks<PlainLane, TElement>(member);
+        }
+    }
+
+    private void AttendTasks<TLane, TElement>(int member)
+        where TLane : struct, ILane<TLane>
+        where TElement : unmanaged, IElement<TElement>
+    {
         var (heads, count) = (_work.Heads, _pieces.Count * _work.Heads);
         fixed (float* queries = _queries, partials = _partials, scores = _scores)
         {
-            for (int task; (task = Interlocked.Increment(ref _next)) < count;) // in the order of memory, so that asking ahead pays
+            for (int task; (task = Interlocked.Add(ref _next, _turn) - _turn) < count;) // in the order of memory, so that asking ahead pays
             {
-                var (split, head) = (task / heads, task % heads);
-                if (Vector512.IsHardwareAccelerated && _traits.HeadDim % WideLane.Count == 0)
+                for (var end = Math.Min(task + _turn, count); task < end; task++)
                 {
-                    AttendSplit<WideLane>(split, head, queries, partials, scores + ((long)member * _scoreSize));
-                }
-                else
-                {
-                    AttendSplit<PlainLane>(split, head, queries, partials, scores + ((long)member * _scoreSize));
+                    AttendSplit<TLane, TElement>(task / heads, task % heads, queries, partials, scores + ((long)member * _scoreSize));
                 }
             }
         }
     }
 
-    private void AttendSplit<TLane>(int number, int head, float* allQueries, float* allPartials, float* scores)
+    private void AttendSplit<TLane, TElement>(int number, int head, float* allQueries, float* allPartials, float* scores)
         where TLane : struct, ILane<TLane>
+        where TElement : unmanaged, IElement<TElement>
     {
         var (split, dim, shared) = (_pieces[number], _traits.HeadDim, _traits.HeadsPerKvHead);
         var (count, first, keys) = (split.Count * shared, _offsets[number] + (head * split.Count * shared), split.Keys);
@@ -170,13 +229,20 @@ internal sealed unsafe class HostAttention
         {
             var rows = _work.Sources[source];
             var some = Math.Min(rows.Count - skipped, keys - at);
-            HostAttentionMath.Score<TLane>((float*)(rows.Keys + (nint)(head * rows.Head)) + ((long)skipped * dim), some, queries, count, dim, scores + at, keys);
+            HostAttentionMath.Score<TLane, TElement>((TElement*)(rows.Keys + (nint)(head * rows.Head)) + ((long)skipped * dim), some, queries, count, dim, scores + at, keys);
             at += some;
         }
 
+        // Values arrive while weights are formed.
+        var values = (byte*)_work.Sources[split.Source].Values + (nint)(head * _work.Sources[split.Source].Head) + ((long)split.Skipped * dim * sizeof(TElement)) + HostAttentionMath.BytesAhead;
         for (var query = 0; query < count; query++)
         {
-            _sums[first + query] = Weigh(new Span<float>(scores + ((long)query * keys), keys));
+            if (query < 8)
+            {
+                InnerProducts.Prefetch(values + (query * 1024), 1024);
+            }
+
+            _sums[first + query] = HostSoftmax.Weigh<TLane>(scores + ((long)query * keys), keys, (float)_traits.Scale, (float?)_traits.SoftCap);
         }
 
         var partials = allPartials + ((long)first * dim);
@@ -185,58 +251,9 @@ internal sealed unsafe class HostAttention
         {
             var rows = _work.Sources[source];
             var some = Math.Min(rows.Count - skipped, keys - at);
-            HostAttentionMath.AddValues<TLane>((float*)(rows.Values + (nint)(head * rows.Head)) + ((long)skipped * dim), some, scores + at, keys, count, dim, partials);
+            HostAttentionMath.AddValues<TLane, TElement>((TElement*)(rows.Values + (nint)(head * rows.Head)) + ((long)skipped * dim), some, scores + at, keys, count, dim, partials);
             at += some;
         }
-    }
-
-    // Products become weights relative to the largest.
-    private Sum Weigh(Span<float> scores)
-    {
-        var maximum = Scale(scores);
-        var (sums, top) = (Vector<float>.Zero, new Vector<float>(maximum));
-        var (sum, at, width) = (0f, 0, Vector<float>.Count);
-        for (; at <= scores.Length - width; at += width)
-        {
-            var weights = Vector.Exp(new Vector<float>(scores[at..]) - top);
-            weights.CopyTo(scores[at..]);
-            sums += weights;
-        }
-
-        for (; at < scores.Length; at++)
-        {
-            sum += scores[at] = MathF.Exp(scores[at] - maximum);
-        }
-
-        return new Sum(true, maximum, sum + Vector.Sum(sums));
-    }
-
-    // Products become scores; returns the largest.
-    private float Scale(Span<float> scores)
-    {
-        var factor = (float)_traits.Scale;
-        var (factors, largest) = (new Vector<float>(factor), new Vector<float>(float.NegativeInfinity));
-        var (maximum, at, width) = (float.NegativeInfinity, 0, Vector<float>.Count);
-        for (; at <= scores.Length - width; at += width)
-        {
-            var scaled = new Vector<float>(scores[at..]) * factors;
-            scaled = _traits.SoftCap is { } most ? HostActivations.Cap(scaled, (float)most) : scaled;
-            scaled.CopyTo(scores[at..]);
-            largest = Vector.Max(largest, scaled);
-        }
-
-        for (; at < scores.Length; at++)
-        {
-            scores[at] = _traits.SoftCap is { } most ? (float)most * MathF.Tanh(scores[at] * factor / (float)most) : scores[at] * factor;
-            maximum = Math.Max(maximum, scores[at]);
-        }
-
-        for (var i = 0; i < width; i++)
-        {
-            maximum = Math.Max(maximum, largest[i]);
-        }
-
-        return maximum;
     }
 
     // Adds each query's partial results to what it has, split by split.
@@ -258,9 +275,9 @@ internal sealed unsafe class HostAttention
         }
     }
 
-    private static void Join(ref Sum sum, Span<float> output, Sum part, ReadOnlySpan<float> partial)
+    private static void Join(ref ScoreSum sum, Span<float> output, ScoreSum part, ReadOnlySpan<float> partial)
     {
-        if (!sum.Seen)
+        if (sum == ScoreSum.None)
         {
             sum = part;
             partial.CopyTo(output);
@@ -269,7 +286,7 @@ internal sealed unsafe class HostAttention
 
         var maximum = Math.Max(sum.Maximum, part.Maximum);
         var (kept, added) = (MathF.Exp(sum.Maximum - maximum), MathF.Exp(part.Maximum - maximum));
-        sum = new Sum(true, maximum, (sum.Total * kept) + (part.Total * added));
+        sum = new ScoreSum(maximum, (sum.Total * kept) + (part.Total * added));
         var (at, keptLanes, addedLanes) = (0, new Vector<float>(kept), new Vector<float>(added));
         for (; at <= output.Length - Vector<float>.Count; at += Vector<float>.Count)
         {
@@ -284,7 +301,4 @@ internal sealed unsafe class HostAttention
 
     /// <summary>Keys of a split: from a token of a source on.</summary>
     private readonly record struct Piece(int Source, int Skipped, int Keys, int First, int Count);
-
-    /// <summary>Of a query: whether it has attended anything, its largest score, and the sum of its weights relative to that.</summary>
-    private readonly record struct Sum(bool Seen, float Maximum, float Total);
 }

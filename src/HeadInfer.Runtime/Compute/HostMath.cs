@@ -1,7 +1,5 @@
 using System.Numerics;
-using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
@@ -188,101 +186,6 @@ internal static unsafe class HostMath
         }
     }
 
-    /// <summary>The inner product of two vectors.</summary>
-    public static float Dot<TLane>(float* a, float* b, int count)
-        where TLane : struct, ILane<TLane>
-    {
-        var sum = default(TLane);
-        var i = 0;
-        for (; i <= count - TLane.Count; i += TLane.Count)
-        {
-            sum = TLane.MultiplyAdd(TLane.Load(a + i), TLane.Load(b + i), sum);
-        }
-
-        var total = TLane.Sum(sum);
-        for (; i < count; i++)
-        {
-            total += a[i] * b[i];
-        }
-
-        return total;
-    }
-
-    /// <summary>The inner products of four rows that lie end to end with one vector.</summary>
-    public static void Dot4<TLane>(float* rows, float* x, int count, float* result)
-        where TLane : struct, ILane<TLane>
-    {
-        float* r0 = rows, r1 = rows + count, r2 = r1 + count, r3 = r2 + count;
-        TLane s0 = default, s1 = default, s2 = default, s3 = default;
-        var i = 0;
-        for (; i <= count - TLane.Count; i += TLane.Count)
-        {
-            var v = TLane.Load(x + i);
-            s0 = TLane.MultiplyAdd(TLane.Load(r0 + i), v, s0);
-            s1 = TLane.MultiplyAdd(TLane.Load(r1 + i), v, s1);
-            s2 = TLane.MultiplyAdd(TLane.Load(r2 + i), v, s2);
-            s3 = TLane.MultiplyAdd(TLane.Load(r3 + i), v, s3);
-        }
-
-        TLane.Sum4(s0, s1, s2, s3).Store(result);
-        for (; i < count; i++)
-        {
-            result[0] += r0[i] * x[i];
-            result[1] += r1[i] * x[i];
-            result[2] += r2[i] * x[i];
-            result[3] += r3[i] * x[i];
-        }
-    }
-
-    /// <summary>The inner products of four rows that lie end to end with two vectors: each row is loaded once for both.</summary>
-    public static void Dot4x2<TLane>(float* rows, float* x, float* y, int count, float* withX, float* withY)
-        where TLane : struct, ILane<TLane>
-    {
-        float* r0 = rows, r1 = rows + count, r2 = r1 + count, r3 = r2 + count;
-        TLane x0 = default, x1 = default, x2 = default, x3 = default, y0 = default, y1 = default, y2 = default, y3 = default;
-        var i = 0;
-        for (; i <= count - TLane.Count; i += TLane.Count)
-        {
-            TLane v = TLane.Load(x + i), w = TLane.Load(y + i);
-            TLane row0 = TLane.Load(r0 + i), row1 = TLane.Load(r1 + i), row2 = TLane.Load(r2 + i), row3 = TLane.Load(r3 + i);
-            x0 = TLane.MultiplyAdd(row0, v, x0);
-            y0 = TLane.MultiplyAdd(row0, w, y0);
-            x1 = TLane.MultiplyAdd(row1, v, x1);
-            y1 = TLane.MultiplyAdd(row1, w, y1);
-            x2 = TLane.MultiplyAdd(row2, v, x2);
-            y2 = TLane.MultiplyAdd(row2, w, y2);
-            x3 = TLane.MultiplyAdd(row3, v, x3);
-            y3 = TLane.MultiplyAdd(row3, w, y3);
-        }
-
-        TLane.Sum4(x0, x1, x2, x3).Store(withX);
-        TLane.Sum4(y0, y1, y2, y3).Store(withY);
-        for (; i < count; i++)
-        {
-            for (var row = 0; row < 4; row++)
-            {
-                withX[row] += rows[((long)row * count) + i] * x[i];
-                withY[row] += rows[((long)row * count) + i] * y[i];
-            }
-        }
-    }
-
-    /// <summary>Asks for memory that will be read soon, sixteen floats a line; harmless wherever it points.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Prefetch(float* start, int count)
-    {
-        if (Sse.IsSupported)
-        {
-            for (var end = start + count; start < end; start += 64)
-            {
-                Sse.Prefetch0(start);
-                Sse.Prefetch0(start + 16);
-                Sse.Prefetch0(start + 32);
-                Sse.Prefetch0(start + 48);
-            }
-        }
-    }
-
     private static void MultiplyRows<TLane>(float* weight, float* x, int n, float* bias, float* output, int columns, int rows, int start, int end)
         where TLane : struct, ILane<TLane>
     {
@@ -294,12 +197,12 @@ internal static unsafe class HostMath
             for (; i <= n - 2; i += 2)
             {
                 float* input = x + ((long)i * columns), result = output + ((long)i * rows) + row;
-                Dot4x2<TLane>(four, input, input + columns, columns, result, result + rows);
+                InnerProducts.Dot4x2<TLane, Float32>((Float32*)four, input, input + columns, columns, result, result + rows);
             }
 
             if (i < n)
             {
-                Dot4<TLane>(four, x + ((long)i * columns), columns, output + ((long)i * rows) + row);
+                InnerProducts.Dot4<TLane, Float32>((Float32*)four, x + ((long)i * columns), columns, output + ((long)i * rows) + row);
             }
         }
 
@@ -307,7 +210,7 @@ internal static unsafe class HostMath
         {
             for (var i = 0; i < n; i++)
             {
-                output[((long)i * rows) + row] = Dot<TLane>(weight + ((long)row * columns), x + ((long)i * columns), columns);
+                output[((long)i * rows) + row] = InnerProducts.Dot<TLane, Float32>((Float32*)(weight + ((long)row * columns)), x + ((long)i * columns), columns);
             }
         }
 
@@ -345,7 +248,7 @@ internal static unsafe class HostMath
         for (var row = 0; row < rows; row++)
         {
             float* x = input + ((long)row * size), y = output + ((long)row * size);
-            var scale = (float)(1 / Math.Sqrt((Dot<TLane>(x, x, size) / (double)size) + epsilon));
+            var scale = (float)(1 / Math.Sqrt((InnerProducts.Dot<TLane, Float32>((Float32*)x, x, size) / (double)size) + epsilon));
             var scales = TLane.All(scale);
             var i = 0;
             for (; i <= size - TLane.Count; i += TLane.Count)

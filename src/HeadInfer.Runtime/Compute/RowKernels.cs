@@ -95,7 +95,7 @@ internal sealed class AttentionWork
 }
 
 /// <summary>What kernels for few rows need to know of a model.</summary>
-/// <param name="Type">of weights, keys and values</param>
+/// <param name="Type">of weights, and of keys and values unless <see cref="KvType"/> says otherwise</param>
 /// <param name="Heads">query heads</param>
 /// <param name="KvHeads">KV heads</param>
 /// <param name="HeadDim">dimensions of a head</param>
@@ -103,6 +103,9 @@ internal sealed class AttentionWork
 /// <param name="SoftCap">cap of the scores by tanh, or null</param>
 internal readonly record struct RowTraits(ScalarType Type, int Heads, int KvHeads, int HeadDim, double Scale, double? SoftCap)
 {
+    /// <summary>Type of keys and values.</summary>
+    public ScalarType KvType { get; init; } = Type;
+
     public int HeadsPerKvHead => Heads / KvHeads;
 }
 

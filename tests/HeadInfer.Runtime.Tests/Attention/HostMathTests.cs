@@ -98,9 +98,9 @@ public sealed class HostMathTests : NativeTest
     {
         fixed (float* to = result)
         {
-            HostMath.Dot4x2<TLane>(HostMath.Address(rows), HostMath.Address(x), HostMath.Address(y), 45, to, to + 4);
+            InnerProducts.Dot4x2<TLane, Float32>((Float32*)HostMath.Address(rows), HostMath.Address(x), HostMath.Address(y), 45, to, to + 4);
             var again = stackalloc float[4];
-            HostMath.Dot4<TLane>(HostMath.Address(rows), HostMath.Address(x), 45, again);
+            InnerProducts.Dot4<TLane, Float32>((Float32*)HostMath.Address(rows), HostMath.Address(x), 45, again);
             Assert.Equal(to[1], again[1], 1e-4f);
         }
     }

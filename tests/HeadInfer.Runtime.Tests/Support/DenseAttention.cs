@@ -8,8 +8,12 @@ internal static class DenseAttention
     /// <param name="queries">[tokens, heads, dim], the last of the sequence</param>
     /// <param name="keys">[all tokens, kv_heads, dim]</param>
     /// <param name="values">like <paramref name="keys"/></param>
+    /// <param name="scale">factor of the scores</param>
+    /// <param name="window">tokens that one sees, or null</param>
+    /// <param name="softCap">cap of the scores, or null</param>
+    /// <param name="isCausal">whether tokens see none behind them</param>
     /// <returns>[tokens, heads, dim], float64</returns>
-    public static Tensor Attend(Tensor queries, Tensor keys, Tensor values, double scale, int? window, double? softCap)
+    public static Tensor Attend(Tensor queries, Tensor keys, Tensor values, double scale, int? window, double? softCap, bool isCausal = true)
     {
         var (tokens, all) = (queries.shape[0], keys.shape[0]);
         var group = queries.shape[1] / keys.shape[1];
@@ -24,7 +28,7 @@ internal static class DenseAttention
 
         var positions = arange(all, device: q.device);
         var distance = positions.narrow(0, all - tokens, tokens).unsqueeze(1) - positions;
-        var hidden = distance.lt(0);
+        var hidden = distance.lt(isCausal ? 0 : -all);
         if (window is { } w)
         {
             hidden = hidden.logical_or(distance.ge(w));

@@ -1,0 +1,163 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>Inner products of rows in memory with float32 vectors.</summary>
+/// <remarks>
+/// However many rows and vectors go together, a product is summed in one accumulator from its beginning to its end, and the
+/// parts of that are added up in one order. So the company of a row or a vector does not show in a bit of the result.
+/// </remarks>
+internal static unsafe class InnerProducts
+{
+    private const int Line = 64; // bytes
+
+    /// <summary>Of one row and one vector.</summary>
+    public static float Dot<TLane, TElement>(TElement* row, float* x, int count)
+        where TLane : struct, ILane<TLane>
+        where TElement : unmanaged, IElement<TElement>
+    {
+        var sum = default(TLane);
+        var i = 0;
+        for (; i <= count - TLane.Count; i += TLane.Count)
+        {
+            sum = TLane.MultiplyAdd(TElement.Load<TLane>(row + i), TLane.Load(x + i), sum);
+        }
+
+        var total = TLane.Sum(sum);
+        for (; i < count; i++)
+        {
+            total += TElement.Widen(row[i]) * x[i];
+        }
+
+        return total;
+    }
+
+    /// <summary>Of four rows that lie end to end, and one vector.</summary>
+    public static void Dot4<TLane, TElement>(TElement* rows, float* x, int count, float* result)
+        where TLane : struct, ILane<TLane>
+        where TElement : unmanaged, IElement<TElement>
+    {
+        TElement* r0 = rows, r1 = rows + count, r2 = r1 + count, r3 = r2 + count;
+        TLane s0 = default, s1 = default, s2 = default, s3 = default;
+        var i = 0;
+        for (; i <= count - TLane.Count; i += TLane.Count)
+        {
+            var v = TLane.Load(x + i);
+            s0 = TLane.MultiplyAdd(TElement.Load<TLane>(r0 + i), v, s0);
+            s1 = TLane.MultiplyAdd(TElement.Load<TLane>(r1 + i), v, s1);
+            s2 = TLane.MultiplyAdd(TElement.Load<TLane>(r2 + i), v, s2);
+            s3 = TLane.MultiplyAdd(TElement.Load<TLane>(r3 + i), v, s3);
+        }
+
+        TLane.Sum4(s0, s1, s2, s3).Store(result);
+        AddRest(rows, x, i, count, result);
+    }
+
+    /// <summary>Of four rows that lie end to end, and two vectors: each row is loaded once for both.</summary>
+    public static void Dot4x2<TLane, TElement>(TElement* rows, float* x, float* y, int count, float* withX, float* withY)
+        where TLane : struct, ILane<TLane>
+        where TElement : unmanaged, IElement<TElement>
+    {
+        TElement* r0 = rows, r1 = rows + count, r2 = r1 + count, r3 = r2 + count;
+        TLane x0 = default, x1 = default, x2 = default, x3 = default, y0 = default, y1 = default, y2 = default, y3 = default;
+        var i = 0;
+        for (; i <= count - TLane.Count; i += TLane.Count)
+        {
+            TLane v = TLane.Load(x + i), w = TLane.Load(y + i);
+            TLane row0 = TElement.Load<TLane>(r0 + i), row1 = TElement.Load<TLane>(r1 + i), row2 = TElement.Load<TLane>(r2 + i), row3 = TElement.Load<TLane>(r3 + i);
+            x0 = TLane.MultiplyAdd(row0, v, x0);
+            y0 = TLane.MultiplyAdd(row0, w, y0);
+            x1 = TLane.MultiplyAdd(row1, v, x1);
+            y1 = TLane.MultiplyAdd(row1, w, y1);
+            x2 = TLane.MultiplyAdd(row2, v, x2);
+            y2 = TLane.MultiplyAdd(row2, w, y2);
+            x3 = TLane.MultiplyAdd(row3, v, x3);
+            y3 = TLane.MultiplyAdd(row3, w, y3);
+        }
+
+        TLane.Sum4(x0, x1, x2, x3).Store(withX);
+        TLane.Sum4(y0, y1, y2, y3).Store(withY);
+        AddRest(rows, x, i, count, withX);
+        AddRest(rows, y, i, count, withY);
+    }
+
+    /// <summary>Of four rows that lie end to end, and four vectors that do: sixteen sums, for processors with 32 registers.</summary>
+    /// <param name="rows">[4, count]</param>
+    /// <param name="x">[4, count]</param>
+    /// <param name="count">of a row</param>
+    /// <param name="result">[vector, row]</param>
+    /// <param name="stride">from one vector's results to the next</param>
+    public static void Dot4x4<TLane, TElement>(TElement* rows, float* x, int count, float* result, int stride)
+        where TLane : struct, ILane<TLane>
+        where TElement : unmanaged, IElement<TElement>
+    {
+        TElement* r0 = rows, r1 = rows + count, r2 = r1 + count, r3 = r2 + count;
+        float* a = x, b = x + count, c = b + count, d = c + count;
+        TLane a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
+        TLane c0 = default, c1 = default, c2 = default, c3 = default, d0 = default, d1 = default, d2 = default, d3 = default;
+        var i = 0;
+        for (; i <= count - TLane.Count; i += TLane.Count)
+        {
+            TLane row0 = TElement.Load<TLane>(r0 + i), row1 = TElement.Load<TLane>(r1 + i), row2 = TElement.Load<TLane>(r2 + i), row3 = TElement.Load<TLane>(r3 + i);
+            var v = TLane.Load(a + i);
+            a0 = TLane.MultiplyAdd(row0, v, a0);
+            a1 = TLane.MultiplyAdd(row1, v, a1);
+            a2 = TLane.MultiplyAdd(row2, v, a2);
+            a3 = TLane.MultiplyAdd(row3, v, a3);
+            v = TLane.Load(b + i);
+            b0 = TLane.MultiplyAdd(row0, v, b0);
+            b1 = TLane.MultiplyAdd(row1, v, b1);
+            b2 = TLane.MultiplyAdd(row2, v, b2);
+            b3 = TLane.MultiplyAdd(row3, v, b3);
+            v = TLane.Load(c + i);
+            c0 = TLane.MultiplyAdd(row0, v, c0);
+            c1 = TLane.MultiplyAdd(row1, v, c1);
+            c2 = TLane.MultiplyAdd(row2, v, c2);
+            c3 = TLane.MultiplyAdd(row3, v, c3);
+            v = TLane.Load(d + i);
+            d0 = TLane.MultiplyAdd(row0, v, d0);
+            d1 = TLane.MultiplyAdd(row1, v, d1);
+            d2 = TLane.MultiplyAdd(row2, v, d2);
+            d3 = TLane.MultiplyAdd(row3, v, d3);
+        }
+
+        float* forB = result + stride, forC = forB + stride, forD = forC + stride;
+        TLane.Sum4(a0, a1, a2, a3).Store(result);
+        TLane.Sum4(b0, b1, b2, b3).Store(forB);
+        TLane.Sum4(c0, c1, c2, c3).Store(forC);
+        TLane.Sum4(d0, d1, d2, d3).Store(forD);
+        AddRest(rows, a, i, count, result);
+        AddRest(rows, b, i, count, forB);
+        AddRest(rows, c, i, count, forC);
+        AddRest(rows, d, i, count, forD);
+    }
+
+    /// <summary>Asks for memory that will be read soon; harmless wherever it points.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Prefetch(byte* start, int bytes)
+    {
+        if (Sse.IsSupported)
+        {
+            for (var end = start + bytes; start < end; start += Line)
+            {
+                Sse.Prefetch0(start);
+            }
+        }
+    }
+
+    // What is behind the last whole lane.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddRest<TElement>(TElement* rows, float* x, int from, int count, float* result)
+        where TElement : unmanaged, IElement<TElement>
+    {
+        for (var i = from; i < count; i++)
+        {
+            for (var row = 0; row < 4; row++)
+            {
+                result[row] += TElement.Widen(rows[((long)row * count) + i]) * x[i];
+            }
+        }
+    }
+}
