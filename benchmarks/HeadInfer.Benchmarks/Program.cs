@@ -9,6 +9,7 @@ try
     {
         ["kernels", .. var rest] => Kernels(rest),
         ["demo", .. var rest] => await DemoAsync(rest),
+        ["hostattention", .. var rest] => HostAttentionBenchmark.Run(new Options(rest, HostAttentionBenchmark.Known)),
         ["fair", .. var rest] => await FairAsync(rest),
         ["constraints", .. var rest] => ConstraintBenchmark.Run(new Options(rest, ["--model"]).Text("--model", "models/headinfer-demo")),
         ["text", .. var rest] => TextBenchmark.Measure(new Options(rest, ["--fixtures"]).Text("--fixtures", "tests/fixtures")),
@@ -65,6 +66,8 @@ static int Usage()
         usage: HeadInfer.Benchmarks VERB
           demo [--model DIR] [--context N] [--steps K] [--page N] [--tile N] [--group N] [--segment N] [--chunk N]
                            prefill and decode of a model folder on the CPU, beside the machine's own rates
+          hostattention [--size 256MiB] [--runs 9] [--dim N]
+                           attention of the CPU over pages that do not fit its caches, beside a loop that only reads them
           fair [--model DIR | --shape S, as prefill] [--context N]
                            a short question, and a decoding neighbour, beside a long prompt, and what they cost it; on the
                            CPU, or with a shape on a GPU
