@@ -17,7 +17,7 @@ internal static class ShapeBenchmark
     private const int WarmTokens = 4096;
 
     public static readonly IReadOnlyList<string> Known =
-        ["--shape", "--context", "--gpu-memory", "--host-memory", "--resident", "--steps", "--json", "--stream", "--segment", "--chunk", "--tile", "--group", "--page", "--attention", "--runs"];
+        ["--shape", "--context", "--gpu-memory", "--host-memory", "--resident", "--steps", "--json", "--stream", "--segment", "--chunk", "--tile", "--group", "--page", "--attention", "--runs", "--host-share"];
 
     /// <summary>Prints the plan alone; needs no GPU.</summary>
     public static int Plan(Options options)
@@ -92,8 +92,10 @@ internal static class ShapeBenchmark
         using var session = model.CreateSession();
         await session.FillAsync(context - 1).ConfigureAwait(false);
         await DemoBenchmark.DecodeAsync(session, 2).ConfigureAwait(false);
+        model.Attention.Host?.TakeRate();
         var before = device.Traffic;
         var seconds = await DemoBenchmark.DecodeAsync(session, steps).ConfigureAwait(false);
+        var hostRate = model.Attention.Host?.TakeRate() ?? 0;
         var (up, down) = ((device.Traffic.Uploaded - before.Uploaded).Bytes / (steps + 1), (device.Traffic.Downloaded - before.Downloaded).Bytes / (steps + 1));
 
         // Timing the copies takes events between them, which costs some itself.
@@ -106,11 +108,14 @@ internal static class ShapeBenchmark
         var rates = await model.Thread.RunAsync(() => GpuRates.Measure(model.Config, forDecode: true));
         var gpuBytes = model.Plan.Weights.Bytes + session.CacheSize.Resident.Bytes + up;
         var streamed = StreamedBytes(model, session);
-        var bound = Math.Max(streamed / rates.Upload, gpuBytes / rates.Memory);
+        var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0), (double)model.Attention.HostHeads / (model.Config.Layers * model.Config.KvHeads));
+        var bound = Math.Max(streamed / (beside.Link + beside.Host), gpuBytes / rates.Memory);
+        var predicted = (gpuBytes / rates.Memory) + (streamed == 0 ? 0 : Math.Max((1 - onHost) * streamed / beside.Link, beside.Host > 0 ? onHost * streamed / beside.Host : 0));
         Report(options, new Dictionary<string, object>
         {
             ["verb"] = "decode", ["mode"] = options.Has("--stream") ? "streamed" : "resident", ["shape"] = shape, ["gpu"] = model.Device, ["context"] = context, ["steps"] = steps,
-            ["seconds"] = seconds, ["tokensPerSecond"] = 1 / seconds, ["boundSeconds"] = bound, ["boundTokensPerSecond"] = 1 / bound, ["percentOfBound"] = 100 * bound / seconds,
+            ["seconds"] = seconds, ["tokensPerSecond"] = 1 / seconds, ["boundSeconds"] = bound, ["boundTokensPerSecond"] = 1 / bound, ["percentOfBound"] = 100 * bound / seconds, ["predictedSeconds"] = predicted,
+            ["hostHeadsPercent"] = 100 * onHost, ["hostBytesPerSecond"] = hostRate, ["predictedHostBytesPerSecond"] = beside.Host, ["linkBesideHostBytesPerSecond"] = beside.Link,
             ["linkBytesPerSecond"] = rates.Upload, ["gpuMemoryBytesPerSecond"] = rates.Memory,
             ["gpuPeakBytes"] = peak.Bytes, ["gpuBudgetBytes"] = model.Plan.Gpu!.Budget.Bytes, ["kvOnGpuBytes"] = (model.Plan.Gpu.KvBuffers + session.CacheSize.Resident).Bytes,
             ["residentBytes"] = session.CacheSize.Resident.Bytes, ["streamedBytes"] = streamed,
@@ -147,6 +152,7 @@ internal static class ShapeBenchmark
     {
         DraftTokens = 0, // a pass a token: random weights repeat themselves, and would be guessed
         MaxContextTokens = Math.Max(config.MaxPositions, (options.Count("--context") ?? 128 << 10) + 1024),
+        HostShare = options.Has("--host-share") ? double.Parse(options.Text("--host-share", ""), CultureInfo.InvariantCulture) : null,
         ResidentMemory = options.Has("--stream") ? ByteSize.Zero : options.Size("--resident"),
         SegmentTokens = options.Count("--segment"), ChunkTokens = options.Count("--chunk"), TileTokens = options.Count("--tile"),
         HeadGroupSize = options.Count("--group"), PageTokens = options.Count("--page"),
@@ -168,7 +174,7 @@ internal static class ShapeBenchmark
                 (_, double number) when name.EndsWith("BytesPerSecond", StringComparison.Ordinal) => $"{number / 1e9:F1} GB/s",
                 (_, double number) when name.EndsWith("Bytes", StringComparison.Ordinal) => new ByteSize((long)number).ToString(),
                 (_, long number) => new ByteSize(number).ToString(),
-                (_, double number) => number.ToString(number < 10 ? "F3" : "N1", CultureInfo.InvariantCulture),
+                (_, double number) => number.ToString(number < 10 ? "F5" : "N1", CultureInfo.InvariantCulture),
                 _ => Convert.ToString(value, CultureInfo.InvariantCulture),
             };
             Console.WriteLine($"{name,-24}{text}");

@@ -339,7 +339,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
         var config = folder.Config;
         var device = Own(open(options));
-        CheckPlacement(config, options, device);
+        CheckPlacement(config, options);
         var type = device.TypeFor(stored, options.ComputeType);
         var softCap = options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap;
         var traits = new AttentionTraits(config.AttentionScale, softCap, config.HeadDim, config.Heads / config.KvHeads, type);
@@ -358,8 +358,15 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, type);
             var pool = Own(new BlockPool(shape, config.Layers, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device));
             var buffers = Own(new RowBuffers(config, device.Torch));
-            var rows = Own(device.CreateRows(new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap)));
-            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext);
+            var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap);
+            var rows = Own(device.CreateRows(rowTraits));
+            var (host, rates) = HostBeside(device, rowTraits, plan, options);
+            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext)
+            {
+                Host = host is null ? null : Own(host),
+                HostRates = rates,
+                HostHeads = (int)Math.Round((options.HostShare ?? rates?.HostShare ?? 0) * config.Layers * config.KvHeads),
+            };
             return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention, buffers);
         }
         catch (Exception e) when (MemoryFault.Explain(e, plan) is { } explained)
@@ -368,17 +375,28 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         }
     }
 
-    private static void CheckPlacement(ModelConfig config, HeadInferOptions options, Device device)
+    // What attends beside a GPU, and how fast; a thread is left to the engine.
+    private static (HostParts? Parts, HostRates? Rates) HostBeside(Device device, RowTraits traits, MemoryPlan plan, HeadInferOptions options)
+    {
+        var threads = Math.Max(1, (options.Threads ?? Environment.ProcessorCount) - 1);
+        if (options.Placement is not null)
+        {
+            return !device.IsAsynchronous || !plan.Heads.ContainsKey(HeadPlacement.Host) ? default
+                : HostParts.TryCreate(traits, threads, device) is { } placed ? (placed, null)
+                : throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, which this GPU cannot see by its addresses, or the system does not lock. Use Streamed or Resident.", nameof(options));
+        }
+
+        return device is CudaDevice gpu && options.HostShare != 0 && plan.ResidentTokens < plan.LongestContext && HostParts.TryCreate(traits, threads, gpu) is { } parts
+            ? (parts, HostRates.Measure(gpu, traits, threads))
+            : default;
+    }
+
+    private static void CheckPlacement(ModelConfig config, HeadInferOptions options)
     {
         var places = options.Placement is { } placement ? Places(config, placement).ToHashSet() : [];
         if (places.FirstOrDefault(p => !Enum.IsDefined(p), HeadPlacement.Host) is var unknown && !Enum.IsDefined(unknown))
         {
             throw new ArgumentException($"HeadInferOptions.Placement gives {unknown}, which is none of {string.Join(", ", Enum.GetNames<HeadPlacement>())}.", nameof(options));
-        }
-
-        if (device.HasOwnMemory && places.Contains(HeadPlacement.Host))
-        {
-            throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, where only a model on the CPU attends them so far. With a GPU use Streamed or Resident.", nameof(options));
         }
     }
 

@@ -112,9 +112,16 @@ public sealed record HeadInferOptions
     /// <summary>
     /// Where each head is attended. Default on the CPU: <see cref="HeadPlacement.Host"/>. Default on a GPU: all heads are
     /// <see cref="HeadPlacement.Streamed"/>, but for the first tokens of each context, which have copies on the GPU as long as
-    /// there is room.
+    /// there is room, and but for what the CPU attends of the others (<see cref="HostShare"/>).
     /// </summary>
     public Func<HeadKey, HeadPlacement>? Placement { get; set; }
+
+    /// <summary>
+    /// With a GPU the share of the heads that the CPU attends in host memory while answers are generated, beside those that are
+    /// streamed; of tokens that have copies on the GPU it attends none. 0 turns it off. Default: as memory and link were measured
+    /// when the model was loaded. 0 to 1.
+    /// </summary>
+    public double? HostShare { get; set; }
 
     /// <summary>Threads that compute for this model. Default: one a core, or what another model of the process was given before.</summary>
     public int? Threads { get; set; }
@@ -148,6 +155,11 @@ public sealed record HeadInferOptions
             throw new ArgumentOutOfRangeException(nameof(DraftTokens), DraftTokens, $"HeadInferOptions.DraftTokens must be from 0 to {PromptLookup.Most}.");
         }
 
+        if (HostShare is { } onHost && !(onHost is >= 0 and <= 1))
+        {
+            throw new ArgumentOutOfRangeException(nameof(HostShare), onHost, "HeadInferOptions.HostShare must be from 0 to 1.");
+        }
+
         CheckMemory(nameof(HostMemory), HostMemory, least: 1);
         CheckMemory(nameof(GpuMemory), GpuMemory, least: 1);
         CheckMemory(nameof(ResidentMemory), ResidentMemory, least: 0);
@@ -173,6 +185,7 @@ public sealed record HeadInferOptions
             : GpuMemory is not null ? nameof(GpuMemory)
             : ResidentMemory is not null ? nameof(ResidentMemory)
             : FusedAttention is not null ? nameof(FusedAttention)
+            : HostShare is not null ? nameof(HostShare)
             : ComputeType is not null and not Runtime.ComputeType.Float32 ? nameof(ComputeType)
             : null;
         if (name is not null)

@@ -26,14 +26,13 @@ public static class ModelReference
         new("token-by-token", Odd(HeadPlacement.Host, page: 8, tile: 8, group: 1, segment: 1, chunk: 1)),
     ];
 
-    /// <summary>The same layout on a device, in float32 unless it says otherwise; a GPU streams what the CPU attends in host memory.</summary>
+    /// <summary>The same layout on a device, in float32 unless it says otherwise.</summary>
     public static HeadInferOptions On(HeadInferOptions options, ComputeDevice device) => device == ComputeDevice.Cpu
         ? options with { Device = device }
         : options with
         {
             Device = device,
             ComputeType = options.ComputeType ?? ComputeType.Float32,
-            Placement = options.Placement is { } place ? head => place(head) is HeadPlacement.Resident ? HeadPlacement.Resident : HeadPlacement.Streamed : null,
         };
 
     /// <summary>Compares logits at every position, and what greedy decoding adds.</summary>

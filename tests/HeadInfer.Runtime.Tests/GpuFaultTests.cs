@@ -114,9 +114,9 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
         }
 
         [Fact]
-        public async Task Heads_in_host_memory_are_refused_with_a_gpu()
+        public async Task Heads_in_host_memory_are_refused_where_it_cannot_be_locked()
         {
-            var error = await Assert.ThrowsAsync<ArgumentException>(() => HeadInferModel.LoadAsync(Fixtures.Model("llama3"), new HeadInferOptions { Placement = _ => HeadPlacement.Host }));
+            var error = await Assert.ThrowsAsync<ArgumentException>(() => HeadInferModel.LoadAsync(Fixtures.Model("llama3"), new HeadInferOptions { Placement = _ => HeadPlacement.Host }, _ => new WithoutPins(_ => { })));
             Assert.Contains("Placement", error.Message, StringComparison.Ordinal);
         }
 

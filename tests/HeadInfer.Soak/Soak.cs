@@ -54,7 +54,7 @@ internal static partial class Soak
     {
         var late = random.Next(3) == 0; // copies come late, as on a GPU
         var (lateSeed, underWay) = (random.Next(), random.Next(2) == 0);
-        var places = Placement(random, late);
+        var places = Placement(random);
         var options = await OptionsAsync(folder, places, random);
         var about = $"round {round}, {Path.GetFileName(folder)}, heads {string.Join(' ', places)}{(late ? " with late copies" : "")}, {options.HostMemory} of host memory, {options.KeptMemory?.ToString() ?? "all"} kept, {options.MaxQueuedRequests} queued{(underWay ? ", disposed under way" : "")}";
         tally.Does("model", about);
@@ -77,10 +77,10 @@ internal static partial class Soak
         tally.Rests("model");
     }
 
-    // One place for all heads, or several in turn. As with a GPU, no head is attended in pages that are written late.
-    private static HeadPlacement[] Placement(Random random, bool late)
+    // One place for all heads, or several in turn.
+    private static HeadPlacement[] Placement(Random random)
     {
-        HeadPlacement[] places = late ? [HeadPlacement.Streamed, HeadPlacement.Resident] : [HeadPlacement.Streamed, HeadPlacement.Resident, HeadPlacement.Host];
+        HeadPlacement[] places = [HeadPlacement.Streamed, HeadPlacement.Resident, HeadPlacement.Host];
         return random.Next(places.Length + 1) is var number && number < places.Length ? [places[number]] : places;
     }
 

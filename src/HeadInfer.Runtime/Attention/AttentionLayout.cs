@@ -38,13 +38,14 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
     /// <summary>The groups of a layer's heads, in head order: neighbours of one placement.</summary>
     /// <param name="layer">the layer</param>
     /// <param name="size">streamed heads of a group at most</param>
-    public IReadOnlyList<HeadGroup> Groups(int layer, int size)
+    /// <param name="onHost">where no placement is given, how many of the layer's last heads the host attends</param>
+    public IReadOnlyList<HeadGroup> Groups(int layer, int size, int onHost = 0)
     {
         var groups = new List<HeadGroup>();
         for (var head = 0; head < KvHeads; head++)
         {
-            var place = Placement?.Invoke(new HeadKey(layer, head)) ?? HeadPlacement.Streamed;
-            var most = place == HeadPlacement.Resident && GroupSize is null ? KvHeads : size;
+            var place = Placement?.Invoke(new HeadKey(layer, head)) ?? (head < KvHeads - onHost ? HeadPlacement.Streamed : HeadPlacement.Host);
+            var most = place != HeadPlacement.Streamed && GroupSize is null ? KvHeads : size;
             if (groups.Count > 0 && groups[^1] is var last && last.Placement == place && last.Count < most)
             {
                 groups[^1] = last with { Count = last.Count + 1 };

@@ -16,7 +16,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     private readonly PageShape _shape = shared.Pool.Shape;
     private readonly TilePlan _plan = new(shared, batch, resident);
     private readonly Dictionary<int, List<ResidentPart>> _copied = [];    // by the layer's window, or 0
-    private readonly Dictionary<int, List<AttentionPart>> _onHost = [];   // by the layer's window, or 0
+    private readonly Dictionary<int, List<AttentionPart>> _inPages = [];  // by the layer's window, or 0
     private readonly List<RowTarget> _targets = [];
     private readonly long _row = (long)shared.Pool.Shape.HeadDim * DataTypes.Size(shared.Pool.Shape.Type); // bytes
     private Tensor? _staged;
@@ -86,12 +86,45 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         }
 
         shared.Rows.BeginAttention(Count, output);
-        foreach (var group in _plan.Groups(layer))
+        var groups = _plan.Groups(layer);
+        var job = AskHost(layer, groups, queries);
+        foreach (var group in groups)
         {
             AttendGroup(layer, group, queries);
         }
 
+        if (job is { } number)
+        {
+            foreach (var group in groups.Where(IsOnHost))
+            {
+                shared.Rows.JoinHost(Count, shared.Host!, number, group.First, group.Count);
+            }
+        }
+
         shared.Rows.EndAttention(Count);
+    }
+
+    // Whether the host attends some of a group's keys beside the device.
+    private bool IsOnHost(HeadGroup group) => group.Placement == HeadPlacement.Host && shared.Host is not null;
+
+    // First of all, so that it works beside everything else. Its number; null if there is nothing for it.
+    private uint? AskHost(int layer, IReadOnlyList<HeadGroup> groups, RowBuffer queries)
+    {
+        if (!groups.Any(IsOnHost))
+        {
+            return null;
+        }
+
+        var job = shared.Host!.Next();
+        foreach (var group in groups.Where(IsOnHost))
+        {
+            AddPages(layer, group, job.Add(group.First, group.Count));
+        }
+
+        shared.Pool.Device.Wait(WorkQueue.Compute, shared.Pool.Written(layer)); // also what was read before the step may be on its way yet
+        var number = shared.Host.Submit(job, Count);
+        shared.Rows.AskHost(Count, queries, shared.Host, number);
+        return number;
     }
 
     public void Dispose() => end();
@@ -100,10 +133,11 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     {
         var work = shared.Work;
         work.Clear();
-        (work.FirstHead, work.Heads, work.SplitTokens) = (group.First, group.Count, group.Placement == HeadPlacement.Host ? RowKernels.SplitTokens : shared.SplitTokens);
-        if (group.Placement == HeadPlacement.Host)
+        (work.FirstHead, work.Heads, work.SplitTokens) = (group.First, group.Count, shared.SplitTokens);
+        if (_plan.IsInPages(layer, group))
         {
-            AddHostRows(layer, group, work);
+            work.SplitTokens = RowKernels.SplitTokens;
+            AddPages(layer, group, work);
             shared.Rows.Attend(Count, queries, work);
             return;
         }
@@ -125,6 +159,11 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         // The step's own tokens in splits that no token of the history is in.
         for (var row = 0; row < Count; row++)
         {
+            if (_plan.HostStart(group, row) <= batch.Sequences[row].Length)
+            {
+                continue;
+            }
+
             var (history, own) = (_plan.History(layer, row), _plan.New(layer, row));
             foreach (var piece in (history.IsEmpty ? own : own with { Start = SplitEnd(history.End) }).SplitAligned(shared.SplitTokens))
             {
@@ -185,14 +224,15 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         }
     }
 
-    // A new token's row is in its page already: everything it sees lies in pages.
-    private void AddHostRows(int layer, HeadGroup group, AttentionWork work)
+    // What the host attends of a group. New tokens' rows are in their pages already.
+    private void AddPages(int layer, HeadGroup group, AttentionWork work)
     {
         var window = _layout.Windows[layer] ?? 0;
-        if (!_onHost.TryGetValue(window, out var parts))
+        if (!_inPages.TryGetValue(window, out var parts))
         {
-            TokenRange[] seen = [.. Enumerable.Range(0, Count).Select(batch.Position).Select(at => new TokenRange(_plan.View(layer).FirstKey(at), at + 1))];
-            _onHost[window] = parts = [.. AttentionPlan.Cut(batch.Sequences, seen, RowKernels.SplitTokens)];
+            TokenRange Seen(int row) => new TokenRange(_plan.View(layer).FirstKey(batch.Position(row)), batch.Position(row) + 1).Intersect(new TokenRange(_plan.HostStart(group, row), int.MaxValue));
+            TokenRange[] seen = [.. Enumerable.Range(0, Count).Select(Seen)];
+            _inPages[window] = parts = [.. AttentionPlan.Cut(batch.Sequences, seen, work.SplitTokens)];
         }
 
         foreach (var part in parts)

@@ -7,16 +7,13 @@ namespace HeadInfer.Runtime.Attention;
 internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList<ResidentExtent>[] resident)
 {
     private readonly AttentionLayout _layout = shared.Layout;
-    private readonly Dictionary<(int? Window, int Size, int Ahead), List<AttentionPart>> _parts = [];
+    private readonly Dictionary<(int? Window, int Size, int Ahead, bool OnHost), List<AttentionPart>> _parts = [];
     private readonly Dictionary<(int Layer, int Ahead), List<TileRequest>> _requests = [];
 
     public Visibility View(int layer) => new(_layout.Windows[layer]);
 
     /// <summary>Tokens that a layer is asked for.</summary>
     public int Asked(int layer) => layer == _layout.Layers - 1 ? batch.Outputs : batch.Tokens.Length;
-
-    /// <summary>Whether so few tokens ask that tiles would not pay on the CPU.</summary>
-    public bool HasFewQueries(int layer) => batch.Phase == Phase.Decode || Asked(layer) == 1;
 
     /// <summary>Of a row's sequence what a layer attends, the batch's own tokens aside.</summary>
     /// <param name="layer">the layer</param>
@@ -38,23 +35,36 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     /// <summary>Whether a group attends copies of a layer's first tokens.</summary>
     public bool HasCopies(int layer, HeadGroup group) => group.Placement == HeadPlacement.Resident || BeginsWithCopies(layer);
 
-    public IReadOnlyList<HeadGroup> Groups(int layer, int ahead = 0) =>
-        shared.Groups(layer, Enumerable.Range(0, batch.Sequences.Count).Max(row => Streamed(layer, row, ahead).Count));
+    public IReadOnlyList<HeadGroup> Groups(int layer, int ahead = 0) => shared.Groups(
+        layer,
+        Enumerable.Range(0, batch.Sequences.Count).Max(row => Streamed(layer, row, ahead).Count),
+        batch.Phase == Phase.Decode && batch.Sequences.Any(s => s.HostStart is not null));
+
+    /// <summary>From which token on the host attends a group's keys for a row; beyond all if it does not.</summary>
+    public int HostStart(HeadGroup group, int row) =>
+        group.Placement != HeadPlacement.Host || batch.Phase == Phase.Prefill ? int.MaxValue
+        : _layout.Placement is not null ? 0
+        : batch.Sequences[row].HostStart ?? int.MaxValue;
+
+    /// <summary>Whether a group's only query is attended where its keys lie, as that is memory that computes: tiles would not pay.</summary>
+    public bool IsInPages(int layer, HeadGroup group) =>
+        group.Placement == HeadPlacement.Host && !shared.Pool.Device.IsAsynchronous && (batch.Phase == Phase.Decode || Asked(layer) == 1);
 
     /// <summary>What of a group's history is streamed, cut into tiles.</summary>
     public IReadOnlyList<AttentionPart> StreamedParts(int layer, HeadGroup group, int ahead = 0)
     {
-        if (group.Placement == HeadPlacement.Resident)
+        if (group.Placement == HeadPlacement.Resident || IsInPages(layer, group))
         {
             return [];
         }
 
         var size = _layout.TileTokensOf(group);
         size -= size % shared.SplitTokens;
-        var key = (_layout.Windows[layer], size, ahead);
+        var key = (_layout.Windows[layer], size, ahead, group.Placement == HeadPlacement.Host);
         if (!_parts.TryGetValue(key, out var parts))
         {
-            _parts[key] = parts = [.. AttentionPlan.Cut(batch.Sequences, [.. Enumerable.Range(0, batch.Sequences.Count).Select(row => Streamed(layer, row, ahead))], size)];
+            var seen = Enumerable.Range(0, batch.Sequences.Count).Select(row => Streamed(layer, row, ahead, HostStart(group, row)));
+            _parts[key] = parts = [.. AttentionPlan.Cut(batch.Sequences, [.. seen], size)];
         }
 
         return parts;
@@ -90,11 +100,11 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     // Whether a layer's streamed tokens begin behind those that have copies.
     private bool BeginsWithCopies(int layer) => _layout.Placement is null && _layout.Windows[layer] is null;
 
-    private TokenRange Streamed(int layer, int row, int ahead)
+    private TokenRange Streamed(int layer, int row, int ahead, int hostStart = int.MaxValue)
     {
         var all = History(layer, row, ahead);
         var copied = BeginsWithCopies(layer) && resident[row].Count > 0 ? resident[row][^1].Tokens.End : 0;
-        return all.Intersect(new TokenRange(copied, int.MaxValue));
+        return all.Intersect(new TokenRange(copied, hostStart));
     }
 
     // What a layer asks for, formed once: every layer looks at those of all that follow.
@@ -112,12 +122,6 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     {
         foreach (var group in Groups(layer, ahead))
         {
-            // Heads that decode in host memory are streamed in prefill: many rows make good use of a tile.
-            if (group.Placement == HeadPlacement.Host && HasFewQueries(layer))
-            {
-                continue;
-            }
-
             foreach (var part in StreamedParts(layer, group, ahead))
             {
                 yield return Request(part, layer, group);

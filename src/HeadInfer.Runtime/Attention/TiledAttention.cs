@@ -6,7 +6,7 @@ namespace HeadInfer.Runtime.Attention;
 /// <summary>Exact attention over blocks in host memory: what all passes of a model share. Belongs to the engine thread.</summary>
 internal sealed class TiledAttention : IBatchAttention, IDisposable
 {
-    private readonly Dictionary<(int Layer, int Size), IReadOnlyList<HeadGroup>> _groups = [];
+    private readonly Dictionary<(int Layer, int Size, int OnHost), IReadOnlyList<HeadGroup>> _groups = [];
     private readonly IReadOnlyList<HeadGroup>[] _residentGroups; // [layer]
     private readonly AttentionLane[] _lanes;
     private readonly List<PageRows> _pages = [];
@@ -57,6 +57,18 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     public AttentionWork Work { get; } = new();
 
     public ResidentCopies Resident { get; }
+
+    /// <summary>Attends heads beside the device in steps; null where the device itself is the host, or nothing would be gained. Owned.</summary>
+    public HostParts? Host { get; init; }
+
+    /// <summary>What was measured of host memory; null if it was not.</summary>
+    public HostRates? HostRates { get; init; }
+
+    /// <summary>Tokens without copies from which on the host attends heads; below, its answer takes longer than the link's.</summary>
+    public int LeastHostTokens { get; init; } = 4096;
+
+    /// <summary>How many KV heads of all layers the host attends where no placement is given, beyond the tokens that have copies.</summary>
+    public int HostHeads { get; set; }
 
     /// <summary>Keeps what a prefill queues short.</summary>
     public Pacer Pacer { get; }
@@ -111,17 +123,25 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         {
             lane.Ring.Reset();
         }
+
+        if (Host is not null)
+        {
+            Pool.Device.Drain();
+            Host.Drop();
+        }
     }
 
     /// <summary>The groups of a layer's heads, in head order, formed once.</summary>
     /// <param name="layer">the layer</param>
     /// <param name="history">tokens that are streamed for each head</param>
-    public IReadOnlyList<HeadGroup> Groups(int layer, int history)
+    /// <param name="withHost">whether the host attends some</param>
+    public IReadOnlyList<HeadGroup> Groups(int layer, int history, bool withHost)
     {
-        var key = (layer, Layout.GroupSizeFor(history));
+        var onHost = withHost ? ((layer + 1) * HostHeads / Layout.Layers) - (layer * HostHeads / Layout.Layers) : 0;
+        var key = (layer, Layout.GroupSizeFor(history), onHost);
         if (!_groups.TryGetValue(key, out var groups))
         {
-            _groups[key] = groups = Layout.Groups(layer, key.Item2);
+            _groups[key] = groups = Layout.Groups(layer, key.Item2, onHost);
         }
 
         return groups;
@@ -133,6 +153,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     public void Dispose()
     {
         Pool.Device.Drain();
+        Host?.Dispose();
         Array.ForEach(_lanes, l => l.Dispose());
         Resident.Dispose();
         Pacer.Dispose();
@@ -147,8 +168,25 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         {
             var end = batch.Phase == Phase.Prefill ? batch.Sequences[row].Length + batch.Tokens.Length : batch.Position(row) + 1;
             placed[row] = row + 1 < placed.Length && batch.Sequences[row + 1] == batch.Sequences[row] ? placed[row + 1] : Resident.Place(batch.Sequences[row], end);
+            ChooseHost(batch.Phase, batch.Sequences[row], placed[row].Count > 0 ? placed[row][^1].Tokens.End : 0);
         }
 
         return placed;
+    }
+
+    // The first step after a prompt decides from where on the host attends some heads, for all of the answer: where a key is
+    // attended shows in the last bits of a result, and they may not depend on how many tokens a step has.
+    private void ChooseHost(Phase phase, Sequence sequence, int copied)
+    {
+        if (phase == Phase.Prefill)
+        {
+            sequence.HostStart = null;
+            sequence.HasChosenHost = false;
+        }
+        else if (!sequence.HasChosenHost)
+        {
+            sequence.HasChosenHost = true;
+            sequence.HostStart = HostHeads > 0 && Layout.Placement is null && sequence.Length - copied >= LeastHostTokens ? copied : null;
+        }
     }
 }

@@ -76,7 +76,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         List<(int FirstRow, Tensor Output, Tensor LogSumExp)>? own = null; // the new tokens among themselves, all heads at once: larger calls are faster ones
         foreach (var group in _plan.Groups(layer))
         {
-            if (group.Placement == HeadPlacement.Host && _plan.HasFewQueries(layer))
+            if (_plan.IsInPages(layer, group))
             {
                 AttendOnHost(layer, group, queries, output);
                 continue;

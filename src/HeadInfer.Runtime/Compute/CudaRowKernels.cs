@@ -7,7 +7,7 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>Few rows on a GPU, by the kernels of <c>RowKernels.cu</c>.</summary>
 internal sealed unsafe class CudaRowKernels : RowKernels
 {
-    private const int Outputs = 8, ManyOutputs = 16, Queries = 16, Threads = 256, JoinThreads = 128, RotateThreads = 64;
+    private const int Outputs = 8, ManyOutputs = 16, Queries = 16, Threads = 256, JoinThreads = 128, RotateThreads = 64, AskThreads = 1024;
     private const int TensorCores = 8, EarlyStarts = 9; // compute capabilities
     private const int MostDim = 384; // whose queries fit shared memory
     private const long PartialFloats = 8L << 20;
@@ -16,7 +16,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     private readonly int _processors;
     private readonly CudaDevice _device;
     private readonly bool _tensorCores, _early;
-    private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join;
+    private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join, _ask, _await, _joinHost;
     private readonly nint _multiply8By8, _multiply8By16, _multiply16By16, _gate8, _gate16, _attend;
     private readonly Tensor _sums, _outputs, _state;
     private readonly nint _sumsAddress, _outputsAddress, _stateAddress;
@@ -32,6 +32,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         (_traits, _device, _early, _processors) = (traits, device, module.Gpu.Major >= EarlyStarts, module.Gpu.Processors);
         _tensorCores = module.Type != ScalarType.Float32 && module.Gpu.Major >= TensorCores;
         (_lookup, _norm, _rotate, _join) = (module.Function("lookup_rows"), module.Function("norm_rows"), module.Function("rotate_rows"), module.Function("join_parts"));
+        (_ask, _await, _joinHost) = (module.Function("ask_host"), module.Function("await_host"), module.Function("join_host"));
         (_multiplyPlain, _gatePlain, _attendPlain) = (module.Function("multiply_plain"), module.Function("gate_plain"), module.Function("attend_plain"));
         if (_tensorCores)
         {
@@ -136,6 +137,22 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         }
 
         AttendRuns(rows, queries, work);
+    }
+
+    public override void AskHost(int rows, RowBuffer queries, HostParts parts, uint number)
+    {
+        var (heads, to, flag, width, stride) = (queries.Address, parts.Queries, parts.Asked, _traits.Heads * _traits.HeadDim, queries.Width);
+        Start(_ask, (1, 1, 1), AskThreads, 0, Of(ref heads), Of(ref to), Of(ref flag), Of(ref number), Of(ref rows), Of(ref width), Of(ref stride));
+    }
+
+    public override void JoinHost(int rows, HostParts parts, uint number, int firstHead, int heads)
+    {
+        var (flag, hostSums, hostOutputs, state, output) = (parts.Done, parts.Sums, parts.Outputs, _stateAddress, _output!.Address);
+        var (first, count, queries, dim, begins) = (firstHead * _traits.HeadsPerKvHead, heads * _traits.HeadsPerKvHead, _traits.Heads, _traits.HeadDim, _begun[firstHead] ? 0 : 1);
+        Start(_await, (1, 1, 1), 1, 0, Of(ref flag), Of(ref number)); // one thread looks, as the link has better to do
+        Start(_joinHost, (count, rows, 1), Math.Min(JoinThreads, (dim + 31) / 32 * 32), 0,
+            Of(ref hostSums), Of(ref hostOutputs), Of(ref state), Of(ref output), Of(ref first), Of(ref queries), Of(ref dim), Of(ref begins));
+        _begun[firstHead] = true;
     }
 
     // Joined as it came.

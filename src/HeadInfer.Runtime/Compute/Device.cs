@@ -124,6 +124,9 @@ internal abstract class Device : IDisposable
         Traffic = Traffic with { Downloaded = Traffic.Downloaded + Moved(run) };
     }
 
+    /// <summary>Begins to count anew.</summary>
+    public void ForgetTraffic() => Traffic = default;
+
     /// <summary>Root-mean-square norm over the last dimension; the mean is formed in float32 at least.</summary>
     public virtual Tensor RmsNorm(Tensor x, Tensor weight, double epsilon) => Aten.RmsNorm(x, weight, epsilon);
 

@@ -127,6 +127,19 @@ internal sealed unsafe class HostAttention
         }
     }
 
+    /// <summary>Adds what was attended elsewhere, as <see cref="CopyPart"/> gives it.</summary>
+    public void AddPart(int row, int firstHead, ReadOnlySpan<ScoreSum> sums, ReadOnlySpan<float> outputs)
+    {
+        var (first, dim) = ((row * _traits.Heads) + firstHead, _traits.HeadDim);
+        for (var head = 0; head < sums.Length; head++)
+        {
+            if (sums[head] != ScoreSum.None)
+            {
+                Join(ref _joined[first + head], _outputs.AsSpan((first + head) * dim, dim), sums[head], outputs.Slice(head * dim, dim));
+            }
+        }
+    }
+
     private static void Ensure<T>(ref T[] buffer, int length)
     {
         if (buffer.Length < length)

@@ -128,6 +128,28 @@ internal sealed unsafe class HostRowKernels : RowKernels
 
     public override void Attend(int rows, RowBuffer queries, AttentionWork work) => _attention.Attend(rows, (float*)queries.Address, queries.Width, work);
 
+    public override void AskHost(int rows, RowBuffer queries, HostParts parts, uint number)
+    {
+        var width = _traits.Heads * _traits.HeadDim;
+        for (var row = 0; row < rows; row++)
+        {
+            new ReadOnlySpan<float>(Row(queries, row), width).CopyTo(new Span<float>((float*)parts.Queries + ((long)row * width), width));
+        }
+
+        HostParts.Raise(parts.Asked, number);
+    }
+
+    public override void JoinHost(int rows, HostParts parts, uint number, int firstHead, int heads)
+    {
+        parts.Await(number);
+        var (first, count) = (firstHead * _traits.HeadsPerKvHead, heads * _traits.HeadsPerKvHead);
+        for (var row = 0; row < rows; row++)
+        {
+            var at = (row * _traits.Heads) + first;
+            _attention.AddPart(row, first, new ReadOnlySpan<ScoreSum>((ScoreSum*)parts.Sums + at, count), new ReadOnlySpan<float>((float*)parts.Outputs + ((long)at * _traits.HeadDim), count * _traits.HeadDim));
+        }
+    }
+
     public override void EndAttention(int rows) => _attention.Write(rows, (float*)_output!.Address, _output.Width);
 
     public override void Read(RowBuffer from, int row, double? cap, Span<float> to)

@@ -7,9 +7,10 @@ namespace HeadInfer.Runtime.Compute;
 /// </remarks>
 internal sealed class HostTeam : IDisposable
 {
-    private const int SpinsBeforeSleep = 2_000; // some 50 microseconds
+    private const int SpinsBeforeSleep = 2_000, PatientSpins = 40_000; // some 50 microseconds, and a millisecond
 
     private readonly Lock _gate = new();
+    private readonly int _spins;
     private readonly SemaphoreSlim[] _wake;
     private readonly bool[] _asleep;
     private volatile Action<int>? _task;
@@ -20,9 +21,10 @@ internal sealed class HostTeam : IDisposable
     private int _running;
 
     /// <param name="size">members, the caller of <see cref="Run"/> among them</param>
-    public HostTeam(int size)
+    /// <param name="patient">whether members wait long for the next task before they sleep: where tasks come in turn with another device's</param>
+    public HostTeam(int size, bool patient = false)
     {
-        Size = size;
+        (Size, _spins) = (size, patient ? PatientSpins : SpinsBeforeSleep);
         _wake = [.. Enumerable.Range(0, size).Select(_ => new SemaphoreSlim(0))];
         _asleep = new bool[size];
     }
@@ -134,7 +136,7 @@ internal sealed class HostTeam : IDisposable
     {
         for (var spins = 0; _round == seen; spins++)
         {
-            if (spins < SpinsBeforeSleep)
+            if (spins < _spins)
             {
                 Thread.SpinWait(8);
                 continue;

@@ -171,6 +171,21 @@ internal abstract class RowKernels : IDisposable
     /// <param name="work">what; read before the call returns</param>
     public abstract void Attend(int rows, RowBuffer queries, AttentionWork work);
 
+    /// <summary>Gives the queries to the host, which attends some of the keys, and says so.</summary>
+    /// <param name="rows">how many there are</param>
+    /// <param name="queries">[rows, (heads + 2 kv_heads) * dim]</param>
+    /// <param name="parts">attends</param>
+    /// <param name="number">of the job that was submitted</param>
+    public abstract void AskHost(int rows, RowBuffer queries, HostParts parts, uint number);
+
+    /// <summary>Adds what the host has attended. Waits for it, on the device.</summary>
+    /// <param name="rows">how many there are</param>
+    /// <param name="parts">has attended</param>
+    /// <param name="number">of the job</param>
+    /// <param name="firstHead">first of the KV heads</param>
+    /// <param name="heads">how many KV heads</param>
+    public abstract void JoinHost(int rows, HostParts parts, uint number, int firstHead, int heads);
+
     /// <summary>Ends it: the output is written.</summary>
     public abstract void EndAttention(int rows);
 

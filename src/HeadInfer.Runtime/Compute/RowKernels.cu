@@ -273,6 +273,48 @@ extern "C" __global__ void join_parts(
     }
 }
 
+// ---- Heads that the host attends ----
+
+// Gives queries to the host, and then says whose they are.
+extern "C" __global__ void ask_host(const float* heads, float* to, u32* flag, u32 number, int rows, int width, int stride) {
+    let_next_start();
+    wait_for_last();
+    for (int i = threadIdx.x; i < rows * width; i += blockDim.x) to[i] = heads[(long long)(i / width) * stride + i % width];
+    __threadfence_system();
+    __syncthreads();
+    if (threadIdx.x == 0) *(volatile u32*)flag = number;
+}
+
+// Waits until the host has said that its results are there.
+extern "C" __global__ void await_host(const u32* flag, u32 number) {
+    let_next_start();
+    wait_for_last();
+    while ((int)(*(const volatile u32*)flag - number) < 0) {
+#if __CUDA_ARCH__ >= 700
+        __nanosleep(200);
+#endif
+    }
+    __threadfence_system();
+}
+
+// Adds them: a block a head of a row, from `first` on. host_sums: [row, query][2]; host_outputs: [row, query][dim].
+extern "C" __global__ void join_host(const volatile float* host_sums, const volatile float* host_outputs, float* state, float* out, int first, int queries, int dim, int begins) {
+    let_next_start();
+    wait_for_last();
+    long long at = (long long)blockIdx.y * queries + first + blockIdx.x;
+    float* own = state + at * (2 + dim);
+    float most = begins ? -INFINITY_F : own[0], total = begins ? 0.0f : own[1], part_most = host_sums[2 * at], part_total = host_sums[2 * at + 1];
+    float top = fmaxf(most, part_most), kept = total > 0 ? expf(most - top) : 0.0f, added = part_total > 0 ? expf(part_most - top) : 0.0f;
+    total = fmaf(total, kept, part_total * added);
+    __syncthreads();
+    for (int d = threadIdx.x; d < dim; d += blockDim.x) {
+        float sum = fmaf(begins ? 0.0f : own[2 + d], kept, part_total > 0 ? host_outputs[at * dim + d] * added : 0.0f);
+        own[2 + d] = sum;
+        if (total > 0) out[at * dim + d] = sum / total;
+    }
+    if (threadIdx.x == 0) { own[0] = top; own[1] = total; }
+}
+
 // ---- Tensor cores ----
 
 #if !defined(ELEMENT_FLOAT32)

@@ -60,7 +60,11 @@ internal sealed class StepDecoder
     /// <summary>The logits after a token of the last step. Waits for them.</summary>
     /// <param name="row">which</param>
     /// <param name="logits">[vocabulary], written</param>
-    public void ReadLogits(int row, Span<float> logits) => _kernels.Read(_buffers.Logits, row, _config.LogitSoftCap, logits);
+    public void ReadLogits(int row, Span<float> logits)
+    {
+        _kernels.Read(_buffers.Logits, row, _config.LogitSoftCap, logits);
+        _attention.Host?.Check();
+    }
 
     private void SetAngles(Batch batch)
     {

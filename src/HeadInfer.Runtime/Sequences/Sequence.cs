@@ -43,6 +43,12 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     /// <summary>Whether what is known went on otherwise from where the last <see cref="Adopt"/> ended.</summary>
     public bool Diverged { get; private set; }
 
+    /// <summary>From which token on the host attends some heads of it in steps; null if it attends none.</summary>
+    public int? HostStart { get; set; }
+
+    /// <summary>Whether that was chosen since its last prompt was read.</summary>
+    public bool HasChosenHost { get; set; }
+
     public BlockPool Pool => pool;
 
     /// <summary>Its blocks, in order; the last ones perhaps reserved only. From any thread, as they are now.</summary>

@@ -14,7 +14,7 @@ internal sealed class AttentionCase : IDisposable
     private Tensor? _idle, _rows;
     private IDisposable? _pin;
 
-    public AttentionCase(AttentionLayout layout, ScalarType type, Compute.Device device, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null)
+    public AttentionCase(AttentionLayout layout, ScalarType type, Compute.Device device, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, int hostHeads = 0, ByteSize? resident = null)
     {
         Layout = layout;
         Scale = 1 / Math.Sqrt(layout.HeadDim);
@@ -23,8 +23,14 @@ internal sealed class AttentionCase : IDisposable
         var pool = new BlockPool(new PageShape(layout.KvHeads, page, layout.HeadDim, type), layout.Layers, ByteSize.FromGiB(4), ByteSize.Zero, device, slab);
         kernel ??= device.Attention(new AttentionTraits(Scale, softCap, layout.HeadDim, QueriesPerHead: 1, type), FusedAttention.Flash);
         var heads = layout.KvHeads * layout.HeadsPerKvHead;
-        var rows = device.CreateRows(new RowTraits(type, heads, layout.KvHeads, layout.HeadDim, Scale, softCap));
-        _attention = new TiledAttention(layout, pool, kernel, rows, ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1);
+        var traits = new RowTraits(type, heads, layout.KvHeads, layout.HeadDim, Scale, softCap);
+        var rows = device.CreateRows(traits);
+        _attention = new TiledAttention(layout, pool, kernel, rows, resident ?? ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1)
+        {
+            Host = device.IsAsynchronous ? new HostParts(traits, 3, device) : null,
+            HostHeads = hostHeads,
+            LeastHostTokens = 0,
+        };
         _heads = new RowBuffer((heads + (2 * layout.KvHeads)) * layout.HeadDim, device.Torch);
         _attended = new RowBuffer(heads * layout.HeadDim, device.Torch);
         Sequence = new Sequence(pool, "");
@@ -47,6 +53,9 @@ internal sealed class AttentionCase : IDisposable
     }
 
     public double Scale { get; }
+
+    /// <summary>Whether the host has attended anything beside the device since the last look.</summary>
+    public bool HostAttended => _attention.Host?.TakeRate() > 0;
 
     /// <summary>Another sequence of the same pool.</summary>
     public Sequence Empty() => new(Sequence.Pool, "");

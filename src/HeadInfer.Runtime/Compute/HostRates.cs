@@ -1,0 +1,83 @@
+using System.Diagnostics;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>How fast host memory is reached in both ways, each while the other is used too.</summary>
+/// <param name="Link">bytes a second that are copied to the GPU</param>
+/// <param name="Host">bytes a second of keys and values that the CPU attends</param>
+internal readonly record struct HostRates(double Link, double Host)
+{
+    private const int Tokens = 256, PieceOf = 16;
+    private static readonly ByteSize Buffer = ByteSize.FromMiB(512); // beyond all caches
+    private static readonly TimeSpan Round = TimeSpan.FromMilliseconds(50);
+
+    // Code is compiled better after a while. So rounds follow each other until the best of them is some rounds ago.
+    private const int RoundsAfterBest = 4, MostRounds = 40;
+
+    /// <summary>Of the bytes outside of the GPU those that the CPU attends, so that both ways end together.</summary>
+    public double HostShare => Host / (Host + Link);
+
+    /// <summary>Measures them: a second at most, or two.</summary>
+    /// <param name="device">the GPU; idle</param>
+    /// <param name="traits">the model's heads</param>
+    /// <param name="threads">that attend</param>
+    public static unsafe HostRates Measure(CudaDevice device, RowTraits traits, int threads)
+    {
+        using var scope = NewDisposeScope();
+        using var team = new HostTeam(threads, patient: true);
+        var (size, half) = (DataTypes.Size(traits.KvType), (long)Tokens * traits.HeadDim * DataTypes.Size(traits.KvType));
+        var pages = Math.Max(PieceOf, Buffer.Bytes / (2 * traits.KvHeads * half) / PieceOf * PieceOf);
+        var memory = zeros([pages, traits.KvHeads, 2, Tokens, traits.HeadDim], traits.KvType);
+        var (start, bytes) = (TensorMemory.Pointer(memory), memory.NumberOfElements * size);
+        using var pin = device.Pin(start, bytes);
+        using var target = empty([traits.KvHeads, 2, pages / PieceOf * Tokens, traits.HeadDim], traits.KvType, device.Torch);
+
+        var work = new AttentionWork { Heads = traits.KvHeads };
+        for (var page = 0; page < pages; page++)
+        {
+            var keys = start + (nint)(2 * page * traits.KvHeads * half);
+            work.Add(0, 1, new KeyRows(keys, keys + (nint)half, 2 * half, Tokens));
+        }
+
+        var attention = new HostAttention(traits, team);
+        var (best, bestRound) = (default(HostRates), 0);
+        for (var round = 0; round < MostRounds && round - bestRound <= RoundsAfterBest; round++)
+        {
+            if (Take() is var rates && rates.Host > 1.02 * best.Host)
+            {
+                (best, bestRound) = (rates, round);
+            }
+        }
+
+        device.ForgetTraffic();
+        return best;
+
+        HostRates Take()
+        {
+            var (copied, attended, clock) = (0L, 0L, Stopwatch.StartNew());
+            device.IsMeasured = true;
+            fixed (float* queries = new float[traits.Heads * traits.HeadDim])
+            {
+                while (clock.Elapsed < Round)
+                {
+                    // About as many copies as take as long as the attention beside them.
+                    for (var piece = 0; piece < PieceOf && copied <= attended; piece++)
+                    {
+                        device.Upload(memory.narrow(0, piece * (pages / PieceOf), pages / PieceOf), target, 0);
+                        copied += bytes / PieceOf;
+                    }
+
+                    attention.Begin(1);
+                    attention.Attend(1, queries, traits.Heads * traits.HeadDim, work);
+                    attended += bytes;
+                }
+            }
+
+            clock.Stop();
+            var copying = device.TakeTimes().Copying;
+            device.IsMeasured = false;
+            return new HostRates(copied / copying.TotalSeconds, attended / clock.Elapsed.TotalSeconds);
+        }
+    }
+}
