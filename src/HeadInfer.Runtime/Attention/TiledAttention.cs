@@ -67,6 +67,9 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <summary>Tokens without copies from which on the host attends heads; below, its answer takes longer than the link's.</summary>
     public int LeastHostTokens { get; init; } = 4096;
 
+    /// <summary>Answers with which one begins to step at most, if the host is to attend heads of it: beside more a streamed tile serves all, where the CPU would compute for each.</summary>
+    public int MostHostAnswers { get; init; } = 2;
+
     /// <summary>How many KV heads of all layers the host attends where no placement is given, beyond the tokens that have copies.</summary>
     public int HostHeads { get; set; }
 
@@ -168,7 +171,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         {
             var end = batch.Phase == Phase.Prefill ? batch.Sequences[row].Length + batch.Tokens.Length : batch.Position(row) + 1;
             placed[row] = row + 1 < placed.Length && batch.Sequences[row + 1] == batch.Sequences[row] ? placed[row + 1] : Resident.Place(batch.Sequences[row], end);
-            ChooseHost(batch.Phase, batch.Sequences[row], placed[row].Count > 0 ? placed[row][^1].Tokens.End : 0);
+            ChooseHost(batch, batch.Sequences[row], placed[row].Count > 0 ? placed[row][^1].Tokens.End : 0);
         }
 
         return placed;
@@ -176,9 +179,9 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
     // The first step after a prompt decides from where on the host attends some heads, for all of the answer: where a key is
     // attended shows in the last bits of a result, and they may not depend on how many tokens a step has.
-    private void ChooseHost(Phase phase, Sequence sequence, int copied)
+    private void ChooseHost(Batch batch, Sequence sequence, int copied)
     {
-        if (phase == Phase.Prefill)
+        if (batch.Phase == Phase.Prefill)
         {
             sequence.HostStart = null;
             sequence.HasChosenHost = false;
@@ -186,7 +189,8 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         else if (!sequence.HasChosenHost)
         {
             sequence.HasChosenHost = true;
-            sequence.HostStart = HostHeads > 0 && Layout.Placement is null && sequence.Length - copied >= LeastHostTokens ? copied : null;
+            var pays = sequence.Length - copied >= LeastHostTokens && batch.Sequences.Distinct().Count() <= MostHostAnswers;
+            sequence.HostStart = HostHeads > 0 && Layout.Placement is null && pays ? copied : null;
         }
     }
 }

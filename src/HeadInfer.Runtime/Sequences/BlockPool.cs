@@ -202,6 +202,15 @@ internal sealed class BlockPool : IDisposable
             }
 
             var known = PrefixIndex.Seal(block);
+            if (known != block && known.Users == 0)
+            {
+                // It would be in use again, beside this one, and take a block that may be promised to others.
+                _index.Replace(known, block);
+                PagePool.Return(known.Pages);
+                _kept--;
+                return block;
+            }
+
             if (known != block)
             {
                 RetainOne(known);

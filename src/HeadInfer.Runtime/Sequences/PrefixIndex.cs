@@ -8,7 +8,7 @@ internal sealed class PrefixNode(PrefixNode? parent, Block? block)
     public PrefixNode? Parent => parent;
 
     /// <summary>Null at a root.</summary>
-    public Block? Block => block;
+    public Block? Block { get; set; } = block;
 
     /// <summary>When it was last wanted, and which of those that were wanted together stands first.</summary>
     public long LastUse { get; set; }
@@ -123,6 +123,15 @@ internal sealed class PrefixIndex
         }
 
         return block;
+    }
+
+    /// <summary>Puts a block in the place of another one with the same tokens, which nobody has; that one is forgotten.</summary>
+    public void Replace(Block known, Block by)
+    {
+        var node = known.Node!;
+        _idle.Remove(node);
+        (node.Block, by.Node, known.Node) = (by, node, null);
+        node.LastUse = ++_clock;
     }
 
     /// <summary>Says that nobody has a known block any more, or that somebody has it again.</summary>

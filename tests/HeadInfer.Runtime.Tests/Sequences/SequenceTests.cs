@@ -202,6 +202,22 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     }
 
     [Fact]
+    public void A_block_that_is_full_of_what_nobody_has_any_more_takes_its_place()
+    {
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 1, slabPages: 8);
+        using var second = new Sequence(pool, "");
+        Add(second, 0, 1, 2);
+        Remember(pool, 0, 8); // two blocks are kept
+        Assert.Equal((1, 2), (pool.Count.InUse, pool.Count.Kept));
+        Add(second, 3);
+        Assert.Equal((1, 1), (pool.Count.InUse, pool.Count.Kept)); // no more are in use than the sequence has
+        using var third = new Sequence(pool, "");
+        Assert.Equal(8, third.Adopt([.. Enumerable.Range(0, 9)])); // what follows is still found
+        Assert.Equal(second.Blocks[0], third.Blocks[0]);
+    }
+
+    [Fact]
     public void A_block_by_which_an_own_one_is_known_goes_after_those_that_follow_it()
     {
         using var device = NewDevice();

@@ -30,6 +30,7 @@ internal sealed class AttentionCase : IDisposable
             Host = device.IsAsynchronous ? new HostParts(traits, 3, device) : null,
             HostHeads = hostHeads,
             LeastHostTokens = 0,
+            MostHostAnswers = int.MaxValue,
         };
         _heads = new RowBuffer((heads + (2 * layout.KvHeads)) * layout.HeadDim, device.Torch);
         _attended = new RowBuffer(heads * layout.HeadDim, device.Torch);
