@@ -341,6 +341,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         var device = Own(open(options));
         CheckPlacement(config, options);
         var type = device.TypeFor(stored, options.ComputeType);
+        var kvType = options.KvTypeFor(type, device.HasOwnMemory);
         var softCap = options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap;
         var traits = new AttentionTraits(config.AttentionScale, softCap, config.HeadDim, config.Heads / config.KvHeads, type);
         if (options.FusedAttention is not null && !device.MayFuse(traits))
@@ -355,10 +356,10 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             device.Prepare(type);
             var kernel = device.Attention(traits, options.FusedAttention);
             var read = DecoderWeights.Read(config, Own(weights(type, device)), device, layerDone);
-            var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, type);
+            var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, kvType);
             var pool = Own(new BlockPool(shape, config.Layers, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device));
             var buffers = Own(new RowBuffers(config, device.Torch));
-            var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap);
+            var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap) { KvType = kvType };
             var rows = Own(device.CreateRows(rowTraits));
             var (host, rates) = HostBeside(device, rowTraits, plan, options);
             var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext)

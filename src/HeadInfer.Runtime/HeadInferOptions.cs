@@ -1,5 +1,7 @@
 using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Generation;
+using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime;
 
@@ -16,7 +18,7 @@ public enum ComputeDevice
     Cuda,
 }
 
-/// <summary>The type of weights, activations and KV cache.</summary>
+/// <summary>A type of numbers: of weights and activations, or of the KV cache.</summary>
 public enum ComputeType
 {
     /// <summary>32 bits.</summary>
@@ -54,8 +56,16 @@ public sealed record HeadInferOptions
     /// <summary>GPU memory for copies of keys and values, within <see cref="GpuMemory"/>. Default: all that is left of it. Zero streams everything.</summary>
     public ByteSize? ResidentMemory { get; set; }
 
-    /// <summary>Type of weights, activations and KV cache. Default: on a GPU the checkpoint's; on the CPU always float32, and nothing else is taken.</summary>
+    /// <summary>Type of weights and activations. Default: on a GPU the checkpoint's; on the CPU always float32, and nothing else is taken.</summary>
     public ComputeType? ComputeType { get; set; }
+
+    /// <summary>
+    /// Type of the KV cache. Default: the one that is computed in. On the CPU <see cref="Runtime.ComputeType.BFloat16"/> and
+    /// <see cref="Runtime.ComputeType.Float16"/> halve the memory of a context, and nearly the time of reading it. Keys and values
+    /// are then rounded as soon as they are formed, so answers depend on nothing but the text, and differ a little from
+    /// those with float32. Float16 has values up to 65,504, which some models exceed. A GPU takes only the type that it computes in.
+    /// </summary>
+    public ComputeType? KvCacheType { get; set; }
 
     /// <summary>Attention on a GPU. Default: the faster one, by a short measurement when the model is loaded.</summary>
     public FusedAttention? FusedAttention { get; set; }
@@ -165,6 +175,7 @@ public sealed record HeadInferOptions
         CheckMemory(nameof(ResidentMemory), ResidentMemory, least: 0);
         CheckName(nameof(Device), Device);
         CheckName(nameof(ComputeType), ComputeType ?? default);
+        CheckName(nameof(KvCacheType), KvCacheType ?? default);
         CheckName(nameof(FusedAttention), FusedAttention ?? default);
         if (RopeScaling?.Fault is { } fault)
         {
@@ -175,6 +186,17 @@ public sealed record HeadInferOptions
         {
             throw new ArgumentOutOfRangeException(nameof(GpuIndex), GpuIndex, "HeadInferOptions.GpuIndex must be 0 or more.");
         }
+    }
+
+    /// <summary>The type of keys and values in pages.</summary>
+    /// <param name="computed">the type that is computed in</param>
+    /// <param name="onGpu">whether a GPU computes</param>
+    /// <exception cref="ArgumentException">A GPU cannot honour <see cref="KvCacheType"/>.</exception>
+    internal ScalarType KvTypeFor(ScalarType computed, bool onGpu)
+    {
+        var type = KvCacheType is { } chosen ? DataTypes.Of(chosen) : computed;
+        return type == computed || !onGpu ? type : throw new ArgumentException(
+            $"HeadInferOptions.KvCacheType cannot be {KvCacheType}: on a GPU the KV cache has the type that is computed in, here {computed}. Leave it out, or set ComputeType to {KvCacheType} too.");
     }
 
     /// <summary>Refuses what the CPU cannot honour.</summary>

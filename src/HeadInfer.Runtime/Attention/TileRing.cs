@@ -8,7 +8,12 @@ namespace HeadInfer.Runtime.Attention;
 /// <param name="Keys">[heads, tokens, dim]</param>
 /// <param name="Values">[heads, tokens, dim]</param>
 /// <param name="Tokens">the tokens they are of</param>
-internal readonly record struct KvTile(Tensor Keys, Tensor Values, TokenRange Tokens);
+internal readonly record struct KvTile(Tensor Keys, Tensor Values, TokenRange Tokens)
+{
+    /// <summary>Some of its tokens, as views.</summary>
+    public KvTile Narrow(TokenRange tokens) =>
+        new(Keys.narrow(1, tokens.Start - Tokens.Start, tokens.Count), Values.narrow(1, tokens.Start - Tokens.Start, tokens.Count), tokens);
+}
 
 /// <summary>A piece of a sequence's history that attention will ask for.</summary>
 /// <param name="Sequence">one that has it</param>

@@ -9,6 +9,10 @@ namespace HeadInfer.Runtime.Attention;
 /// A part is the new tokens themselves, a tile of earlier ones streamed to the device, a resident copy, or host pages
 /// where they lie. The history is streamed once a pass, however many new tokens there are. Tiles of the layers to come are
 /// fetched while a layer computes, and those of the next pass while the last does.
+///
+/// Where pages have another type than the one that is computed in, new keys and values are rounded to it before anything
+/// attends them, also the new tokens themselves. So a token sees the same numbers whether they were formed in this pass, in
+/// an earlier one or for another request: neither segments nor what was reused show in an answer.
 /// </remarks>
 internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch batch, IReadOnlyList<ResidentExtent> resident, WorkMeter work, Action end) : IAttentionPass
 {
@@ -26,6 +30,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
 
     public void Attend(int layer, Tensor queries, Tensor kv, Tensor output)
     {
+        Round(kv);
         Keep(layer, kv);
         if (_device.IsAsynchronous || layer == 0)
         {
@@ -56,6 +61,17 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     }
 
     public void Dispose() => end();
+
+    // In place, to what pages will have; head by head, so that the copy is small.
+    private void Round(Tensor kv)
+    {
+        for (var head = 0; head < _layout.KvHeads && kv.dtype != shared.Pool.Shape.Type; head++)
+        {
+            using var rows = kv.narrow(0, head, 1);
+            using var rounded = rows.to(shared.Pool.Shape.Type);
+            rows.copy_(rounded);
+        }
+    }
 
     // New rows that have a place in a run.
     private void KeepCopies(int layer, Tensor kv, ResidentExtent extent)
@@ -96,19 +112,24 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
                 using var partScope = NewDisposeScope();
                 Tensor[] copies = [.. part.Extents.Select(e => e.Run.Rows(layer, group, e.First, e.Tokens.Count))];
                 var rows = copies is [var one] ? one : cat(copies, 2);
-                Add(merge, AttendTile(layer, group, asked, new KvTile(rows.select(1, 0), rows.select(1, 1), part.Keys)));
+                Add(merge, Widened(new KvTile(rows.select(1, 0), rows.select(1, 1), part.Keys), group, asked.dtype).SelectMany(tile => AttendTile(layer, group, asked, tile)));
             }
 
             foreach (var part in _plan.StreamedParts(layer, group))
             {
                 using var partScope = NewDisposeScope();
-                Add(merge, AttendTile(layer, group, asked, lane.Ring.Take(_plan.Request(part, layer, group))));
+                Add(merge, AttendTile(layer, group, asked, lane.Widen(lane.Ring.Take(_plan.Request(part, layer, group)), asked.dtype)));
                 lane.Ring.Release();
             }
 
             merge.WriteTo(Heads(output, group));
         }
     }
+
+    // Copies in the type that is computed in; where pages have another, in pieces no larger than a tile.
+    private IEnumerable<KvTile> Widened(KvTile copies, HeadGroup group, ScalarType type) => copies.Keys.dtype == type
+        ? [copies]
+        : copies.Tokens.SplitAligned(_layout.TileTokensOf(group)).Select(tokens => lane.Widen(copies.Narrow(tokens), type));
 
     // What of a group's history has copies, cut.
     private List<ResidentPart> ResidentParts(int layer, HeadGroup group)

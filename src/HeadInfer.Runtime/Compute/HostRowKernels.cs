@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
 
-/// <summary>Few rows on the CPU, in float32. Products and attention are shared among a team; the rest is too short for that.</summary>
+/// <summary>Few rows on the CPU, in float32, keys and values in the type that pages have. Products and attention are shared among a team; the rest is too short for that.</summary>
 internal sealed unsafe class HostRowKernels : RowKernels
 {
     private const int PieceBytes = 1 << 16; // of a matrix
@@ -109,14 +109,17 @@ internal sealed unsafe class HostRowKernels : RowKernels
             }
         }
 
-        foreach (var target in targets)
+        switch (_traits.KvType)
         {
-            var keys = Row(heads, target.Row) + ((queries + target.FirstHead) * dim);
-            for (var head = 0; head < target.Heads; head++)
-            {
-                new ReadOnlySpan<float>(keys + (head * dim), dim).CopyTo(new Span<float>((byte*)target.Key + (2 * head * target.Part), dim));
-                new ReadOnlySpan<float>(keys + ((kv + head) * dim), dim).CopyTo(new Span<float>((byte*)target.Key + (((2 * head) + 1) * target.Part), dim));
-            }
+            case ScalarType.BFloat16:
+                Keep<BFloat16>(heads, targets);
+                break;
+            case ScalarType.Float16:
+                Keep<Float16>(heads, targets);
+                break;
+            default:
+                Keep<Float32>(heads, targets);
+                break;
         }
     }
 
@@ -167,6 +170,30 @@ internal sealed unsafe class HostRowKernels : RowKernels
         _product?.Dispose();
         _cosines?.Dispose();
         _sines?.Dispose();
+    }
+
+    private void Keep<TElement>(RowBuffer heads, IReadOnlyList<RowTarget> targets)
+        where TElement : unmanaged, IElement<TElement>
+    {
+        var (dim, kv) = (_traits.HeadDim, _traits.KvHeads);
+        foreach (var target in targets)
+        {
+            var keys = Row(heads, target.Row) + ((_traits.Heads + target.FirstHead) * dim);
+            for (var head = 0; head < target.Heads; head++)
+            {
+                Narrow(keys + (head * dim), (TElement*)((byte*)target.Key + (2 * head * target.Part)), dim);
+                Narrow(keys + ((kv + head) * dim), (TElement*)((byte*)target.Key + (((2 * head) + 1) * target.Part)), dim);
+            }
+        }
+    }
+
+    private static void Narrow<TElement>(float* from, TElement* to, int count)
+        where TElement : unmanaged, IElement<TElement>
+    {
+        for (var i = 0; i < count; i++)
+        {
+            to[i] = TElement.Narrow(from[i]);
+        }
     }
 
     private static float* Row(RowBuffer buffer, int row) => (float*)buffer.Address + ((long)row * buffer.Width);

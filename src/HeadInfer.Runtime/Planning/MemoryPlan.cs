@@ -67,8 +67,11 @@ public sealed record MemoryPlan
     /// <summary>Tokens of a chunk.</summary>
     public required int ChunkTokens { get; init; }
 
-    /// <summary>Element type of weights and KV cache, such as <c>Float32</c>.</summary>
+    /// <summary>Element type of weights and activations, such as <c>Float32</c>.</summary>
     public required string ElementType { get; init; }
+
+    /// <summary>Element type of the KV cache, such as <c>BFloat16</c>.</summary>
+    public required string KvElementType { get; init; }
 
     /// <summary>Host memory left for KV caches.</summary>
     public ByteSize KvBudget => Gpu is null ? HostBudget - Weights - Workspace - Process : HostBudget - Process;
@@ -131,7 +134,7 @@ public sealed record MemoryPlan
         }
 
         Line("  process", $"{Process}");
-        Line("  KV cache", $"{KvBudget} left, {KvPerToken} a token in pages of {PageTokens:N0}");
+        Line("  KV cache", $"{KvBudget} left, {KvPerToken} a token ({KvElementType}) in pages of {PageTokens:N0}");
         Line("KV heads", $"{string.Join(", ", Heads.OrderBy(h => h.Key).Select(h => $"{h.Value} {h.Key.ToString().ToLowerInvariant()}"))}");
         Line("longest context", $"{LongestContext:N0} tokens, {KvFor(LongestContext)} of KV cache (model: {MaxContextTokens:N0})");
         return text.ToString().TrimEnd();

@@ -22,7 +22,7 @@ internal static class MemoryPlanner
 
     /// <param name="config">the model</param>
     /// <param name="weightElements">elements of its weights</param>
-    /// <param name="type">type of weights and KV cache</param>
+    /// <param name="type">the type that is computed in</param>
     /// <param name="options">what the caller fixed, validated</param>
     /// <param name="budget">memory there is</param>
     /// <exception cref="MemoryBudgetException">Weights and workspace alone do not fit.</exception>
@@ -32,7 +32,8 @@ internal static class MemoryPlanner
         var weights = new ByteSize(weightElements * DataTypes.Size(type));
         var page = options.PageTokens ?? Page;
         var group = Math.Min(options.HeadGroupSize ?? config.KvHeads, config.KvHeads);
-        var sizes = new Sizes(config, type, onGpu, group, options.TileTokens ?? (onGpu ? GpuTileTokens(config, type, group, page) : Tile), options.ChunkTokens ?? (onGpu ? GpuChunk : Chunk));
+        var kvType = options.KvTypeFor(type, onGpu);
+        var sizes = new Sizes(config, type, kvType, onGpu, group, options.TileTokens ?? (onGpu ? GpuTileTokens(config, kvType, group, page) : Tile), options.ChunkTokens ?? (onGpu ? GpuChunk : Chunk));
 
         // So that the workspace never dominates; a segment is a power of two. Longer ones stream the history less often,
         // and from a few thousand tokens on it streams faster than it is attended.
@@ -48,7 +49,7 @@ internal static class MemoryPlanner
         }
 
         var gpu = onGpu ? PlanGpu(budget.Gpu!.Value, weights, sizes, segment, options) : null;
-        var kv = new ByteSize(config.KvElementsPerToken * DataTypes.Size(type));
+        var kv = new ByteSize(config.KvElementsPerToken * DataTypes.Size(kvType));
         var heads = Placements(config, options, onGpu);
         var copied = kv.Bytes * config.Windows.Count(w => w is null) / config.Layers; // of a token; what is behind a window is not worth it
         var plan = new MemoryPlan
@@ -70,6 +71,7 @@ internal static class MemoryPlanner
             SegmentTokens = segment,
             ChunkTokens = sizes.Chunk,
             ElementType = type.ToString(),
+            KvElementType = kvType.ToString(),
         };
         var longest = Longest(plan);
         return plan with { LongestContext = longest };
@@ -135,7 +137,7 @@ internal static class MemoryPlanner
     }
 
     /// <summary>What a segment takes where the model computes.</summary>
-    private readonly record struct Sizes(ModelConfig Config, ScalarType Type, bool OnGpu, int Group, int Tile, int Chunk)
+    private readonly record struct Sizes(ModelConfig Config, ScalarType Type, ScalarType KvType, bool OnGpu, int Group, int Tile, int Chunk)
     {
         private long Element => DataTypes.Size(Type);
 
@@ -156,12 +158,13 @@ internal static class MemoryPlanner
             return new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps) + (OnGpu ? CudaRowKernels.SizeFor(Config.Heads, Config.HeadDim) : ByteSize.Zero);
         }
 
-        /// <summary>Tile rings, and rows on their way to host memory: of a pass, and of one in its gap.</summary>
+        /// <summary>Tile rings, tiles in the type that is computed in where pages have another, and rows on their way to host memory: of a pass, and of one in its gap.</summary>
         public ByteSize KvBuffers(int segment)
         {
-            var slots = AttentionLane.Slots(OnGpu) + AttentionLane.GapSlots(OnGpu);
-            return new ByteSize(slots * Group * 2L * Tile * Config.HeadDim * Element)
-                + (OnGpu ? RowStaging.SizeFor(new PageShape(Config.KvHeads, 1, Config.HeadDim, Type), segment + Math.Min(Chunk, segment)) : ByteSize.Zero);
+            var slots = (AttentionLane.Slots(OnGpu) + AttentionLane.GapSlots(OnGpu)) * DataTypes.Size(KvType);
+            var widened = KvType == Type ? 0 : AttentionLane.Lanes * Element;
+            return new ByteSize((slots + widened) * Group * 2L * Tile * Config.HeadDim)
+                + (OnGpu ? RowStaging.SizeFor(new PageShape(Config.KvHeads, 1, Config.HeadDim, KvType), segment + Math.Min(Chunk, segment)) : ByteSize.Zero);
         }
     }
 }

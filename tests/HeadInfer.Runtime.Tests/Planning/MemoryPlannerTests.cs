@@ -62,6 +62,15 @@ public sealed class MemoryPlannerTests
     }
 
     [Fact]
+    public void On_a_gpu_the_cache_has_the_type_that_is_computed_in()
+    {
+        var error = Assert.Throws<ArgumentException>(() => Plan(Llama, new HeadInferOptions { KvCacheType = ComputeType.Float32 }, gpu: 24, host: 64));
+        Assert.Contains("HeadInferOptions.KvCacheType", error.Message, StringComparison.Ordinal);
+        Assert.Equal("BFloat16", Plan(Llama, new HeadInferOptions { KvCacheType = ComputeType.BFloat16 }, gpu: 24, host: 64).KvElementType);
+        Assert.Equal("BFloat16", Plan(Llama, new HeadInferOptions(), gpu: 24, host: 64).KvElementType);
+    }
+
+    [Fact]
     public void Heads_that_must_be_resident_bound_the_context()
     {
         var plan = Plan(Llama, new HeadInferOptions { Placement = _ => HeadPlacement.Resident, MaxContextTokens = 1 << 20 }, gpu: 24, host: 640);

@@ -14,16 +14,16 @@ internal sealed class AttentionCase : IDisposable
     private Tensor? _idle, _rows;
     private IDisposable? _pin;
 
-    public AttentionCase(AttentionLayout layout, ScalarType type, Compute.Device device, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, int hostHeads = 0, ByteSize? resident = null)
+    public AttentionCase(AttentionLayout layout, ScalarType type, Compute.Device device, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, int hostHeads = 0, ByteSize? resident = null, ScalarType? kvType = null)
     {
         Layout = layout;
         Scale = 1 / Math.Sqrt(layout.HeadDim);
         _device = device;
         device.Prepare(type);
-        var pool = new BlockPool(new PageShape(layout.KvHeads, page, layout.HeadDim, type), layout.Layers, ByteSize.FromGiB(4), ByteSize.Zero, device, slab);
+        var pool = new BlockPool(new PageShape(layout.KvHeads, page, layout.HeadDim, kvType ?? type), layout.Layers, ByteSize.FromGiB(4), ByteSize.Zero, device, slab);
         kernel ??= device.Attention(new AttentionTraits(Scale, softCap, layout.HeadDim, QueriesPerHead: 1, type), FusedAttention.Flash);
         var heads = layout.KvHeads * layout.HeadsPerKvHead;
-        var traits = new RowTraits(type, heads, layout.KvHeads, layout.HeadDim, Scale, softCap);
+        var traits = new RowTraits(type, heads, layout.KvHeads, layout.HeadDim, Scale, softCap) { KvType = kvType ?? type };
         var rows = device.CreateRows(traits);
         _attention = new TiledAttention(layout, pool, kernel, rows, resident ?? ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1)
         {

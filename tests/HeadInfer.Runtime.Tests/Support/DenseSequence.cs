@@ -5,7 +5,11 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Tests.Support;
 
 /// <summary>Attends a whole sequence, from its beginning, all at once and in float64.</summary>
-internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, double? softCap) : IBatchAttention, IAttentionPass
+/// <param name="scale">factor of the scores</param>
+/// <param name="windows">of each layer</param>
+/// <param name="softCap">cap of the scores, or null</param>
+/// <param name="kept">of a layer and its keys and values what attention sees of them; null for these themselves</param>
+internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, double? softCap, Func<int, Tensor, Tensor>? kept) : IBatchAttention, IAttentionPass
 {
     public bool Stages => false;
 
@@ -17,6 +21,7 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
     public void Attend(int layer, Tensor queries, Tensor kv, Tensor output)
     {
         using var scope = NewDisposeScope();
+        kv = kept?.Invoke(layer, kv) ?? kv;
         output.copy_(DenseAttention.Attend(queries, kv.select(1, 0).transpose(0, 1), kv.select(1, 1).transpose(0, 1), scale, windows[layer], softCap));
     }
 
@@ -25,12 +30,12 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
     }
 
     /// <summary>Logits of every token, by a model's decoder. On its thread.</summary>
-    public static float[] Logits(HeadInferModel model, int[] tokens, double? softCap)
+    public static float[] Logits(HeadInferModel model, int[] tokens, double? softCap, Func<int, Tensor, Tensor>? kept = null)
     {
         using var device = new Compute.CpuDevice();
         using var pool = new BlockPool(new PageShape(1, 1, 1, ScalarType.Float32), 1, ByteSize.FromMiB(1), ByteSize.Zero, device);
         using var sequence = new Sequence(pool, "");
-        using var hidden = model.Decoder.Forward(Batch.Prefill(sequence, tokens, tokens.Length), new DenseSequence(model.Config.AttentionScale, model.Config.Windows, softCap), WorkMeter.None);
+        using var hidden = model.Decoder.Forward(Batch.Prefill(sequence, tokens, tokens.Length), new DenseSequence(model.Config.AttentionScale, model.Config.Windows, softCap, kept), WorkMeter.None);
         return [.. model.LogitsOf(hidden).SelectMany(row => row)];
     }
 }
