@@ -51,7 +51,7 @@ internal static class DemoBenchmark
 
         double Median(List<double> values) => values.Order().ElementAt(values.Count / 2);
         var (prefill, decode, product, reading) = (Median(prefills), Median(decodes), Median(products), Median(readings));
-        Print($"model             {folder}: {model.Plan.Weights} of weights, {model.Plan.KvPerToken} of KV a token");
+        Print($"model             {folder}: {model.Plan.Weights} of weights, {model.Plan.KvPerToken} of KV a token ({model.Plan.KvElementType})");
         Print($"matrix product    {product / 1e9:F1} GFLOP/s in float32, {Environment.ProcessorCount} cores");
         Print($"prefill           {context:N0} tokens in {prefill:F2} s: {context / prefill:N0} tok/s, {operations / prefill / 1e9:F1} GFLOP/s, {100 * operations / prefill / product:F1}% of the matrix product");
         Print($"reading           {reading / 1e9:F1} GB/s of {bytes}");

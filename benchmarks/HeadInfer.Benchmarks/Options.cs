@@ -32,6 +32,16 @@ internal sealed class Options
 
     public ByteSize? Size(string name) => _values.TryGetValue(name, out var text) ? ByteSize.Parse(text) : null;
 
+    /// <summary>What <c>--kv</c> names.</summary>
+    public ComputeType? KvType() => _values.GetValueOrDefault("--kv") switch
+    {
+        null => null,
+        "f32" => ComputeType.Float32,
+        "bf16" => ComputeType.BFloat16,
+        "f16" => ComputeType.Float16,
+        var text => throw new FormatException($"--kv is '{text}'; there are f32, bf16 and f16."),
+    };
+
     // 128K is 131,072 and 4M 4,194,304, as contexts are counted.
     private static int ParseCount(string name, string text)
     {

@@ -37,7 +37,7 @@ static int Kernels(string[] args)
 
 static Task<int> DemoAsync(string[] args)
 {
-    var options = new Options(args, ["--model", "--context", "--steps", "--page", "--tile", "--group", "--segment", "--chunk"]);
+    var options = new Options(args, ["--model", "--context", "--steps", "--page", "--tile", "--group", "--segment", "--chunk", "--kv"]);
     return DemoBenchmark.RunAsync(
         options.Text("--model", "models/headinfer-demo"),
         options.Count("--context") ?? 8192,
@@ -45,6 +45,7 @@ static Task<int> DemoAsync(string[] args)
         new HeadInferOptions
         {
             Device = ComputeDevice.Cpu, DraftTokens = 0, // a pass a token
+            KvCacheType = options.KvType(),
             PageTokens = options.Count("--page"), TileTokens = options.Count("--tile"), HeadGroupSize = options.Count("--group"),
             SegmentTokens = options.Count("--segment"), ChunkTokens = options.Count("--chunk"),
         });
@@ -64,7 +65,7 @@ static int Usage()
     Console.Error.WriteLine(
         $"""
         usage: HeadInfer.Benchmarks VERB
-          demo [--model DIR] [--context N] [--steps K] [--page N] [--tile N] [--group N] [--segment N] [--chunk N]
+          demo [--model DIR] [--context N] [--steps K] [--page N] [--tile N] [--group N] [--segment N] [--chunk N] [--kv f32|bf16|f16]
                            prefill and decode of a model folder on the CPU, beside the machine's own rates
           hostattention [--size 256MiB] [--runs 9] [--dim N]
                            attention of the CPU over pages that do not fit its caches, beside a loop that only reads them
