@@ -7,8 +7,8 @@ namespace HeadInfer.Runtime.Compute;
 /// </remarks>
 internal static unsafe class HostAttentionMath
 {
-    /// <summary>What is asked for ahead of its use.</summary>
-    public const int BytesAhead = 8192;
+    /// <summary>How far ahead of its use memory is asked for: about what arrives while one cache line is on its way.</summary>
+    public const int BytesAhead = 4096;
 
     // Values that stay in the first cache while all queries take them.
     private const int BlockBytes = 1 << 14;
@@ -61,25 +61,26 @@ internal static unsafe class HostAttentionMath
             var rows = values + ((long)token * dim);
             for (var query = 0; query < count; query += 4)
             {
-                AddBlock<TLane, TElement>(rows, Math.Min(block, tokens - token), new Four(weights + token, query, count, stride), new Four(sums, query, count, dim), dim, query == 0);
+                AddBlock<TLane, TElement>(rows, Math.Min(block, tokens - token), new Four(weights + token, query, count, stride), new Four(sums, query, count, dim), dim, query == 0 ? dim * sizeof(TElement) : 0);
             }
         }
     }
 
-    // Four queries and as many lanes of their sums as there are registers for stay in them over all tokens of a block.
-    private static void AddBlock<TLane, TElement>(TElement* values, int tokens, Four weights, Four sums, int dim, bool isFirst)
+    // Four queries and as many lanes of their sums as there are registers for stay in them over all tokens of a block. The first
+    // queries and lanes ask for whole rows ahead, so that memory is read in its order.
+    private static void AddBlock<TLane, TElement>(TElement* values, int tokens, Four weights, Four sums, int dim, int ahead)
         where TLane : struct, ILane<TLane>
         where TElement : unmanaged, IElement<TElement>
     {
         var at = 0;
         for (; TLane.Count > 8 && at <= dim - (4 * TLane.Count); at += 4 * TLane.Count)
         {
-            AddFourLanes<TLane, TElement>(values + at, tokens, dim, weights, sums.From(at), isFirst);
+            AddFourLanes<TLane, TElement>(values + at, tokens, dim, weights, sums.From(at), at == 0 ? ahead : 0);
         }
 
         for (; at <= dim - (2 * TLane.Count); at += 2 * TLane.Count)
         {
-            AddTwoLanes<TLane, TElement>(values + at, tokens, dim, weights, sums.From(at), isFirst);
+            AddTwoLanes<TLane, TElement>(values + at, tokens, dim, weights, sums.From(at), at == 0 ? ahead : 0);
         }
 
         for (; at <= dim - TLane.Count; at += TLane.Count)
@@ -93,7 +94,7 @@ internal static unsafe class HostAttentionMath
         }
     }
 
-    private static void AddFourLanes<TLane, TElement>(TElement* values, int tokens, int stride, Four weights, Four sums, bool isFirst)
+    private static void AddFourLanes<TLane, TElement>(TElement* values, int tokens, int stride, Four weights, Four sums, int ahead)
         where TLane : struct, ILane<TLane>
         where TElement : unmanaged, IElement<TElement>
     {
@@ -105,10 +106,7 @@ internal static unsafe class HostAttentionMath
         TLane d0 = TLane.Load(d), d1 = TLane.Load(d + n), d2 = TLane.Load(d + (2 * n)), d3 = TLane.Load(d + (3 * n));
         for (var token = 0; token < tokens; token++, values += stride)
         {
-            if (isFirst)
-            {
-                InnerProducts.Prefetch((byte*)values + BytesAhead, 4 * n * sizeof(TElement));
-            }
+            InnerProducts.Prefetch((byte*)values + BytesAhead, ahead);
 
             TLane v0 = TElement.Load<TLane>(values), v1 = TElement.Load<TLane>(values + n), v2 = TElement.Load<TLane>(values + (2 * n)), v3 = TElement.Load<TLane>(values + (3 * n));
             var weight = TLane.All(forA[token]);
@@ -151,7 +149,7 @@ internal static unsafe class HostAttentionMath
         d3.Store(d + (3 * n));
     }
 
-    private static void AddTwoLanes<TLane, TElement>(TElement* values, int tokens, int stride, Four weights, Four sums, bool isFirst)
+    private static void AddTwoLanes<TLane, TElement>(TElement* values, int tokens, int stride, Four weights, Four sums, int ahead)
         where TLane : struct, ILane<TLane>
         where TElement : unmanaged, IElement<TElement>
     {
@@ -161,10 +159,7 @@ internal static unsafe class HostAttentionMath
         TLane c0 = TLane.Load(c), c1 = TLane.Load(c + n), d0 = TLane.Load(d), d1 = TLane.Load(d + n);
         for (var token = 0; token < tokens; token++, values += stride)
         {
-            if (isFirst)
-            {
-                InnerProducts.Prefetch((byte*)values + BytesAhead, 2 * n * sizeof(TElement));
-            }
+            InnerProducts.Prefetch((byte*)values + BytesAhead, ahead);
 
             TLane v0 = TElement.Load<TLane>(values), v1 = TElement.Load<TLane>(values + n);
             var weight = TLane.All(forA[token]);

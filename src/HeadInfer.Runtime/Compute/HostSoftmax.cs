@@ -58,14 +58,7 @@ internal static unsafe class HostSoftmax
             maximum = Math.Max(maximum, scores[at]);
         }
 
-        var each = stackalloc float[TLane.Count];
-        largest.Store(each);
-        for (var i = 0; i < TLane.Count; i++)
-        {
-            maximum = Math.Max(maximum, each[i]);
-        }
-
-        return maximum;
+        return Math.Max(maximum, TLane.Largest(largest));
     }
 
     private static float Cap(float* scores, int count, float scale, float cap)

@@ -29,6 +29,9 @@ internal unsafe interface ILane<TSelf>
     /// <summary>The larger of two; the second if one of them is no number.</summary>
     static abstract TSelf Max(TSelf a, TSelf b);
 
+    /// <summary>The largest number of a lane.</summary>
+    static abstract float Largest(TSelf a);
+
     /// <summary>Two to the power of a whole number, that number plus <see cref="LaneMath.Whole"/> given: its bits become the exponent.</summary>
     static abstract TSelf TwoToThe(TSelf whole);
 
@@ -100,6 +103,9 @@ internal readonly unsafe struct WideLane(Vector512<float> value) : ILane<WideLan
     public static WideLane Max(WideLane a, WideLane b) => new(Vector512.MaxNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Largest(WideLane a) => LaneMath.Largest(Vector256.MaxNative(a._value.GetLower(), a._value.GetUpper()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static WideLane TwoToThe(WideLane whole) => new(((whole._value.AsInt32() << 23) + Vector512<float>.One.AsInt32()).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -163,6 +169,23 @@ internal readonly unsafe struct PlainLane(Vector<float> value) : ILane<PlainLane
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PlainLane Max(PlainLane a, PlainLane b) => new(Vector.MaxNative(a._value, b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Largest(PlainLane a)
+    {
+        if (Vector<float>.Count == Vector256<float>.Count)
+        {
+            return LaneMath.Largest(a._value.AsVector256());
+        }
+
+        var largest = a._value[0];
+        for (var i = 1; i < Vector<float>.Count; i++)
+        {
+            largest = Math.Max(largest, a._value[i]);
+        }
+
+        return largest;
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PlainLane TwoToThe(PlainLane whole) => new(Vector.AsVectorSingle((Vector.AsVectorInt32(whole._value) << 23) + Vector.AsVectorInt32(Vector<float>.One)));

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace HeadInfer.Runtime.Compute;
 
@@ -12,6 +13,15 @@ internal static class LaneMath
 
     // ln(2) in two parts, of which the first has few bits, so that its products with small whole numbers are exact.
     private const float LogOfTwo = 0.693359375f, LogOfTwoRest = -2.12194440e-4f, ByLogOfTwo = 1.44269504f;
+
+    /// <summary>The largest of eight numbers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Largest(Vector256<float> all)
+    {
+        var four = Vector128.MaxNative(all.GetLower(), all.GetUpper());
+        var two = Vector128.MaxNative(four, Vector128.Shuffle(four, Vector128.Create(2, 3, 0, 1)));
+        return Vector128.MaxNative(two, Vector128.Shuffle(two, Vector128.Create(1, 0, 3, 2))).ToScalar();
+    }
 
     /// <summary>e to the power of numbers up to 0, to two units in the last place.</summary>
     /// <remarks>.NET's own is correct to the last bit by computing in float64, which made it a third of the time of attention with heads of 64 dimensions. The polynomial is that of Cephes' expf.</remarks>
