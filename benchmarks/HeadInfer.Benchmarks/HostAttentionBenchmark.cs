@@ -15,6 +15,8 @@ internal static class HostAttentionBenchmark
 
     private const int KvHeads = 8, Shared = 4, PageTokens = 256;
 
+    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(0.5);
+
     public static int Run(Options options)
     {
         LibTorch.EnsureLoaded();
@@ -78,7 +80,8 @@ internal static class HostAttentionBenchmark
             }
 
             List<double> attention = [], reading = [];
-            for (var run = -2; run < runs; run++)
+            var begun = Stopwatch.StartNew();
+            for (var run = 0; run < runs;)
             {
                 var clock = Stopwatch.StartNew();
                 _attention.Begin(rows);
@@ -87,8 +90,9 @@ internal static class HostAttentionBenchmark
                 var attended = clock.Elapsed.TotalSeconds;
                 clock.Restart();
                 _team.Run(Read);
-                if (run >= 0)
+                if (begun.Elapsed > WarmUp) // until then code is compiled anew
                 {
+                    run++;
                     attention.Add(_bytes / attended);
                     reading.Add(_bytes / clock.Elapsed.TotalSeconds);
                 }
