@@ -20,6 +20,9 @@ internal sealed unsafe class HostAttention
     /// <summary>Joined values from which on the threads share that work.</summary>
     private const int ManyValues = 1 << 15;
 
+    /// <summary>What arrives while the weights of a query are formed, and for how many queries more is asked for ahead at most.</summary>
+    private const int BytesPerQuery = 1024, QueriesAhead = 8;
+
     /// <summary>How often a thread asks for tasks: seldom, as it fetches ahead what follows in memory, and often enough that none waits long for the others.</summary>
     private const int TurnsOfThread = 64;
 
@@ -250,9 +253,9 @@ internal sealed unsafe class HostAttention
         var values = (byte*)_work.Sources[split.Source].Values + (nint)(head * _work.Sources[split.Source].Head) + ((long)split.Skipped * dim * sizeof(TElement)) + HostAttentionMath.BytesAhead;
         for (var query = 0; query < count; query++)
         {
-            if (query < 8)
+            if (query < QueriesAhead)
             {
-                InnerProducts.Prefetch(values + (query * 1024), 1024);
+                InnerProducts.Prefetch(values + (query * BytesPerQuery), BytesPerQuery);
             }
 
             _sums[first + query] = HostSoftmax.Weigh<TLane>(scores + ((long)query * keys), keys, (float)_traits.Scale, (float?)_traits.SoftCap);
