@@ -23,7 +23,7 @@ internal static class HostAttentionBenchmark
         var (size, runs) = (options.Size("--size") ?? ByteSize.FromMiB(256), options.Count("--runs") ?? 9);
         using var inference = inference_mode();
         using var team = new HostTeam(get_num_threads());
-        Print($"{size} of keys and values, {KvHeads} KV heads with {Shared} query heads each, {team.Size} threads; GB/s, medians and the best of {runs}");
+        Print($"{size} of keys and values, {KvHeads} KV heads with {Shared} query heads each, {team.Size} threads, {(Vector512.IsHardwareAccelerated ? 512 : 32 * System.Numerics.Vector<int>.Count)} bits; GB/s, medians and the best of {runs}");
         Print($"{"head",4}  {"type",-8}  {"rows",4}  {"attention",9}  {"reading",7}  {"ratio",5}  {"best",9}  {"reading",7}  {"ratio",5}");
         foreach (var dim in options.Count("--dim") is { } one ? [one] : (int[])[64, 96, 128, 256])
         {

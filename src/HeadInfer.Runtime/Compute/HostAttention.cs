@@ -255,7 +255,7 @@ internal sealed unsafe class HostAttention
         {
             if (query < QueriesAhead)
             {
-                InnerProducts.Prefetch(values + (query * BytesPerQuery), BytesPerQuery);
+                InnerProducts.Prefetch<TElement>(values + (query * BytesPerQuery), BytesPerQuery);
             }
 
             _sums[first + query] = HostSoftmax.Weigh<TLane>(scores + ((long)query * keys), keys, (float)_traits.Scale, (float?)_traits.SoftCap);

@@ -22,7 +22,7 @@ internal static unsafe class HostAttentionMath
         for (; token <= tokens - 4; token += 4)
         {
             var rows = keys + ((long)token * dim);
-            InnerProducts.Prefetch((byte*)rows + BytesAhead, 4 * dim * sizeof(TElement));
+            InnerProducts.Prefetch<TElement>((byte*)rows + BytesAhead, 4 * dim * sizeof(TElement));
             var query = 0;
             for (; TLane.Count > 8 && query <= count - 4; query += 4)
             {
@@ -106,7 +106,7 @@ internal static unsafe class HostAttentionMath
         TLane d0 = TLane.Load(d), d1 = TLane.Load(d + n), d2 = TLane.Load(d + (2 * n)), d3 = TLane.Load(d + (3 * n));
         for (var token = 0; token < tokens; token++, values += stride)
         {
-            InnerProducts.Prefetch((byte*)values + BytesAhead, ahead);
+            InnerProducts.Prefetch<TElement>((byte*)values + BytesAhead, ahead);
 
             TLane v0 = TElement.Load<TLane>(values), v1 = TElement.Load<TLane>(values + n), v2 = TElement.Load<TLane>(values + (2 * n)), v3 = TElement.Load<TLane>(values + (3 * n));
             var weight = TLane.All(forA[token]);
@@ -159,7 +159,7 @@ internal static unsafe class HostAttentionMath
         TLane c0 = TLane.Load(c), c1 = TLane.Load(c + n), d0 = TLane.Load(d), d1 = TLane.Load(d + n);
         for (var token = 0; token < tokens; token++, values += stride)
         {
-            InnerProducts.Prefetch((byte*)values + BytesAhead, ahead);
+            InnerProducts.Prefetch<TElement>((byte*)values + BytesAhead, ahead);
 
             TLane v0 = TElement.Load<TLane>(values), v1 = TElement.Load<TLane>(values + n);
             var weight = TLane.All(forA[token]);

@@ -135,12 +135,21 @@ internal static unsafe class InnerProducts
     }
 
     /// <summary>Asks for memory that will be read soon; harmless wherever it points.</summary>
+    /// <remarks>
+    /// Into the second cache where numbers have 16 bits: 16 cores attend 97 GB/s so, and 87 by way of the first. Two cores
+    /// attend 42 GB/s of float32 by way of the first, and 40 else.
+    /// </remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Prefetch(byte* start, int bytes)
+    public static void Prefetch<TElement>(byte* start, int bytes)
+        where TElement : unmanaged
     {
-        if (Sse.IsSupported)
+        for (var end = start + bytes; Sse.IsSupported && start < end; start += Line)
         {
-            for (var end = start + bytes; start < end; start += Line)
+            if (sizeof(TElement) == sizeof(ushort))
+            {
+                Sse.Prefetch1(start);
+            }
+            else
             {
                 Sse.Prefetch0(start);
             }
