@@ -108,7 +108,7 @@ internal static class ShapeBenchmark
         var rates = await model.Thread.RunAsync(() => GpuRates.Measure(model.Config, forDecode: true));
         var gpuBytes = model.Plan.Weights.Bytes + session.CacheSize.Resident.Bytes + up;
         var streamed = StreamedBytes(model, session);
-        var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0), (double)model.Attention.HostHeads / (model.Config.Layers * model.Config.KvHeads));
+        var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0, 0), (double)model.Attention.HostHeads(1) / (model.Config.Layers * model.Config.KvHeads));
         var bound = Math.Max(streamed / (beside.Link + beside.Host), gpuBytes / rates.Memory);
         var predicted = (gpuBytes / rates.Memory) + (streamed == 0 ? 0 : Math.Max((1 - onHost) * streamed / beside.Link, beside.Host > 0 ? onHost * streamed / beside.Host : 0));
         Report(options, new Dictionary<string, object>

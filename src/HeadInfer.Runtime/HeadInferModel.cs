@@ -366,7 +366,8 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             {
                 Host = host is null ? null : Own(host),
                 HostRates = rates,
-                HostHeads = (int)Math.Round((options.HostShare ?? rates?.HostShare ?? 0) * config.Layers * config.KvHeads),
+                HostHeads = answers => rates is not { } measured ? 0
+                    : (int)Math.Round((options.HostShare ?? measured.ShareFor(1)) * (measured.ShareFor(answers) / measured.ShareFor(1)) * config.Layers * config.KvHeads),
             };
             return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention, buffers);
         }

@@ -128,8 +128,8 @@ public sealed record HeadInferOptions
 
     /// <summary>
     /// With a GPU the share of the heads that the CPU attends in host memory while answers are generated, beside those that are
-    /// streamed; of tokens that have copies on the GPU it attends none. 0 turns it off. Default: as memory and link were measured
-    /// when the model was loaded. 0 to 1.
+    /// streamed; of tokens that have copies on the GPU it attends none. That is for one answer: of several at once it attends
+    /// fewer, as it computes for each. 0 turns it off. Default: as memory and link were measured when the model was loaded. 0 to 1.
     /// </summary>
     public double? HostShare { get; set; }
 

@@ -38,15 +38,16 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
     /// <summary>The groups of a layer's heads, in head order: neighbours of one placement.</summary>
     /// <param name="layer">the layer</param>
     /// <param name="size">streamed heads of a group at most</param>
-    /// <param name="onHost">where no placement is given, how many of the layer's last heads the host attends</param>
-    public IReadOnlyList<HeadGroup> Groups(int layer, int size, int onHost = 0)
+    /// <param name="onHost">where no placement is given, how many of the layer's last heads the host attends, for each row that it does so for</param>
+    public IReadOnlyList<HeadGroup> Groups(int layer, int size, params IReadOnlyCollection<int> onHost)
     {
+        var most = onHost.DefaultIfEmpty().Max();
         var groups = new List<HeadGroup>();
         for (var head = 0; head < KvHeads; head++)
         {
-            var place = Placement?.Invoke(new HeadKey(layer, head)) ?? (head < KvHeads - onHost ? HeadPlacement.Streamed : HeadPlacement.Host);
-            var most = place != HeadPlacement.Streamed && GroupSize is null ? KvHeads : size;
-            if (groups.Count > 0 && groups[^1] is var last && last.Placement == place && last.Count < most)
+            var place = Placement?.Invoke(new HeadKey(layer, head)) ?? (head < KvHeads - most ? HeadPlacement.Streamed : HeadPlacement.Host);
+            var heads = place != HeadPlacement.Streamed && GroupSize is null ? KvHeads : size;
+            if (groups.Count > 0 && groups[^1] is var last && last.Placement == place && last.Count < heads && !onHost.Contains(KvHeads - head))
             {
                 groups[^1] = last with { Count = last.Count + 1 };
             }

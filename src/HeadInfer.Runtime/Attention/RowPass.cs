@@ -16,7 +16,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     private readonly PageShape _shape = shared.Pool.Shape;
     private readonly TilePlan _plan = new(shared, batch, resident);
     private readonly Dictionary<int, List<ResidentPart>> _copied = [];    // by the layer's window, or 0
-    private readonly Dictionary<int, List<AttentionPart>> _inPages = [];  // by the layer's window, or 0
+    private readonly Dictionary<(int Window, int Rows), List<AttentionPart>> _inPages = []; // by the layer's window, or 0
     private readonly List<RowTarget> _targets = [];
     private readonly long _row = (long)shared.Pool.Shape.HeadDim * DataTypes.Size(shared.Pool.Shape.Type); // bytes
     private Tensor? _staged;
@@ -159,7 +159,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         // The step's own tokens in splits that no token of the history is in.
         for (var row = 0; row < Count; row++)
         {
-            if (_plan.HostStart(group, row) <= batch.Sequences[row].Length)
+            if (_plan.HostStart(layer, group, row) <= batch.Sequences[row].Length)
             {
                 continue;
             }
@@ -227,12 +227,12 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     // What the host attends of a group. New tokens' rows are in their pages already.
     private void AddPages(int layer, HeadGroup group, AttentionWork work)
     {
-        var window = _layout.Windows[layer] ?? 0;
-        if (!_inPages.TryGetValue(window, out var parts))
+        var key = (_layout.Windows[layer] ?? 0, _plan.RowsOnHost(layer, group));
+        if (!_inPages.TryGetValue(key, out var parts))
         {
-            TokenRange Seen(int row) => new TokenRange(_plan.View(layer).FirstKey(batch.Position(row)), batch.Position(row) + 1).Intersect(new TokenRange(_plan.HostStart(group, row), int.MaxValue));
+            TokenRange Seen(int row) => new TokenRange(_plan.View(layer).FirstKey(batch.Position(row)), batch.Position(row) + 1).Intersect(new TokenRange(_plan.HostStart(layer, group, row), int.MaxValue));
             TokenRange[] seen = [.. Enumerable.Range(0, Count).Select(Seen)];
-            _inPages[window] = parts = [.. AttentionPlan.Cut(batch.Sequences, seen, work.SplitTokens)];
+            _inPages[key] = parts = [.. AttentionPlan.Cut(batch.Sequences, seen, work.SplitTokens)];
         }
 
         foreach (var part in parts)

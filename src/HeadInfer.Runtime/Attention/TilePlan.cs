@@ -7,7 +7,7 @@ namespace HeadInfer.Runtime.Attention;
 internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList<ResidentExtent>[] resident)
 {
     private readonly AttentionLayout _layout = shared.Layout;
-    private readonly Dictionary<(int? Window, int Size, int Ahead, bool OnHost), List<AttentionPart>> _parts = [];
+    private readonly Dictionary<(int? Window, int Size, int Ahead, int OnHost), List<AttentionPart>> _parts = [];
     private readonly Dictionary<(int Layer, int Ahead), List<TileRequest>> _requests = [];
 
     public Visibility View(int layer) => new(_layout.Windows[layer]);
@@ -38,13 +38,18 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     public IReadOnlyList<HeadGroup> Groups(int layer, int ahead = 0) => shared.Groups(
         layer,
         Enumerable.Range(0, batch.Sequences.Count).Max(row => Streamed(layer, row, ahead).Count),
-        batch.Phase == Phase.Decode && batch.Sequences.Any(s => s.HostStart is not null));
+        batch.Phase == Phase.Decode ? batch.Sequences.Select(s => shared.HostHeadsOf(layer, s)).Where(heads => heads > 0) : []);
 
     /// <summary>From which token on the host attends a group's keys for a row; beyond all if it does not.</summary>
-    public int HostStart(HeadGroup group, int row) =>
+    public int HostStart(int layer, HeadGroup group, int row) =>
         group.Placement != HeadPlacement.Host || batch.Phase == Phase.Prefill ? int.MaxValue
         : _layout.Placement is not null ? 0
-        : batch.Sequences[row].HostStart ?? int.MaxValue;
+        : group.First >= _layout.KvHeads - shared.HostHeadsOf(layer, batch.Sequences[row]) ? batch.Sequences[row].OnHost!.Value.Start
+        : int.MaxValue;
+
+    /// <summary>The rows for which the host attends some of a group's keys, a bit each.</summary>
+    public int RowsOnHost(int layer, HeadGroup group) =>
+        Enumerable.Range(0, batch.Sequences.Count).Aggregate(0, (all, row) => HostStart(layer, group, row) < int.MaxValue ? all | (1 << row) : all);
 
     /// <summary>Whether a group's only query is attended where its keys lie, as that is memory that computes: tiles would not pay.</summary>
     public bool IsInPages(int layer, HeadGroup group) =>
@@ -60,10 +65,10 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
 
         var size = _layout.TileTokensOf(group);
         size -= size % shared.SplitTokens;
-        var key = (_layout.Windows[layer], size, ahead, group.Placement == HeadPlacement.Host);
+        var key = (_layout.Windows[layer], size, ahead, RowsOnHost(layer, group));
         if (!_parts.TryGetValue(key, out var parts))
         {
-            var seen = Enumerable.Range(0, batch.Sequences.Count).Select(row => Streamed(layer, row, ahead, HostStart(group, row)));
+            var seen = Enumerable.Range(0, batch.Sequences.Count).Select(row => Streamed(layer, row, ahead, HostStart(layer, group, row)));
             _parts[key] = parts = [.. AttentionPlan.Cut(batch.Sequences, [.. seen], size)];
         }
 

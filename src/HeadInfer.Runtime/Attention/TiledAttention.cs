@@ -6,7 +6,7 @@ namespace HeadInfer.Runtime.Attention;
 /// <summary>Exact attention over blocks in host memory: what all passes of a model share. Belongs to the engine thread.</summary>
 internal sealed class TiledAttention : IBatchAttention, IDisposable
 {
-    private readonly Dictionary<(int Layer, int Size, int OnHost), IReadOnlyList<HeadGroup>> _groups = [];
+    private readonly Dictionary<(int Layer, int Size, ulong OnHost), IReadOnlyList<HeadGroup>> _groups = [];
     private readonly IReadOnlyList<HeadGroup>[] _residentGroups; // [layer]
     private readonly AttentionLane[] _lanes;
     private readonly List<PageRows> _pages = [];
@@ -67,11 +67,8 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <summary>Tokens without copies from which on the host attends heads; below, its answer takes longer than the link's.</summary>
     public int LeastHostTokens { get; init; } = 4096;
 
-    /// <summary>Answers with which one begins to step at most, if the host is to attend heads of it: beside more a streamed tile serves all, where the CPU would compute for each.</summary>
-    public int MostHostAnswers { get; init; } = 2;
-
-    /// <summary>How many KV heads of all layers the host attends where no placement is given, beyond the tokens that have copies.</summary>
-    public int HostHeads { get; set; }
+    /// <summary>How many KV heads of all layers the host attends of an answer, where no placement is given, beyond the tokens that have copies; by how many answers there are when it begins.</summary>
+    public Func<int, int> HostHeads { get; init; } = _ => 0;
 
     /// <summary>Keeps what a prefill queues short.</summary>
     public Pacer Pacer { get; }
@@ -137,14 +134,13 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <summary>The groups of a layer's heads, in head order, formed once.</summary>
     /// <param name="layer">the layer</param>
     /// <param name="history">tokens that are streamed for each head</param>
-    /// <param name="withHost">whether the host attends some</param>
-    public IReadOnlyList<HeadGroup> Groups(int layer, int history, bool withHost)
+    /// <param name="onHost">heads of the layer that the host attends, of each row that it attends some of</param>
+    public IReadOnlyList<HeadGroup> Groups(int layer, int history, IEnumerable<int> onHost)
     {
-        var onHost = withHost ? ((layer + 1) * HostHeads / Layout.Layers) - (layer * HostHeads / Layout.Layers) : 0;
-        var key = (layer, Layout.GroupSizeFor(history), onHost);
+        var key = (layer, Layout.GroupSizeFor(history), onHost.Aggregate(0UL, (all, heads) => all | (1UL << heads)));
         if (!_groups.TryGetValue(key, out var groups))
         {
-            _groups[key] = groups = Layout.Groups(layer, key.Item2, onHost);
+            _groups[key] = groups = Layout.Groups(layer, key.Item2, [.. Enumerable.Range(0, 64).Where(heads => (key.Item3 >> heads & 1) != 0)]);
         }
 
         return groups;
@@ -177,20 +173,22 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         return placed;
     }
 
-    // The first step after a prompt decides from where on the host attends some heads, for all of the answer: where a key is
-    // attended shows in the last bits of a result, and they may not depend on how many tokens a step has.
+    /// <summary>Heads of a layer that the host attends of a sequence: the same number in each, as far as that goes.</summary>
+    public int HostHeadsOf(int layer, Sequence sequence) =>
+        sequence.OnHost is { } place ? ((layer + 1) * place.Heads / Layout.Layers) - (layer * place.Heads / Layout.Layers) : 0;
+
+    // The first step after a prompt decides how many heads the host attends, and from where on, for all of the answer: where a
+    // key is attended shows in the last bits of a result, and they may not depend on how many tokens a step has.
     private void ChooseHost(Batch batch, Sequence sequence, int copied)
     {
         if (batch.Phase == Phase.Prefill)
         {
-            sequence.HostStart = null;
-            sequence.HasChosenHost = false;
+            sequence.OnHost = null;
         }
-        else if (!sequence.HasChosenHost)
+        else if (sequence.OnHost is null)
         {
-            sequence.HasChosenHost = true;
-            var pays = sequence.Length - copied >= LeastHostTokens && batch.Sequences.Distinct().Count() <= MostHostAnswers;
-            sequence.HostStart = HostHeads > 0 && Layout.Placement is null && pays ? copied : null;
+            var pays = Host is not null && Layout.Placement is null && Layout.KvHeads < 64 && sequence.Length - copied >= LeastHostTokens;
+            sequence.OnHost = (pays ? HostHeads(batch.Sequences.Distinct().Count()) : 0, copied);
         }
     }
 }

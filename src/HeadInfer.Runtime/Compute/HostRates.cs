@@ -5,8 +5,9 @@ namespace HeadInfer.Runtime.Compute;
 
 /// <summary>How fast host memory is reached in both ways, each while the other is used too.</summary>
 /// <param name="Link">bytes a second that are copied to the GPU</param>
-/// <param name="Host">bytes a second of keys and values that the CPU attends</param>
-internal readonly record struct HostRates(double Link, double Host)
+/// <param name="Host">bytes a second of keys and values that the CPU attends for one row</param>
+/// <param name="Rows">bytes a second, times rows, that it attends for many: its arithmetic bounds it there</param>
+internal readonly record struct HostRates(double Link, double Host, double Rows)
 {
     private const int Tokens = 256, PieceOf = 16;
     private static readonly ByteSize Buffer = ByteSize.FromMiB(512); // beyond all caches
@@ -15,8 +16,11 @@ internal readonly record struct HostRates(double Link, double Host)
     // Code is compiled better after a while. So rounds follow each other until the best of them is some rounds ago.
     private const int RoundsAfterBest = 4, MostRounds = 40;
 
-    /// <summary>Of the bytes outside of the GPU those that the CPU attends, so that both ways end together.</summary>
-    public double HostShare => Host / (Host + Link);
+    /// <summary>Bytes a second that the CPU attends for so many rows at once.</summary>
+    public double HostFor(int rows) => Math.Min(Host, Rows / rows);
+
+    /// <summary>Of the bytes outside of the GPU those that the CPU attends for so many rows, so that both ways end together.</summary>
+    public double ShareFor(int rows) => HostFor(rows) / (HostFor(rows) + Link);
 
     /// <summary>Measures them: a second at most, or two.</summary>
     /// <param name="device">the GPU; idle</param>
@@ -33,31 +37,37 @@ internal readonly record struct HostRates(double Link, double Host)
         using var pin = device.Pin(start, bytes);
         using var target = empty([traits.KvHeads, 2, pages / PieceOf * Tokens, traits.HeadDim], traits.KvType, device.Torch);
 
-        var work = new AttentionWork { Heads = traits.KvHeads };
-        for (var page = 0; page < pages; page++)
-        {
-            var keys = start + (nint)(2 * page * traits.KvHeads * half);
-            work.Add(0, 1, new KeyRows(keys, keys + (nint)half, 2 * half, Tokens));
-        }
-
-        var attention = new HostAttention(traits, team);
-        var (best, bestRound) = (default(HostRates), 0);
-        for (var round = 0; round < MostRounds && round - bestRound <= RoundsAfterBest; round++)
-        {
-            if (Take() is var rates && rates.Host > 1.02 * best.Host)
-            {
-                (best, bestRound) = (rates, round);
-            }
-        }
-
+        var (attention, work) = (new HostAttention(traits, team), new AttentionWork { Heads = traits.KvHeads });
+        var ((link, host), (_, rows)) = (TakeBest(1), TakeBest(RowKernels.MostRows));
         device.ForgetTraffic();
-        return best;
+        return new HostRates(link, host, rows * RowKernels.MostRows);
 
-        HostRates Take()
+        (double Link, double Host) TakeBest(int rows)
+        {
+            work.Clear();
+            for (var page = 0; page < pages; page++)
+            {
+                var keys = start + (nint)(2 * page * traits.KvHeads * half);
+                work.Add(0, rows, new KeyRows(keys, keys + (nint)half, 2 * half, Tokens));
+            }
+
+            var (best, bestRound) = (default((double Link, double Host)), 0);
+            for (var round = 0; round < MostRounds && round - bestRound <= RoundsAfterBest; round++)
+            {
+                if (Take(rows) is var rates && rates.Host > 1.02 * best.Host)
+                {
+                    (best, bestRound) = (rates, round);
+                }
+            }
+
+            return best;
+        }
+
+        (double Link, double Host) Take(int rows)
         {
             var (copied, attended, clock) = (0L, 0L, Stopwatch.StartNew());
             device.IsMeasured = true;
-            fixed (float* queries = new float[traits.Heads * traits.HeadDim])
+            fixed (float* queries = new float[rows * traits.Heads * traits.HeadDim])
             {
                 while (clock.Elapsed < Round)
                 {
@@ -68,8 +78,8 @@ internal readonly record struct HostRates(double Link, double Host)
                         copied += bytes / PieceOf;
                     }
 
-                    attention.Begin(1);
-                    attention.Attend(1, queries, traits.Heads * traits.HeadDim, work);
+                    attention.Begin(rows);
+                    attention.Attend(rows, queries, traits.Heads * traits.HeadDim, work);
                     attended += bytes;
                 }
             }
@@ -77,7 +87,7 @@ internal readonly record struct HostRates(double Link, double Host)
             clock.Stop();
             var copying = device.TakeTimes().Copying;
             device.IsMeasured = false;
-            return new HostRates(copied / copying.TotalSeconds, attended / clock.Elapsed.TotalSeconds);
+            return (copied / copying.TotalSeconds, attended / clock.Elapsed.TotalSeconds);
         }
     }
 }

@@ -43,11 +43,8 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     /// <summary>Whether what is known went on otherwise from where the last <see cref="Adopt"/> ended.</summary>
     public bool Diverged { get; private set; }
 
-    /// <summary>From which token on the host attends some heads of it in steps; null if it attends none.</summary>
-    public int? HostStart { get; set; }
-
-    /// <summary>Whether that was chosen since its last prompt was read.</summary>
-    public bool HasChosenHost { get; set; }
+    /// <summary>How many heads of all layers the host attends of it in steps, and from which token on; null as long as that is not chosen since its last prompt.</summary>
+    public (int Heads, int Start)? OnHost { get; set; }
 
     public BlockPool Pool => pool;
 

@@ -28,7 +28,7 @@ public abstract class HostPartsTests(ComputeDevice device) : NativeTest(device)
             using var scope = NewDisposeScope();
             Tensor Made(params long[] shape) => this.Made(shape).to(type);
             var resident = new ByteSize(2L * kvHeads * page * dim * DataTypes.Size(type) * copiedBlocks);
-            using var attended = new AttentionCase(new AttentionLayout(kvHeads, shared, dim, [window], 2 * page), type, Open(), page, ByteSize.FromMiB(8), softCap, new ExplicitAttention(1 / Math.Sqrt(dim), softCap), hostHeads, resident);
+            using var attended = new AttentionCase(new AttentionLayout(kvHeads, shared, dim, [window], 2 * page), type, Open(), page, ByteSize.FromMiB(8), softCap, new ExplicitAttention(1 / Math.Sqrt(dim), softCap), _ => hostHeads, resident);
             var sequences = new[] { 7 * page, (5 * page) - 3, 5 }.Select(length =>
             {
                 var (keys, values, sequence) = (Made(length, kvHeads, dim), Made(length, kvHeads, dim), attended.Empty());
@@ -57,6 +57,35 @@ public abstract class HostPartsTests(ComputeDevice device) : NativeTest(device)
             Assert.True(attended.HostAttended);
             sequences.Select(s => s.Sequence).Concat(alone).ToList().ForEach(s => s.Dispose());
         }
+    }
+
+    [Fact]
+    public void Answers_may_have_different_numbers_of_heads_on_the_host()
+    {
+        const int kvHeads = 4, shared = 2, dim = 64;
+        using var scope = NewDisposeScope();
+        var layout = new AttentionLayout(kvHeads, shared, dim, [null], 512);
+        using var attended = new AttentionCase(layout, ScalarType.Float32, Open(), 256, ByteSize.FromMiB(8), hostHeads: answers => Math.Max(0, 4 - answers), resident: ByteSize.Zero);
+        var sequences = new List<(Sequence Sequence, Tensor Keys, Tensor Values)>();
+        for (var step = 0; step < 5; step++)
+        {
+            // One more begins with each step: of the first three heads are attended on the host, of the second two, of the last none.
+            var (keys, values, added) = (Made(600 + step, kvHeads, dim), Made(600 + step, kvHeads, dim), attended.Empty());
+            attended.Attend(Made(1, kvHeads * shared, dim), keys, values, sequence: added);
+            sequences.Add((added, keys, values));
+            var (q, k, v) = (Made(step + 1, kvHeads * shared, dim), Made(step + 1, kvHeads, dim), Made(step + 1, kvHeads, dim));
+            var output = attended.Step([.. sequences.Select(s => s.Sequence)], q, k, v);
+            for (var i = 0; i <= step; i++)
+            {
+                sequences[i] = (sequences[i].Sequence, cat([sequences[i].Keys, k.narrow(0, i, 1)]), cat([sequences[i].Values, v.narrow(0, i, 1)]));
+                var expected = DenseAttention.Attend(q.narrow(0, i, 1), sequences[i].Keys, sequences[i].Values, attended.Scale, null, null);
+                Assert.True((expected - output.narrow(0, i, 1)).abs().max().item<double>() < 2e-5);
+            }
+        }
+
+        Assert.Equal([3, 2, 1, 0, 0], sequences.Select(s => s.Sequence.OnHost!.Value.Heads));
+        Assert.True(attended.HostAttended);
+        sequences.ForEach(s => s.Sequence.Dispose());
     }
 
     [Fact]

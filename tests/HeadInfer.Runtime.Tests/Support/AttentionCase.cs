@@ -14,7 +14,7 @@ internal sealed class AttentionCase : IDisposable
     private Tensor? _idle, _rows;
     private IDisposable? _pin;
 
-    public AttentionCase(AttentionLayout layout, ScalarType type, Compute.Device device, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, int hostHeads = 0, ByteSize? resident = null, ScalarType? kvType = null)
+    public AttentionCase(AttentionLayout layout, ScalarType type, Compute.Device device, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, Func<int, int>? hostHeads = null, ByteSize? resident = null, ScalarType? kvType = null)
     {
         Layout = layout;
         Scale = 1 / Math.Sqrt(layout.HeadDim);
@@ -28,9 +28,8 @@ internal sealed class AttentionCase : IDisposable
         _attention = new TiledAttention(layout, pool, kernel, rows, resident ?? ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1)
         {
             Host = device.IsAsynchronous ? new HostParts(traits, 3, device) : null,
-            HostHeads = hostHeads,
+            HostHeads = hostHeads ?? (_ => 0),
             LeastHostTokens = 0,
-            MostHostAnswers = int.MaxValue,
         };
         _heads = new RowBuffer((heads + (2 * layout.KvHeads)) * layout.HeadDim, device.Torch);
         _attended = new RowBuffer(heads * layout.HeadDim, device.Torch);
