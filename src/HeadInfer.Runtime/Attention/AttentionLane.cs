@@ -24,7 +24,7 @@ internal sealed class AttentionLane : IDisposable
         Ring = new TileRing(device, shape, slots, tileRows);
         try
         {
-            Staging = device.IsAsynchronous ? new RowStaging(device, shape, stagedTokens) : null;
+            Staging = device.IsAsynchronous ? new RowStaging(device, shape, Math.Max(stagedTokens, RowKernels.MostRows)) : null; // a step may have more than a segment
         }
         catch
         {

@@ -164,7 +164,7 @@ internal static class MemoryPlanner
             var slots = (AttentionLane.Slots(OnGpu) + AttentionLane.GapSlots(OnGpu)) * DataTypes.Size(KvType);
             var widened = KvType == Type ? 0 : AttentionLane.Lanes * Element;
             return new ByteSize((slots + widened) * Group * 2L * Tile * Config.HeadDim)
-                + (OnGpu ? RowStaging.SizeFor(new PageShape(Config.KvHeads, 1, Config.HeadDim, KvType), segment + Math.Min(Chunk, segment)) : ByteSize.Zero);
+                + (OnGpu ? RowStaging.SizeFor(new PageShape(Config.KvHeads, 1, Config.HeadDim, KvType), Math.Max(segment, RowKernels.MostRows) + Math.Max(Math.Min(Chunk, segment), RowKernels.MostRows)) : ByteSize.Zero);
         }
     }
 }
