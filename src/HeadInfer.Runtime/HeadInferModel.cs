@@ -383,14 +383,14 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         var threads = Math.Max(1, (options.Threads ?? Environment.ProcessorCount) - 1);
         if (options.Placement is not null)
         {
-            return !device.IsAsynchronous || !plan.Heads.ContainsKey(HeadPlacement.Host) ? default
+            return !device.IsAsynchronous || !plan.Heads.ContainsKey(HeadPlacement.Host) ? (null, null)
                 : HostParts.TryCreate(traits, threads, device) is { } placed ? (placed, null)
                 : throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, which this GPU cannot see by its addresses, or the system does not lock. Use Streamed or Resident.", nameof(options));
         }
 
         return device is CudaDevice gpu && options.HostShare != 0 && plan.ResidentTokens < plan.LongestContext && HostParts.TryCreate(traits, threads, gpu) is { } parts
             ? (parts, HostRates.Measure(gpu, traits, threads))
-            : default;
+            : (null, null);
     }
 
     private static void CheckPlacement(ModelConfig config, HeadInferOptions options)
