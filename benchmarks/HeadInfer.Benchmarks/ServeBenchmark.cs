@@ -180,7 +180,7 @@ internal static class ServeBenchmark
             HostMemory = options.Size("--host-memory"),
             Warning = Console.Error.WriteLine,
         };
-        return HeadInferModel.Create(config, Shapes.Elements(config), ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), runtime);
+        return ModelLoading.Create(config, Shapes.Elements(config), ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), runtime);
     }
 
     private static void Print(Options options, Row row) => Console.WriteLine(options.Has("--json") ? JsonSerializer.Serialize(row) : string.Create(

@@ -110,7 +110,7 @@ internal static class ShapeBenchmark
         var streamed = StreamedBytes(model, session);
         var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0, 0), (double)model.Attention.HostHeads(1) / (model.Config.Layers * model.Config.KvHeads));
         var bound = Math.Max(streamed / (beside.Link + beside.Host), gpuBytes / rates.Memory);
-        var predicted = (gpuBytes / rates.Memory) + (streamed == 0 ? 0 : Math.Max((1 - onHost) * streamed / beside.Link, beside.Host > 0 ? onHost * streamed / beside.Host : 0));
+        var predicted = model.Plan.Forecast!.Seconds(model.Config, model.Plan, context);
         Report(options, new Dictionary<string, object>
         {
             ["verb"] = "decode", ["mode"] = options.Has("--stream") ? "streamed" : "resident", ["shape"] = shape, ["gpu"] = model.Device, ["context"] = context, ["steps"] = steps,
@@ -145,7 +145,7 @@ internal static class ShapeBenchmark
             HostMemory = options.Size("--host-memory"),
             Warning = Console.Error.WriteLine,
         };
-        return HeadInferModel.Create(config, Shapes.Elements(config), ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), runtime);
+        return ModelLoading.Create(config, Shapes.Elements(config), ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), runtime);
     }
 
     internal static HeadInferOptions RuntimeOptions(Options options, ModelConfig config) => new()

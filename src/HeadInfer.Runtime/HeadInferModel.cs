@@ -6,7 +6,6 @@ using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Planning;
 using HeadInfer.Runtime.Requests;
 using HeadInfer.Runtime.Sequences;
-using HeadInfer.Runtime.Weights;
 using HeadInfer.Text;
 using static TorchSharp.torch;
 
@@ -46,7 +45,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     private readonly TaskCompletionSource _freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _disposed;
 
-    private HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, MemoryPromise promise, EngineThread thread, Device device, DecoderWeights weights, TiledAttention attention, RowBuffers buffers)
+    internal HeadInferModel(ModelFolder folder, HeadInferOptions options, MemoryPlan plan, MemoryPromise promise, EngineThread thread, Device device, DecoderWeights weights, TiledAttention attention, RowBuffers buffers)
     {
         (_folder, Plan, _promise, Thread, _device, _weights, _attention, _buffers) = (folder, plan, promise, thread, device, weights, attention, buffers);
         Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, device);
@@ -108,7 +107,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     /// <exception cref="ArgumentException">An option is out of range, or is for a device that is not there.</exception>
     public static Task<HeadInferModel> LoadAsync(
         string path, HeadInferOptions? options = null, IProgress<LoadProgress>? progress = null, CancellationToken cancellationToken = default) =>
-        LoadAsync(path, options, OpenDevice, progress, cancellationToken);
+        LoadAsync(path, options, ModelLoading.OpenDevice, progress, cancellationToken);
 
     /// <summary>Loads a model folder onto a device of the caller's making, which becomes the model's.</summary>
     internal static Task<HeadInferModel> LoadAsync(
@@ -117,7 +116,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         ArgumentException.ThrowIfNullOrEmpty(path);
         options = options is null ? new HeadInferOptions() : options with { }; // what the caller changes later is not ours
         options.Validate();
-        return Task.Run(() => Load(path, options, open, progress, cancellationToken), cancellationToken);
+        return Task.Run(() => ModelLoading.Load(path, options, open, progress, cancellationToken), cancellationToken);
     }
 
     /// <summary>Begins an empty sequence. Its memory is taken as it grows.</summary>
@@ -254,165 +253,4 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             sequence.Commit(new int[segment.Count]);
         }
     });
-
-    /// <summary>Makes a model of a shape with weights from anywhere, without a folder, a tokenizer or a template.</summary>
-    internal static HeadInferModel Create(ModelConfig config, long weightElements, ScalarType type, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options)
-    {
-        options.Validate();
-        LibTorch.EnsureLoaded();
-        var folder = new ModelFolder(config.Architecture, config, null, null, new GenerationOptions(), []);
-        return Start(folder, weightElements, type, weights, options, OpenDevice, _ => { }, CancellationToken.None);
-    }
-
-    private static HeadInferModel Load(string path, HeadInferOptions options, Func<HeadInferOptions, Device> open, IProgress<LoadProgress>? progress, CancellationToken cancellationToken)
-    {
-        var folder = ModelFolder.Open(path, options);
-        LibTorch.EnsureLoaded();
-        using var checkpoint = Checkpoint.Open(folder.Path);
-        folder = folder with { Config = DecoderWeights.Untie(folder.Config, checkpoint) };
-        using var check = new WeightCheck(checkpoint);
-        DecoderWeights.Read(folder.Config, check, device: null);
-        check.RefuseOthers();
-        return Start(
-            folder,
-            check.Elements,
-            checkpoint.Type,
-            (type, device) => new CheckpointWeights(checkpoint, type, device),
-            options,
-            open,
-            layer =>
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                progress?.Report(new LoadProgress(layer, folder.Config.Layers));
-            },
-            cancellationToken);
-    }
-
-    private static HeadInferModel Start(
-        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, CancellationToken cancellationToken)
-    {
-        var thread = new EngineThread("HeadInfer engine");
-        var made = new Stack<IDisposable>();
-        try
-        {
-            return thread.RunAsync(
-                () =>
-                {
-                    try
-                    {
-                        return Make(folder, elements, stored, weights, options, open, layerDone, thread, made);
-                    }
-                    catch
-                    {
-                        while (made.TryPop(out var part))
-                        {
-                            part.Dispose();
-                        }
-
-                        throw;
-                    }
-                },
-                cancellationToken).GetAwaiter().GetResult();
-        }
-        catch
-        {
-            thread.End();
-            throw;
-        }
-    }
-
-    /// <summary>Everything that can be refused is, before a weight is read. What was made goes onto a stack, to be taken back if something fails.</summary>
-    private static HeadInferModel Make(
-        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, EngineThread thread, Stack<IDisposable> made)
-    {
-        T Own<T>(T part)
-            where T : IDisposable
-        {
-            made.Push(part);
-            return part;
-        }
-
-        if (options.Threads is { } threads)
-        {
-            set_num_threads(threads); // here: libtorch keeps the number for each thread that calls it
-        }
-
-        var config = folder.Config;
-        var device = Own(open(options));
-        CheckPlacement(config, options);
-        var type = device.TypeFor(stored, options.ComputeType);
-        var kvType = options.KvTypeFor(type, device.HasOwnMemory);
-        var softCap = options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap;
-        var traits = new AttentionTraits(config.AttentionScale, softCap, config.HeadDim, config.Heads / config.KvHeads, type);
-        if (options.FusedAttention is not null && !device.MayFuse(traits))
-        {
-            throw new ArgumentException($"HeadInferOptions.FusedAttention cannot be {options.FusedAttention}: fused attention is for bfloat16 and float16, heads of up to 256 dimensions, no soft cap, and a GPU of compute capability 8.0 or above. Leave it out.", nameof(options));
-        }
-
-        var (plan, promise) = MemoryLedger.OfProcess.Plan(options, device.Ordinal, budget => MemoryPlanner.Plan(config, elements, type, options, budget));
-        Own(promise);
-        try
-        {
-            device.Prepare(type);
-            var kernel = device.Attention(traits, options.FusedAttention);
-            var read = DecoderWeights.Read(config, Own(weights(type, device)), device, layerDone);
-            var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, kvType);
-            var pool = Own(new BlockPool(shape, config.Layers, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device));
-            var buffers = Own(new RowBuffers(config, device.Torch));
-            var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap) { KvType = kvType };
-            var rows = Own(device.CreateRows(rowTraits));
-            var (host, rates) = HostBeside(device, rowTraits, plan, options);
-            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext)
-            {
-                Host = host is null ? null : Own(host),
-                HostRates = rates,
-                HostHeads = answers => rates is not { } measured ? 0
-                    : (int)Math.Round((options.HostShare ?? measured.ShareFor(1)) * (measured.ShareFor(answers) / measured.ShareFor(1)) * config.Layers * config.KvHeads),
-            };
-            return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention, buffers);
-        }
-        catch (Exception e) when (MemoryFault.Explain(e, plan) is { } explained)
-        {
-            throw explained;
-        }
-    }
-
-    // What attends beside a GPU, and how fast; a thread is left to the engine.
-    private static (HostParts? Parts, HostRates? Rates) HostBeside(Device device, RowTraits traits, MemoryPlan plan, HeadInferOptions options)
-    {
-        var threads = Math.Max(1, (options.Threads ?? Environment.ProcessorCount) - 1);
-        if (options.Placement is not null)
-        {
-            return !device.IsAsynchronous || !plan.Heads.ContainsKey(HeadPlacement.Host) ? (null, null)
-                : HostParts.TryCreate(traits, threads, device) is { } placed ? (placed, null)
-                : throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, which this GPU cannot see by its addresses, or the system does not lock. Use Streamed or Resident.", nameof(options));
-        }
-
-        return device is CudaDevice gpu && options.HostShare != 0 && plan.ResidentTokens < plan.LongestContext && HostParts.TryCreate(traits, threads, gpu) is { } parts
-            ? (parts, HostRates.Measure(gpu, traits, threads))
-            : (null, null);
-    }
-
-    private static void CheckPlacement(ModelConfig config, HeadInferOptions options)
-    {
-        var places = options.Placement is { } placement ? Places(config, placement).ToHashSet() : [];
-        if (places.FirstOrDefault(p => !Enum.IsDefined(p), HeadPlacement.Host) is var unknown && !Enum.IsDefined(unknown))
-        {
-            throw new ArgumentException($"HeadInferOptions.Placement gives {unknown}, which is none of {string.Join(", ", Enum.GetNames<HeadPlacement>())}.", nameof(options));
-        }
-    }
-
-    private static Device OpenDevice(HeadInferOptions options)
-    {
-        if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && Gpu.IsAvailable(out _)))
-        {
-            return new CudaDevice(Gpu.Open(options.GpuIndex ?? 0), options.Warning);
-        }
-
-        options.ValidateForCpu();
-        return new CpuDevice();
-    }
-
-    private static IEnumerable<HeadPlacement> Places(ModelConfig config, Func<HeadKey, HeadPlacement> placement) =>
-        Enumerable.Range(0, config.Layers).SelectMany(layer => Enumerable.Range(0, config.KvHeads), (layer, head) => placement(new HeadKey(layer, head)));
 }

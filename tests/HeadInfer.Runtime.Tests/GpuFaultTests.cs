@@ -64,7 +64,7 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
                  "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 8192, "max_position_embeddings": 131072}
                 """, "wide");
             var options = new HeadInferOptions { Device = ComputeDevice.Cuda, GpuMemory = ByteSize.FromGiB(24), ResidentMemory = ByteSize.Zero, SegmentTokens = 65_536 };
-            await using var model = HeadInferModel.Create(config, 1, ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), options);
+            await using var model = ModelLoading.Create(config, 1, ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), options);
             using var session = model.CreateSession();
             await session.PrefillAsync(Prompt);
             var many = Enumerable.Range(0, 65_536).Select(i => i % 320).ToArray();

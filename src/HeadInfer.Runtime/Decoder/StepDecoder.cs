@@ -35,6 +35,9 @@ internal sealed class StepDecoder
         _embeddingScale = config.Family.ScaledEmbedding ? wide.item<float>() : 1;
     }
 
+    /// <summary>Logits of a token.</summary>
+    public int VocabularySize => _config.VocabularySize;
+
     /// <summary>Takes a step. The caller commits its tokens afterwards.</summary>
     /// <param name="batch">what is computed; its sequences have room</param>
     public void Step(Batch batch)

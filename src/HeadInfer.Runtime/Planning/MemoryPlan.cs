@@ -19,6 +19,8 @@ public sealed record GpuPlan(ByteSize Budget, ByteSize Libraries, ByteSize Weigh
 /// <summary>What a model takes, where, and how long a context fits. Prints itself.</summary>
 public sealed record MemoryPlan
 {
+    private static readonly int[] ForecastContexts = [1 << 10, 8 << 10, 32 << 10, 128 << 10];
+
     /// <summary>Host memory that everything there may take together.</summary>
     public required ByteSize HostBudget { get; init; }
 
@@ -45,6 +47,12 @@ public sealed record MemoryPlan
 
     /// <summary>Tokens, of all sessions together, whose keys and values have a copy in GPU memory, so that they need not be streamed; 0 on the CPU and where a placement is given.</summary>
     public required int ResidentTokens { get; init; }
+
+    /// <summary>Of a model that is loaded on a GPU, by tokens of a context, the predicted time of a token of one answer; empty where nothing was measured.</summary>
+    public IReadOnlyDictionary<int, TimeSpan> DecodeTimes { get; init; } = new Dictionary<int, TimeSpan>();
+
+    /// <summary>With a GPU the share of the heads, 0 to 1, that the CPU attends of tokens without copies; 0 where nothing was measured.</summary>
+    public double HostShare { get; init; }
 
     /// <summary>Tokens a session may hold, prompt and answer together.</summary>
     public required int MaxContextTokens { get; init; }
@@ -86,6 +94,17 @@ public sealed record MemoryPlan
     internal ByteSize HostPromise => HostBudget - KvBudget + KvFor(LongestContext);
 
     private ByteSize HostPerToken => Gpu is null ? KvPerToken + ResidentPerToken : KvPerToken;
+
+    /// <summary>What <see cref="DecodeTimes"/> are from.</summary>
+    internal Planning.DecodeForecast? Forecast { get; init; }
+
+    /// <summary>The plan with what was measured when its model was loaded.</summary>
+    internal MemoryPlan WithForecast(Checkpoints.ModelConfig config, Planning.DecodeForecast forecast) => this with
+    {
+        Forecast = forecast,
+        HostShare = forecast.HostShare,
+        DecodeTimes = ForecastContexts.Where(tokens => tokens < LongestContext).Append(LongestContext).ToDictionary(tokens => tokens, tokens => TimeSpan.FromSeconds(forecast.Seconds(config, this, tokens))),
+    };
 
     /// <summary>Host memory of a context of so many tokens, on the CPU with its resident copies.</summary>
     public ByteSize KvFor(int tokens) => HostPerToken * ((tokens + PageTokens - 1L) / PageTokens * PageTokens);
@@ -136,6 +155,12 @@ public sealed record MemoryPlan
         Line("  process", $"{Process}");
         Line("  KV cache", $"{KvBudget} left, {KvPerToken} a token ({KvElementType}) in pages of {PageTokens:N0}");
         Line("KV heads", $"{string.Join(", ", Heads.OrderBy(h => h.Key).Select(h => $"{h.Value} {h.Key.ToString().ToLowerInvariant()}"))}");
+        if (DecodeTimes.Count > 0)
+        {
+            var times = DecodeTimes.OrderBy(t => t.Key).Select(t => string.Create(CultureInfo.InvariantCulture, $"{t.Value.TotalMilliseconds:0.#} ms at {t.Key:N0}"));
+            Line("a token predicted", $"{string.Join(", ", times)} tokens{(HostShare > 0 ? string.Create(CultureInfo.InvariantCulture, $"; the CPU attends {100 * HostShare:0}% of what has no copy") : "")}");
+        }
+
         Line("longest context", $"{LongestContext:N0} tokens, {KvFor(LongestContext)} of KV cache (model: {MaxContextTokens:N0})");
         return text.ToString().TrimEnd();
     }

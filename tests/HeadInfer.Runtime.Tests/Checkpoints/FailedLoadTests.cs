@@ -58,7 +58,7 @@ public abstract class FailedLoadTests(ComputeDevice device) : NativeTest(device)
              "num_key_value_heads": 1, "head_dim": 64, "intermediate_size": 64, "max_position_embeddings": 64}
             """,
             "shape");
-        await LeavesNothing<MemoryBudgetException>(_ => Task.FromResult(HeadInferModel.Create(
+        await LeavesNothing<MemoryBudgetException>(_ => Task.FromResult(ModelLoading.Create(
             config, 1, torch.ScalarType.Float32, (type, device) => new RandomWeights(type, device), Options() with { HostMemory = ByteSize.FromGiB(1 << 20) })));
     }
 

@@ -1,0 +1,203 @@
+using System.Diagnostics;
+using HeadInfer.Runtime.Attention;
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Decoder;
+using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Planning;
+using HeadInfer.Runtime.Requests;
+using HeadInfer.Runtime.Sequences;
+using HeadInfer.Runtime.Weights;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime;
+
+/// <summary>Makes models: everything that can be refused is, before a weight is read.</summary>
+internal static class ModelLoading
+{
+    /// <summary>Makes a model of a shape with weights from anywhere, without a folder, a tokenizer or a template.</summary>
+    public static HeadInferModel Create(ModelConfig config, long weightElements, ScalarType type, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options)
+    {
+        options.Validate();
+        LibTorch.EnsureLoaded();
+        var folder = new ModelFolder(config.Architecture, config, null, null, new GenerationOptions(), []);
+        return Start(folder, weightElements, type, weights, options, OpenDevice, _ => { }, CancellationToken.None);
+    }
+
+    /// <summary>Loads a folder onto a device that is opened for it.</summary>
+    public static HeadInferModel Load(string path, HeadInferOptions options, Func<HeadInferOptions, Device> open, IProgress<LoadProgress>? progress, CancellationToken cancellationToken)
+    {
+        var folder = ModelFolder.Open(path, options);
+        LibTorch.EnsureLoaded();
+        using var checkpoint = Checkpoint.Open(folder.Path);
+        folder = folder with { Config = DecoderWeights.Untie(folder.Config, checkpoint) };
+        using var check = new WeightCheck(checkpoint);
+        DecoderWeights.Read(folder.Config, check, device: null);
+        check.RefuseOthers();
+        return Start(
+            folder,
+            check.Elements,
+            checkpoint.Type,
+            (type, device) => new CheckpointWeights(checkpoint, type, device),
+            options,
+            open,
+            layer =>
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                progress?.Report(new LoadProgress(layer, folder.Config.Layers));
+            },
+            cancellationToken);
+    }
+
+    private static HeadInferModel Start(
+        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, CancellationToken cancellationToken)
+    {
+        var thread = new EngineThread("HeadInfer engine");
+        var made = new Stack<IDisposable>();
+        try
+        {
+            return thread.RunAsync(
+                () =>
+                {
+                    try
+                    {
+                        return Make(folder, elements, stored, weights, options, open, layerDone, thread, made);
+                    }
+                    catch
+                    {
+                        while (made.TryPop(out var part))
+                        {
+                            part.Dispose();
+                        }
+
+                        throw;
+                    }
+                },
+                cancellationToken).GetAwaiter().GetResult();
+        }
+        catch
+        {
+            thread.End();
+            throw;
+        }
+    }
+
+    /// <summary>Everything that can be refused is, before a weight is read. What was made goes onto a stack, to be taken back if something fails.</summary>
+    private static HeadInferModel Make(
+        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, EngineThread thread, Stack<IDisposable> made)
+    {
+        T Own<T>(T part)
+            where T : IDisposable
+        {
+            made.Push(part);
+            return part;
+        }
+
+        if (options.Threads is { } threads)
+        {
+            set_num_threads(threads); // here: libtorch keeps the number for each thread that calls it
+        }
+
+        var config = folder.Config;
+        var device = Own(open(options));
+        CheckPlacement(config, options);
+        var type = device.TypeFor(stored, options.ComputeType);
+        var kvType = options.KvTypeFor(type, device.HasOwnMemory);
+        var softCap = options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap;
+        var traits = new AttentionTraits(config.AttentionScale, softCap, config.HeadDim, config.Heads / config.KvHeads, type);
+        if (options.FusedAttention is not null && !device.MayFuse(traits))
+        {
+            throw new ArgumentException($"HeadInferOptions.FusedAttention cannot be {options.FusedAttention}: fused attention is for bfloat16 and float16, heads of up to 256 dimensions, no soft cap, and a GPU of compute capability 8.0 or above. Leave it out.", nameof(options));
+        }
+
+        var (plan, promise) = MemoryLedger.OfProcess.Plan(options, device.Ordinal, budget => MemoryPlanner.Plan(config, elements, type, options, budget));
+        Own(promise);
+        try
+        {
+            device.Prepare(type);
+            var kernel = device.Attention(traits, options.FusedAttention);
+            var read = DecoderWeights.Read(config, Own(weights(type, device)), device, layerDone);
+            var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, kvType);
+            var pool = Own(new BlockPool(shape, config.Layers, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device));
+            var buffers = Own(new RowBuffers(config, device.Torch));
+            var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap) { KvType = kvType };
+            var rows = Own(device.CreateRows(rowTraits));
+            var (host, rates) = HostBeside(device, rowTraits, plan, options);
+            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext)
+            {
+                Host = host is null ? null : Own(host),
+                HostRates = rates,
+                HostHeads = answers => rates is not { } measured ? 0
+                    : (int)Math.Round((options.HostShare ?? measured.ShareFor(1)) * (measured.ShareFor(answers) / measured.ShareFor(1)) * config.Layers * config.KvHeads),
+            };
+            if (device is CudaDevice && options.Placement is null)
+            {
+                var share = (double)attention.HostHeads(1) / (config.Layers * config.KvHeads);
+                plan = plan.WithForecast(config, new DecodeForecast(TimeStep(new StepDecoder(config, read, attention, buffers), pool), rates, share));
+            }
+
+            return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention, buffers);
+        }
+        catch (Exception e) when (MemoryFault.Explain(e, plan) is { } explained)
+        {
+            throw explained;
+        }
+    }
+
+    // Seconds of a step of one token, of which nothing is kept. The first ones are slower.
+    private static double TimeStep(StepDecoder steps, BlockPool pool)
+    {
+        using var sequence = new Sequence(pool, "");
+        sequence.Reserve(1);
+        var logits = new float[steps.VocabularySize];
+        var best = double.PositiveInfinity;
+        for (var run = 0; run < 4; run++)
+        {
+            var start = Stopwatch.GetTimestamp();
+            steps.Step(Batch.Decode([sequence], new int[1]));
+            steps.ReadLogits(0, logits);
+            best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalSeconds);
+        }
+
+        return best;
+    }
+
+    // What attends beside a GPU, and how fast; a thread is left to the engine.
+    private static (HostParts? Parts, HostRates? Rates) HostBeside(Device device, RowTraits traits, MemoryPlan plan, HeadInferOptions options)
+    {
+        var threads = Math.Max(1, (options.Threads ?? Environment.ProcessorCount) - 1);
+        if (options.Placement is not null)
+        {
+            return !device.IsAsynchronous || !plan.Heads.ContainsKey(HeadPlacement.Host) ? (null, null)
+                : HostParts.TryCreate(traits, threads, device) is { } placed ? (placed, null)
+                : throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, which this GPU cannot see by its addresses, or the system does not lock. Use Streamed or Resident.", nameof(options));
+        }
+
+        return device is CudaDevice gpu && options.HostShare != 0 && plan.ResidentTokens < plan.LongestContext && HostParts.TryCreate(traits, threads, gpu) is { } parts
+            ? (parts, HostRates.Measure(gpu, traits, threads))
+            : (null, null);
+    }
+
+    private static void CheckPlacement(ModelConfig config, HeadInferOptions options)
+    {
+        var places = options.Placement is { } placement ? Places(config, placement).ToHashSet() : [];
+        if (places.FirstOrDefault(p => !Enum.IsDefined(p), HeadPlacement.Host) is var unknown && !Enum.IsDefined(unknown))
+        {
+            throw new ArgumentException($"HeadInferOptions.Placement gives {unknown}, which is none of {string.Join(", ", Enum.GetNames<HeadPlacement>())}.", nameof(options));
+        }
+    }
+
+    /// <summary>The device that options ask for.</summary>
+    public static Device OpenDevice(HeadInferOptions options)
+    {
+        if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && Gpu.IsAvailable(out _)))
+        {
+            return new CudaDevice(Gpu.Open(options.GpuIndex ?? 0), options.Warning);
+        }
+
+        options.ValidateForCpu();
+        return new CpuDevice();
+    }
+
+    private static IEnumerable<HeadPlacement> Places(ModelConfig config, Func<HeadKey, HeadPlacement> placement) =>
+        Enumerable.Range(0, config.Layers).SelectMany(layer => Enumerable.Range(0, config.KvHeads), (layer, head) => placement(new HeadKey(layer, head)));
+}
