@@ -15,8 +15,8 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     private readonly AttentionLayout _layout = shared.Layout;
     private readonly PageShape _shape = shared.Pool.Shape;
     private readonly TilePlan _plan = new(shared, batch, resident);
-    private readonly Dictionary<int, List<ResidentPart>> _copied = [];    // by the layer's window, or 0
-    private readonly Dictionary<(int Window, int Rows), List<AttentionPart>> _inPages = []; // by the layer's window, or 0
+    private readonly Dictionary<(int Window, int Rows), List<ResidentPart>> _copied = [];   // by the layer's window, or 0, and the rows that the host attends for
+    private readonly Dictionary<(int Window, int Rows), List<AttentionPart>> _inPages = []; // the same
     private readonly List<RowTarget> _targets = [];
     private readonly long _row = (long)shared.Pool.Shape.HeadDim * DataTypes.Size(shared.Pool.Shape.Type); // bytes
     private Tensor? _staged;
@@ -249,10 +249,12 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
             return [];
         }
 
-        var window = _layout.Windows[layer] ?? 0;
-        if (!_copied.TryGetValue(window, out var parts))
+        var key = (_layout.Windows[layer] ?? 0, _plan.RowsOnHost(layer, group));
+        if (!_copied.TryGetValue(key, out var parts))
         {
-            _copied[window] = parts = AttentionPlan.Cut(resident, [.. Enumerable.Range(0, Count).Select(row => _plan.History(layer, row))], shared.SplitTokens);
+            // Copies may have come to be since the host was chosen; what it attends is not attended twice.
+            TokenRange Seen(int row) => _plan.History(layer, row).Intersect(new TokenRange(0, _plan.HostStart(layer, group, row)));
+            _copied[key] = parts = AttentionPlan.Cut(resident, [.. Enumerable.Range(0, Count).Select(Seen)], shared.SplitTokens);
         }
 
         return parts;

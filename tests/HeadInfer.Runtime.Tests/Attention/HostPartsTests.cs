@@ -89,6 +89,39 @@ public abstract class HostPartsTests(ComputeDevice device) : NativeTest(device)
     }
 
     [Fact]
+    public void Copies_that_come_to_be_later_are_not_attended_twice()
+    {
+        const int kvHeads = 2, shared = 2, dim = 64, page = 8;
+        using var scope = NewDisposeScope();
+        var layout = new AttentionLayout(kvHeads, shared, dim, [null], 2 * page);
+        using var attended = new AttentionCase(layout, ScalarType.Float32, Open(), page, ByteSize.FromMiB(8), hostHeads: _ => 1, resident: new ByteSize(2L * kvHeads * page * dim * sizeof(float) * 4));
+        Sequence Read(string key, Tensor keys, Tensor values)
+        {
+            var sequence = attended.Empty(key);
+            attended.Attend(Made(1, kvHeads * shared, dim), keys, values, sequence: sequence);
+            return sequence;
+        }
+
+        var first = Read("first", Made(4 * page, kvHeads, dim), Made(4 * page, kvHeads, dim)); // takes all copies that there is room for
+        var (keys, values) = (Made(6 * page, kvHeads, dim), Made(6 * page, kvHeads, dim));
+        using var second = Read("second", keys, values);
+        for (var step = 0; step < 3; step++)
+        {
+            var (q, k, v) = (Made(1, kvHeads * shared, dim), Made(1, kvHeads, dim), Made(1, kvHeads, dim));
+            (keys, values) = (cat([keys, k]), cat([values, v]));
+            var output = attended.Step([second], q, k, v);
+            Assert.True((DenseAttention.Attend(q, keys, values, attended.Scale, null, null) - output).abs().max().item<double>() < 2e-5, $"step {step}");
+            if (step == 0)
+            {
+                first.Dispose(); // there is room now
+            }
+        }
+
+        Assert.Equal((1, 0), second.OnHost);
+        Assert.True(attended.CopiesOf(second) > ByteSize.Zero);
+    }
+
+    [Fact]
     public void Heads_may_be_placed_on_the_host()
     {
         using var scope = NewDisposeScope();

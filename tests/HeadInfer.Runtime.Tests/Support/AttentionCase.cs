@@ -54,11 +54,14 @@ internal sealed class AttentionCase : IDisposable
 
     public double Scale { get; }
 
+    /// <summary>Memory of a sequence's copies.</summary>
+    public ByteSize CopiesOf(Sequence sequence) => _attention.Resident.SizeOf(sequence.Blocks);
+
     /// <summary>Whether the host has attended anything beside the device since the last look.</summary>
     public bool HostAttended => _attention.Host?.TakeRate() > 0;
 
-    /// <summary>Another sequence of the same pool.</summary>
-    public Sequence Empty() => new(Sequence.Pool, "");
+    /// <summary>Another sequence of the same pool. All tokens are alike, so those with one key share what they have.</summary>
+    public Sequence Empty(string key = "") => new(Sequence.Pool, key);
 
     public Sequence Sequence { get; }
 
