@@ -22,9 +22,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
     private readonly Lock _gate = new();
     private readonly TaskCompletionSource _freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Request? _request; // the operation under way
-    private bool _busy;
-    private bool _disposed;
-    private bool _released;
+    private bool _busy, _disposed, _released;
 
     internal HeadInferSession(HeadInferModel model, Sequence sequence, ReadOnlySpan<int> tokens)
     {
