@@ -9,8 +9,8 @@ namespace HeadInfer.Runtime.Compute;
 /// <param name="Rows">bytes a second, times rows, that it attends for many: its arithmetic bounds it there</param>
 internal readonly record struct HostRates(double Link, double Host, double Rows)
 {
-    private const int Tokens = 256, PieceOf = 16;
-    private static readonly ByteSize Buffer = ByteSize.FromMiB(512); // beyond all caches
+    private const int Tokens = 256, PieceOf = 16, PartForRows = 8;
+    private static readonly ByteSize Buffer = ByteSize.FromMiB(512); // beyond all caches, where there is so much
     private static readonly TimeSpan Round = TimeSpan.FromMilliseconds(50);
 
     // Code is compiled better after a while. So rounds follow each other until the best of them is some rounds ago.
@@ -31,7 +31,7 @@ internal readonly record struct HostRates(double Link, double Host, double Rows)
         using var scope = NewDisposeScope();
         using var team = new HostTeam(threads, patient: true);
         var (size, half) = (DataTypes.Size(traits.KvType), (long)Tokens * traits.HeadDim * DataTypes.Size(traits.KvType));
-        var pages = Math.Max(PieceOf, Buffer.Bytes / (2 * traits.KvHeads * half) / PieceOf * PieceOf);
+        var pages = Math.Max(PieceOf, Math.Min(Buffer.Bytes, HostMemory.Free().Bytes / 8) / (2 * traits.KvHeads * half) / PieceOf * PieceOf);
         var memory = zeros([pages, traits.KvHeads, 2, Tokens, traits.HeadDim], traits.KvType);
         var (start, bytes) = (TensorMemory.Pointer(memory), memory.NumberOfElements * size);
         using var pin = device.Pin(start, bytes);
@@ -45,7 +45,8 @@ internal readonly record struct HostRates(double Link, double Host, double Rows)
         (double Link, double Host) TakeBest(int rows)
         {
             work.Clear();
-            for (var page = 0; page < pages; page++)
+            var used = rows == 1 ? pages : pages / PartForRows; // arithmetic bounds many rows wherever their keys lie
+            for (var page = 0; page < used; page++)
             {
                 var keys = start + (nint)(2 * page * traits.KvHeads * half);
                 work.Add(0, rows, new KeyRows(keys, keys + (nint)half, 2 * half, Tokens));
@@ -54,7 +55,7 @@ internal readonly record struct HostRates(double Link, double Host, double Rows)
             var (best, bestRound) = (default((double Link, double Host)), 0);
             for (var round = 0; round < MostRounds && round - bestRound <= RoundsAfterBest; round++)
             {
-                if (Take(rows) is var rates && rates.Host > 1.02 * best.Host)
+                if (Take(rows, bytes * used / pages) is var rates && rates.Host > 1.02 * best.Host)
                 {
                     (best, bestRound) = (rates, round);
                 }
@@ -63,7 +64,7 @@ internal readonly record struct HostRates(double Link, double Host, double Rows)
             return best;
         }
 
-        (double Link, double Host) Take(int rows)
+        (double Link, double Host) Take(int rows, long ofWork)
         {
             var (copied, attended, clock) = (0L, 0L, Stopwatch.StartNew());
             device.IsMeasured = true;
@@ -80,7 +81,7 @@ internal readonly record struct HostRates(double Link, double Host, double Rows)
 
                     attention.Begin(rows);
                     attention.Attend(rows, queries, traits.Heads * traits.HeadDim, work);
-                    attended += bytes;
+                    attended += ofWork;
                 }
             }
 
