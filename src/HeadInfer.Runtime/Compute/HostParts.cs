@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
@@ -115,7 +116,7 @@ internal sealed unsafe class HostParts : IDisposable
     public double TakeRate()
     {
         var (bytes, ticks) = (Interlocked.Exchange(ref _bytes, 0), Interlocked.Exchange(ref _ticks, 0));
-        return ticks > 0 ? bytes / System.Diagnostics.Stopwatch.GetElapsedTime(0, ticks).TotalSeconds : 0;
+        return ticks > 0 ? bytes / Stopwatch.GetElapsedTime(0, ticks).TotalSeconds : 0;
     }
 
     /// <summary>A job to fill in, empty.</summary>
@@ -251,7 +252,7 @@ internal sealed unsafe class HostParts : IDisposable
 
     private void Attend(HostJob job)
     {
-        var start = System.Diagnostics.Stopwatch.GetTimestamp();
+        var start = Stopwatch.GetTimestamp();
         _attention.Begin(job.Rows);
         var bytes = 0L;
         foreach (var work in job.Works)
@@ -268,6 +269,6 @@ internal sealed unsafe class HostParts : IDisposable
         }
 
         Interlocked.Add(ref _bytes, bytes);
-        Interlocked.Add(ref _ticks, System.Diagnostics.Stopwatch.GetTimestamp() - start);
+        Interlocked.Add(ref _ticks, Stopwatch.GetTimestamp() - start);
     }
 }

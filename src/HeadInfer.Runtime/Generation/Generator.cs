@@ -81,8 +81,16 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
             return default;
         }
 
-        int[] tokens = [.. tokenizer!.Encode(Encoding.UTF8.GetString(bytes)).Take(most)];
-        return bytes.AsSpan().StartsWith(tokenizer.Bytes(tokens[0]).Span) ? new Draft(tokens, LikelihoodOfForced) : default; // else the tokenizer writes a beginning otherwise
+        try
+        {
+            // Some tokenizers write a beginning otherwise, or leave spaces out.
+            int[] tokens = [.. tokenizer!.Encode(Encoding.UTF8.GetString(bytes)).Take(most)];
+            return tokens.Length > 0 && bytes.AsSpan().StartsWith(tokenizer.Bytes(tokens[0]).Span) ? new Draft(tokens, LikelihoodOfForced) : default;
+        }
+        catch (TokenizerException)
+        {
+            return default; // it is a guess only: the answer needs no text encoded
+        }
     }
 
     private FinishReason Ended => _constrained?.WasHurried == true ? FinishReason.Length : FinishReason.Stop;

@@ -207,10 +207,9 @@ internal sealed class Engine(
             int[] tokens = [.. ready.SelectMany((r, i) => (int[])[r.NextToken, .. drafts[i].Span])];
             var start = Stopwatch.GetTimestamp();
             steps.Step(Batch.Decode(rows, tokens));
-            var first = 0;
-            foreach (var request in ready)
+            for (int i = 0, first = 0; i < ready.Count; i++)
             {
-                var count = rows.Count(s => s == request.Sequence);
+                var (request, count) = (ready[i], 1 + drafts[i].Length);
                 steps.ReadLogits(first, request.Logits);
                 if (first == 0)
                 {

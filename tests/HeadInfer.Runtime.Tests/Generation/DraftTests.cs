@@ -1,4 +1,5 @@
 using System.Text.Json;
+using HeadInfer.Runtime.Generation;
 using HeadInfer.Runtime.Tests.Support;
 using HeadInfer.Text;
 
@@ -54,6 +55,23 @@ public abstract class DraftTests(ComputeDevice device) : NativeTest(device)
         var (tokens, _, accepted) = await Answer(model, options, "Hello");
         Assert.Equal((await Answer(plain, options, "Hello")).Tokens, tokens);
         Assert.InRange(accepted, 1, tokens.Length);
+    }
+
+    [Theory]
+    [InlineData("llama2-style")]
+    [InlineData("llama3-style")]
+    [InlineData("qwen2-style")]
+    [InlineData("tekken-style")]
+    public void A_demanded_text_of_any_kind_can_be_guessed(string name)
+    {
+        var tokenizer = Tokenizer.Load(Path.Combine(Fixtures.Root, "tokenizers", name));
+        foreach (var text in (string[])[" ", "    ", "\n", "\u0301", "\u00e9", "\ud83d\ude00", "a b", "\t\u2028x"])
+        {
+            var generator = new Generator(new GenerationOptions { Constraint = OutputConstraint.Text(text) }, tokenizer, [], 100);
+            byte[] demanded = System.Text.Encoding.UTF8.GetBytes(text);
+            var bytes = generator.Propose([], 0, 15).Tokens.ToArray().SelectMany(t => tokenizer.Bytes(t).ToArray()).ToArray();
+            Assert.Equal(demanded[..bytes.Length], bytes); // all of it, or none where the tokenizer writes it otherwise
+        }
     }
 
     [Fact]
