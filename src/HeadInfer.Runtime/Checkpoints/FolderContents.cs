@@ -26,7 +26,7 @@ internal static class FolderContents
 
     /// <summary>A folder without weights that are read.</summary>
     public static CheckpointException NoWeights(string folder) =>
-        new($"'{folder}' has no weights: expected {Checkpoint.SingleFile}, or shards with {Checkpoint.IndexFile}.{(Hint(folder) is { } hint ? " " + hint : "")}");
+        new($"'{folder}' has no weights: expected {SafetensorsCheckpoint.SingleFile}, or shards with {SafetensorsCheckpoint.IndexFile}.{(Hint(folder) is { } hint ? " " + hint : "")}");
 
     /// <summary>What a path is that is no folder.</summary>
     public static CheckpointException NoFolder(string path) => new(
@@ -41,7 +41,7 @@ internal static class FolderContents
         var names = Directory.EnumerateFiles(folder).Select(e => Path.GetFileName(e)).Order(StringComparer.Ordinal).ToList();
         string? With(params string[] endings) => names.Find(n => endings.Any(e => n.EndsWith(e, StringComparison.OrdinalIgnoreCase)));
         return With("consolidated.safetensors", "params.json") is { } native ? $"'{native}' is of the layout that the authors publish beside the other: take the files that transformers reads (config.json, model.safetensors)."
-            : With(".safetensors") is { } other ? $"'{other}' is there: shards need {Checkpoint.IndexFile} beside them, and a single file the name {Checkpoint.SingleFile}."
+            : With(".safetensors") is { } other ? $"'{other}' is there: shards need {SafetensorsCheckpoint.IndexFile} beside them, and a single file the name {SafetensorsCheckpoint.SingleFile}."
             : With(".gguf") is { } gguf ? $"'{gguf}' is there. {Gguf}"
             : With(".bin", ".pt", ".pth", ".ckpt") is { } pickle ? $"'{pickle}' is there: PyTorch's own format can run code when it is read, and so is not. Take the model's safetensors, or write them (in transformers: save_pretrained)."
             : With(".h5", ".msgpack", ".onnx") is { } foreign ? $"'{foreign}' is there, which is not read. Take the model's safetensors."

@@ -99,7 +99,7 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
         var others = checkpoint.Names.Where(n => !_asked.Contains(n) && n != TensorNames.Output && !TensorNames.IsRedundant(n)).Order(StringComparer.Ordinal).ToList();
         if (others.Count > 0)
         {
-            throw new CheckpointException($"'{checkpoint.Folder}' has {others.Count} tensors that its architecture and configuration have no place for, such as '{others[0]}'.");
+            throw new CheckpointException($"'{checkpoint.Path}' has {others.Count} tensors that its architecture and configuration have no place for, such as '{others[0]}'.");
         }
     }
 

@@ -1,0 +1,124 @@
+using System.Text.Json;
+using HeadInfer.Runtime.Compute;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>The weights of a model folder: one safetensors file, or shards with an index.</summary>
+internal sealed class SafetensorsCheckpoint : Checkpoint
+{
+    public const string SingleFile = "model.safetensors";
+    public const string IndexFile = "model.safetensors.index.json";
+
+    private readonly List<SafetensorsFile> _files = [];
+    private readonly Dictionary<string, (SafetensorsFile File, SafetensorsEntry Entry)> _entries = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, StoredTensor> _tensors = new(StringComparer.Ordinal);
+    private readonly Dictionary<ScalarType, DensePacking> _packings = [];
+
+    private SafetensorsCheckpoint(string folder)
+        : base(folder)
+    {
+    }
+
+    public override IReadOnlyDictionary<string, StoredTensor> Tensors => _tensors;
+
+    /// <inheritdoc cref="Checkpoint.Open"/>
+    public static new SafetensorsCheckpoint Open(string folder)
+    {
+        var checkpoint = new SafetensorsCheckpoint(folder);
+        try
+        {
+            var single = System.IO.Path.Combine(folder, SingleFile);
+            var index = System.IO.Path.Combine(folder, IndexFile);
+            if (File.Exists(single))
+            {
+                checkpoint.Add(SafetensorsFile.Open(single));
+            }
+            else if (File.Exists(index))
+            {
+                checkpoint.AddShards(index);
+            }
+            else
+            {
+                throw FolderContents.NoWeights(folder);
+            }
+
+            return checkpoint;
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
+
+    public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to)
+    {
+        var (file, entry) = _entries[tensor.Name];
+        file.Read(entry, at, to);
+    }
+
+    public override void Dispose()
+    {
+        base.Dispose();
+        _files.ForEach(f => f.Dispose());
+        _files.Clear();
+        _entries.Clear();
+        _tensors.Clear();
+    }
+
+    protected override string FileOf(string name) => _entries[name].File.Path;
+
+    protected override HeadInferException Lacks(string name) => Names.FirstOrDefault(Quantization.IsPart) is { } part
+        ? Quantization.Refuse(Path, $"it has the tensor '{part}' and lacks '{name}'")
+        : base.Lacks(name);
+
+    protected override HeadInferException IsNoWeight(string name, ScalarType type) => type is ScalarType.Int8 or ScalarType.Byte
+        ? Quantization.Refuse(FileOf(name), $"tensor '{name}' has the type {type}")
+        : base.IsNoWeight(name, type);
+
+    private void Add(SafetensorsFile file)
+    {
+        _files.Add(file);
+        foreach (var entry in file.Entries.Values)
+        {
+            if (!_entries.TryAdd(entry.Name, (file, entry)))
+            {
+                throw new CheckpointException($"'{Path}': tensor '{entry.Name}' is in two shards.");
+            }
+
+            _packings.TryAdd(entry.Type, new DensePacking(entry.Type));
+            _tensors.Add(entry.Name, new StoredTensor(entry.Name, _packings[entry.Type], entry.Shape));
+        }
+    }
+
+    private void AddShards(string index)
+    {
+        Dictionary<string, string> map;
+        try
+        {
+            using var json = JsonDocument.Parse(ModelFile.Read(index));
+            map = json.RootElement.GetProperty("weight_map").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetString() ?? "", StringComparer.Ordinal);
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or IOException or ArgumentException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException($"'{index}' is not an index of shards: {e.Message}", e);
+        }
+
+        foreach (var shard in map.Values.Distinct(StringComparer.Ordinal))
+        {
+            var path = System.IO.Path.Combine(Path, shard);
+            if (shard.Length == 0 || System.IO.Path.GetFileName(shard) != shard || !File.Exists(path))
+            {
+                throw new CheckpointException($"'{index}' names the shard '{shard}', which is not in the folder.");
+            }
+
+            Add(SafetensorsFile.Open(path));
+        }
+
+        if (map.Keys.FirstOrDefault(name => !_tensors.ContainsKey(name)) is { } missing)
+        {
+            throw new CheckpointException($"'{index}' names the tensor '{missing}', which no shard has.");
+        }
+    }
+}
