@@ -70,6 +70,23 @@ internal abstract class Checkpoint(string path) : IDisposable
         }
     }
 
+    /// <summary>Copies a tensor's bytes, in its own packing.</summary>
+    /// <param name="name">the tensor</param>
+    /// <param name="shape">that it has</param>
+    /// <param name="destination">[bytes], uint8, on the CPU; written</param>
+    /// <exception cref="CheckpointException">It is not there in this shape, or its file has been changed since it was opened.</exception>
+    public unsafe void ReadStored(string name, ReadOnlySpan<long> shape, Tensor destination)
+    {
+        Require(name, shape);
+        var tensor = Tensors[name];
+        var to = tensor.Length == 0 ? null : (byte*)TensorMemory.Address(destination);
+        var piece = PieceOf(tensor);
+        for (var at = 0L; at < tensor.Length; at += piece)
+        {
+            ReadBytes(tensor, at, new Span<byte>(to + at, (int)Math.Min(piece, tensor.Length - at)));
+        }
+    }
+
     /// <summary>Whether two tensors have the same packing, shape and bytes.</summary>
     public bool AreSame(string name, string other)
     {

@@ -57,7 +57,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         _runs = new RunList(traits.HeadDim * DataTypes.Size(traits.Type), parts);
     }
 
-    public override void Lookup(ReadOnlySpan<int> tokens, DenseMatrix embedding, double scale, RowBuffer to)
+    public override void Lookup(ReadOnlySpan<int> tokens, WeightMatrix embedding, double scale, RowBuffer to)
     {
         RowNumbers numbers = default;
         tokens.CopyTo(numbers);
@@ -65,7 +65,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         Start(_lookup, (tokens.Length, 1, 1), Threads, 0, Of(ref weight), Of(ref output), Of(ref numbers), Of(ref columns), Of(ref factor));
     }
 
-    public override void Multiply(int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, RowBuffer to, bool add)
+    public override void Multiply(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, RowBuffer to, bool add)
     {
         if (_tensorCores && weight.Columns % 8 == 0)
         {
@@ -85,7 +85,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
             Of(ref input), Of(ref w), Of(ref bias), Of(ref output), Of(ref rows), Of(ref outputs), Of(ref columns), Of(ref adds));
     }
 
-    public override void Gate(int rows, RowBuffer x, RowNorm norm, DenseMatrix weight, string activation, RowBuffer to)
+    public override void Gate(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, string activation, RowBuffer to)
     {
         var (kind, width) = (FusedKernels.ActivationOf(activation), weight.Rows / 2);
         if (_tensorCores && weight.Columns % 8 == 0)
@@ -214,7 +214,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         new(sizeof(float) * (PartialFloats + (2 * PartialFloats / headDim) + ((long)MostRows * heads * (2 + headDim))));
 
     // A row alone: blocks stay, and the GPU copies weights ahead of them, as far as there is shared memory.
-    private bool TryStream(nint kernel, int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, int width, RowBuffer to, bool add, int kind)
+    private bool TryStream(nint kernel, int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, int width, RowBuffer to, bool add, int kind)
     {
         var shared = StreamRing + (weight.Columns * 5 / 2); // the row in 16 bits, and a float of each eight
         if (rows > 1 || kernel == 0 || shared > _blockShared)
@@ -235,7 +235,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     private (nint Address, RowNorm? Norm) Inside(int rows, RowBuffer x, RowNorm? norm) =>
         norm is not null && _traits.Type == ScalarType.Float16 ? (Normed(rows, x, norm).Address, null) : (x.Address, norm);
 
-    private void MultiplyBlocks(nint kernel, int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, int width, int ofBlock, RowBuffer to, bool add, int kind)
+    private void MultiplyBlocks(nint kernel, int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, int width, int ofBlock, RowBuffer to, bool add, int kind)
     {
         var (input, inside) = Inside(rows, x, norm);
         var (n, epsilon, w, bias) = (inside?.Weight ?? 0, (float)(inside?.Epsilon ?? 0), weight.Weight, weight.Bias);
