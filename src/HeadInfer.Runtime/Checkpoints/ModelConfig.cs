@@ -74,6 +74,9 @@ public sealed record ModelConfig
 
     internal ModelFamily Family => ModelFamily.Of(Architecture);
 
+    /// <summary>Added to every norm's weight when it is read.</summary>
+    internal double NormOffset { get; init; }
+
     internal bool QkvBias { get; init; }
 
     internal bool OutputBias { get; init; }

@@ -88,6 +88,7 @@ internal static class ModelConfigReader
             Rope = rope,
             MaxPositions = Math.Max(positions, extended),
             Windows = windows,
+            NormOffset = family.NormOffset,
             NormEpsilon = json.Positive("rms_norm_eps", family.DefaultNormEpsilon),
             AttentionScale = 1 / Math.Sqrt(family.SoftCaps ? json.Positive("query_pre_attn_scalar", 256) : headDim),
             Activation = ReadActivation(json, family),
