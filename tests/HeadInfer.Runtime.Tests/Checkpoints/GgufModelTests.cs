@@ -46,6 +46,18 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
     }
 
     [Fact]
+    public async Task All_types_of_the_larger_collection_give_the_references_logits_and_tokens()
+    {
+        var one = Fixtures.Shared("fixtures", "gguf", "llama-q4_0", ModelReference.Gguf);
+        Assert.SkipWhen(one is null, "shared/fixtures/gguf is not here");
+        foreach (var folder in Directory.GetDirectories(Path.Combine(Path.GetDirectoryName(one)!, "..")).Where(d => File.Exists(Path.Combine(d, "reference.safetensors"))))
+        {
+            var (ok, figure) = await ModelReference.CheckAsync(folder, ModelReference.On(ModelReference.Layouts[^2].Options, Device));
+            Assert.True(ok, $"{folder}: {figure}");
+        }
+    }
+
+    [Fact]
     public async Task Shards_are_one_model()
     {
         using var folder = new ScratchFolder();
