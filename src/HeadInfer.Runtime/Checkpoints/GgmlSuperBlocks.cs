@@ -88,14 +88,15 @@ internal static class GgmlSuperBlocks
         var high = block[128..192];
         var scales = block[192..208];
         var d = GgmlBlocks.Float(block[208..]);
-        for (var quarter = 0; quarter < 8; quarter++) // of each half, 32 numbers
+        for (var small = 0; small < 16; small++)
         {
-            var (half, part) = (quarter / 4, quarter % 4);
-            var (from, shift) = ((half * 64) + (part % 2 * 32), part / 2 * 4);
-            for (var i = 0; i < 32; i++)
+            var (half, part, odd) = (small / 8, small % 8 / 2, small % 2 * 16); // a half has four parts of 32
+            var (from, shift) = ((half * 64) + (part % 2 * 32) + odd, part / 2 * 4);
+            var scale = d * (sbyte)scales[small];
+            for (var i = 0; i < 16; i++)
             {
-                var value = ((low[from + i] >> shift) & 15) | (((high[(half * 32) + i] >> (2 * part)) & 3) << 4);
-                to[(quarter * 32) + i] = d * (sbyte)scales[(quarter * 2) + (i / 16)] * (value - 32);
+                var value = ((low[from + i] >> shift) & 15) | (((high[(half * 32) + odd + i] >> (2 * part)) & 3) << 4);
+                to[(small * 16) + i] = scale * (value - 32);
             }
         }
     }
