@@ -1,3 +1,4 @@
+using System.Text.Json;
 using HeadInfer.Text;
 using HeadInfer.Text.Templates;
 using HeadInfer.Text.Tokenizers;
@@ -8,7 +9,7 @@ namespace HeadInfer.Runtime.Checkpoints;
 internal static class GgufModel
 {
     private const int LongestName = 200;
-    private const string Tokens = "tokenizer.ggml.";
+    private const string Tokens = "tokenizer.ggml.", Sampling = "general.sampling.";
 
     // Control tokens that end an answer whatever the file says: files name one of them, and models write others too.
     private static readonly string[] Ends = ["<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"];
@@ -29,10 +30,30 @@ internal static class GgufModel
         var ends = ((string[])["eos", "eot", "eom"]).Select(name => TokenId(metadata, name, config.VocabularySize)).OfType<int>();
         var named = tokenizer is null ? [] : Ends.Select(tokenizer.AddedToken).OfType<int>().Where(tokenizer.IsSpecial);
         var name = metadata.Text("general.name")?.Trim();
-        return new ModelFolder(path, config, tokenizer, chat, new GenerationOptions(), [.. ends.Union(ModelFolder.EndOfTurn(chat, tokenizer)).Union(named)])
+        return new ModelFolder(path, config, tokenizer, chat, Defaults(metadata, config, options.Warning), [.. ends.Union(ModelFolder.EndOfTurn(chat, tokenizer)).Union(named)])
         {
             Title = name is { Length: > 0 and <= LongestName } && !name.Any(char.IsControl) ? name : Path.GetFileNameWithoutExtension(path),
         };
+    }
+
+    // What is sampled is a configuration's own, so a file that has a temperature samples.
+    private static GenerationOptions Defaults(GgufMetadata metadata, ModelConfig config, Action<string>? warn)
+    {
+        var fields = new Dictionary<string, object>(StringComparer.Ordinal) { ["do_sample"] = metadata.Has(Sampling + "temp") };
+        foreach (var (name, key) in ((string, string)[])[("temperature", "temp"), ("top_k", "top_k"), ("top_p", "top_p"), ("min_p", "min_p"), ("repetition_penalty", "penalty_repeat")])
+        {
+            if (metadata.Number(Sampling + key) is { } number)
+            {
+                fields[name] = number;
+            }
+        }
+
+        foreach (var key in metadata.Unasked.Where(k => k.StartsWith(Sampling, StringComparison.Ordinal)))
+        {
+            warn?.Invoke($"'{metadata.Path}': '{key}' is not followed.");
+        }
+
+        return GenerationDefaults.Read(new ConfigReader(JsonSerializer.SerializeToElement(fields), metadata.Path, warn), config).Defaults;
     }
 
     private static GgmlVocabulary? ReadVocabulary(GgufMetadata metadata, GgufArchitecture architecture)

@@ -125,6 +125,41 @@ public sealed class GgufFileTests
     }
 
     [Fact]
+    public async Task Tokenizer_template_ends_and_defaults_are_the_files()
+    {
+        using var folder = new ScratchFolder();
+        var vocabulary = GgmlVocabularies.Of(Path.Combine(Fixtures.Root, "tokenizers", "llama3-style", "tokenizer.json"), "llama-bpe");
+        // The model has 320 tokens: the first bytes, and those that are special.
+        string[] tokens = [.. vocabulary.Tokens.Take(315), .. vocabulary.Tokens.TakeLast(5)];
+        int[] types = [.. vocabulary.Types.Take(315), .. vocabulary.Types.TakeLast(5)];
+        var writer = GgufConversion.Of(Fixtures.Model("llama3")).With("tokenizer.ggml.model", "gpt2").With("tokenizer.ggml.pre", "llama-bpe").With("tokenizer.ggml.tokens", tokens).With("tokenizer.ggml.token_type", types)
+            .With("tokenizer.ggml.merges", vocabulary.Merges.Take(20).ToList()).With("tokenizer.ggml.bos_token_id", 315).With("tokenizer.ggml.eos_token_id", 317)
+            .With("tokenizer.chat_template", "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}<|eot_id|>{% endfor %}").With("tokenizer.chat_template.tool_use", "{{ tools | length }}")
+            .With("general.sampling.temp", 0.6f).With("general.sampling.top_k", 40).With("general.sampling.mirostat", 1);
+        writer.Write(folder.File("x.gguf"));
+        var told = new List<string>();
+        await using (var model = await HeadInferModel.LoadAsync(folder.File("x.gguf"), new HeadInferOptions { Warning = told.Add }))
+        {
+            Assert.Equal("<|begin_of_text|>user:hi<|eot_id|>", model.ChatTemplate!.Render([new ChatTurn("user", "hi")]));
+            Assert.Equal(315, model.ChatTemplate.Encode([new ChatTurn("user", "hi")], model.Tokenizer)[0]);
+            Assert.Equal([315, .. model.Tokenizer.Encode("hi")], model.Tokenizer.Encode("hi", addSpecial: true));
+            Assert.Equal([316, 317], model.EndTokens.Order()); // <|end_of_text|> by its name
+            Assert.Equal((0.6, 40), (model.Defaults.Sampling.Temperature, model.Defaults.Sampling.TopK!.Value));
+            Assert.Contains("mirostat", Assert.Single(told), StringComparison.Ordinal);
+        }
+
+        await using (var other = await HeadInferModel.LoadAsync(folder.File("x.gguf"), new HeadInferOptions { ChatTemplate = "{{ eos_token }}!" }))
+        {
+            Assert.Equal("<|eot_id|>!", other.ChatTemplate!.Render([new ChatTurn("user", "hi")]));
+        }
+
+        writer.Without("general.sampling.temp").With("general.sampling.temp", -1f).Write(folder.File("x.gguf"));
+        Assert.Contains("temperature", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.File("x.gguf")))).Message, StringComparison.Ordinal);
+        writer.Without("tokenizer.ggml.tokens").With("tokenizer.ggml.tokens", (string[])[.. tokens, "more"]).Without("tokenizer.ggml.token_type").Without("general.sampling.temp").Write(folder.File("x.gguf"));
+        Assert.Contains("do not belong together", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.File("x.gguf")))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_file_cut_short_anywhere_is_refused()
     {
         using var folder = new ScratchFolder();
