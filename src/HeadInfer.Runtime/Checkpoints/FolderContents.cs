@@ -30,7 +30,7 @@ internal static class FolderContents
 
     /// <summary>What a path is that is no folder.</summary>
     public static CheckpointException NoFolder(string path) => new(
-        File.Exists(path) ? $"'{path}' is a file. Name the model folder that it lies in."
+        File.Exists(path) ? $"'{path}' is a file. Name the model folder that it lies in, or a file that ends in {GgufFile.Extension}."
         : $"There is no model folder '{path}'.");
 
     private static string? Hint(string folder)
