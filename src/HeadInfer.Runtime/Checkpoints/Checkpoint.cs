@@ -26,9 +26,9 @@ internal abstract class Checkpoint(string path) : IDisposable
     /// <summary>The type that most of the weights have; packed ones are taken to come from bfloat16.</summary>
     public ScalarType Type => Tensors.Values.GroupBy(TypeOf).MaxBy(g => g.Sum(t => t.Length))?.Key ?? ScalarType.Float32;
 
-    /// <summary>Opens what a model's folder has and checks its headers; reads no weight.</summary>
+    /// <summary>Opens what a model's folder has, or a GGUF file, and checks its headers; reads no weight.</summary>
     /// <exception cref="CheckpointException">There are no weights, or the files are damaged or contradict each other.</exception>
-    public static Checkpoint Open(string path) => SafetensorsCheckpoint.Open(path);
+    public static Checkpoint Open(string path) => GgufFile.IsNamed(path) ? GgufCheckpoint.Open(path) : SafetensorsCheckpoint.Open(path);
 
     /// <summary>Checks that a tensor is there with the shape and a type that weights may have.</summary>
     /// <exception cref="CheckpointException">It is not.</exception>
