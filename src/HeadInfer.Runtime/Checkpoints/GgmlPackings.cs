@@ -1,9 +1,10 @@
+using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>The types of tensors in GGUF files.</summary>
-internal static class GgmlPackings
+internal static unsafe class GgmlPackings
 {
     private static readonly Dictionary<uint, Packing> Known = new()
     {

@@ -1,4 +1,6 @@
-using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Checkpoints;
 
@@ -7,116 +9,132 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// A number is <c>d * scale * q</c>, less <c>dmin * least</c> where a type has that. Products have at most 24 bits, so they
 /// are exact in float32 and there is one rounding at most.
 /// </remarks>
-internal static class GgmlSuperBlocks
+internal static unsafe class GgmlSuperBlocks
 {
+    private const int Block = 256;
+    private const uint LowFour = 0x0F0F0F0F, LowSix = 0x3F3F3F3F, LowTwo = 0x03030303; // of four bytes
+
     /// <summary>16 bytes of four-bit scales and leasts, 64 bytes: two bits, d, dmin. Small blocks have 16.</summary>
-    public static void Q2_K(ReadOnlySpan<byte> block, Span<float> to)
+    public static void Q2_K(byte* blocks, int count, float* to)
     {
-        var values = block[16..80];
-        var (d, min) = (GgmlBlocks.Float(block[80..]), GgmlBlocks.Float(block[82..]));
-        for (var small = 0; small < 16; small++)
+        float* scales = stackalloc float[16], leasts = stackalloc float[16];
+        for (; count > 0; count--, blocks += 84, to += Block)
         {
-            var (scale, least) = (d * (block[small] & 15), min * (block[small] >> 4));
-            var (from, shift) = TwoBits(small);
-            for (var i = 0; i < 16; i++)
+            var both = Vector128.Load(blocks);
+            (Codes.Numbers(Codes.Low(both)) * Vector512.Create(Codes.Half(blocks + 80))).Store(scales);
+            (Codes.Numbers(Codes.High(both)) * Vector512.Create(-Codes.Half(blocks + 82))).Store(leasts);
+            for (var part = 0; part < 8; part++)
             {
-                to[(small * 16) + i] = (scale * ((values[from + i] >> shift) & 3)) - least;
+                var values = Codes.Bits(Vector256.Load(blocks + 16 + (part / 4 * 32)), part % 4 * 2, 3);
+                var (first, second) = (2 * part, (2 * part) + 1);
+                var at = to + (part * 32);
+                Codes.Scale(values.GetLower(), scales[first], leasts[first], at);
+                Codes.Scale(values.GetUpper(), scales[second], leasts[second], at + 16);
             }
         }
     }
 
-    /// <summary>32 bytes: third bits, 64 bytes: two bits, 12 bytes: six-bit scales less 32, d. Small blocks have 16.</summary>
-    public static void Q3_K(ReadOnlySpan<byte> block, Span<float> to)
+    /// <summary>32 bytes: third bits, 64 bytes: two bits, 12 bytes: six-bit scales less 32, d. Small blocks have 16. A third bit that is not set takes 4 away.</summary>
+    public static void Q3_K(byte* blocks, int count, float* to)
     {
-        var high = block[..32];
-        var values = block[32..96];
-        var scales = block[96..108];
-        var d = GgmlBlocks.Float(block[108..]);
-        for (var small = 0; small < 16; small++)
+        var scales = stackalloc float[16];
+        for (; count > 0; count--, blocks += 110, to += Block)
         {
-            var low = small < 8 ? scales[small] & 15 : scales[small - 8] >> 4;
-            var scale = d * ((low | (((scales[8 + (small % 4)] >> (2 * (small / 4))) & 3) << 4)) - 32);
-            var (from, shift) = TwoBits(small);
-            for (var i = 0; i < 16; i++)
+            uint a = Unsafe.ReadUnaligned<uint>(blocks + 96), b = Unsafe.ReadUnaligned<uint>(blocks + 100), upper = Unsafe.ReadUnaligned<uint>(blocks + 104);
+            var six = Vector128.Create(
+                (a & LowFour) | ((upper & LowTwo) << 4),
+                (b & LowFour) | (((upper >> 2) & LowTwo) << 4),
+                ((a >> 4) & LowFour) | (((upper >> 4) & LowTwo) << 4),
+                ((b >> 4) & LowFour) | (((upper >> 6) & LowTwo) << 4)).AsByte();
+            ((Codes.Numbers(six) - Vector512.Create(32f)) * Vector512.Create(Codes.Half(blocks + 108))).Store(scales);
+            var third = Vector256.Load(blocks);
+            for (var part = 0; part < 8; part++)
             {
-                // A third bit that is not set takes 4 away.
-                var third = (high[((small % 2) * 16) + i] >> (small / 2)) & 1;
-                to[(small * 16) + i] = scale * (((values[from + i] >> shift) & 3) - (4 * (1 - third)));
+                var values = Codes.Bits(Vector256.Load(blocks + 32 + (part / 4 * 32)), part % 4 * 2, 3) | Codes.Where(third, part, 4);
+                var (first, second) = (scales[2 * part], scales[(2 * part) + 1]);
+                var at = to + (part * 32);
+                Codes.Scale(values.GetLower(), first, -4 * first, at);
+                Codes.Scale(values.GetUpper(), second, -4 * second, at + 16);
             }
         }
     }
 
     /// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 128 bytes: four bits. Small blocks have 32.</summary>
-    public static void Q4_K(ReadOnlySpan<byte> block, Span<float> to)
+    public static void Q4_K(byte* blocks, int count, float* to)
     {
-        var (d, min) = (GgmlBlocks.Float(block), GgmlBlocks.Float(block[2..]));
-        var scales = block[4..16];
-        var values = block[16..];
-        for (var small = 0; small < 8; small++)
+        var scales = stackalloc float[16];
+        for (; count > 0; count--, blocks += 144, to += Block)
         {
-            var (scale, least) = ScaleAndLeast(scales, small);
-            var (dl, ml, from, shift) = (d * scale, min * least, small / 2 * 32, small % 2 * 4);
-            for (var i = 0; i < 32; i++)
+            ScalesAndLeasts(blocks, scales);
+            for (var pair = 0; pair < 4; pair++)
             {
-                to[(small * 32) + i] = (dl * ((values[from + i] >> shift) & 15)) - ml;
+                var values = Vector256.Load(blocks + 16 + (pair * 32));
+                Codes.Scale(Codes.Bits(values, 0, 15), scales[2 * pair], scales[8 + (2 * pair)], to + (pair * 64));
+                Codes.Scale(Codes.Bits(values, 4, 15), scales[(2 * pair) + 1], scales[9 + (2 * pair)], to + (pair * 64) + 32);
             }
         }
     }
 
     /// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 32 bytes: fifth bits, 128 bytes: four bits. Small blocks have 32.</summary>
-    public static void Q5_K(ReadOnlySpan<byte> block, Span<float> to)
+    public static void Q5_K(byte* blocks, int count, float* to)
     {
-        var (d, min) = (GgmlBlocks.Float(block), GgmlBlocks.Float(block[2..]));
-        var scales = block[4..16];
-        var high = block[16..48];
-        var values = block[48..];
-        for (var small = 0; small < 8; small++)
+        var scales = stackalloc float[16];
+        for (; count > 0; count--, blocks += 176, to += Block)
         {
-            var (scale, least) = ScaleAndLeast(scales, small);
-            var (dl, ml, from, shift) = (d * scale, min * least, small / 2 * 32, small % 2 * 4);
-            for (var i = 0; i < 32; i++)
+            ScalesAndLeasts(blocks, scales);
+            var fifth = Vector256.Load(blocks + 16);
+            for (var small = 0; small < 8; small++)
             {
-                to[(small * 32) + i] = (dl * (((values[from + i] >> shift) & 15) + (((high[i] >> small) & 1) << 4))) - ml;
+                var values = Codes.Bits(Vector256.Load(blocks + 48 + (small / 2 * 32)), small % 2 * 4, 15) | Codes.Where(fifth, small, 16);
+                Codes.Scale(values, scales[small], scales[8 + small], to + (small * 32));
             }
         }
     }
 
     /// <summary>128 bytes: four bits, 64 bytes: two more, 16 bytes: signed scales, d. A number is six bits less 32; small blocks have 16.</summary>
-    public static void Q6_K(ReadOnlySpan<byte> block, Span<float> to)
+    public static void Q6_K(byte* blocks, int count, float* to)
     {
-        var low = block[..128];
-        var high = block[128..192];
-        var scales = block[192..208];
-        var d = GgmlBlocks.Float(block[208..]);
-        for (var small = 0; small < 16; small++)
+        float* scales = stackalloc float[16], offsets = stackalloc float[16];
+        for (; count > 0; count--, blocks += 210, to += Block)
         {
-            var (half, part, odd) = (small / 8, small % 8 / 2, small % 2 * 16); // a half has four parts of 32
-            var (from, shift) = ((half * 64) + (part % 2 * 32) + odd, part / 2 * 4);
-            var scale = d * (sbyte)scales[small];
-            for (var i = 0; i < 16; i++)
+            var all = Codes.Numbers(Vector128.Load((sbyte*)blocks + 192)) * Vector512.Create(Codes.Half(blocks + 208));
+            all.Store(scales);
+            (all * Vector512.Create(-32f)).Store(offsets);
+            for (var part = 0; part < 8; part++)
             {
-                var value = ((low[from + i] >> shift) & 15) | (((high[(half * 32) + odd + i] >> (2 * part)) & 3) << 4);
-                to[(small * 16) + i] = scale * (value - 32);
+                var (half, quarter) = (part / 4, part % 4);
+                var upper = Vector256.Load(blocks + 128 + (half * 32)).AsUInt16();
+                var two = (quarter == 3 ? upper >> 2 : upper << (4 - (2 * quarter))).AsByte() & Vector256.Create((byte)0x30);
+                var values = Codes.Bits(Vector256.Load(blocks + (half * 64) + (quarter % 2 * 32)), quarter / 2 * 4, 15) | two;
+                var (first, second) = (2 * part, (2 * part) + 1);
+                var at = to + (part * 32);
+                Codes.Scale(values.GetLower(), scales[first], offsets[first], at);
+                Codes.Scale(values.GetUpper(), scales[second], offsets[second], at + 16);
             }
         }
     }
 
     /// <summary>d, 2 bytes: high bits of scales, 4 bytes: their low bits, 128 bytes: values of the non-linear table. Scales have six bits, less 32; small blocks have 32.</summary>
-    public static void IQ4_XS(ReadOnlySpan<byte> block, Span<float> to)
+    public static void IQ4_XS(byte* blocks, int count, float* to)
     {
-        var (d, high) = (GgmlBlocks.Float(block), BinaryPrimitives.ReadUInt16LittleEndian(block[2..]));
-        for (var small = 0; small < 8; small++)
+        for (; count > 0; count--, blocks += 136, to += Block)
         {
-            var scale = ((block[4 + (small / 2)] >> (small % 2 * 4)) & 15) | (((high >> (2 * small)) & 3) << 4);
-            GgmlBlocks.LookUp(block.Slice(8 + (small * 16), 16), d * (scale - 32), to.Slice(small * 32, 32));
+            var d = Codes.Half(blocks);
+            uint high = Unsafe.ReadUnaligned<ushort>(blocks + 2), low = Unsafe.ReadUnaligned<uint>(blocks + 4);
+            for (var small = 0; small < 8; small++, high >>= 2, low >>= 4)
+            {
+                GgmlBlocks.LookUp(GgmlBlocks.NonLinear, blocks + 8 + (small * 16), d * ((int)((low & 15) | ((high & 3) << 4)) - 32), to + (small * 32));
+            }
         }
     }
 
-    // Of each half's 32 bytes, the first sixteen and the last, four times, two bits higher each time.
-    private static (int From, int Shift) TwoBits(int small) => ((small / 8 * 32) + (small % 2 * 16), small % 8 / 2 * 2);
-
-    // Twelve bytes have eight scales and eight leasts: four of each in six bits, and in the two bits left above them, and eight bytes' halves, the rest.
-    private static (int Scale, int Least) ScaleAndLeast(ReadOnlySpan<byte> scales, int small) => small < 4
-        ? (scales[small] & 63, scales[small + 4] & 63)
-        : ((scales[small + 4] & 15) | (scales[small - 4] >> 6 << 4), (scales[small + 4] >> 4) | (scales[small] >> 6 << 4));
+    // d, dmin and twelve bytes become eight scales and eight leasts, these negated. The bytes have four of each in six bits, and
+    // in the two bits left above them, and in eight bytes' halves, the rest.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void ScalesAndLeasts(byte* block, float* to)
+    {
+        uint a = Unsafe.ReadUnaligned<uint>(block + 4), b = Unsafe.ReadUnaligned<uint>(block + 8), c = Unsafe.ReadUnaligned<uint>(block + 12);
+        var six = Vector128.Create(a & LowSix, (c & LowFour) | (((a >> 6) & LowTwo) << 4), b & LowSix, ((c >> 4) & LowFour) | (((b >> 6) & LowTwo) << 4)).AsByte();
+        (Codes.Numbers(six) * Vector512.Create(Vector256.Create(Codes.Half(block)), Vector256.Create(-Codes.Half(block + 2)))).Store(to);
+    }
 }

@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Compute;
 using System.Globalization;
 
 namespace HeadInfer.Runtime.Checkpoints;
