@@ -2,24 +2,29 @@ using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Checkpoints;
 
-/// <summary>Gives the numbers of some blocks.</summary>
+/// <summary>Takes blocks apart.</summary>
 /// <param name="blocks">their bytes</param>
 /// <param name="count">how many blocks</param>
-/// <param name="to">written</param>
-internal unsafe delegate void BlockUnpacker(byte* blocks, int count, float* to);
+/// <param name="to">takes what is in them</param>
+internal unsafe delegate void BlockReader<TTaker>(byte* blocks, int count, ref TTaker to)
+    where TTaker : struct, ICodeTaker;
 
 /// <summary>Numbers in blocks of a fixed size, each of which tells its numbers alone.</summary>
 /// <param name="name">what it is called where models are published</param>
 /// <param name="columns">numbers of a block</param>
 /// <param name="bytes">bytes of a block</param>
-/// <param name="unpack">gives blocks' numbers</param>
-internal sealed unsafe class BlockPacking(string name, int columns, int bytes, BlockUnpacker unpack) : Packing
+/// <param name="form">of its codes</param>
+/// <param name="numbers">gives blocks' numbers</param>
+/// <param name="codes">gives their codes</param>
+internal sealed unsafe class BlockPacking(string name, int columns, int bytes, CodeForm form, BlockReader<NumberTaker> numbers, BlockReader<CodeTaker> codes) : Packing
 {
     private const int Share = 1 << 16; // numbers that are worth a thread
 
     public override string Name => name;
 
     public override int BlockColumns => columns;
+
+    public override CodeForm? Form => form;
 
     public override long RowBytes(long count) => count / columns * bytes;
 
@@ -35,11 +40,21 @@ internal sealed unsafe class BlockPacking(string name, int columns, int bytes, B
             Parallel.For(0, shares, share =>
             {
                 var (start, end) = ((int)((long)blocks * share / shares), (int)((long)blocks * (share + 1) / shares));
-                unpack((byte*)from + ((long)start * bytes), end - start, (float*)into + ((long)start * columns));
+                var taker = new NumberTaker((float*)into + ((long)start * columns));
+                numbers((byte*)from + ((long)start * bytes), end - start, ref taker);
             });
         }
     }
 
-    public override void UnpackPart(byte* row, int width, int first, int count, float* to) =>
-        unpack(row + ((long)first / columns * bytes), count / columns, to);
+    public override void UnpackPart(byte* row, int width, int first, int count, float* to)
+    {
+        var taker = new NumberTaker(to);
+        numbers(row + ((long)first / columns * bytes), count / columns, ref taker);
+    }
+
+    public override void UnpackCodes(byte* row, int width, byte* to, float* scales, float* offsets)
+    {
+        var taker = new CodeTaker(to, scales, offsets);
+        codes(row, width / columns, ref taker);
+    }
 }

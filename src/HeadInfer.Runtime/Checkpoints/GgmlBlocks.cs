@@ -11,87 +11,116 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// </remarks>
 internal static unsafe class GgmlBlocks
 {
-    private const int Block = 32, Half = 16; // numbers of a block and of half of it, which four-bit ones have as many bytes
-
-    /// <summary>What the sixteen values of a non-linear four-bit type stand for.</summary>
+        /// <summary>What the sixteen values of a non-linear four-bit type stand for.</summary>
     public static Vector128<sbyte> NonLinear => Vector128.Create(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
 
     // E2M1, doubled.
     private static Vector128<sbyte> Fp4 => Vector128.Create(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
 
     /// <summary>d, 16 bytes: four bits less 8.</summary>
-    public static void Q4_0(byte* blocks, int count, float* to)
+    public static void Q4_0<TTaker>(byte* blocks, int count, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
     {
-        for (; count > 0; count--, blocks += 18, to += Block)
+        var to = taker;
+        for (; count > 0; count--, blocks += 18)
         {
             var d = Codes.Half(blocks);
-            Codes.Scale(Both(blocks + 2), d, -8 * d, to);
+            to.Put(Both(blocks + 2), d, -8 * d);
         }
+
+        taker = to;
     }
 
     /// <summary>d, m, 16 bytes: four bits.</summary>
-    public static void Q4_1(byte* blocks, int count, float* to)
+    public static void Q4_1<TTaker>(byte* blocks, int count, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
     {
-        for (; count > 0; count--, blocks += 20, to += Block)
+        var to = taker;
+        for (; count > 0; count--, blocks += 20)
         {
-            Codes.Scale(Both(blocks + 4), Codes.Half(blocks), Codes.Half(blocks + 2), to);
+            to.Put(Both(blocks + 4), Codes.Half(blocks), Codes.Half(blocks + 2));
         }
+
+        taker = to;
     }
 
     /// <summary>d, the fifth bits of all numbers, 16 bytes: five bits less 16.</summary>
-    public static void Q5_0(byte* blocks, int count, float* to)
+    public static void Q5_0<TTaker>(byte* blocks, int count, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
     {
-        for (; count > 0; count--, blocks += 22, to += Block)
+        var to = taker;
+        for (; count > 0; count--, blocks += 22)
         {
             var d = Codes.Half(blocks);
-            Codes.Scale(Both(blocks + 6) | Fifth(blocks + 2), d, -16 * d, to);
+            to.Put(Both(blocks + 6) | Fifth(blocks + 2), d, -16 * d);
         }
+
+        taker = to;
     }
 
     /// <summary>d, m, the fifth bits of all numbers, 16 bytes: five bits.</summary>
-    public static void Q5_1(byte* blocks, int count, float* to)
+    public static void Q5_1<TTaker>(byte* blocks, int count, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
     {
-        for (; count > 0; count--, blocks += 24, to += Block)
+        var to = taker;
+        for (; count > 0; count--, blocks += 24)
         {
-            Codes.Scale(Both(blocks + 8) | Fifth(blocks + 4), Codes.Half(blocks), Codes.Half(blocks + 2), to);
+            to.Put(Both(blocks + 8) | Fifth(blocks + 4), Codes.Half(blocks), Codes.Half(blocks + 2));
         }
+
+        taker = to;
     }
 
     /// <summary>d, 32 bytes: eight bits, signed.</summary>
-    public static void Q8_0(byte* blocks, int count, float* to)
+    public static void Q8_0<TTaker>(byte* blocks, int count, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
     {
-        for (; count > 0; count--, blocks += 34, to += Block)
+        var to = taker;
+        for (; count > 0; count--, blocks += 34)
         {
-            Codes.Scale(Vector256.Load((sbyte*)blocks + 2), Codes.Half(blocks), to);
+            var d = Codes.Half(blocks);
+            to.Take(Vector128.Load((sbyte*)blocks + 2), d);
+            to.Take(Vector128.Load((sbyte*)blocks + 18), d);
         }
+
+        taker = to;
     }
 
     /// <summary>d, 16 bytes: values of the non-linear table.</summary>
-    public static void IQ4_NL(byte* blocks, int count, float* to)
+    public static void IQ4_NL<TTaker>(byte* blocks, int count, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
     {
-        for (; count > 0; count--, blocks += 18, to += Block)
+        var to = taker;
+        for (; count > 0; count--, blocks += 18)
         {
-            LookUp(NonLinear, blocks + 2, Codes.Half(blocks), to);
+            LookUp(NonLinear, blocks + 2, Codes.Half(blocks), ref to);
         }
+
+        taker = to;
     }
 
     /// <summary>An exponent of two (E8M0), 16 bytes: E2M1.</summary>
-    public static void MXFP4(byte* blocks, int count, float* to)
+    public static void MXFP4<TTaker>(byte* blocks, int count, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
     {
-        for (; count > 0; count--, blocks += 17, to += Block)
+        var to = taker;
+        for (; count > 0; count--, blocks += 17)
         {
             // Half of two to the exponent, as the table is doubled; its two smallest are below the normal numbers.
-            LookUp(Fp4, blocks + 1, BitConverter.UInt32BitsToSingle(*blocks < 2 ? 0x00200000u << *blocks : (uint)(*blocks - 1) << 23), to);
+            LookUp(Fp4, blocks + 1, BitConverter.UInt32BitsToSingle(*blocks < 2 ? 0x00200000u << *blocks : (uint)(*blocks - 1) << 23), ref to);
         }
+
+        taker = to;
     }
 
     /// <summary>32 values of a table in 16 bytes, scaled.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void LookUp(Vector128<sbyte> table, byte* values, float d, float* to)
+    public static void LookUp<TTaker>(Vector128<sbyte> table, byte* values, float d, ref TTaker to)
+        where TTaker : struct, ICodeTaker
     {
         var both = Vector128.Load(values);
-        Codes.Scale(Codes.LookUp(table, Codes.Low(both)), d, to);
-        Codes.Scale(Codes.LookUp(table, Codes.High(both)), d, to + Half);
+        to.Take(Codes.LookUp(table, Codes.Low(both)), d);
+        to.Take(Codes.LookUp(table, Codes.High(both)), d);
     }
 
     // The lower halves of sixteen bytes, then the upper ones.

@@ -4,32 +4,70 @@ using System.Runtime.Intrinsics.X86;
 
 namespace HeadInfer.Runtime.Compute;
 
+/// <summary>How a packing's codes become numbers: <c>code * scale + offset</c>.</summary>
+/// <param name="Bits">of a code, 4 or 8; of 8 they are signed</param>
+/// <param name="Group">neighbours that have a scale, a multiple of 16</param>
+/// <param name="Zero">the code of zero, where scales are exact in float16 and offsets no more than this makes them; null where they are their own</param>
+internal readonly record struct CodeForm(int Bits, int Group, int? Zero = null);
+
+/// <summary>Takes the codes of a row, sixteen at a time, with what makes numbers of them.</summary>
+internal interface ICodeTaker
+{
+    void Take(Vector128<byte> codes, float scale, float offset);
+
+    void Take(Vector128<sbyte> codes, float scale);
+}
+
+/// <summary>Makes numbers of codes.</summary>
+/// <param name="to">written</param>
+internal unsafe struct NumberTaker(float* to) : ICodeTaker
+{
+    private float* _to = to;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Take(Vector128<byte> codes, float scale, float offset)
+    {
+        Vector512.FusedMultiplyAdd(Codes.Numbers(codes), Vector512.Create(scale), Vector512.Create(offset)).Store(_to);
+        _to += Vector512<float>.Count;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Take(Vector128<sbyte> codes, float scale)
+    {
+        (Codes.Numbers(codes) * Vector512.Create(scale)).Store(_to);
+        _to += Vector512<float>.Count;
+    }
+}
+
+/// <summary>Keeps codes as they are.</summary>
+/// <param name="codes">a byte each, written</param>
+/// <param name="scales">[codes / 16], written</param>
+/// <param name="offsets">[codes / 16], written</param>
+internal unsafe struct CodeTaker(byte* codes, float* scales, float* offsets) : ICodeTaker
+{
+    private byte* _codes = codes;
+    private float* _scales = scales, _offsets = offsets;
+
+    public void Take(Vector128<byte> codes, float scale, float offset)
+    {
+        codes.Store(_codes);
+        (*_scales++, *_offsets++) = (scale, offset);
+        _codes += Vector128<byte>.Count;
+    }
+
+    public void Take(Vector128<sbyte> codes, float scale) => Take(codes.AsByte(), scale, 0);
+}
+
 /// <summary>From small integers to the numbers that they stand for, sixteen at a time. Where there are no vectors of 512 bits, .NET makes two of 256 of them.</summary>
 internal static unsafe class Codes
 {
-    /// <summary><c>code * scale</c> of sixteen signed codes.</summary>
+    /// <summary>Gives thirty-two codes on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Scale(Vector128<sbyte> codes, float scale, float* to) => (Numbers(codes) * Vector512.Create(scale)).Store(to);
-
-    /// <summary><c>code * scale</c> of thirty-two signed codes.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Scale(Vector256<sbyte> codes, float scale, float* to)
+    public static void Put<TTaker>(this ref TTaker taker, Vector256<byte> codes, float scale, float offset)
+        where TTaker : struct, ICodeTaker
     {
-        Scale(codes.GetLower(), scale, to);
-        Scale(codes.GetUpper(), scale, to + Vector512<float>.Count);
-    }
-
-    /// <summary><c>code * scale + offset</c> of sixteen codes.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Scale(Vector128<byte> codes, float scale, float offset, float* to) =>
-        Vector512.FusedMultiplyAdd(Numbers(codes), Vector512.Create(scale), Vector512.Create(offset)).Store(to);
-
-    /// <summary><c>code * scale + offset</c> of thirty-two codes.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Scale(Vector256<byte> codes, float scale, float offset, float* to)
-    {
-        Scale(codes.GetLower(), scale, offset, to);
-        Scale(codes.GetUpper(), scale, offset, to + Vector512<float>.Count);
+        taker.Take(codes.GetLower(), scale, offset);
+        taker.Take(codes.GetUpper(), scale, offset);
     }
 
     /// <summary>Sixteen bytes as numbers.</summary>

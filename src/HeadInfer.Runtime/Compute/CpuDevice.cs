@@ -50,7 +50,7 @@ internal class CpuDevice : Device
     public override void NormHeads(Tensor heads, int first, int count, Tensor weight, double epsilon) => HostMath.NormHeads(heads, first, count, weight, epsilon);
 
     /// <summary>As they are: to widen 16 bits costs less than to read 32.</summary>
-    public override Packing LayOut(Packing stored, ScalarType type) => stored;
+    public override Packing LayOut(Packing stored, ScalarType type, long rows, long columns) => stored;
 
     public override Tensor Multiply(Tensor x, Tensor weight, Tensor? bias) => x.shape[0] <= RowKernels.MostRows
         ? HostProducts.Multiply(Team, x.contiguous(), new WeightMatrix(TensorMemory.Pointer(weight), ScalarType.Float32, bias is null ? 0 : TensorMemory.Pointer(bias), (int)weight.shape[0], (int)weight.shape[1]))

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -21,10 +22,13 @@ internal readonly record struct CopyTimes(TimeSpan Copying, TimeSpan Exposed)
 /// </remarks>
 internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 {
-    private const int FlashHeadDim = 256, FlashCapability = 8;
+    private const int FlashHeadDim = 256, FlashCapability = 8, EarlyStarts = 9; // dimensions, and compute capabilities
+    private const long MostUnpacked = 128L << 20; // elements of a matrix that are unpacked at a time
 
     private readonly CudaStream _up = new(), _down = new();
     private readonly List<(CudaEvent Start, CudaEvent End)> _copies = [], _stalls = [];
+    private readonly Dictionary<CodeForm, TiledPacking> _packings = [];
+    private readonly Dictionary<TiledPacking, PackedKernels> _packed = [];
     private CudaModule? _module;
     private FusedKernels? _kernels;
     private int _warned;
@@ -87,6 +91,54 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
         return pinned;
     }
 
+    /// <summary>Packed where tensor cores multiply codes, else in the type that is computed in.</summary>
+    public override Packing LayOut(Packing stored, ScalarType type, long rows, long columns)
+    {
+        if (type == ScalarType.Float32 || gpu.Major < FlashCapability || !TiledPacking.Takes(stored, rows, columns))
+        {
+            return new DensePacking(type);
+        }
+
+        ref var packing = ref CollectionsMarshal.GetValueRefOrAddDefault(_packings, stored.Form!.Value, out _);
+        return packing ??= new TiledPacking(stored.Form!.Value);
+    }
+
+    public override ByteSize UnpackedSize(long largest) => new(Math.Min(largest, MostUnpacked) * sizeof(ushort));
+
+    /// <summary>The kernels of a packing, compiled when they are first asked for.</summary>
+    public PackedKernels Packed(TiledPacking packing)
+    {
+        ref var kernels = ref CollectionsMarshal.GetValueRefOrAddDefault(_packed, packing, out _);
+        return kernels ??= new PackedKernels(gpu, _module!.Type, packing, gpu.Major >= EarlyStarts);
+    }
+
+    public override Tensor Multiply(Tensor x, WeightMatrix weight, Tensor? bias)
+    {
+        if (x.shape[0] > RowKernels.MostRows)
+        {
+            return MultiplyUnpacked(x, weight, bias);
+        }
+
+        using var input = x.to(ScalarType.Float32);
+        using var output = empty([x.shape[0], weight.Rows], ScalarType.Float32, Torch);
+        var at = 0;
+        foreach (var part in weight.Parts)
+        {
+            var added = weight.Bias == 0 ? 0 : weight.Bias + (at * sizeof(ushort));
+            Packed((TiledPacking)part.Packing).Multiply((int)x.shape[0], TensorMemory.Pointer(input), null, part, added, weight.Columns, TensorMemory.Pointer(output) + (at * sizeof(float)), weight.Rows, add: false);
+            at += part.Rows;
+        }
+
+        return output.to(x.dtype);
+    }
+
+    public override Tensor Lookup(WeightMatrix weight, Tensor rows)
+    {
+        var (result, part) = (empty([rows.shape[0], weight.Columns], _module!.Type, Torch), weight.Parts.Single());
+        Packed((TiledPacking)part.Packing).Lookup(part, TensorMemory.Pointer(rows), default, (int)rows.shape[0], weight.Columns, TensorMemory.Pointer(result), 1, asElement: true);
+        return result;
+    }
+
     public override void AddProduct(Tensor sum, Tensor x, Tensor weight)
     {
         using var transposed = weight.t();
@@ -128,12 +180,51 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     public override void Dispose()
     {
         base.Dispose();
+        foreach (var kernels in _packed.Values)
+        {
+            kernels.Dispose();
+        }
+
+        _packed.Clear();
         _module?.Dispose();
         _up.Dispose();
         _down.Dispose();
         Sum(_copies);
         Sum(_stalls);
         gpu.Dispose();
+    }
+
+    // As much of the matrix at a time as there is memory for; most are one piece, which is the result as it stands.
+    private Tensor MultiplyUnpacked(Tensor x, WeightMatrix weight, Tensor? bias)
+    {
+        var most = (int)Math.Max(TiledPacking.TileRows, MostUnpacked / weight.Columns / TiledPacking.TileRows * TiledPacking.TileRows);
+        if (weight.Rows <= most)
+        {
+            return MultiplyPiece(x, weight, bias);
+        }
+
+        var result = empty([x.shape[0], weight.Rows], x.dtype, Torch);
+        for (var start = 0; start < weight.Rows; start += most)
+        {
+            using var scope = NewDisposeScope();
+            var count = Math.Min(most, weight.Rows - start);
+            result.narrow(1, start, count).copy_(MultiplyPiece(x, weight.Slice(start, count, sizeof(ushort)), bias?.narrow(0, start, count)));
+        }
+
+        return result;
+    }
+
+    private Tensor MultiplyPiece(Tensor x, WeightMatrix weight, Tensor? bias)
+    {
+        using var unpacked = empty([weight.Rows, weight.Columns], x.dtype, Torch);
+        var at = 0L;
+        foreach (var part in weight.Parts)
+        {
+            Packed((TiledPacking)part.Packing).Unpack(part, weight.Columns, TensorMemory.Pointer(unpacked) + (nint)(at * weight.Columns * sizeof(ushort)));
+            at += part.Rows;
+        }
+
+        return base.Multiply(x, unpacked, bias);
     }
 
     /// <summary>Pins memory, if the system lets it.</summary>

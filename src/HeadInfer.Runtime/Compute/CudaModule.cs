@@ -7,7 +7,7 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>The kernels of the <c>.cu</c> files beside this one, compiled for one GPU and one element type. They run on libtorch's stream.</summary>
 internal sealed unsafe class CudaModule : IDisposable
 {
-    private static readonly string[] Sources = ["Kernels.cu", "RowKernels.cu", "RowProducts.cu", "RowAttention.cu"]; // each uses those before
+    private static readonly string[] Sources = ["Kernels.cu", "RowKernels.cu", "RowProducts.cu"]; // each uses those before
 
     private static readonly ConcurrentDictionary<string, byte[]> Images = new(StringComparer.Ordinal);
 
@@ -16,6 +16,12 @@ internal sealed unsafe class CudaModule : IDisposable
     /// <summary>Compiles them, once for all models of the process.</summary>
     /// <exception cref="DeviceException">CUDA's run-time compiler is missing, or they do not compile or load.</exception>
     public CudaModule(Gpu gpu, ScalarType type)
+        : this(gpu, type, ["RowAttention.cu"])
+    {
+    }
+
+    /// <summary>The same with other files behind those of few rows, and with what they want to be told.</summary>
+    public CudaModule(Gpu gpu, ScalarType type, IReadOnlyList<string> files, params ReadOnlySpan<string> told)
     {
         (Gpu, Type) = (gpu, type);
         if (!Nvrtc.IsPresent)
@@ -24,7 +30,8 @@ internal sealed unsafe class CudaModule : IDisposable
         }
 
         var (architecture, element) = ($"--gpu-architecture=sm_{gpu.Major}{gpu.Minor}", $"-DELEMENT_{type.ToString().ToUpperInvariant()}");
-        fixed (byte* bytes = Images.GetOrAdd(architecture + element, _ => Nvrtc.Compile(string.Concat(Sources.Select(Source)), architecture, element)))
+        string[] options = [architecture, element, .. told];
+        fixed (byte* bytes = Images.GetOrAdd(string.Join(' ', options), _ => Nvrtc.Compile(string.Concat(Sources.Concat(files).Select(Source)), options)))
         {
             CudaDriver.Check(CudaDriver.LoadModule(out _module, bytes), "loading kernels");
         }

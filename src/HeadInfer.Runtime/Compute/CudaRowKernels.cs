@@ -61,12 +61,24 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     {
         RowNumbers numbers = default;
         tokens.CopyTo(numbers);
+        if (embedding.Parts is [{ Packing: TiledPacking packing } part])
+        {
+            _device.Packed(packing).Lookup(part, 0, numbers, tokens.Length, embedding.Columns, to.Address, (float)scale, asElement: false);
+            return;
+        }
+
         var (weight, output, columns, factor) = (embedding.Weight, to.Address, embedding.Columns, (float)scale);
         Start(_lookup, (tokens.Length, 1, 1), Threads, 0, Of(ref weight), Of(ref output), Of(ref numbers), Of(ref columns), Of(ref factor));
     }
 
     public override void Multiply(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, RowBuffer to, bool add)
     {
+        if (weight.Parts[0].Packing is TiledPacking)
+        {
+            MultiplyPacked(rows, x, norm, weight, to, add);
+            return;
+        }
+
         if (_tensorCores && weight.Columns % 8 == 0)
         {
             if (TryStream(_streamRow, rows, x, norm, weight, weight.Rows, to, add, kind: 0))
@@ -88,7 +100,12 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     public override void Gate(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, string activation, RowBuffer to)
     {
         var (kind, width) = (FusedKernels.ActivationOf(activation), weight.Rows / 2);
-        if (_tensorCores && weight.Columns % 8 == 0)
+        if (TryGatePacked(rows, x, norm, weight, kind, to))
+        {
+            return;
+        }
+
+        if (_tensorCores && weight.Columns % 8 == 0 && weight.Parts[0].Packing is DensePacking)
         {
             if (!TryStream(_streamGate, rows, x, norm, weight, width, to, add: false, kind))
             {
@@ -231,6 +248,31 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         return true;
     }
 
+    private void MultiplyPacked(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, RowBuffer to, bool add)
+    {
+        var ((input, inside), at) = (Inside(rows, x, norm), 0);
+        foreach (var part in weight.Parts)
+        {
+            var bias = weight.Bias == 0 ? 0 : weight.Bias + (nint)(at * DataTypes.Size(_traits.Type));
+            _device.Packed((TiledPacking)part.Packing).Multiply(rows, input, inside, part, bias, weight.Columns, to.Address + (at * sizeof(float)), weight.Rows, add);
+            at += part.Rows;
+        }
+    }
+
+    // Gates and what they are for in one kernel, if both lie alike.
+    private bool TryGatePacked(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, int kind, RowBuffer to)
+    {
+        if (weight.Parts is not [{ Packing: TiledPacking packing } gate, var up] || up.Packing != packing || gate.Rows != up.Rows)
+        {
+            return false;
+        }
+
+        var (input, inside) = Inside(rows, x, norm);
+        var upBias = weight.Bias == 0 ? 0 : weight.Bias + (nint)(gate.Rows * DataTypes.Size(_traits.Type));
+        _device.Packed(packing).Gate(rows, input, inside, gate, weight.Bias, up, upBias, weight.Columns, to.Address, kind);
+        return true;
+    }
+
     // What has not been divided by its size may be beyond float16.
     private (nint Address, RowNorm? Norm) Inside(int rows, RowBuffer x, RowNorm? norm) =>
         norm is not null && _traits.Type == ScalarType.Float16 ? (Normed(rows, x, norm).Address, null) : (x.Address, norm);
@@ -295,12 +337,6 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         {
             CudaDriver.Check(CudaDriver.CopyToDeviceAsync(to.Address, from, (nuint)(values.Length * sizeof(float)), CudaStream.Compute.Handle), "copying to the GPU");
         }
-    }
-
-    [InlineArray(MostRows)]
-    private struct RowNumbers
-    {
-        private int _first;
     }
 
     private readonly record struct Target(nint Key, long Part, int Row, int First, int Heads, int None = 0);

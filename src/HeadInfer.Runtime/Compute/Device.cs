@@ -145,7 +145,13 @@ internal abstract class Device : IDisposable
     /// <summary>How weights lie here that a checkpoint has in a packing.</summary>
     /// <param name="stored">the checkpoint's</param>
     /// <param name="type">the type that is computed in</param>
-    public virtual Packing LayOut(Packing stored, ScalarType type) => new DensePacking(type);
+    /// <param name="rows">of the matrix</param>
+    /// <param name="columns">of the matrix</param>
+    public virtual Packing LayOut(Packing stored, ScalarType type, long rows, long columns) => new DensePacking(type);
+
+    /// <summary>Memory for what is unpacked of a matrix at a time.</summary>
+    /// <param name="largest">elements of the largest packed matrix</param>
+    public virtual ByteSize UnpackedSize(long largest) => ByteSize.Zero;
 
     /// <summary><c>x * weight^T + bias</c> of weights that lie as a checkpoint has them.</summary>
     /// <param name="x">[rows, columns of the weight]</param>

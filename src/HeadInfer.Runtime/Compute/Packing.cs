@@ -29,6 +29,17 @@ internal abstract unsafe class Packing
     /// <param name="to">[count], written</param>
     public virtual void UnpackPart(byte* row, int columns, int first, int count, float* to) =>
         Unpack(new ReadOnlySpan<byte>(row + RowBytes(first), (int)RowBytes(count)), count, new Span<float>(to, count));
+
+    /// <summary>What its codes are; null where it has none that kernels could take.</summary>
+    public virtual CodeForm? Form => null;
+
+    /// <summary>Gives the codes of a row, and what makes numbers of them.</summary>
+    /// <param name="row">its bytes</param>
+    /// <param name="columns">numbers of the row</param>
+    /// <param name="to">[columns], written</param>
+    /// <param name="scales">[columns / 16], written</param>
+    /// <param name="offsets">[columns / 16], written</param>
+    public virtual void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets) => throw new NotSupportedException();
 }
 
 /// <summary>Numbers of a type, one after another.</summary>

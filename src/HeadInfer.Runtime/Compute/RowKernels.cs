@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
@@ -22,6 +23,13 @@ internal sealed class RowBuffer : IDisposable
     public int Width { get; }
 
     public void Dispose() => Memory.Dispose();
+}
+
+/// <summary>Numbers of as many rows as kernels take at once.</summary>
+[InlineArray(RowKernels.MostRows)]
+internal struct RowNumbers
+{
+    private int _first;
 }
 
 /// <summary>A root-mean-square norm.</summary>

@@ -129,11 +129,13 @@ __device__ inline void multiply_block(
         multiply_block<NT, OUTPUTS, GATE>(x, norm, epsilon, weight, bias, out, rows, outputs, columns, add, kind);                       \
     }
 
+#if !defined(BITS) // packed weights have kernels of their own
 MULTIPLY(multiply_8_by_8, 1, 8, false)
 MULTIPLY(multiply_8_by_16, 1, 16, false)
 MULTIPLY(multiply_16_by_16, 2, 16, false)
 MULTIPLY(gate_8, 1, 8, true)
 MULTIPLY(gate_16, 2, 8, true)
+#endif
 
 // ---- One row, where the GPU copies by itself: the same sums, and a third more of the memory's rate ----
 
@@ -243,8 +245,10 @@ __device__ inline void stream_block(const float* x, const element* weight, const
         stream_block<GATE>(x, weight, {norm, epsilon, bias, out, outputs, columns, add, kind});                                        \
     }
 
+#if !defined(BITS)
 STREAM(stream_row, false)
 STREAM(stream_gate, true)
+#endif
 #endif
 
 #endif

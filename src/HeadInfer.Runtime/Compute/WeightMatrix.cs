@@ -6,7 +6,8 @@ namespace HeadInfer.Runtime.Compute;
 /// <param name="Address">of the first</param>
 /// <param name="Packing">how each lies</param>
 /// <param name="Rows">how many</param>
-internal readonly record struct WeightPart(nint Address, Packing Packing, int Rows);
+/// <param name="Scales">where their scales lie, if these lie apart</param>
+internal readonly record struct WeightPart(nint Address, Packing Packing, int Rows, nint Scales = 0);
 
 /// <summary>A matrix in device memory, as it lies there. Not the owner of it.</summary>
 internal sealed class WeightMatrix
@@ -48,7 +49,8 @@ internal sealed class WeightMatrix
             var (first, end) = (Math.Max(start, at), Math.Min(start + count, at + part.Rows));
             if (first < end)
             {
-                parts.Add(new WeightPart(part.Address + (nint)((first - at) * part.Packing.RowBytes(Columns)), part.Packing, end - first));
+                parts.Add(part.Packing is TiledPacking tiled ? Tiles(part, tiled, first - at, end - first)
+                    : part with { Address = part.Address + (nint)((first - at) * part.Packing.RowBytes(Columns)), Rows = end - first });
             }
 
             at += part.Rows;
@@ -56,4 +58,8 @@ internal sealed class WeightMatrix
 
         return new WeightMatrix(parts, Bias == 0 ? 0 : Bias + (start * biasSize), Columns);
     }
+
+    private WeightPart Tiles(WeightPart part, TiledPacking packing, int first, int count) => first % TiledPacking.TileRows == 0 && count % TiledPacking.TileRows == 0
+        ? part with { Address = part.Address + (nint)(first * packing.CodeBytes(Columns)), Scales = part.Scales + (nint)(first * (Columns / TiledPacking.UnitColumns) * packing.ScaleBytes), Rows = count }
+        : throw new InvalidOperationException();
 }

@@ -1,0 +1,102 @@
+using static HeadInfer.Runtime.Compute.CudaModule;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>The kernels of <c>PackedKernels.cu</c> and <c>PackedStream.cu</c>, for one packing.</summary>
+internal sealed unsafe class PackedKernels : IDisposable
+{
+    private const int Threads = 256, UnitsOfBlock = Threads / 32, StreamThreads = Threads + 32;
+    private const int StageUnits = 16, MostSlots = 8, Blocks = 2; // of the streams
+    private const int RingBytes = 64 << 10, OwnShared = 8 << 10;  // weights under way in a block, and what it has beside
+
+    private readonly CudaModule _module;
+    private readonly bool _early;
+    private readonly int _unitBytes, _shared, _blockShared, _processors;
+    private readonly nint _multiply8, _multiply16, _gate8, _gate16, _unpack, _lookup, _stream, _streamGate;
+
+    /// <exception cref="DeviceException">They do not compile.</exception>
+    public PackedKernels(Gpu gpu, TorchSharp.torch.ScalarType type, TiledPacking packing, bool early)
+    {
+        _module = new CudaModule(gpu, type, ["PackedKernels.cu", "PackedStream.cu"], $"-DBITS={packing.Bits}", $"-DGROUPS={packing.Groups}", $"-DPAIR={(packing.IsPair ? 1 : 0)}");
+        _early = early;
+        (_multiply8, _multiply16, _gate8, _gate16) = (_module.Function("packed_8"), _module.Function("packed_16"), _module.Function("packed_gate_8"), _module.Function("packed_gate_16"));
+        (_unpack, _lookup) = (_module.Function("unpack_tiles"), _module.Function("lookup_packed"));
+        _unitBytes = (int)packing.RowBytes(TiledPacking.UnitColumns) * TiledPacking.TileRows;
+        if (early)
+        {
+            (_shared, _blockShared, _processors) = (gpu.SharedBytes, gpu.BlockSharedBytes - OwnShared, gpu.Processors);
+            (_stream, _streamGate) = (_module.Function("stream_packed"), _module.Function("stream_packed_gate"));
+            AllowShared(_stream, _blockShared);
+            AllowShared(_streamGate, _blockShared);
+        }
+    }
+
+    /// <summary><c>to = norm(x) * part^T + bias</c>, or <c>to +=</c> that.</summary>
+    /// <param name="rows">how many of x, at most 16</param>
+    /// <param name="x">[rows, columns], float32</param>
+    /// <param name="norm">null for x as it is</param>
+    /// <param name="part">the weights</param>
+    /// <param name="bias">[rows of the part], or zero</param>
+    /// <param name="columns">of the weights</param>
+    /// <param name="to">[rows, of stride], float32</param>
+    /// <param name="stride">from one row to the next</param>
+    /// <param name="add">whether what is there stays, as a summand</param>
+    public void Multiply(int rows, nint x, RowNorm? norm, WeightPart part, nint bias, int columns, nint to, int stride, bool add) =>
+        Run(rows <= RowKernels.MostRows / 2 ? _multiply8 : _multiply16, rows, x, norm, new(part, bias), default, part.Rows, columns, to, stride, add, kind: 0);
+
+    /// <summary><c>to = activation(norm(x) * gate^T) * (norm(x) * up^T)</c>.</summary>
+    public void Gate(int rows, nint x, RowNorm? norm, WeightPart gate, nint gateBias, WeightPart up, nint upBias, int columns, nint to, int kind) =>
+        Run(rows <= RowKernels.MostRows / 2 ? _gate8 : _gate16, rows, x, norm, new(gate, gateBias), new(up, upBias), gate.Rows, columns, to, gate.Rows, add: false, kind);
+
+    /// <summary>Numbers of whole tiles, in the type that is computed in.</summary>
+    /// <param name="part">the weights</param>
+    /// <param name="columns">of the weights</param>
+    /// <param name="to">[rows of the part, columns], written</param>
+    public void Unpack(WeightPart part, int columns, nint to)
+    {
+        var (codes, scales, units) = (part.Address, part.Scales, (long)part.Rows / TiledPacking.TileRows * (columns / TiledPacking.UnitColumns));
+        Launch(_unpack, ((units + UnitsOfBlock - 1) / UnitsOfBlock, 1, 1), Threads, 0, early: false, Of(ref codes), Of(ref scales), Of(ref to), Of(ref units), Of(ref columns));
+    }
+
+    /// <summary>Rows by their numbers, times a factor.</summary>
+    /// <param name="part">the weights</param>
+    /// <param name="many">int64 numbers on the GPU; or zero</param>
+    /// <param name="few">the numbers, if they are not there</param>
+    /// <param name="count">how many</param>
+    /// <param name="columns">of the weights</param>
+    /// <param name="to">[count, columns], written</param>
+    /// <param name="factor">of each number</param>
+    /// <param name="asElement">whether they are written in the type that is computed in; else in float32</param>
+    public void Lookup(WeightPart part, nint many, RowNumbers few, int count, int columns, nint to, float factor, bool asElement)
+    {
+        var (codes, scales, element) = (part.Address, part.Scales, asElement ? 1 : 0);
+        Launch(_lookup, (count, 1, 1), Threads, 0, _early && many == 0, Of(ref codes), Of(ref scales), Of(ref many), Of(ref few), Of(ref to), Of(ref columns), Of(ref factor), Of(ref element));
+    }
+
+    public void Dispose() => _module.Dispose();
+
+    private void Run(nint kernel, int rows, nint x, RowNorm? norm, Weights first, Weights second, int outputs, int columns, nint to, int stride, bool add, int kind)
+    {
+        var (n, epsilon, adds) = (norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0), add ? 1 : 0);
+        var (isGate, tiles) = (second.Codes != 0, outputs / TiledPacking.TileRows);
+        var stage = StageUnits * _unitBytes * (isGate ? 2 : 1);
+        var slots = Math.Clamp(RingBytes / stage, 2, MostSlots);
+        var shared = (slots * stage) + (3 * columns); // the row in 16 bits, and a float of each four
+        if (rows == 1 && _early && shared <= _blockShared)
+        {
+            var blocks = Math.Min(tiles, Math.Clamp(_shared / (shared + OwnShared), 1, Blocks) * _processors);
+            Launch(isGate ? _streamGate : _stream, (blocks, 1, 1), StreamThreads, shared, early: true,
+                Of(ref x), Of(ref n), Of(ref epsilon), Of(ref first), Of(ref second), Of(ref to), Of(ref tiles), Of(ref stride), Of(ref columns), Of(ref adds), Of(ref kind), Of(ref slots));
+            return;
+        }
+
+        Launch(kernel, (outputs / TiledPacking.TileRows, 1, 1), Threads, 0, _early,
+            Of(ref x), Of(ref n), Of(ref epsilon), Of(ref first), Of(ref second), Of(ref to), Of(ref rows), Of(ref stride), Of(ref columns), Of(ref adds), Of(ref kind));
+    }
+
+    /// <summary>The kernels' struct of the same name.</summary>
+    private readonly struct Weights(WeightPart part, nint bias)
+    {
+        public readonly nint Codes = part.Address, Scales = part.Scales, Bias = bias;
+    }
+}

@@ -1,0 +1,144 @@
+// Packed weights times one row, where the GPU copies by itself; appended to PackedKernels.cu.
+
+#if !defined(ELEMENT_FLOAT32)
+
+#if __CUDA_ARCH__ >= 900
+#define MOST_SLOTS 8
+#define TILE_BYTES (STAGE_UNITS * (CODE_BYTES + 16 * SCALE_BYTES)) // of a stage's units: codes, then scales
+
+__device__ inline Unit take_unit(const char* codes, const char* scales, int unit, int lane) {
+    Unit x;
+#pragma unroll
+    for (int i = 0; i < BITS / 4; i++) x.codes[i] = *(const uint4*)(codes + unit * CODE_BYTES + lane * 16 + i * 512);
+#pragma unroll
+    for (int high = 0; high < 2; high++) {
+        const char* of_row = scales + (unit * 16 + lane / 4 + 8 * high) * SCALE_BYTES;
+#if PAIR
+#pragma unroll
+        for (int i = 0; i < GROUPS / 2; i++) x.scales[high][i] = *(const uint4*)(of_row + i * 16);
+#else
+        x.scales[high][0] = make_uint4(*(const u32*)of_row, GROUPS == 4 ? *(const u32*)(of_row + 4) : 0, 0, 0);
+#endif
+    }
+    return x;
+}
+
+// One row, as stream_block: blocks stay, the last warp copies ahead of the others, and sums are those of packed_block.
+template <bool GATE>
+__device__ inline void packed_stream(const float* x, const Weights* weights, const Result& to, int tiles, int slots) {
+    extern __shared__ uint4 ring[]; // [slots][tiles of a stage][TILE_BYTES], then the row and the squares of each four of it
+    __shared__ float sums[WARPS][GATE ? 32 : 16][1];
+    __shared__ float all_squares[WARPS];
+    __shared__ u64 barriers[2 * MOST_SLOTS];
+    const int TILES = GATE ? 2 : 1, columns = to.columns, units = columns / UNIT, stages = (units + STAGE_UNITS - 1) / STAGE_UNITS;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, quad = lane % 4;
+    uint2* packed = (uint2*)((char*)ring + slots * TILES * TILE_BYTES);
+    float* four_squares = (float*)(packed + columns / 4);
+    u32 base = (u32)__cvta_generic_to_shared(ring), full = (u32)__cvta_generic_to_shared(barriers), empty = full + 8 * MOST_SLOTS;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < slots; i++) { make_barrier(full + 8 * i, 1); make_barrier(empty + 8 * i, WARPS); }
+        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+    __syncthreads();
+    let_next_start();
+    if (warp == WARPS) {
+        int slot = 0, parity = 1;
+        for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+            for (int first = 0; first < units; first += STAGE_UNITS) {
+                int count = min(STAGE_UNITS, units - first);
+                await(empty + 8 * slot, parity);
+                if (lane == 0) expect(full + 8 * slot, TILES * count * (CODE_BYTES + 16 * SCALE_BYTES));
+                __syncwarp();
+                if (lane < TILES) {
+                    const Weights& from = weights[lane];
+                    u32 at = base + (slot * TILES + lane) * TILE_BYTES;
+                    long long unit = (long long)tile * units + first;
+                    copy(at, from.codes + unit * CODE_BYTES, count * CODE_BYTES, full + 8 * slot);
+                    copy(at + STAGE_UNITS * CODE_BYTES, from.scales + unit * 16 * SCALE_BYTES, count * 16 * SCALE_BYTES, full + 8 * slot);
+                }
+                if (++slot == slots) { slot = 0; parity ^= 1; }
+            }
+        }
+        wait_for_last();
+        return;
+    }
+    wait_for_last();
+    for (int i = threadIdx.x; i < columns / 4; i += WARPS * 32) {
+        float squares = 0;
+        packed[i] = take_four(x + i * 4, to.norm ? to.norm + i * 4 : nullptr, squares);
+        four_squares[i] = squares;
+    }
+    sync_workers();
+    float squares = 0;
+    for (int unit = to.norm ? warp : units; unit < units; unit += WARPS)
+#pragma unroll
+        for (int step = 0; step < STEPS; step++) squares += four_squares[unit * (UNIT / 4) + step * 4 + quad];
+    squares += __shfl_xor_sync(0xffffffff, squares, 1);
+    squares += __shfl_xor_sync(0xffffffff, squares, 2);
+    if (lane == 0) all_squares[warp] = squares;
+    int slot = 0, parity = 0;
+    for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+        float total[TILES][1][4];
+#pragma unroll
+        for (int i = 0; i < TILES * 4; i++) total[i / 4][0][i % 4] = 0;
+        for (int stage = 0; stage < stages; stage++) {
+            await(full + 8 * slot, parity);
+#pragma unroll
+            for (int of_stage = 0; of_stage < STAGE_UNITS; of_stage += WARPS) {
+                int own = of_stage + warp, unit = stage * STAGE_UNITS + own;
+                if (unit >= units) break;
+                Unit now[TILES];
+#pragma unroll
+                for (int t = 0; t < TILES; t++) {
+                    const char* at = (const char*)ring + (slot * TILES + t) * TILE_BYTES;
+                    now[t] = take_unit(at, at + STAGE_UNITS * CODE_BYTES, own, lane);
+                }
+                float c[TILES][1][4], x_sums[1][4];
+#pragma unroll
+                for (int step = 0; step < STEPS; step++) {
+                    const int per_group = STEPS / GROUPS;
+                    if (step % per_group == 0) {
+#pragma unroll
+                        for (int i = 0; i < 4; i++) {
+                            x_sums[0][i] = 0;
+#pragma unroll
+                            for (int t = 0; t < TILES; t++) c[t][0][i] = 0;
+                        }
+                    }
+                    uint2 b = group == 0 ? packed[unit * (UNIT / 4) + step * 4 + quad] : make_uint2(0, 0);
+                    if (PAIR) mma(x_sums[0], ONES, ONES, ONES, ONES, b.x, b.y);
+#pragma unroll
+                    for (int t = 0; t < TILES; t++)
+                        mma(c[t][0], two_codes(now[t], 0, step, 0), two_codes(now[t], 1, step, 0), two_codes(now[t], 0, step, 1), two_codes(now[t], 1, step, 1), b.x, b.y);
+                    if (step % per_group == per_group - 1) {
+#pragma unroll
+                        for (int t = 0; t < TILES; t++) add_group<1>(now[t], step / per_group, c[t], x_sums, total[t]);
+                    }
+                }
+            }
+            __syncwarp();
+            if (lane == 0) arrive(empty + 8 * slot);
+            if (++slot == slots) { slot = 0; parity ^= 1; }
+        }
+        if (quad == 0) {
+#pragma unroll
+            for (int t = 0; t < TILES; t++) { sums[warp][t * 16 + group][0] = total[t][0][0]; sums[warp][t * 16 + group + 8][0] = total[t][0][2]; }
+        }
+        sync_workers();
+        if (threadIdx.x < 16) finish_packed<GATE>(to, weights, sums, all_squares, 1, tile, threadIdx.x, 0);
+        sync_workers();
+    }
+}
+
+#define PACKED_STREAM(NAME, GATE)                                                                                                      \
+    extern "C" __global__ void __launch_bounds__((WARPS + 1) * 32) NAME(                                                               \
+        const float* x, const element* norm, float epsilon, Weights first, Weights second, float* out, int tiles, int stride, int columns, int add, int kind, int slots) { \
+        Weights both[2] = {first, second};                                                                                             \
+        packed_stream<GATE>(x, both, {norm, epsilon, out, stride, columns, add, kind}, tiles, slots);                                  \
+    }
+
+PACKED_STREAM(stream_packed, false)
+PACKED_STREAM(stream_packed_gate, true)
+#endif
+
+#endif

@@ -1,0 +1,125 @@
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>Codes and scales as the kernels of <c>PackedKernels.cu</c> take them: tiles of 16 rows, in units of 64 columns.</summary>
+/// <remarks>All codes of a part come first, then all scales. A code of 8 bits is kept 128 higher, without a sign.</remarks>
+internal sealed unsafe class TiledPacking : Packing
+{
+    /// <summary>Rows of a tile and columns of a unit.</summary>
+    public const int TileRows = 16, UnitColumns = 64;
+
+    private const int Sixteen = 16; // codes that share a scale at least
+    private readonly int _zero;
+
+    public TiledPacking(CodeForm form)
+    {
+        (Bits, IsPair, _zero) = (form.Bits, form.Zero is null, form.Zero ?? 0);
+        Groups = form.Group == Sixteen ? 4 : 2;
+        ScaleBytes = IsPair ? 8 * Groups : 2 * Groups;
+    }
+
+    public override string Name => $"tiles of {Bits} bits";
+
+    public override int BlockColumns => UnitColumns;
+
+    /// <summary>Of a code.</summary>
+    public int Bits { get; }
+
+    /// <summary>Groups of a unit, each with a scale.</summary>
+    public int Groups { get; }
+
+    /// <summary>Whether a group has a scale and an offset in float32; else it has a scale in float16.</summary>
+    public bool IsPair { get; }
+
+    /// <summary>Bytes of the scales of a row's unit.</summary>
+    public int ScaleBytes { get; }
+
+    /// <summary>Whether a matrix can lie so.</summary>
+    public static bool Takes(Packing stored, long rows, long columns) =>
+        stored.Form is { } form && form.Group % Sixteen == 0 && rows % TileRows == 0 && columns % UnitColumns == 0;
+
+    public override long RowBytes(long columns) => CodeBytes(columns) + (columns / UnitColumns * ScaleBytes);
+
+    /// <summary>Bytes of a row's codes.</summary>
+    public long CodeBytes(long columns) => columns * Bits / 8;
+
+    public override void Unpack(ReadOnlySpan<byte> rows, int columns, Span<float> to) => throw new NotSupportedException(); // a kernel does
+
+    /// <summary>Brings whole tiles into this packing.</summary>
+    /// <param name="stored">how the rows lie</param>
+    /// <param name="rows">the rows' bytes</param>
+    /// <param name="count">how many, a multiple of 16</param>
+    /// <param name="columns">of a row</param>
+    /// <param name="codes">[count * CodeBytes], written</param>
+    /// <param name="scales">[count * columns / 64 * ScaleBytes], written</param>
+    public void Tile(Packing stored, byte* rows, int count, int columns, byte* codes, byte* scales)
+    {
+        var (bytes, from, toCodes, toScales) = (stored.RowBytes(columns), (nint)rows, (nint)codes, (nint)scales);
+        Parallel.For(0, count / TileRows, tile =>
+        {
+            var (own, factors, offsets) = (new byte[columns], new float[columns / Sixteen], new float[columns / Sixteen]);
+            for (var row = 0; row < TileRows; row++)
+            {
+                fixed (byte* c = own)
+                fixed (float* s = factors, o = offsets)
+                {
+                    stored.UnpackCodes((byte*)from + (((tile * TileRows) + row) * bytes), columns, c, s, o);
+                    PutCodes(c, columns, row, (byte*)toCodes + (tile * TileRows * CodeBytes(columns)));
+                    PutScales(s, o, columns, row, (byte*)toScales + (tile * (long)TileRows * (columns / UnitColumns) * ScaleBytes));
+                }
+            }
+        });
+    }
+
+    // A lane has four neighbours of each sixteen columns. Two neighbours are sixteen bits apart.
+    private void PutCodes(byte* codes, int columns, int row, byte* tile)
+    {
+        for (var unit = 0; unit < columns / UnitColumns; unit++)
+        {
+            var to = tile + (unit * TileRows * UnitColumns * Bits / 8);
+            for (var quad = 0; quad < 4; quad++, codes += 4)
+            {
+                var lane = (row % 8 * 4) + quad;
+                for (var step = 0; step < 4; step++)
+                {
+                    var four = codes + (step * Sixteen);
+                    if (Bits == 4)
+                    {
+                        var word = (uint*)(to + (lane * 16) + (row / 8 * 8)) + (step / 2);
+                        var pairs = (uint)(four[0] | (four[1] << 16) | (four[2] << 4) | (four[3] << 20)) << (step % 2 * 8);
+                        *word = step % 2 == 0 ? pairs : *word | pairs;
+                    }
+                    else
+                    {
+                        for (var i = 0; i < 4; i++)
+                        {
+                            to[(row / 8 * 512) + (lane * 16) + (step * 4) + i] = (byte)((sbyte)four[i] - _zero + 128);
+                        }
+                    }
+                }
+            }
+
+            codes += UnitColumns - Sixteen;
+        }
+    }
+
+    private void PutScales(float* scales, float* offsets, int columns, int row, byte* tile)
+    {
+        var perGroup = UnitColumns / Groups / Sixteen;
+        for (var unit = 0; unit < columns / UnitColumns; unit++)
+        {
+            var to = tile + (((unit * TileRows) + row) * ScaleBytes);
+            for (var group = 0; group < Groups; group++)
+            {
+                var at = (unit * UnitColumns / Sixteen) + (group * perGroup);
+                if (IsPair)
+                {
+                    (((float*)to)[2 * group], ((float*)to)[(2 * group) + 1]) = (scales[at], offsets[at]);
+                }
+                else
+                {
+                    ((Half*)to)[group] = (Half)scales[at];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+using System.Runtime.InteropServices;
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Tests.Support;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Tests.Attention;
+
+/// <summary>Weights in tiles are the numbers that they were packed from, and products of them what float64 says.</summary>
+public sealed class PackedWeightsTests : NativeTest
+{
+    private static readonly int[] Counts = [1, 2, 8, 9, 16];
+
+    public static TheoryData<string> Names => [.. Types.Keys];
+
+    private static Dictionary<string, Packing> Types { get; } = Enumerable.Range(0, 64).Select(i => GgmlPackings.Of((uint)i)).OfType<BlockPacking>().ToDictionary(p => p.Name, p => (Packing)p);
+
+    // Taken apart as the kernels do, but for the arithmetic.
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void Tiles_have_every_number_in_its_place(string name)
+    {
+        const int rows = 32, columns = 512;
+        var (stored, numbers) = Made(Types[name], rows, columns);
+        var packing = new TiledPacking(Types[name].Form!.Value);
+        var (codes, scales) = Tiled(packing, Types[name], stored, rows, columns);
+        for (var row = 0; row < rows; row++)
+        {
+            for (var column = 0; column < columns; column++)
+            {
+                var (unit, step, quad, i) = (column / 64, column % 64 / 16, column % 16 / 4, column % 4);
+                var (ofUnit, lane) = ((row / 16 * (columns / 64)) + unit, (row % 8 * 4) + quad);
+                int code;
+                if (packing.Bits == 4)
+                {
+                    var word = BitConverter.ToUInt32(codes, (ofUnit * 512) + (lane * 16) + (row % 16 / 8 * 8) + (step / 2 * 4));
+                    code = (int)(word >> ((4 * ((step % 2 * 2) + (i / 2))) + (16 * (i % 2)))) & 15;
+                }
+                else
+                {
+                    code = codes[(ofUnit * 1024) + (row % 16 / 8 * 512) + (lane * 16) + (step * 4) + i] - 128;
+                }
+
+                var at = (((ofUnit * 16) + (row % 16)) * packing.ScaleBytes) + (step * packing.Groups / 4 * (packing.IsPair ? 8 : 2));
+                var number = packing.IsPair
+                    ? Math.FusedMultiplyAdd(BitConverter.ToSingle(scales, at), code, BitConverter.ToSingle(scales, at + 4))
+                    : (float)BitConverter.ToHalf(scales, at) * (packing.Bits == 4 ? code - 8 : code);
+                Assert.Equal(numbers[(row * columns) + column], (float)number);
+            }
+        }
+    }
+
+    public sealed class OnCuda() : NativeTest(ComputeDevice.Cuda)
+    {
+        [Theory]
+        [MemberData(nameof(Names), MemberType = typeof(PackedWeightsTests))]
+        public void Products_are_their_definition_and_a_row_has_the_same_bits_in_any_company(string name)
+        {
+            foreach (var type in (ScalarType[])[ScalarType.BFloat16, ScalarType.Float16])
+            {
+                using var scope = NewDisposeScope();
+                using var device = (CudaDevice)NewDevice();
+                device.Prepare(type);
+                using var kernels = device.CreateRows(new RowTraits(type, 1, 1, 8, 1, null));
+                const int columns = 1280;
+                var (first, second) = (Placed(device, type, name, 48, columns), Placed(device, type, name, 48, columns));
+                Tensor bias = randn([96], ScalarType.Float32, device.Torch).to(type), norm = randn([columns], ScalarType.Float32, device.Torch).to(type);
+                var matrix = new WeightMatrix([first.Part, second.Part], TensorMemory.Pointer(bias), columns);
+                var weight = cat([first.Numbers, second.Numbers]).to(ScalarType.Float64).to(device.Torch);
+                using RowBuffer x = new(columns, device.Torch), to = new(96, device.Torch), gated = new(48, device.Torch);
+                x.Memory.normal_();
+                var input = x.Memory.to(ScalarType.Float64);
+                var normed = input / (input.square().mean([-1L], keepdim: true) + 1e-5).sqrt() * norm.to(ScalarType.Float64);
+                var before = new RowNorm(TensorMemory.Pointer(norm), 1e-5);
+                Compare(type, to, rows => kernels.Multiply(rows, x, null, matrix, to, add: false), nn.functional.linear(input, weight, bias.to(ScalarType.Float64)));
+                Compare(type, to, rows => kernels.Multiply(rows, x, before, matrix, to, add: true), 1 + nn.functional.linear(normed, weight, bias.to(ScalarType.Float64)), fill: 1);
+                var both = nn.functional.linear(normed, weight, bias.to(ScalarType.Float64));
+                var (gate, up) = (both.narrow(1, 0, 48), both.narrow(1, 48, 48));
+                Compare(type, gated, rows => kernels.Gate(rows, x, before, matrix, "silu", gated), gate * gate.sigmoid() * up);
+
+                // Many rows and few, a slice of both parts, and rows by their numbers.
+                var (many, some, added) = (randn([40, columns], ScalarType.Float32, device.Torch).to(type), matrix.Slice(32, 32, sizeof(ushort)), bias.narrow(0, 32, 32));
+                var expected = nn.functional.linear(many.to(ScalarType.Float64), weight.narrow(0, 32, 32), added.to(ScalarType.Float64));
+                Close(type, expected, device.Multiply(many, some, added));
+                Close(type, expected.narrow(0, 0, 3), device.Multiply(many.narrow(0, 0, 3), some, added));
+                var alone = new WeightMatrix([second.Part], 0, columns);
+                long[] numbers = [47, 0, 16, 16];
+                void Same(Tensor all, Tensor got) => Assert.True(all.index_select(0, tensor(numbers)).eq(got).all().item<bool>()); // but for the sign of zero
+                var looked = device.Lookup(alone, tensor(numbers, device: device.Torch));
+                Same(second.Numbers.to(type), looked.cpu());
+                using var found = new RowBuffer(columns, device.Torch);
+                kernels.Lookup([.. numbers.Select(n => (int)n)], alone, 1, found);
+                Same(second.Numbers, found.Memory.narrow(0, 0, 4).cpu());
+            }
+        }
+    }
+
+    private static (WeightPart Part, Tensor Numbers) Placed(CudaDevice device, ScalarType type, string name, int rows, int columns)
+    {
+        var (stored, numbers) = Made(Types[name], rows, columns);
+        var packing = Assert.IsType<TiledPacking>(device.LayOut(Types[name], type, rows, columns));
+        var (codes, scales) = Tiled(packing, Types[name], stored, rows, columns);
+        Tensor first = tensor(codes).to(device.Torch), last = tensor(scales).to(device.Torch);
+        return (new WeightPart(TensorMemory.Pointer(first), packing, rows, TensorMemory.Pointer(last)), tensor(numbers).view(rows, columns));
+    }
+
+    private static void Compare(ScalarType type, RowBuffer to, Action<int> run, Tensor expected, float fill = 0)
+    {
+        byte[] Rows(int count)
+        {
+            to.Memory.fill_(fill);
+            run(count);
+            return to.Memory.narrow(0, 0, count).cpu().bytes.ToArray();
+        }
+
+        var all = Rows(RowKernels.MostRows);
+        Close(type, expected, to.Memory);
+        foreach (var count in Counts)
+        {
+            Assert.Equal(all[..(count * to.Width * sizeof(float))], Rows(count));
+        }
+    }
+
+    private static void Close(ScalarType type, Tensor expected, Tensor got)
+    {
+        var worst = ((got.to(ScalarType.Float64) - expected).abs() / (1 + expected.abs())).max().item<double>();
+        Assert.True(worst < (type == ScalarType.Float16 ? 5e-3 : 3e-2), $"off by {worst} in {type}");
+    }
+
+    private static unsafe (byte[] Codes, byte[] Scales) Tiled(TiledPacking packing, Packing from, byte[] stored, int rows, int columns)
+    {
+        var (codes, scales) = (new byte[rows * packing.CodeBytes(columns)], new byte[rows * columns / 64 * packing.ScaleBytes]);
+        fixed (byte* s = stored, c = codes, f = scales)
+        {
+            packing.Tile(from, s, rows, columns, c, f);
+        }
+
+        return (codes, scales);
+    }
+
+    // Random blocks whose numbers are as large as weights are.
+    private static (byte[] Stored, float[] Numbers) Made(Packing packing, int rows, int columns)
+    {
+        var (random, size, of) = (new Random(7), (int)packing.RowBytes(packing.BlockColumns), packing.BlockColumns);
+        var (block, numbers) = (new byte[size], new float[of]);
+        var blocks = new List<byte[]>();
+        while (blocks.Count < 12)
+        {
+            random.NextBytes(block);
+            packing.Unpack(block, of, numbers);
+            if (numbers.All(n => float.IsFinite(n) && Math.Abs(n) < 0.25f) && numbers.Any(n => Math.Abs(n) > 1e-3f))
+            {
+                blocks.Add([.. block]);
+            }
+        }
+
+        byte[] stored = [.. Enumerable.Range(0, rows * columns / of).SelectMany(_ => blocks[random.Next(blocks.Count)])];
+        var all = new float[rows * columns];
+        packing.Unpack(stored, columns, all);
+        return (stored, all);
+    }
+}
