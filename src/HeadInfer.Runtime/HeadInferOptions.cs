@@ -133,6 +133,16 @@ public sealed record HeadInferOptions
     /// </summary>
     public double? HostShare { get; set; }
 
+    /// <summary>
+    /// File in which the rates of host memory and of the link to the GPU are kept, with their date. They are measured when a model
+    /// is first loaded, in a second or two, and heads are shared between GPU and CPU by them. Default: <c>HeadInfer/rates.json</c>
+    /// in the user's local application data. Empty keeps none.
+    /// </summary>
+    public string? RatesFile { get; set; }
+
+    /// <summary>Measures the rates of <see cref="RatesFile"/> again: after a change of the machine, or if it was busy the last time. Default: false.</summary>
+    public bool MeasureRates { get; set; }
+
     /// <summary>Threads that compute for this model. Default: one a core, or what another model of the process was given before.</summary>
     public int? Threads { get; set; }
 

@@ -121,18 +121,18 @@ internal static class ModelLoading
             var buffers = Own(new RowBuffers(config, device.Torch));
             var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap) { KvType = kvType };
             var rows = Own(device.CreateRows(rowTraits));
-            var (host, rates) = HostBeside(device, rowTraits, plan, options);
+            var (host, rates, measured) = HostBeside(device, rowTraits, plan, options);
             var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext)
             {
                 Host = host is null ? null : Own(host),
                 HostRates = rates,
-                HostHeads = answers => rates is not { } measured ? 0
-                    : (int)Math.Round((options.HostShare ?? measured.ShareFor(1)) * (measured.ShareFor(answers) / measured.ShareFor(1)) * config.Layers * config.KvHeads),
+                HostHeads = answers => rates is not { } known ? 0
+                    : (int)Math.Round((options.HostShare ?? known.ShareFor(1)) * (known.ShareFor(answers) / known.ShareFor(1)) * config.Layers * config.KvHeads),
             };
             if (device is CudaDevice && options.Placement is null)
             {
                 var share = (double)attention.HostHeads(1) / (config.Layers * config.KvHeads);
-                plan = plan.WithForecast(config, new DecodeForecast(TimeStep(new StepDecoder(config, read, attention, buffers), pool), rates, share));
+                plan = plan.WithForecast(config, new DecodeForecast(TimeStep(new StepDecoder(config, read, attention, buffers), pool), rates, share)) with { RatesDate = measured };
             }
 
             return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention, buffers);
@@ -162,19 +162,34 @@ internal static class ModelLoading
     }
 
     // What attends beside a GPU, and how fast; a thread is left to the engine.
-    private static (HostParts? Parts, HostRates? Rates) HostBeside(Device device, RowTraits traits, MemoryPlan plan, HeadInferOptions options)
+    private static (HostParts? Parts, HostRates? Rates, DateOnly? Measured) HostBeside(Device device, RowTraits traits, MemoryPlan plan, HeadInferOptions options)
     {
         var threads = Math.Max(1, (options.Threads ?? Environment.ProcessorCount) - 1);
         if (options.Placement is not null)
         {
-            return !device.IsAsynchronous || !plan.Heads.ContainsKey(HeadPlacement.Host) ? (null, null)
-                : HostParts.TryCreate(traits, threads, device) is { } placed ? (placed, null)
+            return !device.IsAsynchronous || !plan.Heads.ContainsKey(HeadPlacement.Host) ? (null, null, null)
+                : HostParts.TryCreate(traits, threads, device) is { } placed ? (placed, null, null)
                 : throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, which this GPU cannot see by its addresses, or the system does not lock. Use Streamed or Resident.", nameof(options));
         }
 
-        return device is CudaDevice gpu && options.HostShare != 0 && plan.ResidentTokens < plan.LongestContext && HostParts.TryCreate(traits, threads, gpu) is { } parts
-            ? (parts, HostRates.Measure(gpu, traits, threads))
-            : (null, null);
+        if (device is not CudaDevice gpu || options.HostShare == 0 || plan.ResidentTokens >= plan.LongestContext || HostParts.TryCreate(traits, threads, gpu) is not { } parts)
+        {
+            return (null, null, null);
+        }
+
+        var (kept, machine) = (new KeptRates(options.RatesFile ?? KeptRates.DefaultPath), KeptRates.Machine(gpu.Name, traits, threads));
+        if (!options.MeasureRates && kept.Find(machine) is var (known, date))
+        {
+            return (parts, known, date);
+        }
+
+        var (rates, today) = (HostRates.Measure(gpu, traits, threads), DateOnly.FromDateTime(DateTime.UtcNow));
+        if (!kept.TryKeep(machine, rates, today))
+        {
+            options.Warning?.Invoke($"The rates of this machine could not be kept in '{options.RatesFile ?? KeptRates.DefaultPath}', so they are measured whenever a model is loaded. Set HeadInferOptions.RatesFile to a file that can be written, or to nothing.");
+        }
+
+        return (parts, rates, today);
     }
 
     private static void CheckPlacement(ModelConfig config, HeadInferOptions options)

@@ -54,6 +54,9 @@ public sealed record MemoryPlan
     /// <summary>With a GPU the share of the heads, 0 to 1, that the CPU attends of tokens without copies; 0 where nothing was measured.</summary>
     public double HostShare { get; init; }
 
+    /// <summary>When the rates were measured that <see cref="HostShare"/> and <see cref="DecodeTimes"/> rest on; null where none are needed. See <see cref="HeadInferOptions.RatesFile"/>.</summary>
+    public DateOnly? RatesDate { get; init; }
+
     /// <summary>Tokens a session may hold, prompt and answer together.</summary>
     public required int MaxContextTokens { get; init; }
 
@@ -158,7 +161,7 @@ public sealed record MemoryPlan
         if (DecodeTimes.Count > 0)
         {
             var times = DecodeTimes.OrderBy(t => t.Key).Select(t => string.Create(CultureInfo.InvariantCulture, $"{t.Value.TotalMilliseconds:0.#} ms at {t.Key:N0}"));
-            Line("a token predicted", $"{string.Join(", ", times)} tokens{(HostShare > 0 ? string.Create(CultureInfo.InvariantCulture, $"; the CPU attends {100 * HostShare:0}% of what has no copy") : "")}");
+            Line("a token predicted", $"{string.Join(", ", times)} tokens{(HostShare > 0 ? string.Create(CultureInfo.InvariantCulture, $"; the CPU attends {100 * HostShare:0}% of what has no copy, by rates of {RatesDate:yyyy-MM-dd}") : "")}");
         }
 
         Line("longest context", $"{LongestContext:N0} tokens, {KvFor(LongestContext)} of KV cache (model: {MaxContextTokens:N0})");
