@@ -26,7 +26,7 @@ internal static class ShapeBenchmark
         LibTorch.EnsureLoaded();
         var config = Shapes.Config(options.Text("--shape", "llama-3-8b"));
         var budget = new MemoryBudget(options.Size("--host-memory") ?? MemoryBudget.OfHost(HostMemory.Free()), options.Size("--gpu-memory") ?? ByteSize.FromGiB(24));
-        var plan = MemoryPlanner.Plan(config, new ByteSize(2 * Shapes.Elements(config)), ScalarType.BFloat16, RuntimeOptions(options, config), budget);
+        var plan = MemoryPlanner.Plan(config, WeightNeeds.Of(new ByteSize(2 * Shapes.Elements(config))), ScalarType.BFloat16, RuntimeOptions(options, config), budget);
         Console.WriteLine(plan);
         if (options.Count("--context") is { } context)
         {

@@ -15,12 +15,12 @@ namespace HeadInfer.Runtime;
 internal static class ModelLoading
 {
     /// <summary>Makes a model of a shape with weights from anywhere, without a folder, a tokenizer or a template.</summary>
-    public static HeadInferModel Create(ModelConfig config, long weightElements, ScalarType type, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options)
+    public static HeadInferModel Create(ModelConfig config, long weightElements, ScalarType type, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device>? open = null)
     {
         options.Validate();
         LibTorch.EnsureLoaded();
         var folder = new ModelFolder(config.Architecture, config, null, null, new GenerationOptions(), []);
-        return Start(folder, (_, computed) => new ByteSize(weightElements * DataTypes.Size(computed)), type, weights, options, OpenDevice, _ => { }, CancellationToken.None);
+        return Start(folder, (_, computed) => WeightNeeds.Of(new ByteSize(weightElements * DataTypes.Size(computed))), type, (type, device, _, _) => weights(type, device), options, open ?? OpenDevice, _ => { }, CancellationToken.None);
     }
 
     /// <summary>Loads a folder onto a device that is opened for it.</summary>
@@ -35,9 +35,9 @@ internal static class ModelLoading
         check.RefuseOthers();
         return Start(
             folder,
-            check.SizeOn,
+            check.NeedsOn,
             checkpoint.Type,
-            (type, device) => new CheckpointWeights(checkpoint, type, device),
+            (type, device, needs, streamed) => new CheckpointWeights(checkpoint, type, device, needs, streamed),
             options,
             open,
             layer =>
@@ -49,7 +49,7 @@ internal static class ModelLoading
     }
 
     private static HeadInferModel Start(
-        ModelFolder folder, Func<Device, ScalarType, ByteSize> size, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, CancellationToken cancellationToken)
+        ModelFolder folder, Func<Device, ScalarType, WeightNeeds> needs, ScalarType stored, Func<ScalarType, Device, WeightNeeds, int, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, CancellationToken cancellationToken)
     {
         var thread = new EngineThread("HeadInfer engine");
         var made = new Stack<IDisposable>();
@@ -60,7 +60,7 @@ internal static class ModelLoading
                 {
                     try
                     {
-                        return Make(folder, size, stored, weights, options, open, layerDone, thread, made);
+                        return Make(folder, needs, stored, weights, options, open, layerDone, thread, made);
                     }
                     catch
                     {
@@ -83,7 +83,7 @@ internal static class ModelLoading
 
     /// <summary>Everything that can be refused is, before a weight is read. What was made goes onto a stack, to be taken back if something fails.</summary>
     private static HeadInferModel Make(
-        ModelFolder folder, Func<Device, ScalarType, ByteSize> size, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, EngineThread thread, Stack<IDisposable> made)
+        ModelFolder folder, Func<Device, ScalarType, WeightNeeds> needs, ScalarType stored, Func<ScalarType, Device, WeightNeeds, int, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, EngineThread thread, Stack<IDisposable> made)
     {
         T Own<T>(T part)
             where T : IDisposable
@@ -109,13 +109,14 @@ internal static class ModelLoading
             throw new ArgumentException($"HeadInferOptions.FusedAttention cannot be {options.FusedAttention}: fused attention is for bfloat16 and float16, heads of up to 256 dimensions, no soft cap, and a GPU of compute capability 8.0 or above. Leave it out.", nameof(options));
         }
 
-        var (plan, promise) = MemoryLedger.OfProcess.Plan(options, device.Ordinal, budget => MemoryPlanner.Plan(config, size(device, type), type, options, budget));
+        var needed = needs(device, type);
+        var (plan, promise) = MemoryLedger.OfProcess.Plan(options, device.Ordinal, budget => MemoryPlanner.Plan(config, needed, type, options, budget));
         Own(promise);
         try
         {
             device.Prepare(type);
             var kernel = device.Attention(traits, options.FusedAttention);
-            var read = DecoderWeights.Read(config, Own(weights(type, device)), device, layerDone);
+            var read = DecoderWeights.Read(config, Own(weights(type, device, needed, plan.StreamedLayers)), device, layerDone);
             var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, kvType);
             var pool = Own(new BlockPool(shape, config.Layers, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device));
             var buffers = Own(new RowBuffers(config, device.Torch));

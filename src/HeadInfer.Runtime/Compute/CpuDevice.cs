@@ -150,6 +150,8 @@ internal class CpuDevice : Device
         return some.view(count, weight.Columns);
     }
 
+    protected override void CopyWeights(Tensor from, Tensor to) => to.copy_(from).Dispose();
+
     protected override void CopyRows(Tensor run, Tensor rows, int at, WorkQueue direction)
     {
         using var scope = NewDisposeScope();

@@ -230,6 +230,20 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     /// <summary>Pins memory, if the system lets it.</summary>
     protected virtual IDisposable? TryPin(nint address, long bytes, out string error) => PinnedMemory.TryPin(address, bytes, out error);
 
+    protected override unsafe void CopyWeights(Tensor from, Tensor to)
+    {
+        void Copy() => CudaDriver.Check(
+            CudaDriver.CopyToDeviceAsync(TensorMemory.Pointer(to), TensorMemory.Address(from), (nuint)(from.NumberOfElements * from.ElementSize), _up.Handle), "copying weights to the GPU");
+        if (IsMeasured)
+        {
+            Timed(_copies, _up, Copy);
+        }
+        else
+        {
+            Copy();
+        }
+    }
+
     protected override void CopyRows(Tensor run, Tensor rows, int at, WorkQueue direction)
     {
         var (shape, size) = (run.shape, run.ElementSize);

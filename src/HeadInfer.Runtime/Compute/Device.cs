@@ -124,6 +124,15 @@ internal abstract class Device : IDisposable
         Traffic = Traffic with { Downloaded = Traffic.Downloaded + Moved(run) };
     }
 
+    /// <summary>Copies weights to device memory, in the queue of uploads.</summary>
+    /// <param name="from">[n], contiguous, on the host</param>
+    /// <param name="to">[n], contiguous, of the same type</param>
+    public void UploadWeights(Tensor from, Tensor to)
+    {
+        CopyWeights(from, to);
+        Traffic = Traffic with { Uploaded = Traffic.Uploaded + Moved(from) };
+    }
+
     /// <summary>Begins to count anew.</summary>
     public void ForgetTraffic() => Traffic = default;
 
@@ -238,6 +247,8 @@ internal abstract class Device : IDisposable
     public abstract AttentionKernel Attention(AttentionTraits traits, FusedAttention? chosen);
 
     public virtual void Dispose() => Team.Dispose();
+
+    protected abstract void CopyWeights(Tensor from, Tensor to);
 
     protected abstract void CopyRows(Tensor run, Tensor rows, int at, WorkQueue direction);
 

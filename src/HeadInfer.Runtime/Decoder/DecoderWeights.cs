@@ -34,10 +34,12 @@ internal sealed class DecoderWeights : IDisposable
         var layers = new List<LayerWeights>();
         for (var layer = 0; layer < config.Layers; layer++)
         {
+            source.Begin(layer);
             layers.Add(LayerWeights.Read(config, source, device, layer));
             layerDone?.Invoke(layer + 1);
         }
 
+        source.Begin(null);
         return new DecoderWeights(source)
         {
             Embedding = embedding,
@@ -63,6 +65,12 @@ internal sealed class DecoderWeights : IDisposable
 
         return checkpoint.AreSame(TensorNames.Embedding, TensorNames.Output) ? config : config with { TiedEmbeddings = false };
     }
+
+    /// <summary>What is computed from now on is of a layer. To be called again after others may have computed.</summary>
+    public void Enter(int layer) => _source.Stream?.Enter(layer);
+
+    /// <summary>A pass is through with a layer.</summary>
+    public void Leave(int layer) => _source.Stream?.Leave(layer);
 
     public void Dispose() => _source.Dispose();
 }

@@ -51,6 +51,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             foreach (var (chunk, withQueries) in Chunks(asked, start))
             {
                 using var chunkScope = NewDisposeScope();
+                weights.Enter(layer);
                 Project(layerWeights, Rows(hidden, chunk), withQueries, Rows(cos, chunk), Rows(sin, chunk), segment, chunk.Start);
                 work.Add((withQueries ? Cost.Projections(config) : Cost.KeyValueProjections(config)) * chunk.Count);
             }
@@ -60,9 +61,12 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             foreach (var chunk in Aligned(asked, start))
             {
                 using var chunkScope = NewDisposeScope();
+                weights.Enter(layer);
                 Mix(layerWeights, Rows(hidden, chunk), Rows(segment.Queries, chunk).view(chunk.Count, _queryWidth));
                 work.Add(Cost.OutputAndMlp(config, layer) * chunk.Count);
             }
+
+            weights.Leave(layer);
         }
 
         // A view left alive would keep all of the segment.

@@ -22,8 +22,8 @@ internal sealed record DecodeForecast(double Step, HostRates? Rates, double Host
             outside += perLayerToken * (history - resident);
         }
 
-        // Keys with copies are read at the rate at which the step reads weights.
-        var onGpu = Step * (1 + (copied / plan.Weights.Bytes));
+        // Keys with copies are read at the rate at which the step reads weights; beside layers that come by turns that is nothing.
+        var onGpu = plan.StreamedLayers > 0 ? Step : Step * (1 + (copied / plan.Weights.Bytes));
         return Rates is not { } rates || outside == 0 ? onGpu : onGpu + Math.Max((1 - HostShare) * outside / rates.Link, HostShare > 0 ? HostShare * outside / rates.Host : 0);
     }
 }

@@ -27,8 +27,14 @@ public sealed record MemoryPlan
     /// <summary>The GPU's part; null on the CPU.</summary>
     public GpuPlan? Gpu { get; init; }
 
-    /// <summary>Weights, in the type they are computed in; on the GPU if there is one.</summary>
+    /// <summary>Weights, as they lie where the model computes.</summary>
     public required ByteSize Weights { get; init; }
+
+    /// <summary>With a GPU the last layers whose weights do not fit it, how many. They lie in host memory and come to the GPU by turns: once a segment of a prompt, and once a token of an answer.</summary>
+    public int StreamedLayers { get; init; }
+
+    /// <summary>Host memory of the weights of <see cref="StreamedLayers"/>.</summary>
+    public ByteSize HostWeights { get; init; }
 
     /// <summary>Activations of a segment and the tile ring, where the model computes; does not grow with the context.</summary>
     public required ByteSize Workspace { get; init; }
@@ -85,7 +91,7 @@ public sealed record MemoryPlan
     public required string KvElementType { get; init; }
 
     /// <summary>Host memory left for KV caches.</summary>
-    public ByteSize KvBudget => Gpu is null ? HostBudget - Weights - Workspace - Process : HostBudget - Process;
+    public ByteSize KvBudget => Gpu is null ? HostBudget - Weights - Workspace - Process : HostBudget - Process - HostWeights;
 
     /// <summary>The part of <see cref="KvBudget"/> that pages may take; on the CPU resident copies take the rest.</summary>
     internal ByteSize PageBudget => new((long)(KvBudget.Bytes * ((double)KvPerToken.Bytes / HostPerToken.Bytes)));
@@ -141,12 +147,16 @@ public sealed record MemoryPlan
         if (Gpu is not null)
         {
             Line("GPU memory", $"{Gpu.Budget}");
-            Line("  weights", $"{Gpu.Weights} ({ElementType})");
+            Line("  weights", $"{Gpu.Weights} ({ElementType}){(StreamedLayers > 0 ? string.Create(CultureInfo.InvariantCulture, $"; the last {StreamedLayers} layers come by turns") : "")}");
             Line("  libraries", $"{Gpu.Libraries}");
             Line("  activations", $"{Gpu.Activations} (segment {SegmentTokens:N0}, chunk {ChunkTokens:N0} tokens)");
             Line("  KV buffers", $"{Gpu.KvBuffers} (tile {TileTokens:N0} tokens of {HeadGroupSize} heads, and new rows)");
             Line("  resident copies", $"{Gpu.Resident} left{(ResidentTokens > 0 ? string.Create(CultureInfo.InvariantCulture, $", of {ResidentTokens:N0} tokens") : "")}");
             Line("host memory", $"{HostBudget}");
+            if (StreamedLayers > 0)
+            {
+                Line("  weights", $"{HostWeights} of {StreamedLayers} layers");
+            }
         }
         else
         {

@@ -26,7 +26,7 @@ internal static class MemoryPlanner
     /// <param name="options">what the caller fixed, validated</param>
     /// <param name="budget">memory there is</param>
     /// <exception cref="MemoryBudgetException">Weights and workspace alone do not fit.</exception>
-    public static MemoryPlan Plan(ModelConfig config, ByteSize weights, ScalarType type, HeadInferOptions options, MemoryBudget budget)
+    public static MemoryPlan Plan(ModelConfig config, WeightNeeds weights, ScalarType type, HeadInferOptions options, MemoryBudget budget)
     {
         var onGpu = budget.Gpu is not null;
         var page = options.PageTokens ?? Page;
@@ -36,7 +36,7 @@ internal static class MemoryPlanner
 
         // So that the workspace never dominates; a segment is a power of two. Longer ones stream the history less often,
         // and from a few thousand tokens on it streams faster than it is attended.
-        var goal = onGpu ? budget.Gpu!.Value.Bytes / 12 : Math.Clamp(weights.Bytes / 2, WorkspaceGoal.Least.Bytes, WorkspaceGoal.Most.Bytes);
+        var goal = onGpu ? budget.Gpu!.Value.Bytes / 12 : Math.Clamp(weights.Total.Bytes / 2, WorkspaceGoal.Least.Bytes, WorkspaceGoal.Most.Bytes);
         var segment = options.SegmentTokens ?? (onGpu ? MaxGpuSegment : MaxSegment);
         while (options.SegmentTokens is null && segment > MinSegment && (sizes.Activations(segment) + sizes.KvBuffers(segment)).Bytes > goal)
         {
@@ -47,7 +47,8 @@ internal static class MemoryPlanner
             }
         }
 
-        var gpu = onGpu ? PlanGpu(budget.Gpu!.Value, weights, sizes, segment, options) : null;
+        var streamed = onGpu ? StreamedLayers(budget.Gpu!.Value, weights, sizes, segment, options) : 0;
+        var gpu = onGpu ? PlanGpu(budget.Gpu!.Value, weights.OnDevice(streamed), sizes, segment, options) : null;
         var kv = new ByteSize(config.KvElementsPerToken * DataTypes.Size(kvType));
         var heads = Placements(config, options, onGpu);
         var copied = kv.Bytes * config.Windows.Count(w => w is null) / config.Layers; // of a token; what is behind a window is not worth it
@@ -55,7 +56,9 @@ internal static class MemoryPlanner
         {
             HostBudget = budget.Host,
             Gpu = gpu,
-            Weights = weights,
+            Weights = weights.Total,
+            StreamedLayers = streamed,
+            HostWeights = onGpu ? weights.OnHost(streamed) : ByteSize.Zero,
             Workspace = sizes.Activations(segment) + sizes.KvBuffers(segment),
             Process = onGpu ? CudaProcessSize : ProcessSize,
             KvPerToken = kv,
@@ -82,6 +85,13 @@ internal static class MemoryPlanner
         Placement = options.Placement ?? (plan.Gpu is null ? _ => HeadPlacement.Host : null),
         GroupSize = plan.Gpu is null ? plan.HeadGroupSize : options.HeadGroupSize,
     };
+
+    // The last layers come by turns if they do not fit beside what has to be there; as few as that takes.
+    private static int StreamedLayers(ByteSize budget, WeightNeeds weights, Sizes sizes, int segment, HeadInferOptions options)
+    {
+        var room = budget - new GpuPlan(budget, GpuLibraries, ByteSize.Zero, sizes.Activations(segment), sizes.KvBuffers(segment), ByteSize.Zero).Fixed - GpuMargin - (options.ResidentMemory ?? ByteSize.Zero);
+        return weights.OnDevice(0) <= room ? 0 : Enumerable.Range(1, weights.Layers.Count).FirstOrDefault(n => weights.OnDevice(n) <= room);
+    }
 
     private static GpuPlan PlanGpu(ByteSize budget, ByteSize weights, Sizes sizes, int segment, HeadInferOptions options)
     {

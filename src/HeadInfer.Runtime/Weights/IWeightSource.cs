@@ -1,5 +1,6 @@
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Compute;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Weights;
@@ -9,6 +10,14 @@ internal interface IWeightSource : IDisposable
 {
     /// <summary>The type in which a decoder computes with them.</summary>
     ScalarType Type { get; }
+
+    /// <summary>Layers that come to the device by turns; null if all lie there. Owned by the source.</summary>
+    WeightStream? Stream => null;
+
+    /// <summary>What is asked for from now on is of a layer, or of none.</summary>
+    void Begin(int? layer)
+    {
+    }
 
     /// <summary>Linear layers of the same input, stacked into one.</summary>
     /// <param name="names">of their weights</param>
@@ -21,18 +30,41 @@ internal interface IWeightSource : IDisposable
     Tensor Vector(string name, long size, double offset = 0);
 }
 
-/// <summary>Weights of a checkpoint, converted to the type and device they are computed on.</summary>
-internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, Device device) : IWeightSource
+/// <summary>Weights of a checkpoint, as a device lays them out.</summary>
+/// <param name="checkpoint">has them</param>
+/// <param name="type">the type that is computed in</param>
+/// <param name="device">computes</param>
+/// <param name="needs">what they take there</param>
+/// <param name="streamed">the last layers that come by turns, how many</param>
+internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, Device device, WeightNeeds needs, int streamed) : IWeightSource
 {
     private const long TileBytes = 16 << 20; // of codes that are brought into tiles at a time
 
     private readonly List<Tensor> _owned = [];
+    private WeightStream? _stream;
+    private bool _streams; // what is asked for
 
     public ScalarType Type => type;
 
+    public WeightStream? Stream => _stream;
+
+    public void Begin(int? layer)
+    {
+        _streams = layer >= needs.Layers.Count - streamed;
+        if (_streams)
+        {
+            _stream ??= new WeightStream(device, type, needs.Slot(streamed));
+            _stream.Begin(layer!.Value, needs.Layers[layer.Value]);
+        }
+        else if (layer is null)
+        {
+            _stream?.Start();
+        }
+    }
+
     public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false)
     {
-        var added = bias ? Read([.. names.Select(TensorNames.BiasOf)], rows, []) : null;
+        var added = bias ? Read([.. names.Select(TensorNames.BiasOf)], rows, [], resides: true) : null;
         return LayOut(checkpoint, device, type, names, rows, columns) is { } packings
             ? new StoredLinear(device, new WeightMatrix([.. names.Select((n, i) => ReadStored(n, packings[i], (int)rows[i], (int)columns))], added is null ? 0 : TensorMemory.Pointer(added), (int)columns), added)
             : new DenseLinear(device, Read(names, rows, [columns]), added);
@@ -48,39 +80,60 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
 
     public Tensor Vector(string name, long size, double offset = 0)
     {
-        var vector = Read([name], [size], []);
+        var vector = Read([name], [size], [], resides: true);
         return offset == 0 ? vector : vector.add_(offset);
     }
 
     public void Dispose()
     {
+        _stream?.Dispose();
+        _stream = null;
         _owned.ForEach(t => t.Dispose());
         _owned.Clear();
     }
 
-    private Tensor Read(IReadOnlyList<string> names, IReadOnlyList<long> rows, long[] inner)
+    private Tensor Read(IReadOnlyList<string> names, IReadOnlyList<long> rows, long[] inner, bool resides = false)
     {
-        var whole = empty([rows.Sum(), .. inner], type, device.Torch).DetachFromDisposeScope();
-        _owned.Add(whole);
+        long[] shape = [rows.Sum(), .. inner];
+        var (to, whole) = Memory(shape.Aggregate(1L, (product, n) => product * n) * DataTypes.Size(type), type, resides);
+        using var read = to.view(shape);
         var start = 0L;
         for (var i = 0; i < names.Count; i++)
         {
-            using var part = whole.narrow(0, start, rows[i]);
+            using var part = read.narrow(0, start, rows[i]);
             checkpoint.Read(names[i], part);
             start += rows[i];
         }
 
-        return whole;
+        return Own(whole.view(shape));
+    }
+
+    // Where weights are read to, and where they are computed with: the same but for layers that come by turns.
+    private (Tensor To, Tensor At) Memory(long bytes, ScalarType element, bool resides = false)
+    {
+        if (_streams && !resides)
+        {
+            var (host, slot) = _stream!.Take(bytes);
+            return (Own(host), Own(slot));
+        }
+
+        var memory = Own(empty([bytes / DataTypes.Size(element)], element, device.Torch));
+        return (memory, memory);
+    }
+
+    private Tensor Own(Tensor tensor)
+    {
+        _owned.Add(tensor.DetachFromDisposeScope());
+        return tensor;
     }
 
     private WeightPart ReadStored(string name, Packing packing, int rows, int columns)
     {
-        var memory = empty([rows * packing.RowBytes(columns)], ScalarType.Byte, device.Torch).DetachFromDisposeScope();
-        _owned.Add(memory);
-        var address = TensorMemory.Pointer(memory);
+        var (to, at) = Memory(rows * packing.RowBytes(columns), ScalarType.Byte);
+        var address = TensorMemory.Pointer(at);
         if (packing is not TiledPacking tiled)
         {
-            checkpoint.ReadStored(name, [rows, columns], memory);
+            checkpoint.ReadStored(name, [rows, columns], to);
             return new WeightPart(address, packing, rows);
         }
 
@@ -89,21 +142,30 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
         var most = (int)Math.Clamp(TileBytes / (tiled.CodeBytes(columns) * TiledPacking.TileRows), 1, rows / TiledPacking.TileRows) * TiledPacking.TileRows;
         for (var row = 0; row < rows; row += most)
         {
-            ReadTiles(checkpoint.Tensors[name], tiled, row, Math.Min(most, rows - row), columns, memory, codes);
+            ReadTiles(checkpoint.Tensors[name], tiled, row, Math.Min(most, rows - row), columns, to, codes);
         }
 
         return new WeightPart(address, packing, rows, address + (nint)codes);
     }
 
-    private unsafe void ReadTiles(StoredTensor tensor, TiledPacking packing, int row, int count, int columns, Tensor memory, long firstScale)
+    private unsafe void ReadTiles(StoredTensor tensor, TiledPacking packing, int row, int count, int columns, Tensor to, long firstScale)
     {
         using var scope = NewDisposeScope();
-        var (bytes, scaleBytes) = (tensor.Packing.RowBytes(columns), packing.RowBytes(columns) - packing.CodeBytes(columns));
-        var (stored, codes, scales) = (empty([count * bytes], ScalarType.Byte), empty([count * packing.CodeBytes(columns)], ScalarType.Byte), empty([count * scaleBytes], ScalarType.Byte));
-        checkpoint.ReadBytes(tensor, row * bytes, new Span<byte>(TensorMemory.Address(stored), checked((int)(count * bytes))));
-        packing.Tile(tensor.Packing, (byte*)TensorMemory.Address(stored), count, columns, (byte*)TensorMemory.Address(codes), (byte*)TensorMemory.Address(scales));
-        memory.narrow(0, row * packing.CodeBytes(columns), codes.NumberOfElements).copy_(codes);
-        memory.narrow(0, firstScale + (row * scaleBytes), scales.NumberOfElements).copy_(scales);
+        var (bytes, codeBytes, scaleBytes) = (tensor.Packing.RowBytes(columns), packing.CodeBytes(columns), packing.RowBytes(columns) - packing.CodeBytes(columns));
+        var stored = empty([count * bytes], ScalarType.Byte);
+        var from = (byte*)TensorMemory.Address(stored);
+        checkpoint.ReadBytes(tensor, row * bytes, new Span<byte>(from, checked((int)(count * bytes))));
+        if (to.device_type == DeviceType.CPU)
+        {
+            var target = (byte*)TensorMemory.Address(to);
+            packing.Tile(tensor.Packing, from, count, columns, target + (row * codeBytes), target + firstScale + (row * scaleBytes));
+            return;
+        }
+
+        var (codes, scales) = (empty([count * codeBytes], ScalarType.Byte), empty([count * scaleBytes], ScalarType.Byte));
+        packing.Tile(tensor.Packing, from, count, columns, (byte*)TensorMemory.Address(codes), (byte*)TensorMemory.Address(scales));
+        to.narrow(0, row * codeBytes, codes.NumberOfElements).copy_(codes);
+        to.narrow(0, firstScale + (row * scaleBytes), scales.NumberOfElements).copy_(scales);
     }
 }
 
@@ -113,31 +175,36 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
     private static readonly Linear Unread = new UnreadLinear();
 
     private readonly HashSet<string> _asked = new(StringComparer.Ordinal);
-    private readonly List<(IReadOnlyList<string> Names, IReadOnlyList<long> Rows, long Columns)> _matrices = [];
+    private readonly List<(int? Layer, IReadOnlyList<string> Names, IReadOnlyList<long> Rows, long Columns)> _matrices = [];
+    private int? _layer;
     private long _vectors; // elements of them
     private readonly Tensor _nothing = empty(0).DetachFromDisposeScope();
 
     public ScalarType Type => checkpoint.Type;
 
-    /// <summary>What all tensors that were asked for take where a device computes with them, and memory in which packed ones are unpacked.</summary>
-    public ByteSize SizeOn(Device device, ScalarType type)
+    /// <summary>What all tensors that were asked for take where a device computes with them.</summary>
+    public WeightNeeds NeedsOn(Device device, ScalarType type)
     {
-        var (bytes, largest) = (_vectors * DataTypes.Size(type), 0L);
-        foreach (var (names, rows, columns) in _matrices)
+        var (always, layers, largest) = (_vectors * DataTypes.Size(type), new SortedDictionary<int, long>(), 0L);
+        foreach (var (layer, names, rows, columns) in _matrices)
         {
-            if (CheckpointWeights.LayOut(checkpoint, device, type, names, rows, columns) is { } packings)
+            var packings = CheckpointWeights.LayOut(checkpoint, device, type, names, rows, columns);
+            var bytes = packings is null ? [rows.Sum() * columns * DataTypes.Size(type)] : packings.Select((p, i) => rows[i] * p.RowBytes(columns)).ToArray();
+            largest = packings is null ? largest : Math.Max(largest, rows.Sum() * columns);
+            if (layer is { } number)
             {
-                bytes += packings.Select((p, i) => rows[i] * p.RowBytes(columns)).Sum();
-                largest = Math.Max(largest, rows.Sum() * columns);
+                layers[number] = layers.GetValueOrDefault(number) + bytes.Sum(WeightStream.Padded);
             }
             else
             {
-                bytes += rows.Sum() * columns * DataTypes.Size(type);
+                always += bytes.Sum();
             }
         }
 
-        return new ByteSize(bytes) + device.UnpackedSize(largest);
+        return new WeightNeeds(new ByteSize(always) + device.UnpackedSize(largest), [.. layers.Values.Select(l => new ByteSize(l))]);
     }
+
+    public void Begin(int? layer) => _layer = layer;
 
     public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false)
     {
@@ -151,7 +218,7 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
             }
         }
 
-        _matrices.Add((names, rows, columns));
+        _matrices.Add((_layer, names, rows, columns));
         return Unread;
     }
 

@@ -49,6 +49,38 @@ public sealed class MemoryPlannerTests
         Assert.Contains("SegmentTokens", error.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(8, 64)]
+    [InlineData(12, 64)]
+    [InlineData(24, 64)]
+    public void Layers_that_do_not_fit_come_by_turns_as_few_as_that_takes(int gpu, int host)
+    {
+        var needs = new WeightNeeds(ByteSize.FromGiB(2), [.. Enumerable.Repeat(ByteSize.FromMiB(416), 32)]);
+        var plan = MemoryPlanner.Plan(Llama, needs, torch.ScalarType.BFloat16, new HeadInferOptions(), new MemoryBudget(ByteSize.FromGiB(host), ByteSize.FromGiB(gpu)));
+        Assert.Equal(needs.Total, plan.Weights);
+        Assert.Equal(ByteSize.FromMiB(416) * plan.StreamedLayers, plan.HostWeights);
+        Assert.Equal(ByteSize.FromGiB(host) - plan.Process - plan.HostWeights, plan.KvBudget);
+        Assert.True(plan.Gpu!.Fixed + plan.Gpu.Resident < ByteSize.FromGiB(gpu));
+        if (gpu == 24)
+        {
+            Assert.Equal(0, plan.StreamedLayers);
+            return;
+        }
+
+        // Two slots beside those that stay; one more that stayed would not fit.
+        Assert.InRange(plan.StreamedLayers, 3, 31);
+        Assert.Equal(ByteSize.FromGiB(2) + (ByteSize.FromMiB(416) * (32 - plan.StreamedLayers + 2)), plan.Gpu.Weights);
+        Assert.True(plan.Gpu.Resident < ByteSize.FromMiB(416));
+        Assert.Contains($"the last {plan.StreamedLayers} layers come by turns", plan.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Two_layers_have_to_fit()
+    {
+        var needs = new WeightNeeds(ByteSize.FromGiB(2), [.. Enumerable.Repeat(ByteSize.FromGiB(3), 8)]);
+        Assert.Throws<MemoryBudgetException>(() => MemoryPlanner.Plan(Llama, needs, torch.ScalarType.BFloat16, new HeadInferOptions(), new MemoryBudget(ByteSize.FromGiB(64), ByteSize.FromGiB(8))));
+    }
+
     [Fact]
     public void Resident_memory_is_what_was_asked_for_or_what_is_left()
     {
@@ -81,7 +113,7 @@ public sealed class MemoryPlannerTests
     public void Small_gpus_get_short_segments_and_chunks()
     {
         var small = Config("LlamaForCausalLM", "", hidden: 2048, layers: 16, heads: 32, intermediate: 8192);
-        var plan = MemoryPlanner.Plan(small, new ByteSize(2 * 1_235_814_400L), torch.ScalarType.BFloat16, new HeadInferOptions(), new MemoryBudget(ByteSize.FromGiB(16), ByteSize.FromGiB(6)));
+        var plan = MemoryPlanner.Plan(small, WeightNeeds.Of(new ByteSize(2 * 1_235_814_400L)), torch.ScalarType.BFloat16, new HeadInferOptions(), new MemoryBudget(ByteSize.FromGiB(16), ByteSize.FromGiB(6)));
         Assert.InRange(plan.SegmentTokens, 1024, 16_384);
         Assert.True(plan.Workspace < ByteSize.FromGiB(0.75));
         Assert.True(plan.ChunkTokens <= plan.SegmentTokens);
@@ -122,7 +154,7 @@ public sealed class MemoryPlannerTests
     }
 
     private static MemoryPlan Plan(ModelConfig config, HeadInferOptions options, int gpu, int host) =>
-        MemoryPlanner.Plan(config, new ByteSize(2 * Elements), torch.ScalarType.BFloat16, options, new MemoryBudget(ByteSize.FromGiB(host), ByteSize.FromGiB(gpu)));
+        MemoryPlanner.Plan(config, WeightNeeds.Of(new ByteSize(2 * Elements)), torch.ScalarType.BFloat16, options, new MemoryBudget(ByteSize.FromGiB(host), ByteSize.FromGiB(gpu)));
 
     private static ModelConfig Config(string architecture, string more, int hidden = 4096, int layers = 32, int heads = 32, int intermediate = 14_336) => ModelConfigReader.Parse($$"""
         {"architectures": ["{{architecture}}"], "vocab_size": 128256, "hidden_size": {{hidden}}, "num_hidden_layers": {{layers}},

@@ -28,6 +28,15 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
         }
     }
 
+    /// <summary>Layers that come by turns, beside passes that leave off in the midst of one.</summary>
+    public sealed class WithStreamedLayers() : EngineTests(ComputeDevice.Cpu)
+    {
+        private int _seed;
+
+        protected override Task<HeadInferModel> Load(string folder, HeadInferOptions? options = null) => StreamedModel.LoadAsync(
+            folder, (options ?? new HeadInferOptions()) with { Device = ComputeDevice.Cpu, Placement = options?.Placement ?? (_ => HeadPlacement.Streamed) }, streamed: 3, new LateDevice(_seed++, TimeSpan.FromMilliseconds(1)));
+    }
+
     private static readonly HeadInferOptions Odd = new() { PageTokens = 8, TileTokens = 11, SegmentTokens = 32, ChunkTokens = 16, HeadGroupSize = 1 };
 
     private static readonly GenerationOptions TwelveTokens = new() { MaxTokens = 12, StopTokens = [] };

@@ -73,6 +73,19 @@ internal sealed class LateDevice : CpuDevice
         base.Dispose();
     }
 
+    protected override void CopyWeights(Tensor from, Tensor to)
+    {
+        var (host, device) = (from.alias().DetachFromDisposeScope(), to.alias().DetachFromDisposeScope());
+        _workers[WorkQueue.Upload].Add(() =>
+        {
+            using (host)
+            using (device)
+            {
+                base.CopyWeights(host, device);
+            }
+        }, late: true);
+    }
+
     protected override void CopyRows(Tensor run, Tensor rows, int at, WorkQueue direction)
     {
         var (pages, device) = (run.alias().DetachFromDisposeScope(), rows.alias().DetachFromDisposeScope());
