@@ -1,0 +1,217 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using HeadInfer.Runtime.Compute;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>Rows of codes of which neighbours share a scale. First come all codes of the row (of 4 bits two a byte, the low half first), then what its groups have.</summary>
+/// <remarks>Rows are filled up to 16 bytes, so that kernels may read them in vectors.</remarks>
+/// <param name="bits">of a code, 4 or 8</param>
+/// <param name="group">columns that share a scale; the last group of a row may have fewer. <see cref="WholeRow"/>: all.</param>
+internal abstract unsafe class GroupedPacking(int bits, int group) : Packing
+{
+    public const int WholeRow = int.MaxValue;
+
+    private const int Alignment = 16;
+
+    public int Bits => bits;
+
+    public int Group => group;
+
+    /// <summary>The column that each code of a row is of, or null if they lie in their order. So columns of a group are neighbours.</summary>
+    public int[]? Order { get; init; }
+
+    public override int BlockColumns => Order is { } order ? order.Length : 8 / bits;
+
+    public override long RowBytes(long columns) => (CodeBytes(columns) + TailBytes(Groups(columns)) + Alignment - 1) / Alignment * Alignment;
+
+    /// <summary>Bytes of a row's codes.</summary>
+    public long CodeBytes(long columns) => ((columns * bits) + 7) / 8;
+
+    /// <summary>Groups of a row.</summary>
+    public long Groups(long columns) => columns == 0 ? 0 : ((columns - 1) / group) + 1;
+
+    public override void Unpack(ReadOnlySpan<byte> rows, int columns, Span<float> to)
+    {
+        var (stride, sorted) = (RowBytes(columns), Order is null ? [] : ArrayPool<float>.Shared.Rent(columns));
+        fixed (byte* from = rows)
+        fixed (float* target = to, kept = sorted)
+        {
+            var row = from;
+            for (var at = 0L; at < to.Length; at += columns, row += stride)
+            {
+                UnpackPart(row, columns, 0, columns, Order is null ? target + at : kept);
+                for (var i = 0; i < Order?.Length; i++)
+                {
+                    target[at + Order[i]] = kept[i];
+                }
+            }
+        }
+
+        if (Order is not null)
+        {
+            ArrayPool<float>.Shared.Return(sorted);
+        }
+    }
+
+    /// <summary>Gives the numbers of some codes of a row, in the order in which they lie.</summary>
+    /// <param name="row">its bytes</param>
+    /// <param name="columns">codes of the row</param>
+    /// <param name="first">the first that is wanted; of 4 bits an even one</param>
+    /// <param name="count">how many</param>
+    /// <param name="to">[count], written</param>
+    public void UnpackPart(byte* row, int columns, int first, int count, float* to)
+    {
+        var tail = row + CodeBytes(columns);
+        for (int at = first, end = first + count; at < end;)
+        {
+            var number = at / group;
+            var next = (int)Math.Min(end, (long)(number + 1) * group);
+            UnpackGroup(row + (at * bits / 8), tail, number, (int)Groups(columns), to + (at - first), next - at);
+            at = next;
+        }
+    }
+
+    /// <summary>Bytes behind the codes.</summary>
+    protected abstract long TailBytes(long groups);
+
+    /// <param name="codes">the first</param>
+    /// <param name="tail">what lies behind the row's codes</param>
+    /// <param name="number">of the group</param>
+    /// <param name="groups">of the row</param>
+    /// <param name="to">[count], written</param>
+    /// <param name="count">codes, all of one group</param>
+    protected abstract void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count);
+
+    /// <summary>A scale of a type that weights have.</summary>
+    protected static float Scale(byte* scales, ScalarType type, int number) => type switch
+    {
+        ScalarType.Float32 => Unsafe.ReadUnaligned<float>(scales + (4 * number)),
+        ScalarType.Float16 => (float)BinaryPrimitives.ReadHalfLittleEndian(new ReadOnlySpan<byte>(scales + (2 * number), 2)),
+        _ => BitConverter.UInt32BitsToSingle((uint)Unsafe.ReadUnaligned<ushort>(scales + (2 * number)) << 16),
+    };
+
+    /// <summary>What each of the 16 codes of 4 bits stands for, looked up.</summary>
+    protected static void Look(byte* codes, float* table, float* to, int count)
+    {
+        for (var i = 0; i < count - 1; i += 2)
+        {
+            var two = codes[i / 2];
+            (to[i], to[i + 1]) = (table[two & 15], table[two >> 4]);
+        }
+
+        if (count % 2 != 0)
+        {
+            to[count - 1] = table[codes[count / 2] & 15];
+        }
+    }
+}
+
+/// <summary>Integers of 4 or 8 bits: (code - zero) * scale. Behind a row's codes: scales, then zeros, a byte each.</summary>
+/// <param name="bits">of a code</param>
+/// <param name="group">columns that share a scale</param>
+/// <param name="scale">type of the scales</param>
+/// <param name="zeros">whether groups have zeros of their own; else zero is half of what codes can say, 8 or 128</param>
+internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scale, bool zeros) : GroupedPacking(bits, group)
+{
+    public override string Name => $"int{Bits}";
+
+    public ScalarType ScaleType => scale;
+
+    public bool HasZeros => zeros;
+
+    protected override long TailBytes(long groups) => groups * (DataTypes.Size(scale) + (zeros ? 1 : 0));
+
+    protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
+    {
+        var (factor, zero) = (Scale(tail, scale, number), zeros ? tail[(groups * DataTypes.Size(scale)) + number] : 1 << (Bits - 1));
+        if (Bits == 4)
+        {
+            var table = stackalloc float[16];
+            for (var code = 0; code < 16; code++)
+            {
+                table[code] = (code - zero) * factor;
+            }
+
+            Look(codes, table, to, count);
+            return;
+        }
+
+        for (var i = 0; i < count; i++)
+        {
+            to[i] = (codes[i] - zero) * factor;
+        }
+    }
+}
+
+/// <summary>Floats of 8 bits (E4M3: a sign, 4 bits of exponent, 3 of mantissa, no infinities), times a scale. Behind a row's codes: scales.</summary>
+/// <param name="group">columns that share a scale</param>
+/// <param name="scale">type of the scales</param>
+internal sealed unsafe class Float8Packing(int group, ScalarType scale) : GroupedPacking(8, group)
+{
+    public override string Name => "FP8";
+
+    public ScalarType ScaleType => scale;
+
+    protected override long TailBytes(long groups) => groups * DataTypes.Size(scale);
+
+    protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
+    {
+        var factor = Scale(tail, scale, number);
+        fixed (float* values = SmallFloats.E4M3)
+        {
+            for (var i = 0; i < count; i++)
+            {
+                to[i] = values[codes[i]] * factor;
+            }
+        }
+    }
+}
+
+/// <summary>Floats of 4 bits (E2M1), times a scale of 8 bits; NVFP4 has scales of E4M3 and a factor for all of a row, MXFP4 powers of two.</summary>
+/// <remarks>Behind a row's codes: scales, then NVFP4's factor, a float32.</remarks>
+/// <param name="powers">whether scales are powers of two, as in MXFP4</param>
+internal sealed unsafe class Float4Packing(bool powers) : GroupedPacking(4, powers ? 32 : 16)
+{
+    public static readonly Float4Packing Nv = new(powers: false), Mx = new(powers: true);
+
+    public override string Name => powers ? "MXFP4" : "NVFP4";
+
+    public bool HasPowers => powers;
+
+    protected override long TailBytes(long groups) => groups + (powers ? 0 : sizeof(float));
+
+    protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
+    {
+        var factor = powers ? SmallFloats.Power(tail[number]) : SmallFloats.E4M3[tail[number]] * Scale(tail + groups, ScalarType.Float32, 0);
+        var table = stackalloc float[16];
+        for (var code = 0; code < 16; code++)
+        {
+            table[code] = SmallFloats.E2M1[code] * factor;
+        }
+
+        Look(codes, table, to, count);
+    }
+}
+
+/// <summary>What the codes of small floats stand for.</summary>
+internal static class SmallFloats
+{
+    public static readonly float[] E2M1 = [0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0f, -0.5f, -1, -1.5f, -2, -3, -4, -6];
+
+    public static readonly float[] E4M3 = [.. Enumerable.Range(0, 256).Select(Widen)];
+
+    /// <summary>E8M0: two to the power of a byte less 127. Where OCP has no number, 255, it is infinite.</summary>
+    public static float Power(byte exponent) => BitConverter.UInt32BitsToSingle(exponent == 0 ? 0x0040_0000 : (uint)exponent << 23);
+
+    private static float Widen(int code)
+    {
+        var (exponent, mantissa) = ((code >> 3) & 15, code & 7);
+        var size = exponent == 15 && mantissa == 7 ? float.NaN
+            : exponent == 0 ? MathF.ScaleB(mantissa, -9)
+            : MathF.ScaleB(8 + mantissa, exponent - 10);
+        return code < 128 ? size : -size;
+    }
+}
