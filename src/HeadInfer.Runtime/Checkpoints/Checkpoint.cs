@@ -27,8 +27,10 @@ internal abstract class Checkpoint(string path) : IDisposable
     public ScalarType Type => Tensors.Values.GroupBy(TypeOf).MaxBy(g => g.Sum(t => t.Length))?.Key ?? ScalarType.Float32;
 
     /// <summary>Opens what a model's folder has and checks its headers; reads no weight.</summary>
+    /// <param name="path">the folder</param>
+    /// <param name="quantization">what the configuration says of quantized weights, or null</param>
     /// <exception cref="CheckpointException">There are no weights, or the files are damaged or contradict each other.</exception>
-    public static Checkpoint Open(string path) => SafetensorsCheckpoint.Open(path);
+    public static Checkpoint Open(string path, QuantizationConfig? quantization) => SafetensorsCheckpoint.Open(path, quantization);
 
     /// <summary>Checks that a tensor is there with the shape and a type that weights may have.</summary>
     /// <exception cref="CheckpointException">It is not.</exception>

@@ -74,6 +74,9 @@ public sealed record ModelConfig
 
     internal ModelFamily Family => ModelFamily.Of(Architecture);
 
+    /// <summary>What it says of quantized weights, or null.</summary>
+    internal QuantizationConfig? Quantization { get; init; }
+
     internal bool QkvBias { get; init; }
 
     internal bool OutputBias { get; init; }

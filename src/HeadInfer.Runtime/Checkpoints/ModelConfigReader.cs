@@ -55,7 +55,7 @@ internal static class ModelConfigReader
     private static ModelConfig Read(ConfigReader json, RopeScaling? scaling)
     {
         var family = ReadFamily(json);
-        Quantization.RefuseIn(json);
+        var quantization = QuantizationConfig.Read(json);
         RefuseSwitches(json);
         int hidden = json.Int("hidden_size"), layers = json.Int("num_hidden_layers", most: 4096), heads = json.Int("num_attention_heads", most: 65_536);
         var kvHeads = json.Int("num_key_value_heads", heads, most: 65_536);
@@ -98,6 +98,7 @@ internal static class ModelConfigReader
             OutputBias = bias && !family.QkvBias,
             MlpBias = json.Bool("mlp_bias", false),
             EndTokens = json.Ints("eos_token_id"),
+            Quantization = quantization,
         };
         return family.Experts ? WithExperts(config, json) : config;
     }
