@@ -70,7 +70,7 @@ internal sealed record QuantizationConfig
                 var beside = new ConfigReader(file.RootElement, path, json.Warn);
                 return Read(beside.Object("quantization") ?? beside, name, beside.Text("quant_method") ?? method);
             }
-            catch (JsonException e)
+            catch (Exception e) when (e is JsonException or InvalidOperationException)
             {
                 throw new CheckpointException($"'{path}' cannot be read: {e.Message}", e);
             }
@@ -160,9 +160,9 @@ internal sealed record QuantizationConfig
                 bits.Add(size);
             }
 
-            if (weights.Has("group_size"))
+            if (weights.Has("group_size") || strategy is "tensor" or "channel")
             {
-                groups.Add(Group(weights, "group_size", "group_size"));
+                groups.Add(weights.Int("group_size", -1, least: -1));
             }
 
             config = config with { Block = BlockOf(weights, "block_structure") ?? config.Block };
@@ -178,8 +178,7 @@ internal sealed record QuantizationConfig
             : config with { Bits = [.. bits], Groups = [.. groups] };
     }
 
-    private static int Group(ConfigReader how, string name, string older) =>
-        how.Int(how.Has(name) ? name : older, name == older ? null : -1, least: -1);
+    private static int Group(ConfigReader how, string name, string older) => how.Int(how.Has(name) ? name : older, least: -1);
 
     private static (int Rows, int Columns)? BlockOf(ConfigReader how, string name) => how.Has(name)
         ? how.Ints(name) is [> 0 and var rows, > 0 and var columns] ? (rows, columns) : throw new CheckpointException($"'{how.Path}': {name} is {how.Raw(name)}; it must be two whole numbers, rows and columns of a block.")

@@ -49,13 +49,10 @@ internal sealed class QuantizedModule(string stem, IReadOnlyDictionary<string, F
     /// <summary>Columns of a group, where a row of so many columns has so many groups.</summary>
     public int Group(FileTensor scales, long columns, long groups)
     {
-        if (groups == 1)
-        {
-            return GroupedPacking.WholeRow;
-        }
-
-        var sizes = config.Groups.Where(g => g > 0 && ((columns - 1) / g) + 1 == groups).Distinct().ToList();
-        return sizes is [var size] ? size : throw scales.Fault($"has {groups} groups for {columns} columns, and '{config.Path}' says groups of {(config.Groups.Count == 0 ? "no size" : string.Join(", ", config.Groups))}");
+        var sizes = config.Groups.Select(g => g < 1 ? columns : g).Where(g => ((columns - 1) / g) + 1 == groups).Distinct().ToList();
+        return groups == 1 && (sizes.Count > 0 || config.Groups.Count == 0) ? GroupedPacking.WholeRow
+            : sizes is [var size] ? (int)size
+            : throw scales.Fault($"has {groups} groups for {columns} columns, and '{config.Path}' says groups of {(config.Groups.Count == 0 ? "no size" : string.Join(", ", config.Groups))}");
     }
 
     /// <summary>The order in which columns of a group are neighbours, or null if they are already.</summary>

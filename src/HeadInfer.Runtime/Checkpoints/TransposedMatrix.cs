@@ -32,12 +32,13 @@ internal sealed class TransposedMatrix : PackedMatrix
         var (codes, zeros, scales) = (module.Take(".qweight", ScalarType.Int32), module.Take(".qzeros", ScalarType.Int32), module.TakeScales(".scales"));
         var (groups, rows) = scales.Matrix;
         // Zeros are as wide as codes, and there is one for each scale.
-        var bits = (int)Math.Min(32, zeros.Matrix.Columns * 32 / rows);
-        if (bits is not (2 or 3 or 4 or 8) || (module.Config.Bits.Count > 0 && !module.Config.Bits.Contains(bits)))
+        var width = zeros.Matrix.Columns * 32 / rows;
+        if (width is not (2 or 3 or 4 or 8) || (module.Config.Bits.Count > 0 && !module.Config.Bits.Contains((int)width)))
         {
-            throw zeros.Fault($"has {bits} bits for each of {rows} outputs, and '{module.Config.Path}' says {string.Join(", ", module.Config.Bits)}");
+            throw zeros.Fault($"has {width} bits for each of {rows} outputs, and '{module.Config.Path}' says {string.Join(", ", module.Config.Bits)}");
         }
 
+        var bits = (int)width;
         module.Expect(zeros, groups, rows * bits / 32);
         var awq = module.Config.Method == QuantizationConfig.Awq;
         var columns = awq ? codes.Matrix.Rows : codes.Matrix.Rows * 32 / bits;

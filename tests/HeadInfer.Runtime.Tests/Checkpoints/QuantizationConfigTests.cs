@@ -20,7 +20,7 @@ public sealed class QuantizationConfigTests
     [InlineData("""{"quantization_config": {"quant_method": "quark"}}""", "quark")]
     [InlineData("""{"quantization_config": {"quant_method": "auto-round", "bits": 4}}""", "auto-round")]
     [InlineData("""{"quantization_config": {"quant_method": "awq", "bits": 4, "version": "gemv"}}""", "the version gemm")]
-    [InlineData("""{"quantization_config": {"quant_method": "awq", "bits": 8}}""", "of awq 4 bits are read")]
+    [InlineData("""{"quantization_config": {"quant_method": "awq", "bits": 8, "group_size": 128}}""", "of awq 4 bits are read")]
     [InlineData("""{"quantization_config": {"quant_method": "gptq", "bits": 5, "group_size": 128}}""", "2, 3, 4, 8 bits")]
     [InlineData("""{"quantization_config": {"quant_method": "gptq", "bits": 4, "checkpoint_format": "marlin"}}""", "gptq, marlin, 4 bits")]
     [InlineData("""{"quantization_config": {"quant_method": "gptq", "bits": 4, "is_marlin_format": true}}""", "gptq and gptq_v2")]
@@ -58,7 +58,7 @@ public sealed class QuantizationConfigTests
     [InlineData("""{"quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 64]}}""", "fp8,  bits, groups , blocks (128, 64)")]
     [InlineData("""{"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}""", "modelopt,  bits, groups ")]
     [InlineData("""{"quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}}""", "mxfp4,  bits, groups ")]
-    [InlineData("""{"compression_config": {"format": "pack-quantized", "config_groups": {"a": {"weights": {"num_bits": 4, "strategy": "group", "group_size": 64}}, "b": {"weights": {"num_bits": 8, "strategy": "channel"}}, "c": {"weights": null}}}}""", "compressed-tensors, 4 8 bits, groups 64")]
+    [InlineData("""{"compression_config": {"format": "pack-quantized", "config_groups": {"a": {"weights": {"num_bits": 4, "strategy": "group", "group_size": 64}}, "b": {"weights": {"num_bits": 8, "strategy": "channel"}}, "c": {"weights": null}}}}""", "compressed-tensors, 4 8 bits, groups 64 -1")]
     [InlineData("""{"quantization_config": {"quant_method": "compressed-tensors", "format": "float-quantized", "sparsity_config": {"format": "dense"}, "config_groups": {"a": {"weights": {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]}}}}}""", "compressed-tensors,  bits, groups , blocks (128, 128)")]
     public void What_is_read_is_what_tensors_do_not_say(string json, string? says)
     {
