@@ -117,5 +117,5 @@ public class KernelBenchmarks
 
     /// <summary>2,048 x 384 by one row: 3.1 MB.</summary>
     [Benchmark]
-    public void MatrixRow() => HostMath.MultiplyRows(_device.Team, _x, _weight, null).Dispose();
+    public void MatrixRow() => _device.Multiply(_x, _weight, null).Dispose();
 }

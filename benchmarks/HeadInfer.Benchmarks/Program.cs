@@ -65,27 +65,27 @@ static int Usage()
     Console.Error.WriteLine(
         $"""
         usage: HeadInfer.Benchmarks VERB
-          demo [--model DIR] [--context N] [--steps K] [--page N] [--tile N] [--group N] [--segment N] [--chunk N] [--kv f32|bf16|f16]
+          demo [--model PATH] [--context N] [--steps K] [--page N] [--tile N] [--group N] [--segment N] [--chunk N] [--kv f32|bf16|f16]
                            prefill and decode of a model folder on the CPU, beside the machine's own rates
           hostattention [--size 256MiB] [--runs 9] [--dim N]
                            attention of the CPU over pages that do not fit its caches, beside a loop that only reads them
-          fair [--model DIR | --shape S, as prefill] [--context N]
+          fair [--model PATH | --shape S, as prefill] [--context N]
                            a short question, and a decoding neighbour, beside a long prompt, and what they cost it; on the
                            CPU, or with a shape on a GPU
           constraints [--model DIR]
                            masking of tokens by JSON schemas, on a vocabulary of 150,000; run from the repository's root
           text [--fixtures DIR]
                            encoding and rendering of 4 million characters, beside the library's own time and a copy
-          agents [--model DIR] [--fixtures DIR] [--concurrent] [--check]
+          agents [--model PATH] [--fixtures DIR] [--concurrent] [--check]
                            8 agents, 3 documents of 8K tokens, 10 turns each, through the chat client: tokens read beside the fewest possible;
                            --concurrent asks all at once, --check exits with 1 beyond 1.02 times the fewest
-          lookup [--model DIR] [--document FILE] [--check]
+          lookup [--model PATH] [--document FILE] [--check]
                            passages quoted from a document: passes and time with guessed tokens and without; --check exits with 1
                            below three times fewer passes
           serve [--shape S] [--context 8K] [--steps K] [--documents own|shared|both] [--gpu-memory 24GiB] [--stream] [--json]
                            1 to 16 sequences that decode together, on documents of their own and all on one, beside the machine's own rates;
                            random weights, on a GPU if there is one; takes the other options of decode too
-          plan --shape S|CONFIG.JSON|DIR [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M]
+          plan --shape S|CONFIG.JSON|DIR|FILE.gguf [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M]
                            where a model of that shape, or of a configuration, goes on a GPU, and what fits; needs no GPU and no weights
           prefill --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]
           decode --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--steps K] [--json]

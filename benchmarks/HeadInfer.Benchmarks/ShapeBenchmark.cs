@@ -15,6 +15,7 @@ namespace HeadInfer.Benchmarks;
 internal static class ShapeBenchmark
 {
     private const int WarmTokens = 4096;
+    private const double WarmSeconds = 1.5; // of steps, until .NET has compiled what runs in them for good
 
     public static readonly IReadOnlyList<string> Known =
         ["--shape", "--context", "--gpu-memory", "--host-memory", "--resident", "--steps", "--json", "--stream", "--segment", "--chunk", "--tile", "--group", "--page", "--attention", "--runs", "--host-share"];
@@ -25,7 +26,7 @@ internal static class ShapeBenchmark
         LibTorch.EnsureLoaded();
         var config = Shapes.Config(options.Text("--shape", "llama-3-8b"));
         var budget = new MemoryBudget(options.Size("--host-memory") ?? MemoryBudget.OfHost(HostMemory.Free()), options.Size("--gpu-memory") ?? ByteSize.FromGiB(24));
-        var plan = MemoryPlanner.Plan(config, Shapes.Elements(config), ScalarType.BFloat16, RuntimeOptions(options, config), budget);
+        var plan = MemoryPlanner.Plan(config, new ByteSize(2 * Shapes.Elements(config)), ScalarType.BFloat16, RuntimeOptions(options, config), budget);
         Console.WriteLine(plan);
         if (options.Count("--context") is { } context)
         {
@@ -91,7 +92,8 @@ internal static class ShapeBenchmark
         var device = (CudaDevice)model.Hardware;
         using var session = model.CreateSession();
         await session.FillAsync(context - 1).ConfigureAwait(false);
-        await DemoBenchmark.DecodeAsync(session, 2).ConfigureAwait(false);
+        var first = await DemoBenchmark.DecodeAsync(session, 2).ConfigureAwait(false);
+        await DemoBenchmark.DecodeAsync(session, (int)Math.Clamp(WarmSeconds / first, 2, 256)).ConfigureAwait(false);
         model.Attention.Host?.TakeRate();
         var before = device.Traffic;
         var seconds = await DemoBenchmark.DecodeAsync(session, steps).ConfigureAwait(false);

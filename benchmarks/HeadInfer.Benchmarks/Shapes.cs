@@ -40,10 +40,10 @@ internal static class Shapes
 
     public static IEnumerable<string> Names => Configs.Keys;
 
-    /// <summary>The shape of a name, of a model folder, or of a config.json alone.</summary>
+    /// <summary>The shape of a name, of a model folder or GGUF file, or of a config.json alone.</summary>
     public static ModelConfig Config(string name) => Configs.TryGetValue(name, out var text) ? ModelConfigReader.Parse(text, name)
-        : File.Exists(name) ? ModelConfigReader.Parse(File.ReadAllText(name), name, warn: Console.Error.WriteLine)
-        : Directory.Exists(name) ? ModelConfig.Load(name)
+        : File.Exists(name) && !GgufFile.IsNamed(name) ? ModelConfigReader.Parse(File.ReadAllText(name), name, warn: Console.Error.WriteLine)
+        : Path.Exists(name) ? ModelConfig.Load(name)
         : throw new FormatException($"There is no shape '{name}', nor a config.json or a model folder of that name; the shapes are {string.Join(", ", Names)}.");
 
     /// <summary>Elements of all weights.</summary>

@@ -7,11 +7,11 @@ internal sealed record Arguments(IReadOnlyList<string> Documents, IReadOnlyList<
 {
     public const string Usage =
         """
-        usage: AskDocument [--document PATH...] [--question TEXT]... [--model DIR] [--max-tokens N] [--verbose]
+        usage: AskDocument [--document PATH...] [--question TEXT]... [--model PATH] [--max-tokens N] [--verbose]
 
           --document    files or folders to read, text or code; default: the Book of Esther
           --question    a question; give it several times for several questions. Without one, questions are read line by line
-          --model       a model folder; default: the demo model
+          --model       a model folder or a GGUF file; default: the demo model
           --max-tokens  tokens of an answer at most; default: 256
           --verbose     also say which libtorch is in use, and the memory plan
         """;

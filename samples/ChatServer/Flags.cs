@@ -11,7 +11,7 @@ internal sealed class Flags
 
     private static readonly Flag[] Known =
     [
-        new("--model", "DIR", "a model folder; default: the demo model", (flags, text) => flags.Model = text),
+        new("--model", "PATH", "a model folder or a GGUF file; default: the demo model", (flags, text) => flags.Model = text),
         new("--urls", "URL[;URL]", "where to listen; default: http://127.0.0.1:8080; beyond the loopback only with a key", (flags, text) => flags.Urls = text),
         new("--api-key", "KEY", $"what a caller must send as a bearer token; once for each caller, and they share nothing that was read; {KeyVariable} has several separated by commas or spaces, and is not seen by other users of the machine", (flags, text) => flags._keys.Add(text)) { IsMany = true },
         new("--max-request-bytes", "N", "bytes of a request at most; default: 64 MiB", (flags, text) => flags.MaxRequestBytes = Above0(text)),
@@ -40,7 +40,7 @@ internal sealed class Flags
         new StringBuilder("usage: ChatServer [FLAG VALUE]...\n"),
         (text, flag) => text.Append(CultureInfo.InvariantCulture, $"\n  {flag.Name + " " + flag.Value,-26} {flag.Meaning}")).ToString();
 
-    /// <summary>The model folder.</summary>
+    /// <summary>The model folder or file.</summary>
     public string Model { get; private set; } = Path.Combine(AppContext.BaseDirectory, "models", "headinfer-demo");
 
     /// <summary>Where to listen, separated by semicolons; null if nothing is said.</summary>

@@ -2,7 +2,7 @@ using System.Net.Sockets;
 using ChatServer;
 using HeadInfer;
 
-// Serves a model folder in OpenAI's wire format: POST /v1/chat/completions, with server-sent events, and GET /v1/models.
+// Serves a model folder or a GGUF file in OpenAI's wire format: POST /v1/chat/completions, with server-sent events, and GET /v1/models.
 try
 {
     var flags = Flags.Parse(args);

@@ -5,7 +5,7 @@ using Microsoft.SemanticKernel;
 using Microsoft.SemanticKernel.ChatCompletion;
 
 // An agent that has a whole folder in its context, and tools that list and read its files as they are now.
-//   CodebaseAgent [--folder DIR] [--model DIR] [QUESTION...]
+//   CodebaseAgent [--folder DIR] [--model PATH] [QUESTION...]
 var options = new Dictionary<string, string> { ["--folder"] = Path.Combine(AppContext.BaseDirectory, "code"), ["--model"] = Path.Combine(AppContext.BaseDirectory, "models", "headinfer-demo") };
 var questions = new List<string>();
 for (var i = 0; i < args.Length; i++)

@@ -55,7 +55,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (device.HasOwnMemory ? ByteSize.Zero : attention.Resident.Arena.InUse));
     }
 
-    /// <summary>The model's name: that of its folder, or <c>org/name</c> where the folder is in a hub's cache (<c>models--org--name</c>).</summary>
+    /// <summary>The model's name: that of its folder, what a GGUF file calls it, or <c>org/name</c> where the folder is in a hub's cache (<c>models--org--name</c>).</summary>
     public string Name => _folder.Name;
 
     /// <summary>The model's shape.</summary>
@@ -66,7 +66,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
     /// <summary>Text to tokens and back.</summary>
     /// <exception cref="TokenizerException">The model folder has no tokenizer.</exception>
-    public Tokenizer Tokenizer => _folder.Tokenizer ?? throw new TokenizerException($"'{_folder.Path}' has no tokenizer.json, and no tokenizer.model.");
+    public Tokenizer Tokenizer => _folder.Tokenizer ?? throw new TokenizerException(GgufFile.IsNamed(_folder.Path) ? $"'{_folder.Path}' has no tokenizer in its metadata." : $"'{_folder.Path}' has no tokenizer.json, and no tokenizer.model.");
 
     /// <summary>How a conversation is written for the model; null if the model folder has no chat template.</summary>
     public ChatTemplate? ChatTemplate => _folder.ChatTemplate;
@@ -94,8 +94,8 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
     internal TransformerDecoder Decoder { get; }
 
-    /// <summary>Loads a model folder as <c>save_pretrained</c> writes it and as it is published: config.json, safetensors, tokenizer.json.</summary>
-    /// <param name="path">the folder</param>
+    /// <summary>Loads a model folder as <c>save_pretrained</c> writes it and as it is published: config.json, safetensors, tokenizer.json; or a GGUF file, which is a model by itself.</summary>
+    /// <param name="path">the folder, or the file; of a file in shards the first one</param>
     /// <param name="options">how to run it; null plans everything</param>
     /// <param name="progress">told after each layer</param>
     /// <param name="cancellationToken">cancels; nothing stays allocated</param>

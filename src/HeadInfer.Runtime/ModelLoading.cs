@@ -20,7 +20,7 @@ internal static class ModelLoading
         options.Validate();
         LibTorch.EnsureLoaded();
         var folder = new ModelFolder(config.Architecture, config, null, null, new GenerationOptions(), []);
-        return Start(folder, weightElements, type, weights, options, OpenDevice, _ => { }, CancellationToken.None);
+        return Start(folder, (_, computed) => new ByteSize(weightElements * DataTypes.Size(computed)), type, weights, options, OpenDevice, _ => { }, CancellationToken.None);
     }
 
     /// <summary>Loads a folder onto a device that is opened for it.</summary>
@@ -35,7 +35,7 @@ internal static class ModelLoading
         check.RefuseOthers();
         return Start(
             folder,
-            check.Elements,
+            check.SizeOn,
             checkpoint.Type,
             (type, device) => new CheckpointWeights(checkpoint, type, device),
             options,
@@ -49,7 +49,7 @@ internal static class ModelLoading
     }
 
     private static HeadInferModel Start(
-        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, CancellationToken cancellationToken)
+        ModelFolder folder, Func<Device, ScalarType, ByteSize> size, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, CancellationToken cancellationToken)
     {
         var thread = new EngineThread("HeadInfer engine");
         var made = new Stack<IDisposable>();
@@ -60,7 +60,7 @@ internal static class ModelLoading
                 {
                     try
                     {
-                        return Make(folder, elements, stored, weights, options, open, layerDone, thread, made);
+                        return Make(folder, size, stored, weights, options, open, layerDone, thread, made);
                     }
                     catch
                     {
@@ -83,7 +83,7 @@ internal static class ModelLoading
 
     /// <summary>Everything that can be refused is, before a weight is read. What was made goes onto a stack, to be taken back if something fails.</summary>
     private static HeadInferModel Make(
-        ModelFolder folder, long elements, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, EngineThread thread, Stack<IDisposable> made)
+        ModelFolder folder, Func<Device, ScalarType, ByteSize> size, ScalarType stored, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, EngineThread thread, Stack<IDisposable> made)
     {
         T Own<T>(T part)
             where T : IDisposable
@@ -109,7 +109,7 @@ internal static class ModelLoading
             throw new ArgumentException($"HeadInferOptions.FusedAttention cannot be {options.FusedAttention}: fused attention is for bfloat16 and float16, heads of up to 256 dimensions, no soft cap, and a GPU of compute capability 8.0 or above. Leave it out.", nameof(options));
         }
 
-        var (plan, promise) = MemoryLedger.OfProcess.Plan(options, device.Ordinal, budget => MemoryPlanner.Plan(config, elements, type, options, budget));
+        var (plan, promise) = MemoryLedger.OfProcess.Plan(options, device.Ordinal, budget => MemoryPlanner.Plan(config, size(device, type), type, options, budget));
         Own(promise);
         try
         {

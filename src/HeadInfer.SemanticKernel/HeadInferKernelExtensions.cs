@@ -16,7 +16,7 @@ public static class HeadInferKernelExtensions
 {
     /// <summary>Registers chat completion, and the chat client below it, over a model folder. The model is loaded when first asked for, and belongs to the container.</summary>
     /// <param name="builder">the kernel's builder</param>
-    /// <param name="modelPath">the model folder</param>
+    /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
     /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
     public static IKernelBuilder AddHeadInferChatCompletion(this IKernelBuilder builder, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null)
@@ -51,7 +51,7 @@ public static class HeadInferKernelExtensions
 
     /// <summary>Registers chat completion, and the chat client below it, over a model folder. The model is loaded when first asked for, and belongs to the container.</summary>
     /// <param name="services">where to register</param>
-    /// <param name="modelPath">the model folder</param>
+    /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
     /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
     public static IServiceCollection AddHeadInferChatCompletion(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>
@@ -74,7 +74,7 @@ public static class HeadInferKernelExtensions
 
     /// <summary>Registers an <see cref="IChatClient"/> over a model folder. The model is loaded when first asked for, and belongs to the container.</summary>
     /// <param name="builder">the kernel's builder</param>
-    /// <param name="modelPath">the model folder</param>
+    /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
     /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
     public static IKernelBuilder AddHeadInferChatClient(this IKernelBuilder builder, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null)
@@ -109,7 +109,7 @@ public static class HeadInferKernelExtensions
 
     /// <summary>Registers text generation without a chat template, over a model folder. The model is loaded when first asked for, and belongs to the container. A kernel prefers it to chat where a prompt could go to either.</summary>
     /// <param name="builder">the kernel's builder</param>
-    /// <param name="modelPath">the model folder</param>
+    /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
     /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
     public static IKernelBuilder AddHeadInferTextGeneration(this IKernelBuilder builder, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null)
@@ -144,7 +144,7 @@ public static class HeadInferKernelExtensions
 
     /// <summary>Registers text generation without a chat template, over a model folder. The model is loaded when first asked for, and belongs to the container. A kernel prefers it to chat where a prompt could go to either.</summary>
     /// <param name="services">where to register</param>
-    /// <param name="modelPath">the model folder</param>
+    /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
     /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
     public static IServiceCollection AddHeadInferTextGeneration(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>

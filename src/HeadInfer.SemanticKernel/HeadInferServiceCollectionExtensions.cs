@@ -12,7 +12,7 @@ public static class HeadInferChatClientServiceCollectionExtensions
 {
     /// <summary>Registers an <see cref="IChatClient"/> over a model folder. The model is loaded when first asked for; the container disposes both.</summary>
     /// <param name="services">where to register</param>
-    /// <param name="modelPath">the model folder</param>
+    /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
     /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
     public static IServiceCollection AddHeadInferChatClient(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>

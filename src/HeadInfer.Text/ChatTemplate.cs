@@ -97,9 +97,15 @@ public sealed class ChatTemplate
     /// <param name="tokenizer">where ChatML's tokens are looked for if there is no template; null for nowhere</param>
     /// <param name="clock">what templates read the time from; null for the system's</param>
     /// <exception cref="ChatTemplateException">It is not Jinja.</exception>
-    internal static ChatTemplate? Load(string folder, Tokenizer? tokenizer = null, TimeProvider? clock = null)
+    internal static ChatTemplate? Load(string folder, Tokenizer? tokenizer = null, TimeProvider? clock = null) => Of(ChatTemplateFiles.Read(folder), tokenizer, clock);
+
+    /// <summary>Makes the template of what a model has of it; null if it has none.</summary>
+    /// <param name="files">the templates</param>
+    /// <param name="tokenizer">where ChatML's tokens are looked for if there is no template; null for nowhere</param>
+    /// <param name="clock">what templates read the time from; null for the system's</param>
+    /// <exception cref="ChatTemplateException">It is not Jinja.</exception>
+    internal static ChatTemplate? Of(ChatTemplateFiles files, Tokenizer? tokenizer, TimeProvider? clock = null)
     {
-        var files = ChatTemplateFiles.Read(folder);
         var source = files.Default ?? files.ForTools ?? (tokenizer?.AddedToken("<|im_start|>") is not null && tokenizer.AddedToken("<|im_end|>") is not null ? ChatMl : null);
         return source is null ? null : new ChatTemplate(source, files.SpecialTokens, clock ?? TimeProvider.System, files.Default is null ? null : files.ForTools);
     }

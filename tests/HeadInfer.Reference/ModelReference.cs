@@ -8,11 +8,14 @@ namespace HeadInfer.Reference;
 /// <summary>A way to cut the same work into pieces.</summary>
 public sealed record PieceLayout(string Name, HeadInferOptions Options);
 
-/// <summary>Compares a model with what transformers computed in float32.</summary>
+/// <summary>Compares a model with what transformers computed in float32; one in GGUF with what its weights, as ggml unpacks them, give in float64.</summary>
 public static class ModelReference
 {
     /// <summary>Largest difference of a logit, in standard deviations of the reference's logits.</summary>
     public const double Tolerance = 1e-4;
+
+    /// <summary>The name of a GGUF file among the fixtures.</summary>
+    public const string Gguf = "model.gguf";
 
     private const int PromptLength = 40;
 
@@ -39,7 +42,7 @@ public static class ModelReference
     public static async Task<(bool Ok, string Figure)> CheckAsync(string folder, HeadInferOptions options)
     {
         var (input, expected, greedy) = Read(Path.Combine(folder, "reference.safetensors"));
-        await using var model = await HeadInferModel.LoadAsync(folder, options).ConfigureAwait(false);
+        await using var model = await HeadInferModel.LoadAsync(PathOf(folder), options).ConfigureAwait(false);
         using var session = model.CreateSession();
         var logits = await session.LogitsAsync(input).ConfigureAwait(false);
         var worst = logits.SelectMany(row => row).Zip(expected, (got, want) => double.IsNaN(got) ? double.PositiveInfinity : Math.Abs(got - want)).Max() / Deviation(expected);
@@ -56,6 +59,9 @@ public static class ModelReference
         var figure = string.Create(CultureInfo.InvariantCulture, $"{worst:0.0e+00} deviations over {logits.Count} positions, greedy {(same ? "same" : "differs")}");
         return (logits.Count == input.Length && worst <= Tolerance && same, figure);
     }
+
+    /// <summary>What is loaded of a folder of fixtures: the GGUF file in it, or itself.</summary>
+    public static string PathOf(string folder) => Path.Combine(folder, Gguf) is var file && File.Exists(file) ? file : folder;
 
     /// <summary>The input of a reference and its logits at every position.</summary>
     public static (int[] Input, float[] Logits) ReadLogits(string folder)

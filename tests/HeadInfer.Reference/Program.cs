@@ -3,7 +3,7 @@ using HeadInfer.Reference;
 // Runs every model, tokenizer, chat template and JSON schema under the given folder against the figures beside it; one line a case.
 if (args.Length != 1)
 {
-    Console.Error.WriteLine("usage: HeadInfer.Reference FOLDER    (a folder with models/NAME/reference.safetensors tokenizers/NAME/golden.json chat-templates/NAME.json jinja/micro.jsonl and json-schema-test-suite/)");
+    Console.Error.WriteLine("usage: HeadInfer.Reference FOLDER    (a folder with models/NAME/reference.safetensors gguf/NAME/model.gguf tokenizers/NAME/golden.json chat-templates/NAME.json jinja/micro.jsonl and json-schema-test-suite/)");
     return 2;
 }
 

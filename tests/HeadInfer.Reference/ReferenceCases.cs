@@ -31,12 +31,13 @@ public static class ReferenceCases
         var templates = Path.Combine(folder, "chat-templates") is var path && Directory.Exists(path) ? Directory.GetFiles(path, "*.json").Order(StringComparer.Ordinal).ToList() : [];
         var jinja = Path.Combine(folder, "jinja") is var rows && File.Exists(Path.Combine(rows, "micro.jsonl")) ? rows : null;
         var schemas = Path.Combine(folder, "json-schema-test-suite") is var suite && Directory.Exists(suite) ? suite : null;
-        if (models.Count + tokenizers.Count + templates.Count == 0 && jinja is null && schemas is null)
+        var gguf = Folders(folder, "gguf", "reference.safetensors").Where(d => File.Exists(Path.Combine(d, ModelReference.Gguf))).ToList();
+        if (models.Count + gguf.Count + tokenizers.Count + templates.Count == 0 && jinja is null && schemas is null)
         {
-            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no tokenizers/NAME/golden.json, no chat-templates/NAME.json, no jinja/micro.jsonl and no json-schema-test-suite");
+            yield return new CaseResult(folder, Outcome.Fail, "has no models/NAME/reference.safetensors, no gguf/NAME/model.gguf with reference.safetensors, no tokenizers/NAME/golden.json, no chat-templates/NAME.json, no jinja/micro.jsonl and no json-schema-test-suite");
         }
 
-        foreach (var model in models)
+        foreach (var model in models.Concat(gguf))
         {
             if (Unsupported(model) is { } message)
             {
@@ -86,7 +87,7 @@ public static class ReferenceCases
     {
         try
         {
-            ModelConfig.Load(model);
+            ModelConfig.Load(ModelReference.PathOf(model));
         }
         catch (UnsupportedModelException e)
         {

@@ -35,5 +35,5 @@ public sealed class DecodeForecastTests
     }
 
     private static MemoryPlan Plan(int resident) =>
-        MemoryPlanner.Plan(Config, 1_000_000, ScalarType.BFloat16, new HeadInferOptions(), new MemoryBudget(ByteSize.FromGiB(64), ByteSize.FromGiB(24))) with { ResidentTokens = resident };
+        MemoryPlanner.Plan(Config, new ByteSize(2 * 1_000_000), ScalarType.BFloat16, new HeadInferOptions(), new MemoryBudget(ByteSize.FromGiB(64), ByteSize.FromGiB(24))) with { ResidentTokens = resident };
 }

@@ -26,11 +26,11 @@ internal abstract class Checkpoint(string path) : IDisposable
     /// <summary>The type that most of the weights have; packed ones are taken to come from bfloat16.</summary>
     public ScalarType Type => Tensors.Values.GroupBy(TypeOf).MaxBy(g => g.Sum(t => t.Length))?.Key ?? ScalarType.Float32;
 
-    /// <summary>Opens what a model's folder has and checks its headers; reads no weight.</summary>
-    /// <param name="path">the folder</param>
-    /// <param name="quantization">what the configuration says of quantized weights, or null</param>
+    /// <summary>Opens what a model's folder has, or a GGUF file, and checks its headers; reads no weight.</summary>
+    /// <param name="path">the folder or file</param>
+    /// <param name="quantization">what a folder's configuration says of quantized weights, or null</param>
     /// <exception cref="CheckpointException">There are no weights, or the files are damaged or contradict each other.</exception>
-    public static Checkpoint Open(string path, QuantizationConfig? quantization) => SafetensorsCheckpoint.Open(path, quantization);
+    public static Checkpoint Open(string path, QuantizationConfig? quantization = null) => GgufFile.IsNamed(path) ? GgufCheckpoint.Open(path) : SafetensorsCheckpoint.Open(path, quantization);
 
     /// <summary>Checks that a tensor is there with the shape and a type that weights may have.</summary>
     /// <exception cref="CheckpointException">It is not.</exception>
@@ -69,6 +69,23 @@ internal abstract class Checkpoint(string path) : IDisposable
         else
         {
             ReadPacked(tensor, flat);
+        }
+    }
+
+    /// <summary>Copies a tensor's bytes, in its own packing.</summary>
+    /// <param name="name">the tensor</param>
+    /// <param name="shape">that it has</param>
+    /// <param name="destination">[bytes], uint8, on the CPU; written</param>
+    /// <exception cref="CheckpointException">It is not there in this shape, or its file has been changed since it was opened.</exception>
+    public unsafe void ReadStored(string name, ReadOnlySpan<long> shape, Tensor destination)
+    {
+        Require(name, shape);
+        var tensor = Tensors[name];
+        var to = tensor.Length == 0 ? null : (byte*)TensorMemory.Address(destination);
+        var piece = PieceOf(tensor);
+        for (var at = 0L; at < tensor.Length; at += piece)
+        {
+            ReadBytes(tensor, at, new Span<byte>(to + at, (int)Math.Min(piece, tensor.Length - at)));
         }
     }
 

@@ -30,11 +30,8 @@ internal static class FolderContents
 
     /// <summary>What a path is that is no folder.</summary>
     public static CheckpointException NoFolder(string path) => new(
-        path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? $"'{path}' is a GGUF file. {Gguf}"
-        : File.Exists(path) ? $"'{path}' is a file. Name the model folder that it lies in."
+        File.Exists(path) ? $"'{path}' is a file. Name the model folder that it lies in, or a file that ends in {GgufFile.Extension}."
         : $"There is no model folder '{path}'.");
-
-    private static string Gguf => "GGUF is not read so far: take the model's checkpoint in safetensors, from the repository that the GGUF files were made from.";
 
     private static string? Hint(string folder)
     {
@@ -42,7 +39,7 @@ internal static class FolderContents
         string? With(params string[] endings) => names.Find(n => endings.Any(e => n.EndsWith(e, StringComparison.OrdinalIgnoreCase)));
         return With("consolidated.safetensors", "params.json") is { } native ? $"'{native}' is of the layout that the authors publish beside the other: take the files that transformers reads (config.json, model.safetensors)."
             : With(".safetensors") is { } other ? $"'{other}' is there: shards need {SafetensorsCheckpoint.IndexFile} beside them, and a single file the name {SafetensorsCheckpoint.SingleFile}."
-            : With(".gguf") is { } gguf ? $"'{gguf}' is there. {Gguf}"
+            : With(".gguf") is { } gguf ? $"'{gguf}' is there: a GGUF file is a model by itself, so name the file in place of the folder."
             : With(".bin", ".pt", ".pth", ".ckpt") is { } pickle ? $"'{pickle}' is there: PyTorch's own format can run code when it is read, and so is not. Take the model's safetensors, or write them (in transformers: save_pretrained)."
             : With(".h5", ".msgpack", ".onnx") is { } foreign ? $"'{foreign}' is there, which is not read. Take the model's safetensors."
             : Directory.EnumerateDirectories(folder, "models--*").Any() ? "It seems to be a cache of the hub: name the folder of one model in it."

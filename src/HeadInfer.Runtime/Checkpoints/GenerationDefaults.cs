@@ -35,7 +35,20 @@ internal static class GenerationDefaults
         try
         {
             using var document = ConfigReader.Parse(file);
-            var json = new ConfigReader(document.RootElement, file, warn);
+            return Read(new ConfigReader(document.RootElement, file, warn), config);
+        }
+        catch (Exception e) when (e is JsonException or IOException or InvalidOperationException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException($"'{file}' cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Reads its fields.</summary>
+    /// <exception cref="CheckpointException">Values are out of range.</exception>
+    public static (GenerationOptions Defaults, int[] EndTokens) Read(ConfigReader json, ModelConfig config)
+    {
+        try
+        {
             var greedy = !json.Bool("do_sample", false) || (json.Has("temperature") && json.Number("temperature") == 0);
             var sampling = greedy ? new SamplingOptions() : new SamplingOptions
             {
@@ -53,9 +66,9 @@ internal static class GenerationDefaults
             WarnOfOthers(json, config, greedy);
             return (defaults, json.Ints("eos_token_id"));
         }
-        catch (Exception e) when (e is JsonException or IOException or InvalidOperationException or UnauthorizedAccessException or ArgumentException)
+        catch (ArgumentException e)
         {
-            throw new CheckpointException($"'{file}' cannot be read: {e.Message}", e);
+            throw new CheckpointException($"'{json.Path}' cannot be read: {e.Message}", e);
         }
     }
 

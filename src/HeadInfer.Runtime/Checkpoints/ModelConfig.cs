@@ -74,6 +74,9 @@ public sealed record ModelConfig
 
     internal ModelFamily Family => ModelFamily.Of(Architecture);
 
+    /// <summary>Added to every norm's weight when it is read.</summary>
+    internal double NormOffset { get; init; }
+
     /// <summary>What it says of quantized weights, or null.</summary>
     internal QuantizationConfig? Quantization { get; init; }
 
@@ -86,8 +89,8 @@ public sealed record ModelConfig
     /// <summary>Elements of the KV cache for one token, all layers together.</summary>
     internal long KvElementsPerToken => 2L * Layers * KvHeads * HeadDim;
 
-    /// <summary>Reads the <c>config.json</c> of a model folder.</summary>
+    /// <summary>Reads the <c>config.json</c> of a model folder, or the metadata of a GGUF file.</summary>
     /// <exception cref="CheckpointException">It is missing, not JSON, or has values out of range.</exception>
     /// <exception cref="UnsupportedModelException">The architecture or one of its options is not supported.</exception>
-    public static ModelConfig Load(string folder) => ModelConfigReader.Load(ModelFolder.Locate(folder), null, null);
+    public static ModelConfig Load(string folder) => ModelFolder.Configure(folder, null, null);
 }

@@ -33,7 +33,7 @@ internal static class ModelConfigReader
             }
 
             using var json = ConfigReader.Parse(path);
-            return Read(new ConfigReader(json.RootElement, path, warn), scaling);
+            return ReadWhole(new ConfigReader(json.RootElement, path, warn), scaling);
         }
         catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException or InvalidOperationException)
         {
@@ -49,13 +49,22 @@ internal static class ModelConfigReader
     public static ModelConfig Parse(string text, string name, RopeScaling? scaling = null, Action<string>? warn = null)
     {
         using var json = JsonDocument.Parse(text);
-        return Read(new ConfigReader(json.RootElement, name, warn), scaling);
+        return ReadWhole(new ConfigReader(json.RootElement, name, warn), scaling);
     }
 
-    private static ModelConfig Read(ConfigReader json, RopeScaling? scaling)
+    private static ModelConfig ReadWhole(ConfigReader json, RopeScaling? scaling)
+    {
+        _ = ReadFamily(json); // what is not supported at all is said first
+        var quantization = QuantizationConfig.Read(json);
+        return Read(json, scaling) with { Quantization = quantization };
+    }
+
+    /// <summary>Reads the fields of a <c>config.json</c>; nothing beside its file is looked at.</summary>
+    /// <param name="json">the fields</param>
+    /// <param name="scaling">scaling of rotary embeddings in place of the configuration's; null takes that</param>
+    public static ModelConfig Read(ConfigReader json, RopeScaling? scaling)
     {
         var family = ReadFamily(json);
-        var quantization = QuantizationConfig.Read(json);
         RefuseSwitches(json);
         int hidden = json.Int("hidden_size"), layers = json.Int("num_hidden_layers", most: 4096), heads = json.Int("num_attention_heads", most: 65_536);
         var kvHeads = json.Int("num_key_value_heads", heads, most: 65_536);
@@ -88,6 +97,7 @@ internal static class ModelConfigReader
             Rope = rope,
             MaxPositions = Math.Max(positions, extended),
             Windows = windows,
+            NormOffset = family.NormOffset,
             NormEpsilon = json.Positive("rms_norm_eps", family.DefaultNormEpsilon),
             AttentionScale = 1 / Math.Sqrt(family.SoftCaps ? json.Positive("query_pre_attn_scalar", 256) : headDim),
             Activation = ReadActivation(json, family),
@@ -98,7 +108,6 @@ internal static class ModelConfigReader
             OutputBias = bias && !family.QkvBias,
             MlpBias = json.Bool("mlp_bias", false),
             EndTokens = json.Ints("eos_token_id"),
-            Quantization = quantization,
         };
         return family.Experts ? WithExperts(config, json) : config;
     }

@@ -2,8 +2,8 @@ using HeadInfer.Text;
 
 namespace HeadInfer.Runtime.Checkpoints;
 
-/// <summary>The small files of a model folder.</summary>
-/// <param name="Path">The folder.</param>
+/// <summary>The small files of a model folder, or what a GGUF file says in their place.</summary>
+/// <param name="Path">The folder or file.</param>
 /// <param name="Config">Its <c>config.json</c>.</param>
 /// <param name="Tokenizer">Its <c>tokenizer.json</c>, or null if there is none.</param>
 /// <param name="ChatTemplate">Its chat template, or null if there is none.</param>
@@ -13,11 +13,19 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
 {
     private const string HubPrefix = "models--"; // of models--org--name, which has snapshots/COMMIT
 
-    /// <summary>What the model is called: the folder's name, or that of its repository in a hub's cache.</summary>
+    /// <summary>What the model calls itself; null if it does not.</summary>
+    public string? Title { get; init; }
+
+    /// <summary>What the model is called: its title, the folder's name, or that of its repository in a hub's cache.</summary>
     public string Name
     {
         get
         {
+            if (Title is not null)
+            {
+                return Title;
+            }
+
             var folder = new DirectoryInfo(System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(Path)));
             var repository = folder.Parent?.Name == "snapshots" ? folder.Parent.Parent ?? folder : folder;
             return repository.Name.StartsWith(HubPrefix, StringComparison.Ordinal) && repository.Name.Length > HubPrefix.Length
@@ -27,23 +35,50 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
     }
 
     /// <summary>Reads and checks them; reads no weight.</summary>
-    /// <param name="path">the folder, or the root folder of a model in the hub's cache</param>
+    /// <param name="path">the folder, the root folder of a model in the hub's cache, or a GGUF file</param>
     /// <param name="options">a chat template or a scaling of positions in place of the folder's, and who is warned</param>
     public static ModelFolder Open(string path, HeadInferOptions options)
     {
+        if (GgufFile.IsNamed(path))
+        {
+            return GgufModel.Open(path, options);
+        }
+
         path = Locate(path);
         var config = ModelConfigReader.Load(path, options.RopeScaling, options.Warning);
         var tokenizer = Text.Tokenizer.IsIn(path) ? Text.Tokenizer.Load(path, options.ChatTemplate) : null;
+        RefuseStranger(tokenizer, config, path);
+        var (defaults, end) = GenerationDefaults.Read(System.IO.Path.Combine(path, "generation_config.json"), config, options.Warning);
+        var chat = options.ChatTemplate is null ? Text.ChatTemplate.Load(path, tokenizer) : Text.ChatTemplate.Of(options.ChatTemplate, path);
+        return new ModelFolder(path, config, tokenizer, chat, defaults, [.. (end.Length > 0 ? end : config.EndTokens).Union(EndOfTurn(chat, tokenizer))]);
+    }
+
+    /// <summary>Reads the configuration alone.</summary>
+    /// <param name="path">the folder, the root folder of a model in the hub's cache, or a GGUF file</param>
+    /// <param name="scaling">scaling of rotary embeddings in place of the model's; null takes that</param>
+    /// <param name="warn">told of what is not followed</param>
+    public static ModelConfig Configure(string path, RopeScaling? scaling, Action<string>? warn)
+    {
+        if (!GgufFile.IsNamed(path))
+        {
+            return ModelConfigReader.Load(Locate(path), scaling, warn);
+        }
+
+        using var checkpoint = GgufCheckpoint.Open(path);
+        return GgufArchitecture.Configure(checkpoint, scaling, warn);
+    }
+
+    /// <summary>The token that ends a turn: published configurations forget it, and the template never does.</summary>
+    public static int[] EndOfTurn(ChatTemplate? chat, Tokenizer? tokenizer) => tokenizer is not null && chat?.EndOfTurn(tokenizer) is { } token ? [token] : [];
+
+    /// <summary>Refuses a tokenizer of another model.</summary>
+    /// <exception cref="CheckpointException">It has tokens that the model does not have.</exception>
+    public static void RefuseStranger(Tokenizer? tokenizer, ModelConfig config, string path)
+    {
         if (tokenizer is not null && tokenizer.VocabularySize > config.VocabularySize)
         {
             throw new CheckpointException($"'{path}': the tokenizer has {tokenizer.VocabularySize} tokens and the model {config.VocabularySize}; they do not belong together.");
         }
-
-        var (defaults, end) = GenerationDefaults.Read(System.IO.Path.Combine(path, "generation_config.json"), config, options.Warning);
-        var chat = options.ChatTemplate is null ? Text.ChatTemplate.Load(path, tokenizer) : Text.ChatTemplate.Of(options.ChatTemplate, path);
-        // Published configurations forget the token that ends a turn; the template never does.
-        int[] turn = tokenizer is not null && chat?.EndOfTurn(tokenizer) is { } token ? [token] : [];
-        return new ModelFolder(path, config, tokenizer, chat, defaults, [.. (end.Length > 0 ? end : config.EndTokens).Union(turn)]);
     }
 
     /// <summary>The folder that has the files: the hub's cache has a model's in <c>snapshots</c>, and names the newest in <c>refs/main</c>.</summary>

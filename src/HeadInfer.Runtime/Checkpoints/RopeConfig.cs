@@ -49,6 +49,9 @@ public sealed record RopeConfig
     /// <summary>Factor of cosines and sines; 1 except for YaRN.</summary>
     public double AttentionFactor { get; init; } = 1;
 
+    /// <summary>[rotary / 2] what each frequency is divided by besides, where a checkpoint has numbers of its own; else null.</summary>
+    internal IReadOnlyList<float>? FrequencyDivisors { get; init; }
+
     /// <summary>Dimensions of a head that are rotated.</summary>
     public int RotaryDim { get; init; }
 }

@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Text.Json;
 using HeadInfer.Runtime.Compute;
-using Microsoft.Win32.SafeHandles;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Checkpoints;
@@ -15,25 +14,20 @@ namespace HeadInfer.Runtime.Checkpoints;
 internal sealed record SafetensorsEntry(string Name, ScalarType Type, long[] Shape, long Offset, long Length);
 
 /// <summary>An open safetensors file whose header has been checked against the file.</summary>
-/// <remarks>
-/// Format: eight bytes of header length, a JSON header, then the data (huggingface/safetensors). The data is read, not
-/// mapped: a mapped file that is shortened meanwhile ends the process.
-/// </remarks>
+/// <remarks>Format: eight bytes of header length, a JSON header, then the data (huggingface/safetensors).</remarks>
 internal sealed class SafetensorsFile : IDisposable
 {
     private const long LargestHeader = 100_000_000;
 
-    private readonly SafeFileHandle _file;
-    private readonly long _length;
-    private readonly DateTime _written;
+    private readonly StableFile _file;
 
-    private SafetensorsFile(string path, SafeFileHandle file)
+    private SafetensorsFile(StableFile file)
     {
-        (Path, _file, _length, _written) = (path, file, RandomAccess.GetLength(file), File.GetLastWriteTimeUtc(file));
+        _file = file;
         Entries = ReadHeader();
     }
 
-    public string Path { get; }
+    public string Path => _file.Path;
 
     public IReadOnlyDictionary<string, SafetensorsEntry> Entries { get; }
 
@@ -41,11 +35,11 @@ internal sealed class SafetensorsFile : IDisposable
     /// <exception cref="CheckpointException">The file is not a whole, consistent safetensors file.</exception>
     public static SafetensorsFile Open(string path)
     {
-        SafeFileHandle? file = null;
+        StableFile? file = null;
         try
         {
-            file = ModelFile.Open(path);
-            return new SafetensorsFile(path, file);
+            file = StableFile.Open(path);
+            return new SafetensorsFile(file);
         }
         catch (Exception e)
         {
@@ -59,57 +53,28 @@ internal sealed class SafetensorsFile : IDisposable
     /// <param name="at">the part's first byte, from the start of the tensor</param>
     /// <param name="destination">filled to its end</param>
     /// <exception cref="CheckpointException">The file has been changed since it was opened, or cannot be read.</exception>
-    public void Read(SafetensorsEntry entry, long at, Span<byte> destination)
-    {
-        try
-        {
-            ReadAt(entry.Offset + at, destination);
-            if (RandomAccess.GetLength(_file) != _length || File.GetLastWriteTimeUtc(_file) != _written)
-            {
-                throw new CheckpointException($"'{Path}' was changed while it was read. Load the model again when nothing writes to it.");
-            }
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new CheckpointException($"'{Path}': tensor '{entry.Name}' cannot be read: {e.Message}", e);
-        }
-    }
+    public void Read(SafetensorsEntry entry, long at, Span<byte> destination) => _file.Read(entry.Name, entry.Offset + at, destination);
 
     public void Dispose() => _file.Dispose();
 
-    private void ReadAt(long offset, Span<byte> destination)
-    {
-        while (!destination.IsEmpty)
-        {
-            var count = RandomAccess.Read(_file, destination, offset);
-            if (count == 0)
-            {
-                throw new CheckpointException($"'{Path}' was shortened while it was read: it ends at byte {offset}, and had {_length} bytes. Load the model again when nothing writes to it.");
-            }
-
-            destination = destination[count..];
-            offset += count;
-        }
-    }
-
     private Dictionary<string, SafetensorsEntry> ReadHeader()
     {
-        if (_length < 8)
+        if (_file.Length < 8)
         {
-            throw new CheckpointException($"'{Path}' is not a safetensors file: it has {_length} bytes.");
+            throw new CheckpointException($"'{Path}' is not a safetensors file: it has {_file.Length} bytes.");
         }
 
-        var start = new byte[Math.Min(_length, 64)];
-        ReadAt(0, start);
+        var start = new byte[Math.Min(_file.Length, 64)];
+        _file.ReadAt(0, start);
         ModelFile.RefusePointer(start);
         var length = BinaryPrimitives.ReadUInt64LittleEndian(start);
-        if (length > LargestHeader || (long)length > _length - 8)
+        if (length > LargestHeader || (long)length > _file.Length - 8)
         {
-            throw new CheckpointException($"'{Path}' is truncated or not safetensors: its header claims {length} bytes and the file has {_length}.");
+            throw new CheckpointException($"'{Path}' is truncated or not safetensors: its header claims {length} bytes and the file has {_file.Length}.");
         }
 
         var header = new byte[length];
-        ReadAt(8, header);
+        _file.ReadAt(8, header);
         using var json = JsonDocument.Parse(header);
         var entries = new Dictionary<string, SafetensorsEntry>(StringComparer.Ordinal);
         foreach (var property in json.RootElement.EnumerateObject())
@@ -146,9 +111,9 @@ internal sealed class SafetensorsFile : IDisposable
             throw new CheckpointException($"'{Path}': tensor '{name}' has an impossible shape or data range in the header.");
         }
 
-        if (offsets[1] > _length - dataStart)
+        if (offsets[1] > _file.Length - dataStart)
         {
-            throw new CheckpointException($"'{Path}' is truncated: tensor '{name}' ends at byte {(Int128)dataStart + offsets[1]} and the file has {_length}.");
+            throw new CheckpointException($"'{Path}' is truncated: tensor '{name}' ends at byte {(Int128)dataStart + offsets[1]} and the file has {_file.Length}.");
         }
 
         var bytes = shape.Aggregate((Int128)DataTypes.Size(type), (product, d) => product > long.MaxValue ? product : product * d);

@@ -14,6 +14,9 @@ internal static unsafe partial class CudaDriver
 
     public const int OutOfMemory = 2;
 
+    /// <summary>A function's attribute.</summary>
+    public const int MostDynamicSharedBytes = 8;
+
     static CudaDriver() => NativeLibrary.SetDllImportResolver(typeof(CudaDriver).Assembly, Resolve);
 
     /// <summary>Whether the machine has a driver at all; asks for no device.</summary>
@@ -111,6 +114,9 @@ internal static unsafe partial class CudaDriver
 
     [LibraryImport(Library, EntryPoint = "cuMemcpyDtoHAsync_v2")]
     public static partial int CopyToHostAsync(nint target, nint source, nuint bytes, nint stream);
+
+    [LibraryImport(Library, EntryPoint = "cuFuncSetAttribute")]
+    public static partial int SetFunctionAttribute(nint function, int attribute, int value);
 
     [LibraryImport(Library, EntryPoint = "cuModuleLoadData")]
     public static partial int LoadModule(out nint module, byte* image);

@@ -4,9 +4,11 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
 
-/// <summary>The kernels of <c>Kernels.cu</c> and <c>RowKernels.cu</c>, compiled for one GPU and one element type. They run on libtorch's stream.</summary>
+/// <summary>The kernels of the <c>.cu</c> files beside this one, compiled for one GPU and one element type. They run on libtorch's stream.</summary>
 internal sealed unsafe class CudaModule : IDisposable
 {
+    private static readonly string[] Sources = ["Kernels.cu", "RowKernels.cu", "RowProducts.cu", "RowAttention.cu"]; // each uses those before
+
     private static readonly ConcurrentDictionary<string, byte[]> Images = new(StringComparer.Ordinal);
 
     private readonly nint _module;
@@ -22,7 +24,7 @@ internal sealed unsafe class CudaModule : IDisposable
         }
 
         var (architecture, element) = ($"--gpu-architecture=sm_{gpu.Major}{gpu.Minor}", $"-DELEMENT_{type.ToString().ToUpperInvariant()}");
-        fixed (byte* bytes = Images.GetOrAdd(architecture + element, _ => Nvrtc.Compile(Source("Kernels.cu") + Source("RowKernels.cu"), architecture, element)))
+        fixed (byte* bytes = Images.GetOrAdd(architecture + element, _ => Nvrtc.Compile(string.Concat(Sources.Select(Source)), architecture, element)))
         {
             CudaDriver.Check(CudaDriver.LoadModule(out _module, bytes), "loading kernels");
         }
@@ -40,6 +42,10 @@ internal sealed unsafe class CudaModule : IDisposable
         CudaDriver.Check(CudaDriver.GetFunction(out var function, _module, name), $"finding the kernel {name}");
         return function;
     }
+
+    /// <summary>Lets a kernel have more shared memory of a block than the 48 KiB that each may have.</summary>
+    public static void AllowShared(nint function, int bytes) =>
+        CudaDriver.Check(CudaDriver.SetFunctionAttribute(function, CudaDriver.MostDynamicSharedBytes, bytes), "setting a kernel's shared memory");
 
     /// <summary>Starts a kernel.</summary>
     /// <param name="function">the kernel</param>

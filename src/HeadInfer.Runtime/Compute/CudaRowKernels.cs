@@ -4,12 +4,13 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
 
-/// <summary>Few rows on a GPU, by the kernels of <c>RowKernels.cu</c>.</summary>
+/// <summary>Few rows on a GPU, by the kernels of <c>RowKernels.cu</c>, <c>RowProducts.cu</c> and <c>RowAttention.cu</c>.</summary>
 internal sealed unsafe class CudaRowKernels : RowKernels
 {
-    private const int Outputs = 8, ManyOutputs = 16, Queries = 16, Threads = 256, JoinThreads = 128, RotateThreads = 64, AskThreads = 1024;
+    private const int Outputs = 8, ManyOutputs = 16, Queries = 8, ManyQueries = 16, Threads = 256, StreamThreads = 288, JoinThreads = 128, RotateThreads = 64, AskThreads = 1024;
     private const int TensorCores = 8, EarlyStarts = 9; // compute capabilities
-    private const int MostDim = 384; // whose queries fit shared memory
+    private const int StreamRing = 4 * 8 * ((16 * 128) + 64), StreamBlocks = 2, OwnShared = 8 << 10; // bytes of weights under way, blocks a processor, bytes that a block has beside
+    private const int Joined = 64, Fetchers = 4; // of RowKernels.cu
     private const long PartialFloats = 8L << 20;
 
     private readonly RowTraits _traits;
@@ -17,7 +18,8 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     private readonly CudaDevice _device;
     private readonly bool _tensorCores, _early;
     private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join, _ask, _await, _joinHost;
-    private readonly nint _multiply8By8, _multiply8By16, _multiply16By16, _gate8, _gate16, _attend;
+    private readonly nint _multiply8By8, _multiply8By16, _multiply16By16, _gate8, _gate16, _attend8, _attend16, _streamRow, _streamGate;
+    private readonly int _shared, _blockShared;
     private readonly Tensor _sums, _outputs, _state;
     private readonly nint _sumsAddress, _outputsAddress, _stateAddress;
     private readonly bool[] _begun; // of each KV head in this layer
@@ -37,7 +39,13 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         if (_tensorCores)
         {
             (_multiply8By8, _multiply8By16, _multiply16By16) = (module.Function("multiply_8_by_8"), module.Function("multiply_8_by_16"), module.Function("multiply_16_by_16"));
-            (_gate8, _gate16, _attend) = (module.Function("gate_8"), module.Function("gate_16"), module.Function("attend_rows"));
+            (_gate8, _gate16, _attend8, _attend16) = (module.Function("gate_8"), module.Function("gate_16"), module.Function("attend_8"), module.Function("attend_16"));
+            if (_early)
+            {
+                (_streamRow, _streamGate, _shared, _blockShared) = (module.Function("stream_row"), module.Function("stream_gate"), module.Gpu.SharedBytes, module.Gpu.BlockSharedBytes - OwnShared);
+                AllowShared(_streamRow, _blockShared);
+                AllowShared(_streamGate, _blockShared);
+            }
         }
 
         var parts = PartialFloats / traits.HeadDim;
@@ -49,7 +57,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         _runs = new RunList(traits.HeadDim * DataTypes.Size(traits.Type), parts);
     }
 
-    public override void Lookup(ReadOnlySpan<int> tokens, DenseMatrix embedding, double scale, RowBuffer to)
+    public override void Lookup(ReadOnlySpan<int> tokens, WeightMatrix embedding, double scale, RowBuffer to)
     {
         RowNumbers numbers = default;
         tokens.CopyTo(numbers);
@@ -57,10 +65,15 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         Start(_lookup, (tokens.Length, 1, 1), Threads, 0, Of(ref weight), Of(ref output), Of(ref numbers), Of(ref columns), Of(ref factor));
     }
 
-    public override void Multiply(int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, RowBuffer to, bool add)
+    public override void Multiply(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, RowBuffer to, bool add)
     {
         if (_tensorCores && weight.Columns % 8 == 0)
         {
+            if (TryStream(_streamRow, rows, x, norm, weight, weight.Rows, to, add, kind: 0))
+            {
+                return;
+            }
+
             // Blocks of fewer outputs where there would be few of them: they end together.
             var (few, small) = (rows <= MostRows / 2, weight.Rows <= ManyOutputs * 2 * _processors);
             MultiplyBlocks(few ? small ? _multiply8By8 : _multiply8By16 : _multiply16By16, rows, x, norm, weight, weight.Rows, few && small ? Outputs : ManyOutputs, to, add, kind: 0);
@@ -72,12 +85,16 @@ internal sealed unsafe class CudaRowKernels : RowKernels
             Of(ref input), Of(ref w), Of(ref bias), Of(ref output), Of(ref rows), Of(ref outputs), Of(ref columns), Of(ref adds));
     }
 
-    public override void Gate(int rows, RowBuffer x, RowNorm norm, DenseMatrix weight, string activation, RowBuffer to)
+    public override void Gate(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, string activation, RowBuffer to)
     {
         var (kind, width) = (FusedKernels.ActivationOf(activation), weight.Rows / 2);
         if (_tensorCores && weight.Columns % 8 == 0)
         {
-            MultiplyBlocks(rows <= MostRows / 2 ? _gate8 : _gate16, rows, x, norm, weight, width, Outputs, to, add: false, kind);
+            if (!TryStream(_streamGate, rows, x, norm, weight, width, to, add: false, kind))
+            {
+                MultiplyBlocks(rows <= MostRows / 2 ? _gate8 : _gate16, rows, x, norm, weight, width, Outputs, to, add: false, kind);
+            }
+
             return;
         }
 
@@ -196,15 +213,31 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     public static ByteSize SizeFor(int heads, int headDim) =>
         new(sizeof(float) * (PartialFloats + (2 * PartialFloats / headDim) + ((long)MostRows * heads * (2 + headDim))));
 
-    private void MultiplyBlocks(nint kernel, int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, int width, int ofBlock, RowBuffer to, bool add, int kind)
+    // A row alone: blocks stay, and the GPU copies weights ahead of them, as far as there is shared memory.
+    private bool TryStream(nint kernel, int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, int width, RowBuffer to, bool add, int kind)
     {
-        var input = x.Address;
-        var inside = norm;
-        if (norm is not null && _traits.Type == ScalarType.Float16)
+        var shared = StreamRing + (weight.Columns * 5 / 2); // the row in 16 bits, and a float of each eight
+        if (rows > 1 || kernel == 0 || shared > _blockShared)
         {
-            (input, inside) = (Normed(rows, x, norm).Address, null); // what has not been divided by its size may be beyond float16
+            return false;
         }
 
+        var blocks = Math.Clamp(_shared / (shared + OwnShared), 1, StreamBlocks) * _processors;
+        var (input, inside) = Inside(rows, x, norm);
+        var (n, epsilon, w, bias) = (inside?.Weight ?? 0, (float)(inside?.Epsilon ?? 0), weight.Weight, weight.Bias);
+        var (output, outputs, columns, adds) = (to.Address, weight.Rows, weight.Columns, add ? 1 : 0);
+        Start(kernel, (Math.Min((width + Outputs - 1) / Outputs, blocks), 1, 1), StreamThreads, shared,
+            Of(ref input), Of(ref n), Of(ref epsilon), Of(ref w), Of(ref bias), Of(ref output), Of(ref outputs), Of(ref columns), Of(ref adds), Of(ref kind));
+        return true;
+    }
+
+    // What has not been divided by its size may be beyond float16.
+    private (nint Address, RowNorm? Norm) Inside(int rows, RowBuffer x, RowNorm? norm) =>
+        norm is not null && _traits.Type == ScalarType.Float16 ? (Normed(rows, x, norm).Address, null) : (x.Address, norm);
+
+    private void MultiplyBlocks(nint kernel, int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, int width, int ofBlock, RowBuffer to, bool add, int kind)
+    {
+        var (input, inside) = Inside(rows, x, norm);
         var (n, epsilon, w, bias) = (inside?.Weight ?? 0, (float)(inside?.Epsilon ?? 0), weight.Weight, weight.Bias);
         var (output, outputs, columns, adds) = (to.Address, weight.Rows, weight.Columns, add ? 1 : 0);
         Start(kernel, ((width + ofBlock - 1) / ofBlock, 1, 1), Threads, 0,
@@ -230,14 +263,13 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         var shape = new Shape(_traits, work);
         if (count > 0)
         {
-            var fast = _tensorCores && _traits.HeadDim % 8 == 0 && _traits.HeadDim <= MostDim && work.SplitTokens <= SplitTokens;
-            var (blocks, shared) = fast
-                ? (((_runs.MostRows * _traits.HeadsPerKvHead) + Queries - 1) / Queries, Queries * ((_traits.HeadDim / 2) + 4) * sizeof(uint))
-                : (_runs.MostRows * _traits.HeadsPerKvHead, work.SplitTokens * sizeof(float));
-            Start(fast ? _attend : _attendPlain, (_runs.Splits, work.Heads, blocks), Threads, shared, Of(ref heads), Of(ref sums), Of(ref outputs), Of(ref runs), Of(ref count), Of(ref shape));
+            var (fast, all) = (_tensorCores && _traits.HeadDim % 8 == 0 && work.SplitTokens <= SplitTokens, _runs.MostRows * _traits.HeadsPerKvHead);
+            var (blocks, shared) = fast ? ((all + ManyQueries - 1) / ManyQueries, 0) : (all, work.SplitTokens * sizeof(float));
+            Start(fast ? all <= Queries ? _attend8 : _attend16 : _attendPlain, (_runs.Splits, work.Heads, blocks), Threads, shared, Of(ref heads), Of(ref sums), Of(ref outputs), Of(ref runs), Of(ref count), Of(ref shape));
         }
 
-        Start(_join, (work.Heads * _traits.HeadsPerKvHead, rows, 1), Math.Min(JoinThreads, (_traits.HeadDim + 31) / 32 * 32), 0,
+        var lanes = Math.Min(JoinThreads, (_traits.HeadDim + 31) / 32 * 32);
+        Start(_join, (work.Heads * _traits.HeadsPerKvHead, rows, 1), lanes * Fetchers, Joined * lanes * sizeof(float),
             Of(ref sums), Of(ref outputs), Of(ref state), Of(ref output), Of(ref runs), Of(ref count), Of(ref shape), Of(ref begins));
         _begun[work.FirstHead] = true;
         _runs.Clear();

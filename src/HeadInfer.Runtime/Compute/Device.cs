@@ -142,6 +142,23 @@ internal abstract class Device : IDisposable
         some.copy_(RmsNorm(some, weight, epsilon));
     }
 
+    /// <summary>How weights lie here that a checkpoint has in a packing.</summary>
+    /// <param name="stored">the checkpoint's</param>
+    /// <param name="type">the type that is computed in</param>
+    public virtual Packing LayOut(Packing stored, ScalarType type) => new DensePacking(type);
+
+    /// <summary><c>x * weight^T + bias</c> of weights that lie as a checkpoint has them.</summary>
+    /// <param name="x">[rows, columns of the weight]</param>
+    /// <param name="weight">the matrix</param>
+    /// <param name="bias">[outputs] or null; the matrix's own</param>
+    public virtual Tensor Multiply(Tensor x, WeightMatrix weight, Tensor? bias) => throw new NotSupportedException();
+
+    /// <summary>Rows of such weights, in the type that is computed in.</summary>
+    /// <param name="weight">the matrix</param>
+    /// <param name="rows">[n], int64</param>
+    /// <returns>[n, columns]</returns>
+    public virtual Tensor Lookup(WeightMatrix weight, Tensor rows) => throw new NotSupportedException();
+
     /// <summary><c>x * weight^T + bias</c>.</summary>
     /// <param name="x">[rows, columns of the weight]</param>
     /// <param name="weight">[outputs, columns]</param>

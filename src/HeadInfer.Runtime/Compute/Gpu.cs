@@ -6,7 +6,7 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>A GPU that libtorch can compute on: its context and its figures.</summary>
 internal sealed unsafe class Gpu : IDisposable
 {
-    private const int ProcessorsAttribute = 16, MajorAttribute = 75, MinorAttribute = 76, HostPointerAttribute = 91;
+    private const int ProcessorsAttribute = 16, SharedAttribute = 81, BlockSharedAttribute = 97, MajorAttribute = 75, MinorAttribute = 76, HostPointerAttribute = 91;
 
     private readonly int _device;
     private readonly nint _context;
@@ -27,6 +27,12 @@ internal sealed unsafe class Gpu : IDisposable
 
     /// <summary>How many multiprocessors it has.</summary>
     public int Processors => Ask(ProcessorsAttribute);
+
+    /// <summary>Shared memory of a multiprocessor, in bytes.</summary>
+    public int SharedBytes => Ask(SharedAttribute);
+
+    /// <summary>Shared memory that a block may have, in bytes.</summary>
+    public int BlockSharedBytes => Ask(BlockSharedAttribute);
 
     /// <summary>Whether kernels reach pinned host memory under its own address.</summary>
     public bool SeesHostAddresses => Ask(HostPointerAttribute) != 0;

@@ -5,55 +5,11 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Float32 kernels on host memory that are bound by reading it.</summary>
-/// <remarks>
-/// Written because libtorch's product of a matrix and one row reads cold weights at 14 GB/s where all cores together
-/// read 45 (two cores, AVX-512), and its norm passes over its input six times.
-/// </remarks>
+/// <remarks>Written because libtorch's norm passes over its input six times.</remarks>
 internal static unsafe class HostMath
 {
     /// <summary>The address of a contiguous float32 CPU tensor.</summary>
     public static float* Address(Tensor tensor) => (float*)TensorMemory.Address(tensor);
-
-    /// <summary>The product of a few rows and a matrix, whose rows are read once for all. Each row's result is the same, to the bit, whatever the others are.</summary>
-    /// <param name="team">who shares the work</param>
-    /// <param name="x">[n, columns], contiguous</param>
-    /// <param name="weight">[rows, columns], contiguous</param>
-    /// <param name="bias">[rows] or null</param>
-    /// <returns>[n, rows]</returns>
-    public static Tensor MultiplyRows(HostTeam team, Tensor x, Tensor weight, Tensor? bias)
-    {
-        var (n, rows, columns) = ((int)x.shape[0], (int)weight.shape[0], (int)weight.shape[1]);
-        var result = empty([n, rows], ScalarType.Float32);
-        float* w = Address(weight), input = Address(x), output = Address(result), b = bias is null ? null : Address(bias);
-        team.Run(member =>
-        {
-            var (start, end) = team.Share(member, rows);
-            MultiplyRows(w, input, n, b, output, columns, rows, start, end);
-        });
-        return result;
-    }
-
-    /// <summary>The same for some rows of the matrix.</summary>
-    /// <param name="weight">[rows, columns]</param>
-    /// <param name="x">[n, columns]</param>
-    /// <param name="n">how many rows of x</param>
-    /// <param name="bias">[rows] or null</param>
-    /// <param name="output">[n, rows], written from <paramref name="start"/> to <paramref name="end"/></param>
-    /// <param name="columns">of the matrix</param>
-    /// <param name="rows">of the matrix</param>
-    /// <param name="start">the first</param>
-    /// <param name="end">behind the last</param>
-    public static void MultiplyRows(float* weight, float* x, int n, float* bias, float* output, int columns, int rows, int start, int end)
-    {
-        if (Vector512.IsHardwareAccelerated)
-        {
-            MultiplyRows<WideLane>(weight, x, n, bias, output, columns, rows, start, end);
-        }
-        else
-        {
-            MultiplyRows<PlainLane>(weight, x, n, bias, output, columns, rows, start, end);
-        }
-    }
 
     /// <summary>Root-mean-square norm over the last dimension, on the calling thread: beside libtorch's products, whose threads still spin, a second team costs more than it saves.</summary>
     /// <param name="x">[..., size], contiguous</param>
@@ -183,43 +139,6 @@ internal static unsafe class HostMath
         for (; i < count; i++)
         {
             sum[i] += x[i];
-        }
-    }
-
-    private static void MultiplyRows<TLane>(float* weight, float* x, int n, float* bias, float* output, int columns, int rows, int start, int end)
-        where TLane : struct, ILane<TLane>
-    {
-        var row = start;
-        for (; row <= end - 4; row += 4)
-        {
-            var four = weight + ((long)row * columns);
-            var i = 0;
-            for (; i <= n - 2; i += 2)
-            {
-                float* input = x + ((long)i * columns), result = output + ((long)i * rows) + row;
-                InnerProducts.Dot4x2<TLane, Float32>((Float32*)four, input, input + columns, columns, result, result + rows);
-            }
-
-            if (i < n)
-            {
-                InnerProducts.Dot4<TLane, Float32>((Float32*)four, x + ((long)i * columns), columns, output + ((long)i * rows) + row);
-            }
-        }
-
-        for (; row < end; row++)
-        {
-            for (var i = 0; i < n; i++)
-            {
-                output[((long)i * rows) + row] = InnerProducts.Dot<TLane, Float32>((Float32*)(weight + ((long)row * columns)), x + ((long)i * columns), columns);
-            }
-        }
-
-        for (var i = 0; bias is not null && i < n; i++)
-        {
-            for (row = start; row < end; row++)
-            {
-                output[((long)i * rows) + row] += bias[row];
-            }
         }
     }
 

@@ -13,24 +13,25 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private readonly Action<int> _multiply; // made once, so that a step takes no memory
     private RowBuffer? _normed, _product, _cosines, _sines, _output;
     private int _rotary, _piece, _taken;
-    private (nint X, nint Product, nint Sum, DenseMatrix Weight, int Rows) _task;
+    private (nint X, nint Product, nint Sum, WeightMatrix? Weight, int Rows) _task;
 
     public HostRowKernels(RowTraits traits, CpuDevice device) =>
         (_traits, _device, _attention, _multiply) = (traits, device, new HostAttention(traits, device.Team), MultiplyPieces);
 
-    public override void Lookup(ReadOnlySpan<int> tokens, DenseMatrix embedding, double scale, RowBuffer to)
+    public override void Lookup(ReadOnlySpan<int> tokens, WeightMatrix embedding, double scale, RowBuffer to)
     {
         for (var row = 0; row < tokens.Length; row++)
         {
-            float* from = (float*)embedding.Weight + ((long)tokens[row] * embedding.Columns), target = Row(to, row);
-            for (var i = 0; i < embedding.Columns; i++)
+            var target = Row(to, row);
+            HostProducts.Unpack(embedding, tokens[row], tokens[row] + 1, target);
+            for (var i = 0; scale != 1 && i < embedding.Columns; i++)
             {
-                target[i] = from[i] * (float)scale;
+                target[i] *= (float)scale;
             }
         }
     }
 
-    public override void Multiply(int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, RowBuffer to, bool add)
+    public override void Multiply(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, RowBuffer to, bool add)
     {
         var input = x;
         if (norm is { } before)
@@ -40,12 +41,12 @@ internal sealed unsafe class HostRowKernels : RowKernels
         }
 
         _task = (input.Address, add ? Scratch(ref _product, weight.Rows).Address : to.Address, add ? to.Address : 0, weight, rows);
-        _piece = Math.Max(4, PieceBytes / (4 * weight.Columns) / 4 * 4); // kernels take four rows at a time
+        _piece = (int)Math.Max(4, PieceBytes / weight.RowBytes / 4 * 4); // kernels take four rows at a time
         _taken = 0;
         _device.Team.Run(_multiply);
     }
 
-    public override void Gate(int rows, RowBuffer x, RowNorm norm, DenseMatrix weight, string activation, RowBuffer to)
+    public override void Gate(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, string activation, RowBuffer to)
     {
         var (both, width) = (Scratch(ref _product, weight.Rows), weight.Rows / 2);
         Multiply(rows, x, norm, weight, both, add: false);
@@ -214,10 +215,10 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private void MultiplyPieces(int member)
     {
         var (x, product, sum, weight, rows) = _task;
-        for (int start; (start = Interlocked.Add(ref _taken, _piece) - _piece) < weight.Rows;)
+        for (int start; (start = Interlocked.Add(ref _taken, _piece) - _piece) < weight!.Rows;)
         {
             var end = Math.Min(start + _piece, weight.Rows);
-            HostMath.MultiplyRows((float*)weight.Weight, (float*)x, rows, (float*)weight.Bias, (float*)product, weight.Columns, weight.Rows, start, end);
+            HostProducts.Multiply(weight, (float*)x, rows, (float*)product, start, end);
             for (var row = 0; sum != 0 && row < rows; row++)
             {
                 var at = ((long)row * weight.Rows) + start;

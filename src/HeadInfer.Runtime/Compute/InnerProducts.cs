@@ -83,6 +83,85 @@ internal static unsafe class InnerProducts
         AddRest(rows, y, i, count, withY);
     }
 
+    /// <summary>Of a part of four rows and of a vector: added to what the parts before gave. <see cref="Finish4"/> ends it.</summary>
+    /// <param name="rows">[4, of stride]</param>
+    /// <param name="stride">from one row to the next</param>
+    /// <param name="x">[count]</param>
+    /// <param name="count">whole lanes, but for what is left at the end of a row</param>
+    /// <param name="sums">[4, lane], changed</param>
+    public static void Add4<TLane>(float* rows, int stride, float* x, int count, float* sums)
+        where TLane : struct, ILane<TLane>
+    {
+        float* r1 = rows + stride, r2 = r1 + stride, r3 = r2 + stride;
+        TLane s0 = TLane.Load(sums), s1 = TLane.Load(sums + TLane.Count), s2 = TLane.Load(sums + (2 * TLane.Count)), s3 = TLane.Load(sums + (3 * TLane.Count));
+        for (var i = 0; i <= count - TLane.Count; i += TLane.Count)
+        {
+            var v = TLane.Load(x + i);
+            s0 = TLane.MultiplyAdd(TLane.Load(rows + i), v, s0);
+            s1 = TLane.MultiplyAdd(TLane.Load(r1 + i), v, s1);
+            s2 = TLane.MultiplyAdd(TLane.Load(r2 + i), v, s2);
+            s3 = TLane.MultiplyAdd(TLane.Load(r3 + i), v, s3);
+        }
+
+        s0.Store(sums);
+        s1.Store(sums + TLane.Count);
+        s2.Store(sums + (2 * TLane.Count));
+        s3.Store(sums + (3 * TLane.Count));
+    }
+
+    /// <summary>The same of two vectors: each number of the rows is loaded once for both.</summary>
+    public static void Add4x2<TLane>(float* rows, int stride, float* x, float* y, int count, float* forX, float* forY)
+        where TLane : struct, ILane<TLane>
+    {
+        float* r1 = rows + stride, r2 = r1 + stride, r3 = r2 + stride;
+        TLane x0 = TLane.Load(forX), x1 = TLane.Load(forX + TLane.Count), x2 = TLane.Load(forX + (2 * TLane.Count)), x3 = TLane.Load(forX + (3 * TLane.Count));
+        TLane y0 = TLane.Load(forY), y1 = TLane.Load(forY + TLane.Count), y2 = TLane.Load(forY + (2 * TLane.Count)), y3 = TLane.Load(forY + (3 * TLane.Count));
+        for (var i = 0; i <= count - TLane.Count; i += TLane.Count)
+        {
+            TLane v = TLane.Load(x + i), w = TLane.Load(y + i), row = TLane.Load(rows + i);
+            x0 = TLane.MultiplyAdd(row, v, x0);
+            y0 = TLane.MultiplyAdd(row, w, y0);
+            row = TLane.Load(r1 + i);
+            x1 = TLane.MultiplyAdd(row, v, x1);
+            y1 = TLane.MultiplyAdd(row, w, y1);
+            row = TLane.Load(r2 + i);
+            x2 = TLane.MultiplyAdd(row, v, x2);
+            y2 = TLane.MultiplyAdd(row, w, y2);
+            row = TLane.Load(r3 + i);
+            x3 = TLane.MultiplyAdd(row, v, x3);
+            y3 = TLane.MultiplyAdd(row, w, y3);
+        }
+
+        x0.Store(forX);
+        x1.Store(forX + TLane.Count);
+        x2.Store(forX + (2 * TLane.Count));
+        x3.Store(forX + (3 * TLane.Count));
+        y0.Store(forY);
+        y1.Store(forY + TLane.Count);
+        y2.Store(forY + (2 * TLane.Count));
+        y3.Store(forY + (3 * TLane.Count));
+    }
+
+    /// <summary>The four products, as <see cref="Dot4"/> would give them.</summary>
+    /// <param name="sums">[4, lane]</param>
+    /// <param name="rows">[4, of stride]: the last part</param>
+    /// <param name="stride">from one row to the next</param>
+    /// <param name="x">[count]: of the last part</param>
+    /// <param name="count">numbers of the last part</param>
+    /// <param name="result">[4], written</param>
+    public static void Finish4<TLane>(float* sums, float* rows, int stride, float* x, int count, float* result)
+        where TLane : struct, ILane<TLane>
+    {
+        TLane.Sum4(TLane.Load(sums), TLane.Load(sums + TLane.Count), TLane.Load(sums + (2 * TLane.Count)), TLane.Load(sums + (3 * TLane.Count))).Store(result);
+        for (var i = count - (count % TLane.Count); i < count; i++)
+        {
+            for (var row = 0; row < 4; row++)
+            {
+                result[row] += rows[(row * stride) + i] * x[i];
+            }
+        }
+    }
+
     /// <summary>Of four rows that lie end to end, and four vectors that do: sixteen sums, for processors with 32 registers.</summary>
     /// <param name="rows">[4, count]</param>
     /// <param name="x">[4, count]</param>

@@ -24,13 +24,6 @@ internal sealed class RowBuffer : IDisposable
     public void Dispose() => Memory.Dispose();
 }
 
-/// <summary>A matrix in device memory, in the type that is computed in.</summary>
-/// <param name="Weight">[rows, columns], contiguous</param>
-/// <param name="Bias">[rows], or zero</param>
-/// <param name="Rows">outputs</param>
-/// <param name="Columns">inputs</param>
-internal readonly record struct DenseMatrix(nint Weight, nint Bias, int Rows, int Columns);
-
 /// <summary>A root-mean-square norm.</summary>
 /// <param name="Weight">[size], in the type that is computed in</param>
 /// <param name="Epsilon">added to the mean square</param>
@@ -123,7 +116,7 @@ internal abstract class RowKernels : IDisposable
     public const int SplitTokens = 256;
 
     /// <summary>Looks up rows of an embedding.</summary>
-    public abstract void Lookup(ReadOnlySpan<int> tokens, DenseMatrix embedding, double scale, RowBuffer to);
+    public abstract void Lookup(ReadOnlySpan<int> tokens, WeightMatrix embedding, double scale, RowBuffer to);
 
     /// <summary><c>to = norm(x) * weight^T + bias</c>, or <c>to +=</c> that.</summary>
     /// <param name="rows">how many</param>
@@ -132,7 +125,7 @@ internal abstract class RowKernels : IDisposable
     /// <param name="weight">the matrix</param>
     /// <param name="to">[rows, rows of the weight]; another one than <paramref name="x"/></param>
     /// <param name="add">whether what is there stays, as a summand</param>
-    public abstract void Multiply(int rows, RowBuffer x, RowNorm? norm, DenseMatrix weight, RowBuffer to, bool add);
+    public abstract void Multiply(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, RowBuffer to, bool add);
 
     /// <summary><c>to = activation(gate) * up</c>, gate and up the halves of <c>norm(x) * weight^T + bias</c>.</summary>
     /// <param name="rows">how many</param>
@@ -141,7 +134,7 @@ internal abstract class RowKernels : IDisposable
     /// <param name="weight">gate above up</param>
     /// <param name="activation">as the configuration names it</param>
     /// <param name="to">[rows, half of the weight's rows]</param>
-    public abstract void Gate(int rows, RowBuffer x, RowNorm norm, DenseMatrix weight, string activation, RowBuffer to);
+    public abstract void Gate(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, string activation, RowBuffer to);
 
     /// <summary><c>to = norm(x)</c>, or <c>to +=</c> that.</summary>
     public abstract void Norm(int rows, RowBuffer x, RowNorm norm, RowBuffer to, bool add);

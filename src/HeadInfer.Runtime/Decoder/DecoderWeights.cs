@@ -42,7 +42,7 @@ internal sealed class DecoderWeights : IDisposable
         {
             Embedding = embedding,
             Layers = layers,
-            FinalNorm = source.Vector(TensorNames.FinalNorm, config.HiddenSize, config.Family.NormOffset),
+            FinalNorm = source.Vector(TensorNames.FinalNorm, config.HiddenSize, config.NormOffset),
             Output = config.TiedEmbeddings ? embedding : source.Linear([TensorNames.Output], [config.VocabularySize], config.HiddenSize),
         };
     }
@@ -90,7 +90,7 @@ internal sealed record LayerWeights
 
     public static LayerWeights Read(ModelConfig config, IWeightSource source, Device? device, int layer)
     {
-        var (family, offset) = (config.Family, config.Family.NormOffset);
+        var (family, offset) = (config.Family, config.NormOffset);
         string Name(string name) => TensorNames.Layer(layer, name);
         Tensor Norm(string name, int size) => source.Vector(Name(name), size, offset);
 

@@ -55,7 +55,7 @@ internal sealed class Rope
             plain[i] = Math.Pow(config.Theta, -2.0 * i / config.RotaryDim);
         }
 
-        return config.Kind switch
+        var scaled = config.Kind switch
         {
             RopeKind.Default => plain,
             RopeKind.Linear => Array.ConvertAll(plain, f => f / config.Factor),
@@ -63,6 +63,7 @@ internal sealed class Rope
             RopeKind.Yarn => Yarn(plain, config),
             _ => throw new ArgumentOutOfRangeException(nameof(config), config.Kind, null),
         };
+        return config.FrequencyDivisors is { } divisors ? [.. scaled.Select((f, i) => f / divisors[i])] : scaled;
     }
 
     private static double Llama3(double frequency, RopeConfig config)

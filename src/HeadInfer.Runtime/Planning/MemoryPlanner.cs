@@ -21,15 +21,14 @@ internal static class MemoryPlanner
     private static readonly ByteSize GpuTile = ByteSize.FromMiB(64);
 
     /// <param name="config">the model</param>
-    /// <param name="weightElements">elements of its weights</param>
+    /// <param name="weights">its weights, as they lie where it is computed</param>
     /// <param name="type">the type that is computed in</param>
     /// <param name="options">what the caller fixed, validated</param>
     /// <param name="budget">memory there is</param>
     /// <exception cref="MemoryBudgetException">Weights and workspace alone do not fit.</exception>
-    public static MemoryPlan Plan(ModelConfig config, long weightElements, ScalarType type, HeadInferOptions options, MemoryBudget budget)
+    public static MemoryPlan Plan(ModelConfig config, ByteSize weights, ScalarType type, HeadInferOptions options, MemoryBudget budget)
     {
         var onGpu = budget.Gpu is not null;
-        var weights = new ByteSize(weightElements * DataTypes.Size(type));
         var page = options.PageTokens ?? Page;
         var group = Math.Min(options.HeadGroupSize ?? config.KvHeads, config.KvHeads);
         var kvType = options.KvTypeFor(type, onGpu);

@@ -28,8 +28,14 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
 
     public ScalarType Type => type;
 
-    public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false) =>
-        new DenseLinear(device, Read(names, rows, [columns]), bias ? Read([.. names.Select(TensorNames.BiasOf)], rows, []) : null);
+    public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false)
+    {
+        var added = bias ? Read([.. names.Select(TensorNames.BiasOf)], rows, []) : null;
+        var packings = names.Select(n => device.LayOut(checkpoint.Tensors[n].Packing, type)).ToList();
+        return packings.All(p => p is DensePacking dense && dense.Type == type)
+            ? new DenseLinear(device, Read(names, rows, [columns]), added)
+            : new StoredLinear(device, new WeightMatrix([.. names.Select((n, i) => ReadStored(n, packings[i], rows[i], columns))], added is null ? 0 : TensorMemory.Pointer(added), (int)columns), added);
+    }
 
     public Tensor Vector(string name, long size, double offset = 0)
     {
@@ -57,6 +63,14 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
 
         return whole;
     }
+
+    private WeightPart ReadStored(string name, Packing packing, long rows, long columns)
+    {
+        var memory = empty([rows * packing.RowBytes(columns)], ScalarType.Byte, device.Torch).DetachFromDisposeScope();
+        _owned.Add(memory);
+        checkpoint.ReadStored(name, [rows, columns], memory);
+        return new WeightPart(TensorMemory.Pointer(memory), packing, (int)rows);
+    }
 }
 
 /// <summary>Reads nothing: checks that a checkpoint has every tensor that is asked for, in its shape, and no other.</summary>
@@ -69,8 +83,12 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
 
     public ScalarType Type => checkpoint.Type;
 
-    /// <summary>Elements of all tensors that were asked for.</summary>
-    public long Elements { get; private set; }
+    /// <summary>What all tensors that were asked for take where a device computes with them.</summary>
+    public ByteSize SizeOn(Device device, ScalarType type) => new(_asked.Sum(name =>
+    {
+        var tensor = checkpoint.Tensors[name];
+        return tensor.Shape.Length < 2 ? tensor.Columns * DataTypes.Size(type) : tensor.Rows * device.LayOut(tensor.Packing, type).RowBytes(tensor.Columns);
+    }));
 
     public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false)
     {
@@ -109,6 +127,5 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
     {
         checkpoint.Require(name, shape);
         _asked.Add(name);
-        Elements += shape.Aggregate(1L, (product, n) => product * n);
     }
 }

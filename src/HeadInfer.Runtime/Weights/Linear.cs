@@ -36,14 +36,25 @@ internal abstract class Linear
     public abstract Linear Outputs(long start, long count);
 }
 
-/// <summary>Weights as they are multiplied.</summary>
+/// <summary>What few rows are multiplied by, by kernels that know how weights lie.</summary>
+internal abstract class MatrixLinear(WeightMatrix matrix) : Linear
+{
+    protected WeightMatrix Matrix => matrix;
+
+    public override void Multiply(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, RowBuffer to, bool add) => kernels.Multiply(rows, x, norm, matrix, to, add);
+
+    public override void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm norm, string activation, RowBuffer to) => kernels.Gate(rows, x, norm, matrix, activation, to);
+
+    public override void Lookup(RowKernels kernels, ReadOnlySpan<int> numbers, double scale, RowBuffer to) => kernels.Lookup(numbers, matrix, scale, to);
+}
+
+/// <summary>Weights in the type that is computed in.</summary>
 /// <param name="device">multiplies</param>
 /// <param name="weight">[outputs, inputs]</param>
 /// <param name="bias">[outputs] or null</param>
-internal sealed class DenseLinear(Device device, Tensor weight, Tensor? bias) : Linear
+internal sealed class DenseLinear(Device device, Tensor weight, Tensor? bias)
+    : MatrixLinear(new WeightMatrix(TensorMemory.Pointer(weight), weight.dtype, bias is null ? 0 : TensorMemory.Pointer(bias), (int)weight.shape[0], (int)weight.shape[1]))
 {
-    private readonly DenseMatrix _matrix = new(TensorMemory.Pointer(weight), bias is null ? 0 : TensorMemory.Pointer(bias), (int)weight.shape[0], (int)weight.shape[1]);
-
     public override ByteSize Size => new((weight.NumberOfElements + (bias?.NumberOfElements ?? 0)) * weight.ElementSize);
 
     public override Tensor Apply(Tensor x) => device.Multiply(x, weight, bias);
@@ -62,13 +73,29 @@ internal sealed class DenseLinear(Device device, Tensor weight, Tensor? bias) : 
 
     public override Tensor Lookup(Tensor rows) => weight.index_select(0, rows);
 
-    public override void Multiply(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, RowBuffer to, bool add) => kernels.Multiply(rows, x, norm, _matrix, to, add);
-
-    public override void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm norm, string activation, RowBuffer to) => kernels.Gate(rows, x, norm, _matrix, activation, to);
-
-    public override void Lookup(RowKernels kernels, ReadOnlySpan<int> numbers, double scale, RowBuffer to) => kernels.Lookup(numbers, _matrix, scale, to);
-
     public override Linear Outputs(long start, long count) => new DenseLinear(device, weight.narrow(0, start, count), bias?.narrow(0, start, count));
+}
+
+/// <summary>Weights as a checkpoint has them, unpacked where they are multiplied.</summary>
+/// <param name="device">multiplies</param>
+/// <param name="matrix">the weights</param>
+/// <param name="bias">[outputs] or null; the matrix's own</param>
+internal sealed class StoredLinear(Device device, WeightMatrix matrix, Tensor? bias) : MatrixLinear(matrix)
+{
+    public override ByteSize Size => new(Matrix.Parts.Sum(p => p.Rows * p.Packing.RowBytes(Matrix.Columns)) + (bias is null ? 0 : bias.NumberOfElements * bias.ElementSize));
+
+    public override Tensor Apply(Tensor x) => device.Multiply(x, Matrix, bias);
+
+    public override void AddTo(Tensor sum, Tensor x)
+    {
+        using var product = Apply(x);
+        sum.add_(product);
+    }
+
+    public override Tensor Lookup(Tensor rows) => device.Lookup(Matrix, rows);
+
+    public override Linear Outputs(long start, long count) =>
+        new StoredLinear(device, Matrix.Slice((int)start, (int)count, bias is null ? 0 : (int)bias.ElementSize), bias?.narrow(0, start, count));
 }
 
 /// <summary>Stands for weights that were asked for and not read.</summary>

@@ -11,6 +11,9 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
 {
     private const string Config = "tokenizer_config.json";
 
+    /// <summary>All text that the templates may write; ChatML's where there are none.</summary>
+    public string Text => (Default ?? ForTools ?? ChatTemplate.ChatMl) + ForTools + string.Concat(SpecialTokens.Values.OfType<TemplateText>());
+
     /// <summary>Reads them: files of its own come before the tokenizer's configuration.</summary>
     /// <exception cref="ChatTemplateException">A file is not what it should be.</exception>
     public static ChatTemplateFiles Read(string folder)
@@ -30,8 +33,7 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
     {
         try
         {
-            var files = Read(folder);
-            return (files.Default ?? files.ForTools ?? ChatTemplate.ChatMl) + files.ForTools + string.Concat(files.SpecialTokens.Values.OfType<TemplateText>());
+            return Read(folder).Text;
         }
         catch (ChatTemplateException)
         {
@@ -62,9 +64,9 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
             (template, forTools) = Templates(folder, inner);
         }
 
-        if (Text(folder, "chat_template.jinja") is { } file)
+        if (FileText(folder, "chat_template.jinja") is { } file)
         {
-            (template, forTools) = (file, Text(folder, "additional_chat_templates", "tool_use.jinja"));
+            (template, forTools) = (file, FileText(folder, "additional_chat_templates", "tool_use.jinja"));
         }
 
         return new ChatTemplateFiles(template, forTools, special);
@@ -124,7 +126,7 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
         }
     }
 
-    private static string? Text(params string[] path)
+    private static string? FileText(params string[] path)
     {
         var file = Path.Combine(path);
         try

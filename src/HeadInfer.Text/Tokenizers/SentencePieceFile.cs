@@ -64,12 +64,21 @@ internal static class SentencePieceFile
         Require(path, map == 0, "normalizer_spec.precompiled_charsmap", $"{map} bytes");
         Require(path, !strips, "normalizer_spec.remove_extra_whitespaces", strips);
         Require(path, escapes, "normalizer_spec.escape_whitespaces", escapes);
-        return Model(pieces, prefixes, first, last, path, guarded);
+        var (bos, eos) = Surroundings(path);
+        int[] IdOf(bool wanted, string text) => wanted && pieces.FindIndex(p => p.Text == text) is >= 0 and var id ? [id] : [];
+        return Model(pieces, prefixes, AddedBeside(path, pieces.Count), guarded, IdOf(bos, first), IdOf(eos, last));
     }
 
-    private static TokenizerModel Model(List<(string Text, float Score, int Type)> pieces, bool prefixes, string first, string last, string path, string guarded)
+    /// <summary>Makes a tokenizer of pieces.</summary>
+    /// <param name="pieces">by their ids</param>
+    /// <param name="prefixes">whether a space is put before a text</param>
+    /// <param name="beside">tokens that were added after training</param>
+    /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
+    /// <param name="prefix">tokens before a text that is encoded with special tokens</param>
+    /// <param name="suffix">tokens after it</param>
+    /// <param name="stripsAfter">whether white space after a control token is part of it, except for those that begin and end texts</param>
+    public static TokenizerModel Model(List<(string Text, float Score, int Type)> pieces, bool prefixes, List<AddedToken> beside, string guarded, IReadOnlyList<int> prefix, IReadOnlyList<int> suffix, bool stripsAfter = false)
     {
-        var ids = new Dictionary<string, int>(StringComparer.Ordinal);
         var normal = new Dictionary<string, int>(StringComparer.Ordinal); // what merges may make
         var bytes = Enumerable.Repeat(-1, 256).ToArray();
         var added = new List<AddedToken>();
@@ -77,11 +86,10 @@ internal static class SentencePieceFile
         for (var id = 0; id < pieces.Count; id++)
         {
             var (text, _, type) = pieces[id];
-            ids.TryAdd(text, id);
             switch (type)
             {
                 case Control or UserDefined when text.Length > 0:
-                    added.Add(new AddedToken(id, text.Replace(PieceBpe.SpaceMark, ' '), type == Control));
+                    added.Add(new AddedToken(id, text.Replace(PieceBpe.SpaceMark, ' '), type == Control) { StripsAfter = stripsAfter && type == Control && text is not ("<s>" or "<|endoftext|>") });
                     break;
                 case Unknown:
                     unknown = id;
@@ -97,7 +105,7 @@ internal static class SentencePieceFile
             }
         }
 
-        added.AddRange(AddedBeside(path, pieces.Count));
+        added.AddRange(beside);
         var open = AddedToken.Open(added.Where(t => !t.Special).Select(t => t.Content), guarded);
         added = [.. added.Select(t => t with { IsOpen = !t.Special && open.Contains(t.Content) })];
         var size = added.Select(t => t.Id + 1).Append(pieces.Count).Max();
@@ -113,7 +121,6 @@ internal static class SentencePieceFile
         }
 
         var tokens = new AddedTokens(added);
-        var (bos, eos) = Surroundings(path);
         return new TokenizerModel
         {
             Normalizers = [.. prefixes ? [new TextNormalizer.Prepend(" ")] : (TextNormalizer[])[], new TextNormalizer.Replace(" ", PieceBpe.SpaceMark.ToString())],
@@ -123,8 +130,8 @@ internal static class SentencePieceFile
             SpecialIds = added.Where(t => t.Special).Select(t => t.Id).Concat(unknown is { } u ? [u] : []).ToHashSet(),
             TokenBytes = tokenBytes,
             StrippedSpaces = prefixes ? 1 : 0,
-            Prefix = bos && ids.TryGetValue(first, out var begin) ? [begin] : [],
-            Suffix = eos && ids.TryGetValue(last, out var end) ? [end] : [],
+            Prefix = prefix,
+            Suffix = suffix,
         };
     }
 

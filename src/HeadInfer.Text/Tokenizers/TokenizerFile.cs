@@ -62,7 +62,7 @@ internal static class TokenizerFile
         {
             Normalizers = normalizers,
             NormalizedTokens = Normalized(added, normalizers),
-            Words = byteLevel ? ByteLevelWords(model, vocabulary, spelled, merges, splits) : PieceWords(model, vocabulary, spelled, merges, splits, parts),
+            Words = byteLevel ? ByteLevelWords(vocabulary, spelled, merges, splits, TokenizerParts.IsTrue(model, "ignore_merges")) : PieceWords(model, vocabulary, spelled, merges, splits, parts),
             AddedTokens = tokens,
             Markers = TextMarkers.Of(guarded, tokens),
             SpecialIds = special,
@@ -105,12 +105,18 @@ internal static class TokenizerFile
         }
     }
 
-    private static ByteLevelEncoder ByteLevelWords(JsonElement model, Dictionary<string, int> vocabulary, Dictionary<string, int> spelled, List<(string Left, string Right)> merges, List<WordSplit> splits)
+    /// <summary>Byte-pair encoding over bytes.</summary>
+    /// <param name="vocabulary">all tokens, in the byte-level alphabet</param>
+    /// <param name="spelled">those that text may become</param>
+    /// <param name="merges">their halves, the first ones first</param>
+    /// <param name="splits">cut text into words</param>
+    /// <param name="ignoresMerges">whether a word that is a token is that token, whatever the merges say</param>
+    public static ByteLevelEncoder ByteLevelWords(Dictionary<string, int> vocabulary, Dictionary<string, int> spelled, List<(string Left, string Right)> merges, IReadOnlyList<WordSplit> splits, bool ignoresMerges)
     {
         var splitter = new WordSplitter(splits);
         var bpe = BpeTokenizer.Create(new BpeOptions(vocabulary) { Merges = merges.Where(m => !vocabulary.ContainsKey(m.Left + m.Right) || spelled.ContainsKey(m.Left + m.Right)).Select(m => $"{m.Left} {m.Right}"), ByteLevel = true });
         var bytes = Enumerable.Range(0, 256).Select(b => vocabulary.GetValueOrDefault(ByteLevel.Character((byte)b).ToString(), -1)).ToArray();
-        return new ByteLevelEncoder(bpe, splitter, TokenizerParts.IsTrue(model, "ignore_merges") ? spelled : null, bytes, new Lazy<PairMerger>(() => new PairMerger(Pairs(spelled, merges))));
+        return new ByteLevelEncoder(bpe, splitter, ignoresMerges ? spelled : null, bytes, new Lazy<PairMerger>(() => new PairMerger(Pairs(spelled, merges))));
     }
 
     // A merge whose parts or whole are no tokens is passed over, as everywhere.
@@ -171,7 +177,9 @@ internal static class TokenizerFile
         };
     }
 
-    private static ReadOnlyMemory<byte>[] Bytes(Dictionary<string, int> vocabulary, List<AddedToken> added, bool byteLevel)
+    /// <summary>[id] what each token stands for.</summary>
+    /// <exception cref="FormatException">An id is out of range.</exception>
+    public static ReadOnlyMemory<byte>[] Bytes(Dictionary<string, int> vocabulary, List<AddedToken> added, bool byteLevel)
     {
         var ids = vocabulary.Values.Concat(added.Select(t => t.Id)).ToList();
         if (ids.Count == 0 || ids.Min() < 0 || ids.Max() >= MaxId)

@@ -7,24 +7,6 @@ namespace HeadInfer.Runtime.Tests.Attention;
 public sealed class HostMathTests : NativeTest
 {
     [Theory]
-    [InlineData(1, 1, 1)]
-    [InlineData(2, 3, 17)]
-    [InlineData(5, 64, 31)]
-    [InlineData(16, 1001, 384)]
-    public void A_matrix_times_a_few_rows_is_the_product_and_no_row_depends_on_the_others(int n, int rows, int columns)
-    {
-        using var team = new HostTeam(2);
-        Tensor x = randn(n, columns), w = randn(rows, columns), b = randn(rows);
-        Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64), b.to(ScalarType.Float64)), HostMath.MultiplyRows(team, x, w, b), 1e-4);
-        var all = HostMath.MultiplyRows(team, x, w, null);
-        Close(nn.functional.linear(x.to(ScalarType.Float64), w.to(ScalarType.Float64)), all, 1e-4);
-        for (var i = 0; i < n; i++)
-        {
-            Assert.Equal(all.narrow(0, i, 1).data<float>().ToArray(), HostMath.MultiplyRows(team, x.narrow(0, i, 1), w, null).data<float>().ToArray());
-        }
-    }
-
-    [Theory]
     [InlineData(64)]
     [InlineData(37)]
     public unsafe void The_gate_is_silu(int width)

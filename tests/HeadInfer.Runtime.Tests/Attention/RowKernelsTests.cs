@@ -31,7 +31,7 @@ public abstract class RowKernelsTests(ComputeDevice device) : NativeTest(device)
             using var kernels = device.CreateRows(new RowTraits(type, 1, 1, 8, 1, null));
             using RowBuffer x = new(columns, device.Torch), to = new(outputs, device.Torch);
             var (weight, bias, norm) = (Made(type, outputs, columns), Made(type, outputs), Made(type, columns));
-            var matrix = new DenseMatrix(TensorMemory.Pointer(weight), TensorMemory.Pointer(bias), outputs, columns);
+            var matrix = new WeightMatrix(TensorMemory.Pointer(weight), type, TensorMemory.Pointer(bias), outputs, columns);
             x.Memory.normal_();
             foreach (var before in (RowNorm?[])[null, new RowNorm(TensorMemory.Pointer(norm), Epsilon)])
             {
@@ -63,7 +63,7 @@ public abstract class RowKernelsTests(ComputeDevice device) : NativeTest(device)
             var active = activation == "silu" ? gate * gate.sigmoid()
                 : activation == "gelu" ? gate * (1 + (gate / Math.Sqrt(2)).erf()) / 2
                 : gate * (1 + (Math.Sqrt(2 / Math.PI) * (gate + (0.044715 * gate.pow(3)))).tanh()) / 2;
-            var matrix = new DenseMatrix(TensorMemory.Pointer(weight), 0, 2 * width, columns);
+            var matrix = new WeightMatrix(TensorMemory.Pointer(weight), type, 0, 2 * width, columns);
             Compare(type, to, rows => kernels.Gate(rows, x, new RowNorm(TensorMemory.Pointer(norm), Epsilon), matrix, activation, to), x, active * up);
         }
     }

@@ -1,4 +1,4 @@
-using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Tests.Support;
 using static TorchSharp.torch;
 

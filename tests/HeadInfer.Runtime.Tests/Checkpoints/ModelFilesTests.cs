@@ -112,8 +112,8 @@ public sealed class ModelFilesTests : NativeTest
     }
 
     [Theory]
-    [InlineData("config.json", "x.Q4_K_M.gguf", "GGUF is not read")]
-    [InlineData("", "x.Q4_K_M.gguf", "GGUF is not read")]
+    [InlineData("config.json", "x.Q4_K_M.gguf", "name the file")]
+    [InlineData("", "x.Q4_K_M.gguf", "name the file")]
     [InlineData("config.json", "pytorch_model.bin", "can run code")]
     [InlineData("config.json", "pytorch_model-00001-of-00002.bin", "can run code")]
     [InlineData("config.json", "consolidated.00.pth", "can run code")]
@@ -140,7 +140,7 @@ public sealed class ModelFilesTests : NativeTest
         using var folder = new ScratchFolder(Fixtures.Model("qwen2"));
         File.WriteAllText(folder.File("x.gguf"), "GGUF");
         Assert.Contains("Name the model folder", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.File("config.json")))).Message, StringComparison.Ordinal);
-        Assert.Contains("GGUF is not read", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.File("x.gguf")))).Message, StringComparison.Ordinal);
+        Assert.Contains("is not a GGUF file", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.File("x.gguf")))).Message, StringComparison.Ordinal);
     }
 
     [Theory]

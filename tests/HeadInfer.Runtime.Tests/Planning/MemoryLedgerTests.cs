@@ -54,7 +54,7 @@ public sealed class MemoryLedgerTests : NativeTest
         (MemoryPlan Plan, MemoryPromise Promise) On(int gpu, HeadInferOptions options)
         {
             current = gpu;
-            return ledger.Plan(options, gpu, budget => MemoryPlanner.Plan(Config, Elements, torch.ScalarType.BFloat16, options, budget));
+            return ledger.Plan(options, gpu, budget => MemoryPlanner.Plan(Config, new ByteSize(2 * Elements), torch.ScalarType.BFloat16, options, budget));
         }
 
         var small = new HeadInferOptions { ResidentMemory = ByteSize.FromGiB(1) };
@@ -73,7 +73,7 @@ public sealed class MemoryLedgerTests : NativeTest
         var used = ByteSize.FromGiB(1);
         var ledger = new MemoryLedger(() => ByteSize.FromGiB(100), () => (ByteSize.FromGiB(24) - used, ByteSize.FromGiB(24)));
         var options = new HeadInferOptions { ResidentMemory = ByteSize.FromGiB(1) };
-        (MemoryPlan Plan, MemoryPromise Promise) Next() => ledger.Plan(options, 0, budget => MemoryPlanner.Plan(Config, Elements, torch.ScalarType.BFloat16, options, budget));
+        (MemoryPlan Plan, MemoryPromise Promise) Next() => ledger.Plan(options, 0, budget => MemoryPlanner.Plan(Config, new ByteSize(2 * Elements), torch.ScalarType.BFloat16, options, budget));
         var (_, promise) = Next();
         used += promise.OnGpu;
         promise.Dispose();
@@ -150,5 +150,5 @@ public sealed class MemoryLedgerTests : NativeTest
     private static (ByteSize Free, ByteSize Total) NoGpu() => throw new InvalidOperationException("the CPU's plan asks for no GPU");
 
     private static (MemoryPlan Plan, MemoryPromise Promise) OnCpu(MemoryLedger ledger, HeadInferOptions options) =>
-        ledger.Plan(options, null, budget => MemoryPlanner.Plan(Config, Elements, torch.ScalarType.Float32, options, budget));
+        ledger.Plan(options, null, budget => MemoryPlanner.Plan(Config, new ByteSize(4 * Elements), torch.ScalarType.Float32, options, budget));
 }

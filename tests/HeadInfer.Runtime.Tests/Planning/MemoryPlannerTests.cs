@@ -81,7 +81,7 @@ public sealed class MemoryPlannerTests
     public void Small_gpus_get_short_segments_and_chunks()
     {
         var small = Config("LlamaForCausalLM", "", hidden: 2048, layers: 16, heads: 32, intermediate: 8192);
-        var plan = MemoryPlanner.Plan(small, 1_235_814_400, torch.ScalarType.BFloat16, new HeadInferOptions(), new MemoryBudget(ByteSize.FromGiB(16), ByteSize.FromGiB(6)));
+        var plan = MemoryPlanner.Plan(small, new ByteSize(2 * 1_235_814_400L), torch.ScalarType.BFloat16, new HeadInferOptions(), new MemoryBudget(ByteSize.FromGiB(16), ByteSize.FromGiB(6)));
         Assert.InRange(plan.SegmentTokens, 1024, 16_384);
         Assert.True(plan.Workspace < ByteSize.FromGiB(0.75));
         Assert.True(plan.ChunkTokens <= plan.SegmentTokens);
@@ -122,7 +122,7 @@ public sealed class MemoryPlannerTests
     }
 
     private static MemoryPlan Plan(ModelConfig config, HeadInferOptions options, int gpu, int host) =>
-        MemoryPlanner.Plan(config, Elements, torch.ScalarType.BFloat16, options, new MemoryBudget(ByteSize.FromGiB(host), ByteSize.FromGiB(gpu)));
+        MemoryPlanner.Plan(config, new ByteSize(2 * Elements), torch.ScalarType.BFloat16, options, new MemoryBudget(ByteSize.FromGiB(host), ByteSize.FromGiB(gpu)));
 
     private static ModelConfig Config(string architecture, string more, int hidden = 4096, int layers = 32, int heads = 32, int intermediate = 14_336) => ModelConfigReader.Parse($$"""
         {"architectures": ["{{architecture}}"], "vocab_size": 128256, "hidden_size": {{hidden}}, "num_hidden_layers": {{layers}},

@@ -1,4 +1,4 @@
-namespace HeadInfer.Runtime.Weights;
+namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>The names that checkpoints give to tensors, all of them.</summary>
 internal static class TensorNames

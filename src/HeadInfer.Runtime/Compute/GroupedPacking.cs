@@ -1,10 +1,7 @@
-using System.Buffers;
-using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
-using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Checkpoints;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Rows of codes of which neighbours share a scale. First come all codes of the row (of 4 bits two a byte, the low half first), then what its groups have.</summary>
 /// <remarks>Rows are filled up to 16 bytes, so that kernels may read them in vectors.</remarks>
@@ -20,10 +17,7 @@ internal abstract unsafe class GroupedPacking(int bits, int group) : Packing
 
     public int Group => group;
 
-    /// <summary>The column that each code of a row is of, or null if they lie in their order. So columns of a group are neighbours.</summary>
-    public int[]? Order { get; init; }
-
-    public override int BlockColumns => Order is { } order ? order.Length : 8 / bits;
+    public override int BlockColumns => 8 / bits;
 
     public override long RowBytes(long columns) => (CodeBytes(columns) + TailBytes(Groups(columns)) + Alignment - 1) / Alignment * Alignment;
 
@@ -35,41 +29,25 @@ internal abstract unsafe class GroupedPacking(int bits, int group) : Packing
 
     public override void Unpack(ReadOnlySpan<byte> rows, int columns, Span<float> to)
     {
-        var (stride, sorted) = (RowBytes(columns), Order is null ? [] : ArrayPool<float>.Shared.Rent(columns));
         fixed (byte* from = rows)
-        fixed (float* target = to, kept = sorted)
+        fixed (float* target = to)
         {
-            var row = from;
-            for (var at = 0L; at < to.Length; at += columns, row += stride)
+            for (var row = 0; row < to.Length / columns; row++)
             {
-                UnpackPart(row, columns, 0, columns, Order is null ? target + at : kept);
-                for (var i = 0; i < Order?.Length; i++)
-                {
-                    target[at + Order[i]] = kept[i];
-                }
+                UnpackPart(from + (row * RowBytes(columns)), columns, 0, columns, target + ((long)row * columns));
             }
-        }
-
-        if (Order is not null)
-        {
-            ArrayPool<float>.Shared.Return(sorted);
         }
     }
 
-    /// <summary>Gives the numbers of some codes of a row, in the order in which they lie.</summary>
-    /// <param name="row">its bytes</param>
-    /// <param name="columns">codes of the row</param>
-    /// <param name="first">the first that is wanted; of 4 bits an even one</param>
-    /// <param name="count">how many</param>
-    /// <param name="to">[count], written</param>
-    public void UnpackPart(byte* row, int columns, int first, int count, float* to)
+    public override void UnpackPart(byte* row, int columns, int first, int count, float* to)
     {
         var tail = row + CodeBytes(columns);
+        var groups = (int)Groups(columns);
         for (int at = first, end = first + count; at < end;)
         {
             var number = at / group;
             var next = (int)Math.Min(end, (long)(number + 1) * group);
-            UnpackGroup(row + (at * bits / 8), tail, number, (int)Groups(columns), to + (at - first), next - at);
+            UnpackGroup(row + ((long)at * bits / 8), tail, number, groups, to + (at - first), next - at);
             at = next;
         }
     }
@@ -89,7 +67,7 @@ internal abstract unsafe class GroupedPacking(int bits, int group) : Packing
     protected static float Scale(byte* scales, ScalarType type, int number) => type switch
     {
         ScalarType.Float32 => Unsafe.ReadUnaligned<float>(scales + (4 * number)),
-        ScalarType.Float16 => (float)BinaryPrimitives.ReadHalfLittleEndian(new ReadOnlySpan<byte>(scales + (2 * number), 2)),
+        ScalarType.Float16 => Codes.Half(scales + (2 * number)),
         _ => BitConverter.UInt32BitsToSingle((uint)Unsafe.ReadUnaligned<ushort>(scales + (2 * number)) << 16),
     };
 
@@ -116,11 +94,42 @@ internal abstract unsafe class GroupedPacking(int bits, int group) : Packing
 /// <param name="zeros">whether groups have zeros of their own; else zero is half of what codes can say, 8 or 128</param>
 internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scale, bool zeros) : GroupedPacking(bits, group)
 {
+    private readonly int[] _places = []; // of each column
+
     public override string Name => $"int{Bits}";
 
     public ScalarType ScaleType => scale;
 
     public bool HasZeros => zeros;
+
+    /// <summary>The column that each code of a row is of, or null if they lie in their order. So columns of a group are neighbours.</summary>
+    public int[]? Order
+    {
+        get;
+        init
+        {
+            field = value;
+            _places = value is null ? [] : [.. Enumerable.Range(0, value.Length).OrderBy(place => value[place])];
+        }
+    }
+
+    public override void UnpackPart(byte* row, int columns, int first, int count, float* to)
+    {
+        if (Order is null)
+        {
+            base.UnpackPart(row, columns, first, count, to);
+            return;
+        }
+
+        var tail = row + CodeBytes(columns);
+        var points = tail + (Groups(columns) * DataTypes.Size(scale));
+        for (var i = 0; i < count; i++)
+        {
+            var place = _places[first + i];
+            var (code, number) = (Bits == 8 ? row[place] : (row[place / 2] >> (place % 2 * 4)) & 15, place / Group);
+            to[i] = (code - (zeros ? points[number] : 1 << (Bits - 1))) * Scale(tail, scale, number);
+        }
+    }
 
     protected override long TailBytes(long groups) => groups * (DataTypes.Size(scale) + (zeros ? 1 : 0));
 

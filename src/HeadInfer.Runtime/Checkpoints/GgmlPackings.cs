@@ -1,0 +1,47 @@
+using HeadInfer.Runtime.Compute;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>The types of tensors in GGUF files.</summary>
+internal static unsafe class GgmlPackings
+{
+    private static readonly Dictionary<uint, Packing> Known = new()
+    {
+        [0] = new DensePacking(ScalarType.Float32),
+        [1] = new DensePacking(ScalarType.Float16),
+        [2] = new BlockPacking("Q4_0", 32, 18, GgmlBlocks.Q4_0),
+        [3] = new BlockPacking("Q4_1", 32, 20, GgmlBlocks.Q4_1),
+        [6] = new BlockPacking("Q5_0", 32, 22, GgmlBlocks.Q5_0),
+        [7] = new BlockPacking("Q5_1", 32, 24, GgmlBlocks.Q5_1),
+        [8] = new BlockPacking("Q8_0", 32, 34, GgmlBlocks.Q8_0),
+        [10] = new BlockPacking("Q2_K", 256, 84, GgmlSuperBlocks.Q2_K),
+        [11] = new BlockPacking("Q3_K", 256, 110, GgmlSuperBlocks.Q3_K),
+        [12] = new BlockPacking("Q4_K", 256, 144, GgmlSuperBlocks.Q4_K),
+        [13] = new BlockPacking("Q5_K", 256, 176, GgmlSuperBlocks.Q5_K),
+        [14] = new BlockPacking("Q6_K", 256, 210, GgmlSuperBlocks.Q6_K),
+        [20] = new BlockPacking("IQ4_NL", 32, 18, GgmlBlocks.IQ4_NL),
+        [23] = new BlockPacking("IQ4_XS", 256, 136, GgmlSuperBlocks.IQ4_XS),
+        [30] = new DensePacking(ScalarType.BFloat16),
+        [39] = new BlockPacking("MXFP4", 32, 17, GgmlBlocks.MXFP4),
+    };
+
+    // What there is besides, to be named where it is refused.
+    private static readonly Dictionary<uint, string> Others = new()
+    {
+        [4] = "Q4_2", [5] = "Q4_3", [9] = "Q8_1", [15] = "Q8_K", [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [21] = "IQ3_S", [22] = "IQ2_S",
+        [24] = "I8", [25] = "I16", [26] = "I32", [27] = "I64", [28] = "F64", [29] = "IQ1_M", [31] = "Q4_0_4_4", [32] = "Q4_0_4_8", [33] = "Q4_0_8_8",
+        [34] = "TQ1_0", [35] = "TQ2_0", [36] = "IQ4_NL_4_4", [37] = "IQ4_NL_4_8", [38] = "IQ4_NL_8_8", [40] = "NVFP4",
+    };
+
+    /// <summary>The types that are read, by their names.</summary>
+    public static IEnumerable<string> Names => Known.Values.Select(p => p is DensePacking dense ? NameOf(dense.Type) : p.Name);
+
+    /// <summary>The packing of a type's number, or null if it is not read.</summary>
+    public static Packing? Of(uint type) => Known.GetValueOrDefault(type);
+
+    /// <summary>What a type that is not read is called.</summary>
+    public static string NameOfOther(uint type) => Others.GetValueOrDefault(type) ?? $"number {type}";
+
+    private static string NameOf(ScalarType type) => type switch { ScalarType.Float32 => "F32", ScalarType.Float16 => "F16", _ => "BF16" };
+}

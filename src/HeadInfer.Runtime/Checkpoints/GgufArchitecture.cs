@@ -1,0 +1,185 @@
+using System.Text.Json;
+
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>What is read of a GGUF file's architecture.</summary>
+/// <param name="Name">As <c>general.architecture</c> names it; its keys begin with it.</param>
+/// <param name="Family">The same elsewhere.</param>
+/// <param name="Heads">Query heads of a layer.</param>
+/// <param name="KvHeads">Key/value heads of a layer.</param>
+internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Heads, int KvHeads)
+{
+    public const int MostExperts = 65_536, LargestHead = 4096;
+
+    private const string Llama = "llama";
+
+    // An architecture has an entry when all its keys and tensors are known here, not when its family is.
+    private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
+    {
+        [Llama] = "LlamaForCausalLM",
+        ["qwen2"] = "Qwen2ForCausalLM",
+        ["qwen3"] = "Qwen3ForCausalLM",
+        ["qwen3moe"] = "Qwen3MoeForCausalLM",
+        ["gemma2"] = "Gemma2ForCausalLM",
+        ["phi3"] = "Phi3ForCausalLM",
+    };
+
+    /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours.</summary>
+    public bool PairsAreNeighbours => Name == Llama;
+
+    /// <summary>Finds what a file's architecture is.</summary>
+    /// <exception cref="UnsupportedModelException">It is none that is supported, or the file is no model.</exception>
+    public static GgufArchitecture Of(GgufMetadata metadata)
+    {
+        var (type, name) = (metadata.Text("general.type"), metadata.Text("general.architecture") ?? throw metadata.Lacks("general.architecture"));
+        if (type == "adapter")
+        {
+            throw new UnsupportedModelException($"'{metadata.Path}' is an adapter (LoRA), and adapters are not applied. Merge it into the model it was made for, and convert that.");
+        }
+
+        if (type == "mmproj" || name == "clip")
+        {
+            throw new UnsupportedModelException($"'{metadata.Path}' is a projector of images or sounds (mmproj), which are not read. Name the model's own file, which lies beside it.");
+        }
+
+        if (type is not (null or "model"))
+        {
+            throw new UnsupportedModelException($"'{metadata.Path}' is of the type '{type}' (general.type), and no model.");
+        }
+
+        if (!Known.TryGetValue(name, out var family))
+        {
+            throw new UnsupportedModelException($"'{metadata.Path}': the architecture '{name}' is not supported in GGUF files. Supported: {string.Join(", ", Known.Keys)}.");
+        }
+
+        // Mistral is llama with a window; files that were converted lately do not say it.
+        var windowed = name == Llama && metadata.Int($"{name}.attention.sliding_window") > 0;
+        var heads = metadata.RequiredInt($"{name}.attention.head_count", most: 65_536);
+        return new GgufArchitecture(name, ModelFamily.Of(windowed ? "MistralForCausalLM" : family), heads, metadata.Int($"{name}.attention.head_count_kv", 1, 65_536) ?? heads);
+    }
+
+    /// <summary>Gives the configuration: the metadata as the <c>config.json</c> that it was made from.</summary>
+    /// <param name="checkpoint">the file</param>
+    /// <param name="scaling">scaling of rotary embeddings in place of the file's; null takes that</param>
+    /// <param name="warn">told of what is not followed</param>
+    public static ModelConfig Configure(GgufCheckpoint checkpoint, RopeScaling? scaling, Action<string>? warn)
+    {
+        var (metadata, architecture) = (checkpoint.Metadata, checkpoint.Architecture);
+        var json = JsonSerializer.SerializeToElement(architecture.Fields(metadata, checkpoint, scaling is not null).Where(f => f.Value is not null).ToDictionary(f => f.Key, f => f.Value));
+        var config = ModelConfigReader.Read(new ConfigReader(json, metadata.Path, warn), scaling) with { NormOffset = 0 }; // it is in the weights
+        if (metadata.Number($"{architecture.Name}.attention.scale") is > 0 and var scale)
+        {
+            config = config with { AttentionScale = scale };
+        }
+
+        foreach (var key in metadata.Unasked.Where(k => k.StartsWith($"{architecture.Name}.", StringComparison.Ordinal) && !k.Contains(".rope.scaling.", StringComparison.Ordinal)))
+        {
+            warn?.Invoke($"'{metadata.Path}': '{key}' is not followed.");
+        }
+
+        if (checkpoint.RopeFactors is not [_, ..] || scaling is not null)
+        {
+            return config;
+        }
+
+        return checkpoint.RopeFactors.Length == config.Rope.RotaryDim / 2
+            ? config with { Rope = config.Rope with { FrequencyDivisors = checkpoint.RopeFactors } }
+            : throw new CheckpointException($"'{metadata.Path}': tensor '{GgufNames.RopeFactors}' has {checkpoint.RopeFactors.Length} numbers, and {config.Rope.RotaryDim} dimensions are rotated.");
+    }
+
+    // [field of config.json] what the file says; null where it says nothing. Windows of the Qwen families are off, as in nearly all published models: no file has them.
+    private Dictionary<string, object?> Fields(GgufMetadata metadata, GgufCheckpoint checkpoint, bool isScaled)
+    {
+        string Key(string key) => $"{Name}.{key}";
+        RefuseOthers(metadata, checkpoint);
+        int hidden = metadata.RequiredInt(Key("embedding_length")), layers = metadata.RequiredInt(Key("block_count"), most: 4096);
+        var head = metadata.Int(Key("attention.key_length"), 2, LargestHead) ?? (hidden % Heads == 0 ? hidden / Heads : throw metadata.Lacks(Key("attention.key_length")));
+        if ((metadata.Int(Key("attention.value_length")) ?? head) != head)
+        {
+            throw new UnsupportedModelException($"'{metadata.Path}': keys and values have different lengths ({Key("attention.value_length")}), which is not supported.");
+        }
+
+        var rotary = metadata.Int(Key("rope.dimension_count"), 2, LargestHead) ?? head;
+        // The embedding knows: some files count only tokens that are used.
+        var vocabulary = metadata.Int(Key("vocab_size")) is var named && checkpoint.Tensors.TryGetValue(TensorNames.Embedding, out var embedding) ? embedding.Rows : named ?? throw metadata.Lacks(Key("vocab_size"));
+        var window = metadata.Int(Key("attention.sliding_window"));
+        return new(StringComparer.Ordinal)
+        {
+            ["architectures"] = new[] { Family.Architecture },
+            ["hidden_size"] = hidden,
+            ["num_hidden_layers"] = layers,
+            ["num_attention_heads"] = Heads,
+            ["num_key_value_heads"] = KvHeads,
+            ["head_dim"] = head,
+            ["intermediate_size"] = metadata.RequiredInt(Key("feed_forward_length")),
+            ["moe_intermediate_size"] = Family.Experts ? metadata.RequiredInt(Key("expert_feed_forward_length")) : null,
+            ["num_experts"] = Family.Experts ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
+            ["num_experts_per_tok"] = Family.Experts ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
+            ["norm_topk_prob"] = Family.Experts ? metadata.Bool(Key("expert_weights_norm")) ?? true : null, // qwen3moe's files do not say it
+            ["vocab_size"] = vocabulary,
+            ["max_position_embeddings"] = metadata.RequiredInt(Key("context_length")),
+            ["rms_norm_eps"] = metadata.Number(Key("attention.layer_norm_rms_epsilon")) ?? throw metadata.Lacks(Key("attention.layer_norm_rms_epsilon")),
+            ["rope_theta"] = metadata.Number(Key("rope.freq_base")),
+            ["partial_rotary_factor"] = rotary == head ? null : (rotary + 0.25) / head, // the product is cut to a whole number
+            ["rope_scaling"] = isScaled ? null : Scaling(metadata),
+            ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Alternating && window > 0 ? window : null,
+            ["attn_logit_softcapping"] = metadata.Number(Key("attn_logit_softcapping")),
+            ["final_logit_softcapping"] = metadata.Number(Key("final_logit_softcapping")),
+            // Gemma's scale is in no file: of the three that there are, the one with 46 layers has that of its width.
+            ["query_pre_attn_scalar"] = layers == 46 ? (double)hidden / Heads : head,
+            ["tie_word_embeddings"] = !checkpoint.Has(TensorNames.Output),
+            ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),
+            ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(TensorNames.Gate)))),
+        };
+    }
+
+    // Experts in a family that has none here are of another model (Mixtral is llama with them).
+    private void RefuseOthers(GgufMetadata metadata, GgufCheckpoint checkpoint)
+    {
+        var what = !Family.Experts && metadata.Int($"{Name}.expert_count") > 0 ? $"'{Name}' with experts"
+            : checkpoint.Has(GgufNames.LongRopeFactors) ? $"'{GgufNames.LongRopeFactors}' (longrope)"
+            : metadata.Keys.FirstOrDefault(k => k.StartsWith($"{Name}.rope.scaling.", StringComparison.Ordinal) && !RopeKeys.Contains(k[$"{Name}.rope.scaling.".Length..])) is { } key ? $"'{key}'"
+            : null;
+        if (what is not null)
+        {
+            throw new UnsupportedModelException($"'{metadata.Path}': {what} is not supported.");
+        }
+    }
+
+    private static readonly string[] RopeKeys = ["type", "factor", "original_context_length", "finetuned", "attn_factor", "yarn_attn_factor", "yarn_ext_factor", "yarn_beta_fast", "yarn_beta_slow"];
+
+    private Dictionary<string, object>? Scaling(GgufMetadata metadata)
+    {
+        double? Number(string key) => metadata.Number($"{Name}.rope.scaling.{key}");
+        // Older files have the divisor of positions alone.
+        var linear = metadata.Number($"{Name}.rope.scale_linear");
+        var type = metadata.Text($"{Name}.rope.scaling.type") ?? (linear is not (null or 1) ? "linear" : "none");
+        if (type is not ("none" or "linear" or "yarn") || (Number("yarn_ext_factor") ?? 1) != 1)
+        {
+            throw new UnsupportedModelException($"'{metadata.Path}': the scaling of positions '{type}'{(Number("yarn_ext_factor") is { } ext ? $" with yarn_ext_factor {ext}" : "")} is not supported. Supported: none, linear, yarn; or set HeadInferOptions.RopeScaling.");
+        }
+
+        if (type == "none")
+        {
+            return null;
+        }
+
+        var factor = Number("factor") ?? linear ?? throw metadata.Lacks($"{Name}.rope.scaling.factor");
+        var scaling = new Dictionary<string, object>(StringComparer.Ordinal) { ["rope_type"] = type, ["factor"] = factor };
+        if (type == "yarn")
+        {
+            if (metadata.Int($"{Name}.rope.scaling.original_context_length", 1) is { } original)
+            {
+                scaling["original_max_position_embeddings"] = original;
+            }
+
+            (scaling["beta_fast"], scaling["beta_slow"]) = (Number("yarn_beta_fast") ?? 32, Number("yarn_beta_slow") ?? 1);
+            if ((Number("yarn_attn_factor") ?? Number("attn_factor")) is { } magnitude)
+            {
+                scaling["attention_factor"] = magnitude * RopeScaling.Magnitude(factor); // the file's comes on top
+            }
+        }
+
+        return scaling;
+    }
+}

@@ -1,0 +1,85 @@
+using System.Globalization;
+
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>The names that GGUF files give to tensors, and what those are called elsewhere.</summary>
+internal static class GgufNames
+{
+    public const string Embedding = "token_embd.weight";
+    public const string Output = "output.weight";
+    public const string RopeFactors = "rope_freqs.weight";
+    public const string LongRopeFactors = "rope_factors_long.weight";
+
+    private const string Layer = "blk.";
+    private const string Weight = ".weight", Bias = ".bias", Experts = "_exps.weight";
+
+    private static readonly Dictionary<string, string> Model = new(StringComparer.Ordinal)
+    {
+        [Embedding] = TensorNames.Embedding,
+        [Output] = TensorNames.Output,
+        ["output_norm.weight"] = TensorNames.FinalNorm,
+    };
+
+    private static readonly Dictionary<string, string> Parts = new(StringComparer.Ordinal)
+    {
+        ["attn_norm.weight"] = TensorNames.InputNorm,
+        ["attn_qkv.weight"] = TensorNames.QkvFused,
+        ["attn_q.weight"] = TensorNames.Query,
+        ["attn_k.weight"] = TensorNames.Key,
+        ["attn_v.weight"] = TensorNames.Value,
+        ["attn_output.weight"] = TensorNames.AttentionOutput,
+        ["attn_q_norm.weight"] = TensorNames.QueryNorm,
+        ["attn_k_norm.weight"] = TensorNames.KeyNorm,
+        ["post_attention_norm.weight"] = TensorNames.PostAttentionNorm,
+        ["post_ffw_norm.weight"] = TensorNames.PostMlpNorm,
+        ["ffn_gate_inp.weight"] = TensorNames.Router,
+        ["ffn_gate.weight"] = TensorNames.Mlp(TensorNames.Gate),
+        ["ffn_up.weight"] = TensorNames.Mlp(TensorNames.Up),
+        ["ffn_down.weight"] = TensorNames.Mlp(TensorNames.Down),
+    };
+
+    private static readonly Dictionary<string, string> ExpertParts = new(StringComparer.Ordinal)
+    {
+        ["ffn_gate"] = TensorNames.Gate,
+        ["ffn_up"] = TensorNames.Up,
+        ["ffn_down"] = TensorNames.Down,
+    };
+
+    /// <summary>What a tensor is called elsewhere; its own name if it is known nowhere.</summary>
+    public static string Of(string name, ModelFamily family)
+    {
+        if (Split(name) is not var (layer, part))
+        {
+            return Model.GetValueOrDefault(name, name);
+        }
+
+        var isBias = part.EndsWith(Bias, StringComparison.Ordinal);
+        var weight = isBias ? part[..^Bias.Length] + Weight : part;
+        var known = weight switch
+        {
+            "ffn_norm.weight" => family.FourNorms ? TensorNames.PreMlpNorm : TensorNames.PostAttentionNorm,
+            "ffn_up.weight" when family.FusedProjections => TensorNames.Mlp(TensorNames.GateUpFused),
+            _ => Parts.GetValueOrDefault(weight),
+        };
+        return known is null ? name : TensorNames.Layer(layer, isBias ? TensorNames.BiasOf(known) : known);
+    }
+
+    /// <summary>What the parts of a tensor are called that has those of all experts; null if it is another.</summary>
+    public static Func<int, string>? OfExperts(string name) =>
+        Split(name) is var (layer, part) && part.EndsWith(Experts, StringComparison.Ordinal) && ExpertParts.TryGetValue(part[..^Experts.Length], out var known)
+            ? expert => TensorNames.Layer(layer, TensorNames.Expert(expert, known))
+            : null;
+
+    /// <summary>Whether a tensor's rows are queries.</summary>
+    public static bool IsQuery(string name) => Split(name)?.Part is "attn_q.weight" or "attn_q.bias";
+
+    /// <summary>Whether a tensor's rows are keys.</summary>
+    public static bool IsKey(string name) => Split(name)?.Part is "attn_k.weight" or "attn_k.bias";
+
+    // blk.LAYER.PART
+    private static (int Layer, string Part)? Split(string name) =>
+        name.StartsWith(Layer, StringComparison.Ordinal) && name.IndexOf('.', Layer.Length) is > 0 and var dot
+        && int.TryParse(name.AsSpan(Layer.Length, dot - Layer.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var layer)
+            ? (layer, name[(dot + 1)..])
+            : null;
+}

@@ -1,0 +1,96 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>From small integers to the numbers that they stand for, sixteen at a time. Where there are no vectors of 512 bits, .NET makes two of 256 of them.</summary>
+internal static unsafe class Codes
+{
+    /// <summary><c>code * scale</c> of sixteen signed codes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Scale(Vector128<sbyte> codes, float scale, float* to) => (Numbers(codes) * Vector512.Create(scale)).Store(to);
+
+    /// <summary><c>code * scale</c> of thirty-two signed codes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Scale(Vector256<sbyte> codes, float scale, float* to)
+    {
+        Scale(codes.GetLower(), scale, to);
+        Scale(codes.GetUpper(), scale, to + Vector512<float>.Count);
+    }
+
+    /// <summary><c>code * scale + offset</c> of sixteen codes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Scale(Vector128<byte> codes, float scale, float offset, float* to) =>
+        Vector512.FusedMultiplyAdd(Numbers(codes), Vector512.Create(scale), Vector512.Create(offset)).Store(to);
+
+    /// <summary><c>code * scale + offset</c> of thirty-two codes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Scale(Vector256<byte> codes, float scale, float offset, float* to)
+    {
+        Scale(codes.GetLower(), scale, offset, to);
+        Scale(codes.GetUpper(), scale, offset, to + Vector512<float>.Count);
+    }
+
+    /// <summary>Sixteen bytes as numbers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Numbers(Vector128<byte> codes)
+    {
+        if (Avx512F.IsSupported)
+        {
+            return Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(codes));
+        }
+
+        var words = Vector256.Create(Vector128.WidenLower(codes), Vector128.WidenUpper(codes)).AsInt16();
+        return Vector512.ConvertToSingle(Vector512.Create(Vector256.WidenLower(words), Vector256.WidenUpper(words)));
+    }
+
+    /// <summary>Sixteen signed bytes as numbers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Numbers(Vector128<sbyte> codes)
+    {
+        if (Avx512F.IsSupported)
+        {
+            return Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(codes));
+        }
+
+        var words = Vector256.Create(Vector128.WidenLower(codes), Vector128.WidenUpper(codes));
+        return Vector512.ConvertToSingle(Vector512.Create(Vector256.WidenLower(words), Vector256.WidenUpper(words)));
+    }
+
+    /// <summary>The lower four bits of each byte.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<byte> Low(Vector128<byte> bytes) => bytes & Vector128.Create((byte)15);
+
+    /// <summary>The upper four bits of each byte.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<byte> High(Vector128<byte> bytes) => (bytes.AsUInt16() >> 4).AsByte() & Vector128.Create((byte)15);
+
+    /// <summary>Some bits of each byte, moved down.</summary>
+    /// <param name="bytes">which</param>
+    /// <param name="shift">how far; what comes from a neighbour is not among the bits</param>
+    /// <param name="bits">ones where they are then</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Bits(Vector256<byte> bytes, int shift, byte bits) => (bytes.AsUInt16() >> shift).AsByte() & Vector256.Create(bits);
+
+    /// <summary>A value in each byte that has a bit.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Where(Vector256<byte> bytes, int bit, byte value)
+    {
+        var mask = Vector256.Create((byte)(1 << bit));
+        return Vector256.Equals(bytes & mask, mask) & Vector256.Create(value);
+    }
+
+    /// <summary>What codes of four bits stand for.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<sbyte> LookUp(Vector128<sbyte> table, Vector128<byte> codes) => Vector128.Shuffle(table, codes.AsSByte());
+
+    /// <summary>The float16 at an address. .NET's own conversion takes as long as a block of numbers.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Half(byte* at)
+    {
+        uint bits = Unsafe.ReadUnaligned<ushort>(at), sign = bits & HalfBits.Sign, shifted = (bits ^ sign) << HalfBits.Shift;
+        var number = shifted >= HalfBits.Infinite ? shifted | HalfBits.Exponent : BitConverter.SingleToUInt32Bits(BitConverter.UInt32BitsToSingle(shifted) * HalfBits.Factor);
+        return BitConverter.UInt32BitsToSingle(number | (sign << 16));
+    }
+}

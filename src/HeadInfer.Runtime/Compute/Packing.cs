@@ -1,0 +1,95 @@
+using System.Runtime.Intrinsics;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>How the numbers of a row lie in bytes. What a kernel reads is a packing, and what a file has is brought into one.</summary>
+internal abstract unsafe class Packing
+{
+    /// <summary>What it is called where models are published.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>Neighbours in a row that lie together; a row has a whole number of such blocks.</summary>
+    public abstract int BlockColumns { get; }
+
+    /// <summary>Bytes of a row, whose blocks are whole.</summary>
+    public abstract long RowBytes(long columns);
+
+    /// <summary>Gives the numbers of whole rows.</summary>
+    /// <param name="rows">their bytes, one row after another</param>
+    /// <param name="columns">numbers of a row</param>
+    /// <param name="to">[rows, columns], written</param>
+    public abstract void Unpack(ReadOnlySpan<byte> rows, int columns, Span<float> to);
+
+    /// <summary>Gives some numbers of a row. Where a row is nothing but its blocks, those are a shorter row.</summary>
+    /// <param name="row">its bytes</param>
+    /// <param name="columns">numbers of the row</param>
+    /// <param name="first">the first that is wanted, at the beginning of a block</param>
+    /// <param name="count">how many, in whole blocks</param>
+    /// <param name="to">[count], written</param>
+    public virtual void UnpackPart(byte* row, int columns, int first, int count, float* to) =>
+        Unpack(new ReadOnlySpan<byte>(row + RowBytes(first), (int)RowBytes(count)), count, new Span<float>(to, count));
+}
+
+/// <summary>Numbers of a type, one after another.</summary>
+internal sealed unsafe class DensePacking(ScalarType type) : Packing
+{
+    public ScalarType Type => type;
+
+    public override string Name => type.ToString();
+
+    public override int BlockColumns => 1;
+
+    public override long RowBytes(long columns) => columns * DataTypes.Size(type);
+
+    public override void Unpack(ReadOnlySpan<byte> rows, int columns, Span<float> to)
+    {
+        fixed (byte* from = rows)
+        fixed (float* target = to)
+        {
+            switch (type)
+            {
+                case ScalarType.Float32:
+                    rows.CopyTo(new Span<byte>(target, rows.Length));
+                    break;
+                case ScalarType.BFloat16:
+                    Widen((BFloat16*)from, target, to.Length);
+                    break;
+                case ScalarType.Float16:
+                    Widen((Float16*)from, target, to.Length);
+                    break;
+                default:
+                    throw new NotSupportedException();
+            }
+        }
+    }
+
+    private static void Widen<TElement>(TElement* from, float* to, int count)
+        where TElement : unmanaged, IElement<TElement>
+    {
+        if (Vector512.IsHardwareAccelerated)
+        {
+            Widen<WideLane, TElement>(from, to, count);
+        }
+        else
+        {
+            Widen<PlainLane, TElement>(from, to, count);
+        }
+    }
+
+    private static void Widen<TLane, TElement>(TElement* from, float* to, int count)
+        where TLane : struct, ILane<TLane>
+        where TElement : unmanaged, IElement<TElement>
+    {
+        var i = 0;
+        for (; i <= count - TLane.Count; i += TLane.Count)
+        {
+            TElement.Load<TLane>(from + i).Store(to + i);
+        }
+
+        for (; i < count; i++)
+        {
+            to[i] = TElement.Widen(from[i]);
+        }
+    }
+}

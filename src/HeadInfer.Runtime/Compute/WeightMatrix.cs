@@ -1,0 +1,59 @@
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>Rows of a matrix that lie end to end, in one packing.</summary>
+/// <param name="Address">of the first</param>
+/// <param name="Packing">how each lies</param>
+/// <param name="Rows">how many</param>
+internal readonly record struct WeightPart(nint Address, Packing Packing, int Rows);
+
+/// <summary>A matrix in device memory, as it lies there. Not the owner of it.</summary>
+internal sealed class WeightMatrix
+{
+    /// <param name="parts">neighbouring rows, in their order</param>
+    /// <param name="bias">[rows], in the type that is computed in; or zero</param>
+    /// <param name="columns">inputs</param>
+    public WeightMatrix(IReadOnlyList<WeightPart> parts, nint bias, int columns) =>
+        (Parts, Bias, Rows, Columns) = (parts, bias, parts.Sum(p => p.Rows), columns);
+
+    /// <summary>Of one type, contiguous.</summary>
+    public WeightMatrix(nint weight, ScalarType type, nint bias, int rows, int columns)
+        : this([new WeightPart(weight, new DensePacking(type), rows)], bias, columns)
+    {
+    }
+
+    public IReadOnlyList<WeightPart> Parts { get; }
+
+    public nint Bias { get; }
+
+    /// <summary>Outputs.</summary>
+    public int Rows { get; }
+
+    /// <summary>Inputs.</summary>
+    public int Columns { get; }
+
+    /// <summary>The address of all rows, where they lie in the type that is computed in.</summary>
+    public nint Weight => Parts[0].Address;
+
+    /// <summary>Bytes of a row, at most.</summary>
+    public long RowBytes => Parts.Max(p => p.Packing.RowBytes(Columns));
+
+    /// <summary>Some of the rows, which lie wherever parts begin and end.</summary>
+    public WeightMatrix Slice(int start, int count, int biasSize)
+    {
+        var (parts, at) = (new List<WeightPart>(), 0);
+        foreach (var part in Parts)
+        {
+            var (first, end) = (Math.Max(start, at), Math.Min(start + count, at + part.Rows));
+            if (first < end)
+            {
+                parts.Add(new WeightPart(part.Address + (nint)((first - at) * part.Packing.RowBytes(Columns)), part.Packing, end - first));
+            }
+
+            at += part.Rows;
+        }
+
+        return new WeightMatrix(parts, Bias == 0 ? 0 : Bias + (start * biasSize), Columns);
+    }
+}

@@ -1,0 +1,123 @@
+using HeadInfer.Text.Templates;
+
+namespace HeadInfer.Text.Tokenizers;
+
+/// <summary>A tokenizer as ggml's metadata has it: tokens with types, and merges or scores.</summary>
+/// <param name="Source">The file, for messages.</param>
+/// <param name="Tokens">By their ids.</param>
+internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Tokens)
+{
+    private const int Normal = 1, Control = 3, UserDefined = 4, Unused = 5;
+    private const int MaxId = 1 << 22;
+
+    /// <summary><c>tokenizer.ggml.model</c>: <c>gpt2</c> for byte-level vocabularies, <c>llama</c> for SentencePiece's.</summary>
+    public required string Model { get; init; }
+
+    /// <summary>How text is cut into words, by its name.</summary>
+    public string? Pre { get; init; }
+
+    /// <summary>[id] 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 a byte; all are normal if it is empty.</summary>
+    public IReadOnlyList<int> Types { get; init; } = [];
+
+    /// <summary>[id] SentencePiece's scores.</summary>
+    public IReadOnlyList<float> Scores { get; init; } = [];
+
+    /// <summary>Halves of tokens with a space between, the first ones first.</summary>
+    public IReadOnlyList<string> Merges { get; init; } = [];
+
+    /// <summary>The token before a text.</summary>
+    public int? First { get; init; }
+
+    /// <summary>The token after a text.</summary>
+    public int? Last { get; init; }
+
+    /// <summary>Whether the first is added; null leaves it to the kind of vocabulary.</summary>
+    public bool? AddsFirst { get; init; }
+
+    /// <summary>Whether the last is added.</summary>
+    public bool AddsLast { get; init; }
+
+    /// <summary>Whether SentencePiece's text gets a space before it.</summary>
+    public bool AddsSpace { get; init; } = true;
+
+    /// <summary>Whether white space after a control token is part of it: true for Phi-3, and in no file.</summary>
+    public bool StripsAfterControl { get; init; }
+
+    /// <summary>Makes the tokenizer.</summary>
+    /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
+    /// <exception cref="TokenizerException">The vocabulary contradicts itself.</exception>
+    /// <exception cref="UnsupportedModelException">Its kind, or its way to cut text, is not supported.</exception>
+    public Tokenizer Build(string guarded)
+    {
+        try
+        {
+            Check();
+            return new Tokenizer(Model switch
+            {
+                "gpt2" => ByteLevelModel(GgmlSplits.Of(Pre, Source), guarded),
+                "llama" => PieceModel(guarded),
+                _ => throw new UnsupportedModelException($"'{Source}': tokenizer.ggml.model is '{Model}', which is not supported. Supported: gpt2, llama."),
+            });
+        }
+        catch (Exception e) when (e is FormatException or ArgumentException or InvalidOperationException or KeyNotFoundException or OverflowException)
+        {
+            throw new TokenizerException($"'{Source}' has a damaged tokenizer: {e.Message}", e);
+        }
+    }
+
+    private void Check()
+    {
+        if (Tokens.Count is 0 or > MaxId || (Types.Count > 0 && Types.Count != Tokens.Count) || (Model == "llama" && Scores.Count != Tokens.Count))
+        {
+            throw new FormatException($"it has {Tokens.Count} tokens, {Types.Count} types and {Scores.Count} scores");
+        }
+
+        if (((int?[])[First, Last]).FirstOrDefault(id => (uint)(id ?? 0) >= (uint)Tokens.Count) is { } id)
+        {
+            throw new FormatException($"it begins or ends texts with the token {id}, and has {Tokens.Count}");
+        }
+    }
+
+    private TokenizerModel ByteLevelModel(GgmlSplits splits, string guarded)
+    {
+        var (spelled, listed) = (new Dictionary<string, int>(StringComparer.Ordinal), new List<AddedToken>());
+        for (var id = 0; id < Tokens.Count; id++)
+        {
+            switch (TypeOf(id))
+            {
+                case Control or UserDefined when Tokens[id].Length > 0:
+                    listed.Add(new AddedToken(id, Tokens[id], TypeOf(id) == Control));
+                    break;
+                case Unused: // fills the vocabulary up to the rows of the embedding
+                    break;
+                default:
+                    spelled.TryAdd(Tokens[id], id);
+                    break;
+            }
+        }
+
+        var open = AddedToken.Open(listed.Select(t => t.Content), guarded);
+        var added = listed.ConvertAll(t => t with { IsOpen = !t.Special && open.Contains(t.Content) });
+        var tokens = new AddedTokens(added);
+        var merges = Merges.Select(m => m.IndexOf(' ', Math.Min(1, m.Length)) is > 0 and var space ? (Left: m[..space], Right: m[(space + 1)..]) : throw new FormatException($"a merge is '{m}'"))
+            .Where(m => spelled.ContainsKey(m.Left) && spelled.ContainsKey(m.Right) && spelled.ContainsKey(m.Left + m.Right)).ToList();
+        return new TokenizerModel
+        {
+            Normalizers = splits.Form is { } form ? [new TextNormalizer.Form(form)] : [],
+            Words = TokenizerFile.ByteLevelWords(spelled, spelled, merges, [.. splits.Expressions.Select(e => new WordSplit(Expressions.Compile(e)))], splits.IgnoresMerges),
+            AddedTokens = tokens,
+            Markers = TextMarkers.Of(guarded, tokens),
+            SpecialIds = added.Where(t => t.Special).Select(t => t.Id).ToHashSet(),
+            TokenBytes = TokenizerFile.Bytes(spelled, added, byteLevel: true),
+            Prefix = Around(AddsFirst ?? splits.AddsFirst, First),
+            Suffix = Around(AddsLast, Last),
+        };
+    }
+
+    private TokenizerModel PieceModel(string guarded) => SentencePieceFile.Model(
+        [.. Tokens.Select((text, id) => (text, Scores[id], TypeOf(id)))], AddsSpace, [], guarded, Around(AddsFirst ?? true, First), Around(AddsLast, Last), StripsAfterControl);
+
+    private int TypeOf(int id) => Types.Count > 0 ? Types[id] : Normal;
+
+    private static int[] Around(bool adds, int? token) => adds && token is { } id ? [id] : [];
+}

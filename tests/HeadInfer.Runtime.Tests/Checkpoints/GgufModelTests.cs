@@ -1,0 +1,124 @@
+using HeadInfer.Reference;
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Tests.Support;
+
+namespace HeadInfer.Runtime.Tests.Checkpoints;
+
+/// <summary>Models in GGUF against the references: of transformers for converted ones, of ggml's unpacked weights for packed ones.</summary>
+public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
+{
+    public sealed class OnCpu() : GgufModelTests(ComputeDevice.Cpu);
+
+    public sealed class OnCuda() : GgufModelTests(ComputeDevice.Cuda);
+
+    // Converters take weights that are not quantized.
+    public static TheoryData<string> Folders() => [.. Directory.GetDirectories(Path.Combine(Fixtures.Root, "models")).Where(d => ModelConfig.Load(d).Quantization is null).Select(d => Path.GetFileName(d)).Order(StringComparer.Ordinal)];
+
+    public static TheoryData<string> Packed() => [.. Directory.GetDirectories(Path.Combine(Fixtures.Root, "gguf")).Select(d => Path.GetFileName(d)).Order(StringComparer.Ordinal)];
+
+    [Theory]
+    [MemberData(nameof(Folders))]
+    public async Task A_converted_folder_is_the_folders_model(string name)
+    {
+        using var folder = new ScratchFolder();
+        File.Copy(Path.Combine(Fixtures.Model(name), "reference.safetensors"), folder.File("reference.safetensors"));
+        GgufConversion.Of(Fixtures.Model(name)).Write(folder.File(ModelReference.Gguf));
+        foreach (var layout in (string[])["one-piece", "odd-mixed"])
+        {
+            var (ok, figure) = await ModelReference.CheckAsync(folder.Path, ModelReference.On(ModelReference.Layouts.Single(l => l.Name == layout).Options, Device));
+            Assert.True(ok, figure);
+        }
+
+        var (expected, config) = (ModelConfig.Load(Fixtures.Model(name)), ModelConfig.Load(folder.File(ModelReference.Gguf)));
+        Assert.Equal(expected.Windows, config.Windows);
+        Assert.Equal(expected with { Windows = [], EndTokens = [], ExpertLayers = config.ExpertLayers, Rope = config.Rope, NormOffset = 0, AttentionScale = config.AttentionScale }, config with { Windows = [], EndTokens = [] });
+        Assert.Equal(expected.AttentionScale, config.AttentionScale, 1e-7);
+    }
+
+    [Theory]
+    [MemberData(nameof(Packed))]
+    public async Task Packed_weights_give_the_references_logits_and_tokens(string name)
+    {
+        foreach (var layout in ModelReference.Layouts)
+        {
+            var (ok, figure) = await ModelReference.CheckAsync(Path.Combine(Fixtures.Root, "gguf", name), ModelReference.On(layout.Options, Device));
+            Assert.True(ok, $"{layout.Name}: {figure}");
+        }
+    }
+
+    [Fact]
+    public async Task All_types_of_the_larger_collection_give_the_references_logits_and_tokens()
+    {
+        var one = Fixtures.Shared("fixtures", "gguf", "llama-q4_0", ModelReference.Gguf);
+        Assert.SkipWhen(one is null, "shared/fixtures/gguf is not here");
+        foreach (var folder in Directory.GetDirectories(Path.Combine(Path.GetDirectoryName(one)!, "..")).Where(d => File.Exists(Path.Combine(d, "reference.safetensors"))))
+        {
+            var (ok, figure) = await ModelReference.CheckAsync(folder, ModelReference.On(ModelReference.Layouts[^2].Options, Device));
+            Assert.True(ok, $"{folder}: {figure}");
+        }
+    }
+
+    [Fact]
+    public async Task Shards_are_one_model()
+    {
+        using var folder = new ScratchFolder();
+        var source = Fixtures.Model("llama3");
+        var first = GgufConversion.Of(source, t => t.StartsWith("blk.0", StringComparison.Ordinal)).With("split.no", 0).With("split.count", 3).With("split.tensors.count", 31);
+        first.Write(folder.File("m-00001-of-00003.gguf"));
+        GgufConversion.Of(source, t => t.StartsWith("blk.1", StringComparison.Ordinal)).With("split.no", 1).With("split.count", 3).Write(folder.File("m-00002-of-00003.gguf"));
+        GgufConversion.Of(source, t => !t.StartsWith("blk.0", StringComparison.Ordinal) && !t.StartsWith("blk.1", StringComparison.Ordinal)).With("split.no", 2).With("split.count", 3).Write(folder.File("m-00003-of-00003.gguf"));
+        await using (var model = await Load(folder.File("m-00001-of-00003.gguf")))
+        {
+            var (tokens, expected) = ModelReference.ReadLogits(source);
+            using var session = model.CreateSession();
+            var logits = (await session.LogitsAsync(tokens)).SelectMany(row => row).ToList();
+            Assert.True(logits.Zip(expected, (a, b) => Math.Abs(a - b)).Max() < 1e-3);
+        }
+
+        async Task Refuses(string file, string says) =>
+            Assert.Contains(says, (await Assert.ThrowsAsync<CheckpointException>(() => Load(folder.File(file)))).Message, StringComparison.Ordinal);
+        await Refuses("m-00002-of-00003.gguf", "is shard 2 of 3. Name the first");
+        File.Move(folder.File("m-00003-of-00003.gguf"), folder.File("x.gguf"));
+        await Refuses("m-00001-of-00003.gguf", "m-00003-of-00003.gguf");
+        File.Copy(folder.File("m-00002-of-00003.gguf"), folder.File("m-00003-of-00003.gguf"));
+        await Refuses("m-00001-of-00003.gguf", "does not say that it is shard 3 of 3");
+        File.Move(folder.File("x.gguf"), folder.File("m-00003-of-00003.gguf"), overwrite: true);
+        first.Without("split.tensors.count").With("split.tensors.count", 32).Write(folder.File("m-00001-of-00003.gguf"));
+        await Refuses("m-00001-of-00003.gguf", "should have 32");
+    }
+
+    [Fact]
+    public void A_file_that_changes_is_refused()
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("llama3")).Write(folder.File("m.gguf"));
+        using var checkpoint = Checkpoint.Open(folder.File("m.gguf"));
+        var (embedding, bytes) = (checkpoint.Tensors[TensorNames.Embedding], new byte[16]);
+        checkpoint.ReadBytes(embedding, 0, bytes);
+        File.SetLastWriteTimeUtc(folder.File("m.gguf"), DateTime.UtcNow.AddMinutes(1));
+        Assert.Contains("was changed", Assert.Throws<CheckpointException>(() => checkpoint.ReadBytes(embedding, 0, bytes)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Rows_of_queries_are_read_from_any_byte_on()
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("llama3")).Write(folder.File("m.gguf"));
+        using var checkpoint = Checkpoint.Open(folder.File("m.gguf"));
+        using var original = Checkpoint.Open(Fixtures.Model("llama3"));
+        var random = new Random(3);
+        foreach (var name in (string[])[TensorNames.Layer(1, TensorNames.Query), TensorNames.Layer(2, TensorNames.Key)])
+        {
+            var tensor = checkpoint.Tensors[name];
+            for (var run = 0; run < 100; run++)
+            {
+                var at = random.Next((int)tensor.Length);
+                var got = new byte[random.Next((int)tensor.Length - at + 1)];
+                var expected = new byte[got.Length];
+                checkpoint.ReadBytes(tensor, at, got);
+                original.ReadBytes(original.Tensors[name], at, expected);
+                Assert.True(got.AsSpan().SequenceEqual(expected));
+            }
+        }
+    }
+}

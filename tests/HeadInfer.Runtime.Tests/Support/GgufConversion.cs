@@ -1,0 +1,134 @@
+using System.Runtime.InteropServices;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using HeadInfer.Runtime.Checkpoints;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Tests.Support;
+
+/// <summary>Converts a model folder of the fixtures into GGUF, as published converters do it: names, order of rows, norms, experts and keys.</summary>
+internal static partial class GgufConversion
+{
+    private static readonly Dictionary<string, string> Architectures = new()
+    {
+        ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
+        ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Phi3ForCausalLM"] = "phi3",
+    };
+
+    private static readonly (string From, string To)[] Names =
+    [
+        ("model.layers.", "blk."), ("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output"), ("input_layernorm", "attn_norm"),
+        ("self_attn.qkv_proj", "attn_qkv"), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"), ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"),
+        ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"), ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"), ("mlp.gate.", "ffn_gate_inp."), ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
+    ];
+
+    /// <summary>What the file would have.</summary>
+    /// <param name="folder">the model folder</param>
+    /// <param name="of">which tensors; null for all</param>
+    public static GgufWriter Of(string folder, Func<string, bool>? of = null)
+    {
+        var json = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "config.json")))!;
+        var config = ModelConfig.Load(folder);
+        var name = Architectures[config.Architecture];
+        var writer = Keys(new GgufWriter(), name, config, json);
+        using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
+        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Select(e => (e.Name, e.Shape, Data: Read(file, e))).ToList();
+        foreach (var group in tensors.Where(t => Expert().IsMatch(t.Name)).GroupBy(t => Expert().Replace(t.Name, "model.layers.$1.ffn_$3_exps")))
+        {
+            var experts = group.OrderBy(t => int.Parse(Expert().Match(t.Name).Groups[2].Value)).ToList();
+            Add(Renamed(group.Key, name), [experts.Count, .. experts[0].Shape], [.. experts.SelectMany(e => e.Data)]);
+        }
+
+        foreach (var (tensor, shape, data) in tensors.Where(t => !Expert().IsMatch(t.Name)))
+        {
+            var heads = tensor.Contains("q_proj", StringComparison.Ordinal) ? config.Heads : tensor.Contains("k_proj", StringComparison.Ordinal) ? config.KvHeads : 0;
+            var changed = name == "llama" && heads > 0 ? Neighbours(data, shape, heads)
+                : name == "gemma2" && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
+                : data;
+            Add(Renamed(tensor, name), shape, changed);
+        }
+
+        if (config.Rope.Kind == RopeKind.Llama3)
+        {
+            Add("rope_freqs.weight", [config.Rope.RotaryDim / 2], [.. Divisors(config.Rope)]);
+        }
+
+        return writer;
+
+        void Add(string tensor, long[] shape, float[] data)
+        {
+            if (of?.Invoke(tensor) ?? true)
+            {
+                writer.Tensor(tensor, shape, data);
+            }
+        }
+    }
+
+    private static GgufWriter Keys(GgufWriter writer, string name, ModelConfig config, JsonNode json)
+    {
+        writer.With("general.architecture", name).With("general.name", "made by a test")
+            .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers)
+            .With($"{name}.feed_forward_length", config.IntermediateSize).With($"{name}.attention.head_count", config.Heads).With($"{name}.attention.head_count_kv", config.KvHeads)
+            .With($"{name}.attention.key_length", config.HeadDim).With($"{name}.attention.value_length", config.HeadDim)
+            .With($"{name}.attention.layer_norm_rms_epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta).With($"{name}.rope.dimension_count", config.Rope.RotaryDim);
+        if (config.Windows.Any(w => w is not null))
+        {
+            writer.With($"{name}.attention.sliding_window", config.Windows.OfType<int>().First());
+        }
+
+        if (config.Experts > 0)
+        {
+            writer.With($"{name}.expert_count", config.Experts).With($"{name}.expert_used_count", config.ExpertsPerToken).With($"{name}.expert_feed_forward_length", config.ExpertIntermediateSize);
+        }
+
+        if (config.AttentionSoftCap is { } cap)
+        {
+            writer.With($"{name}.attn_logit_softcapping", (float)cap).With($"{name}.final_logit_softcapping", (float)config.LogitSoftCap!).With($"{name}.attention.scale", (float)config.AttentionScale);
+        }
+
+        return config.Rope.Kind != RopeKind.Yarn ? writer
+            : writer.With($"{name}.rope.scaling.type", "yarn").With($"{name}.rope.scaling.factor", (float)config.Rope.Factor).With($"{name}.rope.scaling.original_context_length", config.Rope.OriginalMaxPositions);
+    }
+
+    private static string Renamed(string tensor, string name)
+    {
+        foreach (var (from, to) in Names)
+        {
+            tensor = tensor.Replace(from, to, StringComparison.Ordinal);
+        }
+
+        return tensor.Replace("post_attention_layernorm", name == "gemma2" ? "post_attention_norm" : "ffn_norm", StringComparison.Ordinal);
+    }
+
+    // Rotary pairs beside each other: of [heads, 2, half, inner] the middle two change places.
+    private static float[] Neighbours(float[] data, long[] shape, int heads)
+    {
+        using var scope = NewDisposeScope();
+        return tensor(data).view(heads, 2, shape[0] / heads / 2, -1).transpose(1, 2).contiguous().data<float>().ToArray();
+    }
+
+    // What Llama 3.1's converter writes: long wavelengths whole, short ones not at all, and between by a ramp.
+    private static IEnumerable<float> Divisors(RopeConfig rope)
+    {
+        for (var i = 0; i < rope.RotaryDim / 2; i++)
+        {
+            var length = 2 * Math.PI * Math.Pow(rope.Theta, 2.0 * i / rope.RotaryDim);
+            var smooth = ((rope.OriginalMaxPositions / length) - rope.LowFrequencyFactor) / (rope.HighFrequencyFactor - rope.LowFrequencyFactor);
+            yield return length < rope.OriginalMaxPositions / rope.HighFrequencyFactor ? 1
+                : length > rope.OriginalMaxPositions / rope.LowFrequencyFactor ? (float)rope.Factor
+                : (float)(1 / (((1 - smooth) / rope.Factor) + smooth));
+        }
+    }
+
+    private static float[] Read(SafetensorsFile file, SafetensorsEntry entry)
+    {
+        Assert.Equal(ScalarType.Float32, entry.Type);
+        var bytes = new byte[entry.Length];
+        file.Read(entry, 0, bytes);
+        return MemoryMarshal.Cast<byte, float>(bytes).ToArray();
+    }
+
+    [GeneratedRegex(@"^model\.layers\.(\d+)\.mlp\.experts\.(\d+)\.(gate|up|down)_proj")]
+    private static partial Regex Expert();
+}

@@ -1,0 +1,94 @@
+using System.Text.Json;
+using HeadInfer.Text.Tokenizers;
+
+namespace HeadInfer.Text.Tests;
+
+/// <summary>Tokenizers of GGUF's metadata against those of the folders that the metadata was made from.</summary>
+public sealed class GgmlVocabularyTests
+{
+    [Theory]
+    [InlineData("qwen2-style", "qwen2")]
+    [InlineData("llama3-style", "llama-bpe")]
+    [InlineData("tekken-style", "tekken")]
+    [InlineData("llama2-style", null)]
+    public void Ids_and_texts_are_the_folders(string style, string? pre)
+    {
+        var folder = Path.Combine(Fixtures.Root, "tokenizers", style);
+        var (tokenizer, expected) = (Of(style, pre).Build(ChatTemplate.ChatMl), Tokenizer.Load(folder));
+        Assert.Equal(expected.VocabularySize, tokenizer.VocabularySize);
+        using var golden = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(folder, "golden.json")));
+        var texts = golden.RootElement.EnumerateArray().Select(row => row.GetProperty("text").GetString()!).Concat(Fixtures.Book("jonah").Chunk(333).Select(c => new string(c))).ToList();
+        Assert.All(texts, text =>
+        {
+            var ids = expected.Encode(text, parseSpecial: true, addSpecial: true);
+            Assert.Equal(ids, tokenizer.Encode(text, parseSpecial: true, addSpecial: true));
+            Assert.Equal(expected.Encode(text), tokenizer.Encode(text));
+            Assert.Equal(expected.Decode(ids), tokenizer.Decode(ids));
+            Assert.Equal(expected.Decode(ids, skipSpecial: false), tokenizer.Decode(ids, skipSpecial: false));
+        });
+        Assert.All(Enumerable.Range(0, expected.VocabularySize), id => Assert.Equal(expected.Bytes(id).ToArray(), tokenizer.Bytes(id).ToArray()));
+    }
+
+    // Worked out by hand from the expressions of the models' own tokenizer.json.
+    [Theory]
+    [InlineData("gpt-2", "It's 1234 x\n\n  y", "It|'s| 1234| x|\n\n | y")]
+    [InlineData("smollm", "It's 1234 x", "It|'s| |1|2|3|4| x")]
+    [InlineData("llama-bpe", "IT'S 12345 x\n\n  y", "IT|'S| |123|45| x|\n\n| | y")]
+    [InlineData("qwen2", "It's 12 x_y", "It|'s| |1|2| x|_y")]
+    [InlineData("tekken", "helloWorld it's 12", "hello|World| it|'s| |1|2")]
+    [InlineData("gpt-4o", "helloWorld it's 1234/\n", "hello|World| it's| |123|4|/\n")]
+    [InlineData("deepseek-coder", "if x1 == 你好:\n", "if| x|1| ==| |你好|:|\n")]
+    [InlineData("deepseek-v3", "a.b 1234 你好 x+=1", "a|.b| |123|4| |你好| x|+=|1")]
+    [InlineData("default", "don't 12345!", "don|'|t| |123|45|!")]
+    public void Text_is_cut_as_the_name_says(string pre, string text, string words)
+    {
+        var splits = GgmlSplits.Of(pre, "x.gguf").Expressions.Select(e => new WordSplit(Expressions.Compile(e))).ToList();
+        Assert.Equal(words, string.Join('|', new WordSplitter(splits).Words(text, new TextWork(text.Length)).Select(w => text.Substring(w.Offset, w.Length))));
+    }
+
+    [Fact]
+    public void What_fills_the_vocabulary_up_is_no_token()
+    {
+        var whole = GgmlVocabularies.Of(Path.Combine(Fixtures.Root, "tokenizers", "qwen2-style", "tokenizer.json"), "qwen2", size: 3100);
+        var tokenizer = whole.Build("");
+        Assert.Equal(Tokenizer.Load(Path.Combine(Fixtures.Root, "tokenizers", "qwen2-style")).VocabularySize, tokenizer.VocabularySize);
+        Assert.Null(tokenizer.AddedToken("[PAD3099]"));
+    }
+
+    [Fact]
+    public void Flags_are_followed()
+    {
+        var llama = Of("llama2-style", null);
+        var ids = llama.Build("").Encode("x");
+        Assert.Equal([1, .. ids, 2], (llama with { Last = 2, AddsLast = true }).Build("").Encode("x", addSpecial: true));
+        Assert.Equal(ids, (llama with { AddsFirst = false }).Build("").Encode("x", addSpecial: true));
+        var bare = (llama with { AddsSpace = false }).Build("");
+        Assert.NotEqual(ids, bare.Encode("x"));
+        Assert.Equal(("x", " x"), (bare.Decode(bare.Encode("x")), bare.Decode(bare.Encode(" x"))));
+        var qwen = Of("qwen2-style", "qwen2");
+        var end = qwen.Build("").AddedToken("<|im_end|>")!.Value;
+        Assert.Equal([end, .. qwen.Build("").Encode("x")], (qwen with { First = end, AddsFirst = true }).Build("").Encode("x", addSpecial: true));
+        // Phi-3's turns take the line's end with them; what begins a text does not.
+        var phi = (llama with { Types = [.. llama.Types.Select((type, id) => id == 300 ? 3 : type)], StripsAfterControl = true }).Build("");
+        var marker = llama.Tokens[300];
+        Assert.Equal([300, .. phi.Encode("x")], phi.Encode($"{marker}\n x", parseSpecial: true));
+        Assert.NotEqual([1, .. phi.Encode("x")], phi.Encode("<s>\n x", parseSpecial: true));
+    }
+
+    [Fact]
+    public void What_contradicts_itself_or_is_not_known_is_named()
+    {
+        var qwen = Of("qwen2-style", "qwen2");
+        Assert.Contains("'nobody'", Assert.Throws<UnsupportedModelException>(() => (qwen with { Pre = "nobody" }).Build("")).Message, StringComparison.Ordinal);
+        Assert.Contains("May 2024", Assert.Throws<UnsupportedModelException>(() => (qwen with { Pre = null }).Build("")).Message, StringComparison.Ordinal);
+        Assert.Contains("'bert'", Assert.Throws<UnsupportedModelException>(() => (qwen with { Model = "bert" }).Build("")).Message, StringComparison.Ordinal);
+        foreach (var wrong in (GgmlVocabulary[])[
+            qwen with { Types = [1] }, qwen with { Tokens = [] }, qwen with { Last = 999_999 }, qwen with { Merges = ["ab"] },
+            qwen with { Tokens = [.. qwen.Tokens.Select(t => t == "a" ? "\u4e00" : t)] }, Of("llama2-style", null) with { Scores = [] }])
+        {
+            Assert.Throws<TokenizerException>(() => wrong.Build(""));
+        }
+    }
+
+    private static GgmlVocabulary Of(string style, string? pre) => GgmlVocabularies.Of(Path.Combine(Fixtures.Root, "tokenizers", style, "tokenizer.json"), pre);
+}
