@@ -85,6 +85,19 @@ internal sealed class TransposedMatrix : PackedMatrix
     // Codes of some rows, a byte each.
     private void ReadStrip(ReadOnlySpan<uint> words, int start, int rows, Span<byte> to)
     {
+        if (!_awq && _bits == 4)
+        {
+            for (var i = 0; i < Columns; i += 8)
+            {
+                for (var k = 0; k < rows; k++)
+                {
+                    Nibbles.Spread(words[(i / 8 * _rows) + start + k], to[((k * Columns) + i)..]);
+                }
+            }
+
+            return;
+        }
+
         for (var i = 0; i < Columns; i++)
         {
             if (_awq)

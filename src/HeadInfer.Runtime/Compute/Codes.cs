@@ -34,15 +34,19 @@ internal static unsafe class Codes
 
     /// <summary>Sixteen bytes as numbers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Numbers(Vector128<byte> codes)
+    public static Vector512<float> Numbers(Vector128<byte> codes) => Vector512.ConvertToSingle(Words(codes));
+
+    /// <summary>Sixteen bytes, each in a word.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> Words(Vector128<byte> codes)
     {
         if (Avx512F.IsSupported)
         {
-            return Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(codes));
+            return Avx512F.ConvertToVector512Int32(codes);
         }
 
         var words = Vector256.Create(Vector128.WidenLower(codes), Vector128.WidenUpper(codes)).AsInt16();
-        return Vector512.ConvertToSingle(Vector512.Create(Vector256.WidenLower(words), Vector256.WidenUpper(words)));
+        return Vector512.Create(Vector256.WidenLower(words), Vector256.WidenUpper(words));
     }
 
     /// <summary>Sixteen signed bytes as numbers.</summary>

@@ -35,6 +35,20 @@ public sealed class GroupedPackingTests
         Assert.Equal(Enumerable.Range(0, 255).Select(e => (float)Math.Pow(2, e - 127)), Enumerable.Range(0, 255).Select(e => SmallFloats.Power((byte)e)));
     }
 
+    [Fact]
+    public void Every_code_stands_for_the_same_alone_and_among_many()
+    {
+        byte[] all = [.. Enumerable.Range(0, 256).Select(i => (byte)i)], halves = [.. Enumerable.Range(0, 256).Select(i => (byte)(i | (i << 4)))];
+        var scale = BitConverter.GetBytes(0.37f);
+        Assert.Equal(SmallFloats.E4M3.Select(v => v * 0.37f), Unpack(new Float8Packing(GroupedPacking.WholeRow, ScalarType.Float32), [.. all, .. scale], 256));
+        Assert.Equal(all.Select(v => (v - 77) * 0.37f), Unpack(new IntegerPacking(8, GroupedPacking.WholeRow, ScalarType.Float32, zeros: true), [.. all, .. scale, 77], 256));
+        Assert.Equal(halves.SelectMany(b => new[] { ((b & 15) - 5) * 0.37f, ((b >> 4) - 5) * 0.37f }), Unpack(new IntegerPacking(4, GroupedPacking.WholeRow, ScalarType.Float32, zeros: true), [.. halves, .. scale, 5], 512));
+        foreach (byte power in (byte[])[0, 1, 127, 254])
+        {
+            Assert.Equal(all[..16].SelectMany(b => new[] { (float)(QuantizedLayouts.E2M1(b & 15) * Math.Pow(2, power - 127)), (float)(QuantizedLayouts.E2M1(b >> 4) * Math.Pow(2, power - 127)) }), Unpack(Float4Packing.Mx, [.. all[..16], power], 32));
+        }
+    }
+
     private static float[] Unpack(GroupedPacking packing, byte[] row, int columns)
     {
         var numbers = new float[columns];
