@@ -113,6 +113,24 @@ internal abstract class Checkpoint(string path) : IDisposable
         return true;
     }
 
+    /// <summary>Whether a tensor has no bit that is set. AutoGPTQ wrote such biases beside weights that have none.</summary>
+    public bool IsZero(string name)
+    {
+        var tensor = Tensors[name];
+        var piece = new byte[Math.Min(tensor.Length, PieceOf(tensor))];
+        for (var at = 0L; at < tensor.Length; at += piece.Length)
+        {
+            var bytes = piece.AsSpan(0, (int)Math.Min(piece.Length, tensor.Length - at));
+            ReadBytes(tensor, at, bytes);
+            if (bytes.ContainsAnyExcept((byte)0))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
     /// <summary>Reads bytes of a tensor in its packing: of packed ones whole rows.</summary>
     /// <param name="tensor">a tensor of this checkpoint</param>
     /// <param name="at">the first byte, from the start of the tensor</param>

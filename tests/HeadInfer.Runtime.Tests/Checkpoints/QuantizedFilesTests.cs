@@ -121,6 +121,24 @@ public sealed class QuantizedFilesTests() : NativeTest(ComputeDevice.Cpu)
         Assert.Equal(2, model.Config.Layers);
     }
 
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public async Task A_bias_that_the_model_has_no_place_for_is_nothing_if_it_is_zero(float value)
+    {
+        using var folder = new ScratchFolder(Fixtures.Model("q-gptq-act-order"));
+        SafetensorsEdit.Add(folder.File(File), "model.layers.1.mlp.up_proj.bias", "model.norm.weight", values => Array.Fill(values, value), [256]);
+        var load = HeadInferModel.LoadAsync(folder.Path, new HeadInferOptions { Device = Device });
+        if (value == 0)
+        {
+            await (await load).DisposeAsync();
+        }
+        else
+        {
+            Assert.Contains("up_proj.bias", (await Assert.ThrowsAsync<CheckpointException>(() => load)).Message, StringComparison.Ordinal);
+        }
+    }
+
     private static CheckpointException Fails(string name, Action<JsonObject> edit, Func<string, string>? configure = null)
     {
         var layout = QuantizedLayouts.All().Single(l => l.Name == name);
