@@ -28,7 +28,7 @@ internal static class ModelLoading
     {
         var folder = ModelFolder.Open(path, options);
         LibTorch.EnsureLoaded();
-        using var checkpoint = Checkpoint.Open(folder.Path);
+        using var checkpoint = Checkpoint.Open(folder.Path, folder.Config.Quantization);
         folder = folder with { Config = DecoderWeights.Untie(folder.Config, checkpoint) };
         using var check = new WeightCheck(checkpoint);
         DecoderWeights.Read(folder.Config, check, device: null);

@@ -83,7 +83,7 @@ public abstract class KvCacheTypeTests(ComputeDevice device) : NativeTest(device
             var kept = cat(runs, 2);
             var type = kept.dtype;
             var (wide, rounded) = (kept.to(kv.dtype), kv.to(type).to(kv.dtype));
-            Assert.True(wide.ne(rounded).to(ScalarType.Float64).mean().item<double>() < 0.005, $"layer {layer} keeps others than the reference");
+            Assert.True(wide.ne(rounded).to(ScalarType.Float64).mean().item<double>() < 0.01, $"layer {layer} keeps others than the reference");
             var most = (kv.abs() * (type == ScalarType.BFloat16 ? 1.01 / 256 : 1.01 / 2048)) + 1e-5; // half of the distance of neighbours
             Assert.True((wide - kv).abs().le(most).all().item<bool>(), $"layer {layer} keeps what is no rounding");
             return wide;

@@ -27,8 +27,10 @@ internal abstract class Checkpoint(string path) : IDisposable
     public ScalarType Type => Tensors.Values.GroupBy(TypeOf).MaxBy(g => g.Sum(t => t.Length))?.Key ?? ScalarType.Float32;
 
     /// <summary>Opens what a model's folder has, or a GGUF file, and checks its headers; reads no weight.</summary>
+    /// <param name="path">the folder or file</param>
+    /// <param name="quantization">what a folder's configuration says of quantized weights, or null</param>
     /// <exception cref="CheckpointException">There are no weights, or the files are damaged or contradict each other.</exception>
-    public static Checkpoint Open(string path) => GgufFile.IsNamed(path) ? GgufCheckpoint.Open(path) : SafetensorsCheckpoint.Open(path);
+    public static Checkpoint Open(string path, QuantizationConfig? quantization = null) => GgufFile.IsNamed(path) ? GgufCheckpoint.Open(path) : SafetensorsCheckpoint.Open(path, quantization);
 
     /// <summary>Checks that a tensor is there with the shape and a type that weights may have.</summary>
     /// <exception cref="CheckpointException">It is not.</exception>
@@ -103,6 +105,24 @@ internal abstract class Checkpoint(string path) : IDisposable
             ReadBytes(tensor, at, piece.AsSpan(0, bytes));
             ReadBytes(second, at, otherPiece.AsSpan(0, bytes));
             if (!piece.AsSpan(0, bytes).SequenceEqual(otherPiece.AsSpan(0, bytes)))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Whether a tensor has no bit that is set. AutoGPTQ wrote such biases beside weights that have none.</summary>
+    public bool IsZero(string name)
+    {
+        var tensor = Tensors[name];
+        var piece = new byte[Math.Min(tensor.Length, PieceOf(tensor))];
+        for (var at = 0L; at < tensor.Length; at += piece.Length)
+        {
+            var bytes = piece.AsSpan(0, (int)Math.Min(piece.Length, tensor.Length - at));
+            ReadBytes(tensor, at, bytes);
+            if (bytes.ContainsAnyExcept((byte)0))
             {
                 return false;
             }

@@ -29,7 +29,7 @@ internal sealed class GgufCheckpoint : Checkpoint
 
     /// <inheritdoc cref="Checkpoint.Open"/>
     /// <exception cref="UnsupportedModelException">It is no model, or has something that is not supported.</exception>
-    public static new GgufCheckpoint Open(string path)
+    public static GgufCheckpoint Open(string path)
     {
         var checkpoint = new GgufCheckpoint(path);
         try

@@ -77,6 +77,9 @@ public sealed record ModelConfig
     /// <summary>Added to every norm's weight when it is read.</summary>
     internal double NormOffset { get; init; }
 
+    /// <summary>What it says of quantized weights, or null.</summary>
+    internal QuantizationConfig? Quantization { get; init; }
+
     internal bool QkvBias { get; init; }
 
     internal bool OutputBias { get; init; }

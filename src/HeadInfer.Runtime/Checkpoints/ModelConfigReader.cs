@@ -55,8 +55,8 @@ internal static class ModelConfigReader
     private static ModelConfig ReadWhole(ConfigReader json, RopeScaling? scaling)
     {
         _ = ReadFamily(json); // what is not supported at all is said first
-        Quantization.RefuseIn(json);
-        return Read(json, scaling);
+        var quantization = QuantizationConfig.Read(json);
+        return Read(json, scaling) with { Quantization = quantization };
     }
 
     /// <summary>Reads the fields of a <c>config.json</c>; nothing beside its file is looked at.</summary>

@@ -1,35 +1,25 @@
 namespace HeadInfer.Runtime.Checkpoints;
 
-/// <summary>Tells quantized weights, in every way that checkpoints say it, and refuses them by the name of their method.</summary>
+/// <summary>Refuses quantized weights that are not read, by the name of their method.</summary>
 internal static class Quantization
 {
-    // The last one is MLX's.
-    private static readonly string[] Fields = ["quantization_config", "compression_config", "quantization"];
-
-    // Files beside config.json, by older GPTQ and AWQ, and by NVIDIA's ModelOpt.
-    private static readonly string[] Files = ["quantize_config.json", "quant_config.json", "hf_quant_config.json"];
+    private const string Kinds = "FP8, AWQ, GPTQ, compressed-tensors (integers of 4 and 8 bits, FP8, NVFP4, MXFP4), NVFP4 of modelopt, and MXFP4 of gpt-oss";
 
     private static readonly string[] Parts =
-        [".qweight", ".qzeros", ".g_idx", ".scales", ".weight_packed", ".weight_scale", ".weight_scale_inv", ".weight_zero_point", ".input_scale", ".absmax", ".SCB"];
+    [
+        ".qweight", ".qzeros", ".g_idx", ".scales", ".weight_packed", ".weight_shape", ".weight_scale", ".weight_scale_inv", ".weight_scale_2", ".weight_global_scale",
+        ".weight_zero_point", ".weight_g_idx", ".absmax", ".SCB", ".pre_quant_scale", "_blocks", "_scales",
+    ];
 
-    /// <summary>Refuses a configuration, or a file beside it, that says the weights are quantized.</summary>
-    /// <param name="json">the <c>config.json</c></param>
-    /// <exception cref="UnsupportedModelException">It does.</exception>
-    public static void RefuseIn(ConfigReader json)
-    {
-        if (Fields.FirstOrDefault(json.Has) is { } field)
-        {
-            throw Refuse(json.Path, json.Object(field) is { } how ? $"{field} says {Describe(how)}" : $"it has {field}");
-        }
-
-        if (Files.FirstOrDefault(f => File.Exists(Path.Combine(Path.GetDirectoryName(json.Path) ?? "", f))) is { } file)
-        {
-            throw Refuse(json.Path, $"{file} lies beside it");
-        }
-    }
+    // Of activations and of cached keys and values, neither of which are quantized here.
+    private static readonly string[] Unneeded =
+        [".input_scale", ".input_scale_ub", ".input_global_scale", ".input_zero_point", ".output_scale", ".q_scale", ".k_scale", ".v_scale", ".k_zero_point", ".v_zero_point"];
 
     /// <summary>Whether a tensor's name is one that only quantized checkpoints have.</summary>
     public static bool IsPart(string tensor) => Parts.Any(p => tensor.EndsWith(p, StringComparison.Ordinal));
+
+    /// <summary>Whether a tensor belongs to quantized activations or a quantized KV cache.</summary>
+    public static bool IsUnneeded(string tensor) => Unneeded.Any(p => tensor.EndsWith(p, StringComparison.Ordinal));
 
     /// <summary>A tensor of a type that is not read: floats of fewer than 16 bits are quantized weights, as are unsigned words.</summary>
     public static HeadInferException UnknownType(string path, string tensor, string type) =>
@@ -40,19 +30,28 @@ internal static class Quantization
     /// <param name="path">the file or folder</param>
     /// <param name="sign">what says so, as a clause</param>
     public static UnsupportedModelException Refuse(string path, string sign) => new(
-        $"'{path}': the weights are quantized ({sign}), and only float32, float16 and bfloat16 weights are read so far. Take the model's checkpoint that is not quantized: its repository usually names it as its base model.");
+        $"'{path}': the weights are quantized ({sign}) in a way that is not read. Read are {Kinds}. Take such a checkpoint of the model, or the one that is not quantized: its repository usually names it as its base model.");
 
-    private static string Describe(ConfigReader how)
+    /// <summary>Refuses weights that are quantized where no configuration says how.</summary>
+    public static UnsupportedModelException RefuseUntold(string path, string sign) => new(
+        $"'{path}': the weights are quantized ({sign}), and no configuration says how: neither quantization_config in config.json nor a file beside it. Take a whole checkpoint of the model; read are {Kinds}.");
+
+    /// <summary>What a field says of a method, in a few words.</summary>
+    public static string Describe(ConfigReader json, string field) => json.IsObject(field) ? DescribeObject(json.Object(field)!, null) : json.Raw(field);
+
+    /// <inheritdoc cref="Describe(ConfigReader, string)"/>
+    public static string DescribeObject(ConfigReader how, string? method)
     {
         string? Text(string name) => how.Has(name) ? how.Raw(name).Trim('"') : null;
-        var method = Text("quant_method") ?? Text("quant_algo") ?? "no method";
         string?[] details =
         [
-            Text("quant_method") is null ? null : Text("quant_algo"),
+            method,
+            Text("quant_algo"),
             Text("format") ?? Text("fmt"),
-            Text("bits") is { } bits ? bits + " bits" : Text("load_in_4bit") == "true" ? "4 bits" : Text("load_in_8bit") == "true" ? "8 bits" : null,
+            Text("checkpoint_format") ?? Text("version"),
+            (Text("bits") ?? Text("w_bit")) is { } bits ? bits + " bits" : Text("load_in_4bit") == "true" ? "4 bits" : Text("load_in_8bit") == "true" ? "8 bits" : null,
             Text("group_size") is { } group ? "groups of " + group : null,
         ];
-        return string.Join(", ", details.OfType<string>().Prepend(method));
+        return details.OfType<string>().ToList() is { Count: > 0 } known ? string.Join(", ", known) : "no method";
     }
 }

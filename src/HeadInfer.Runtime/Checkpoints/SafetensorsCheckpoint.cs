@@ -11,7 +11,8 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
     public const string IndexFile = "model.safetensors.index.json";
 
     private readonly List<SafetensorsFile> _files = [];
-    private readonly Dictionary<string, (SafetensorsFile File, SafetensorsEntry Entry)> _entries = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, FileTensor> _stored = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, PackedMatrix> _packed = new(StringComparer.Ordinal);
     private readonly Dictionary<string, StoredTensor> _tensors = new(StringComparer.Ordinal);
     private readonly Dictionary<ScalarType, DensePacking> _packings = [];
 
@@ -23,7 +24,7 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
     public override IReadOnlyDictionary<string, StoredTensor> Tensors => _tensors;
 
     /// <inheritdoc cref="Checkpoint.Open"/>
-    public static new SafetensorsCheckpoint Open(string folder)
+    public static new SafetensorsCheckpoint Open(string folder, QuantizationConfig? quantization)
     {
         var checkpoint = new SafetensorsCheckpoint(folder);
         try
@@ -43,6 +44,11 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
                 throw FolderContents.NoWeights(folder);
             }
 
+            if (quantization is not null)
+            {
+                checkpoint.Unite(quantization);
+            }
+
             return checkpoint;
         }
         catch
@@ -54,8 +60,13 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
 
     public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to)
     {
-        var (file, entry) = _entries[tensor.Name];
-        file.Read(entry, at, to);
+        if (_packed.TryGetValue(tensor.Name, out var matrix))
+        {
+            matrix.Read(at / tensor.Packing.RowBytes(tensor.Columns), to);
+            return;
+        }
+
+        _stored[tensor.Name].Read(at, to);
     }
 
     public override void Dispose()
@@ -63,18 +74,19 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
         base.Dispose();
         _files.ForEach(f => f.Dispose());
         _files.Clear();
-        _entries.Clear();
+        _stored.Clear();
+        _packed.Clear();
         _tensors.Clear();
     }
 
-    protected override string FileOf(string name) => _entries[name].File.Path;
+    protected override string FileOf(string name) => _packed.TryGetValue(name, out var matrix) ? matrix.File : _stored[name].File.Path;
 
     protected override HeadInferException Lacks(string name) => Names.FirstOrDefault(Quantization.IsPart) is { } part
-        ? Quantization.Refuse(Path, $"it has the tensor '{part}' and lacks '{name}'")
+        ? Quantization.RefuseUntold(Path, $"it has the tensor '{part}' and lacks '{name}'")
         : base.Lacks(name);
 
-    protected override HeadInferException IsNoWeight(string name, ScalarType type) => type is ScalarType.Int8 or ScalarType.Byte
-        ? Quantization.Refuse(FileOf(name), $"tensor '{name}' has the type {type}")
+    protected override HeadInferException IsNoWeight(string name, ScalarType type) => type is ScalarType.Int8 or ScalarType.Byte or DataTypes.Float8
+        ? Quantization.RefuseUntold(FileOf(name), $"tensor '{name}' has the type {DataTypes.Name(type)}")
         : base.IsNoWeight(name, type);
 
     private void Add(SafetensorsFile file)
@@ -82,13 +94,44 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
         _files.Add(file);
         foreach (var entry in file.Entries.Values)
         {
-            if (!_entries.TryAdd(entry.Name, (file, entry)))
+            if (!_stored.TryAdd(entry.Name, new FileTensor(file, entry)))
             {
                 throw new CheckpointException($"'{Path}': tensor '{entry.Name}' is in two shards.");
             }
 
             _packings.TryAdd(entry.Type, new DensePacking(entry.Type));
             _tensors.Add(entry.Name, new StoredTensor(entry.Name, _packings[entry.Type], entry.Shape));
+        }
+    }
+
+    // Weights take the place of the tensors that they are stored in.
+    private void Unite(QuantizationConfig quantization)
+    {
+        var taken = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var matrix in QuantizedWeights.Find(_stored, quantization, taken))
+        {
+            if (!_packed.TryAdd(matrix.Tensor.Name, matrix))
+            {
+                throw new CheckpointException($"'{matrix.File}' has '{matrix.Tensor.Name}' in two layouts. Take another checkpoint of the model.");
+            }
+        }
+
+        foreach (var name in _stored.Keys.Where(n => taken.Contains(n) || Quantization.IsUnneeded(n)))
+        {
+            _tensors.Remove(name);
+        }
+
+        foreach (var (name, matrix) in _packed)
+        {
+            if (!_tensors.TryAdd(name, matrix.Tensor))
+            {
+                throw new CheckpointException($"'{matrix.File}': '{name}' is there by itself and quantized. Take another checkpoint of the model.");
+            }
+        }
+
+        if (Names.FirstOrDefault(Quantization.IsPart) is { } part)
+        {
+            throw new CheckpointException($"'{FileOf(part)}': tensor '{part}' belongs to no weight that {quantization.Method} would have beside it, by '{quantization.Path}'. Take another checkpoint of the model.");
         }
     }
 

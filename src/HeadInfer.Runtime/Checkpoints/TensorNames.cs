@@ -29,6 +29,8 @@ internal static class TensorNames
     /// <summary>The bias beside a weight.</summary>
     public static string BiasOf(string weight) => weight[..^".weight".Length] + ".bias";
 
+    public static bool IsBias(string name) => name.EndsWith(".bias", StringComparison.Ordinal);
+
     public static string Layer(int layer, string name) => $"model.layers.{layer}.{name}";
 
     public static string Mlp(string name) => $"mlp.{name}";

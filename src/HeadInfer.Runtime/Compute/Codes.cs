@@ -6,7 +6,7 @@ namespace HeadInfer.Runtime.Compute;
 
 /// <summary>How a packing's codes become numbers: <c>code * scale + offset</c>.</summary>
 /// <param name="Bits">of a code, 4 or 8; of 8 they are signed</param>
-/// <param name="Group">neighbours that have a scale, a multiple of 16</param>
+/// <param name="Group">neighbours that have a scale at least: 16 or 32</param>
 /// <param name="Zero">the code of zero, where scales are exact in float16 and offsets no more than this makes them; null where they are their own</param>
 internal readonly record struct CodeForm(int Bits, int Group, int? Zero = null);
 
@@ -61,6 +61,10 @@ internal unsafe struct CodeTaker(byte* codes, float* scales, float* offsets) : I
 /// <summary>From small integers to the numbers that they stand for, sixteen at a time. Where there are no vectors of 512 bits, .NET makes two of 256 of them.</summary>
 internal static unsafe class Codes
 {
+    /// <summary><c>code * scale</c> of sixteen signed codes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Scale(Vector128<sbyte> codes, float scale, float* to) => (Numbers(codes) * Vector512.Create(scale)).Store(to);
+
     /// <summary>Gives thirty-two codes on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Put<TTaker>(this ref TTaker taker, Vector256<byte> codes, float scale, float offset)
@@ -72,15 +76,19 @@ internal static unsafe class Codes
 
     /// <summary>Sixteen bytes as numbers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Numbers(Vector128<byte> codes)
+    public static Vector512<float> Numbers(Vector128<byte> codes) => Vector512.ConvertToSingle(Words(codes));
+
+    /// <summary>Sixteen bytes, each in a word.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> Words(Vector128<byte> codes)
     {
         if (Avx512F.IsSupported)
         {
-            return Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(codes));
+            return Avx512F.ConvertToVector512Int32(codes);
         }
 
         var words = Vector256.Create(Vector128.WidenLower(codes), Vector128.WidenUpper(codes)).AsInt16();
-        return Vector512.ConvertToSingle(Vector512.Create(Vector256.WidenLower(words), Vector256.WidenUpper(words)));
+        return Vector512.Create(Vector256.WidenLower(words), Vector256.WidenUpper(words));
     }
 
     /// <summary>Sixteen signed bytes as numbers.</summary>

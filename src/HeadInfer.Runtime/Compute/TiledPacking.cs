@@ -35,7 +35,7 @@ internal sealed unsafe class TiledPacking : Packing
 
     /// <summary>Whether a matrix can lie so.</summary>
     public static bool Takes(Packing stored, long rows, long columns) =>
-        stored.Form is { } form && form.Group % Sixteen == 0 && rows % TileRows == 0 && columns % UnitColumns == 0;
+        stored.Form is not null && rows % TileRows == 0 && columns % UnitColumns == 0;
 
     public override long RowBytes(long columns) => CodeBytes(columns) + (columns / UnitColumns * ScaleBytes);
 

@@ -233,7 +233,7 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
     /// <exception cref="CheckpointException">There are some.</exception>
     public void RefuseOthers()
     {
-        var others = checkpoint.Names.Where(n => !_asked.Contains(n) && n != TensorNames.Output && !TensorNames.IsRedundant(n)).Order(StringComparer.Ordinal).ToList();
+        var others = checkpoint.Names.Where(n => !_asked.Contains(n) && n != TensorNames.Output && !TensorNames.IsRedundant(n) && !(TensorNames.IsBias(n) && checkpoint.IsZero(n))).Order(StringComparer.Ordinal).ToList();
         if (others.Count > 0)
         {
             throw new CheckpointException($"'{checkpoint.Path}' has {others.Count} tensors that its architecture and configuration have no place for, such as '{others[0]}'.");

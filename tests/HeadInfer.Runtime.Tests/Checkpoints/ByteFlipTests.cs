@@ -1,4 +1,5 @@
 using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Tests.Support;
 using HeadInfer.Text;
 
 namespace HeadInfer.Runtime.Tests.Checkpoints;
@@ -56,6 +57,51 @@ public sealed class ByteFlipTests
         ];
         var bytes = SentencePieceWriter.Write(pieces);
         Flip(bytes, bytes.Length, "tokenizer.model", seed: 51, UseTokenizer);
+    }
+
+    // One layout of each format.
+    [Theory]
+    [InlineData("awq 24x64")]
+    [InlineData("gptq 3 bits 32x96 act v1")]
+    [InlineData("packed 4 bits 20x64 zeros words act True")]
+    [InlineData("int8 3 groups, per row True")]
+    [InlineData("fp8 40x72 by 16x32 F32")]
+    [InlineData("modelopt fp4 groups of 16")]
+    [InlineData("compressed-tensors fp4 groups of 16")]
+    [InlineData("mxfp4 experts")]
+    public void Quantized_weights_load_or_fail_with_a_typed_error(string name)
+    {
+        var layout = QuantizedLayouts.All().Single(l => l.Name == name);
+        var config = System.Text.Encoding.UTF8.GetBytes($$"""{"quantization_config": {{layout.Config}}}""");
+        object Load(ScratchFolder folder)
+        {
+            using var json = ConfigReader.Parse(folder.File("config.json"));
+            using var checkpoint = Checkpoint.Open(folder.Path, QuantizationConfig.Read(new ConfigReader(json.RootElement, folder.File("config.json"))));
+            checkpoint.Require(QuantizedLayout.Weight, layout.Shape);
+            var tensor = checkpoint.Tensors[QuantizedLayout.Weight];
+            var (bytes, numbers) = (new byte[tensor.Length], new float[layout.Weights.Length]);
+            checkpoint.ReadBytes(tensor, 0, bytes);
+            tensor.Packing.Unpack(bytes, (int)tensor.Columns, numbers);
+            return numbers;
+        }
+
+        Flip(layout.File, layout.File.Length, "model.safetensors", seed: 61, folder =>
+        {
+            File.WriteAllBytes(folder.File("config.json"), config);
+            return Load(folder);
+        });
+        Flip(config, config.Length, "config.json", seed: 62, folder =>
+        {
+            File.WriteAllBytes(folder.File("model.safetensors"), layout.File);
+            try
+            {
+                return Load(folder);
+            }
+            catch (Exception e) when (e is System.Text.Json.JsonException or InvalidOperationException)
+            {
+                throw new CheckpointException(e.Message); // as whoever reads the config.json of a model does
+            }
+        });
     }
 
     private static object UseTokenizer(ScratchFolder folder)

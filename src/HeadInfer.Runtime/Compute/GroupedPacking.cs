@@ -1,0 +1,267 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>Rows of codes of which neighbours share a scale. First come all codes of the row (of 4 bits two a byte, the low half first), then what its groups have.</summary>
+/// <remarks>Rows are filled up to 16 bytes, so that kernels may read them in vectors.</remarks>
+/// <param name="bits">of a code, 4 or 8</param>
+/// <param name="group">columns that share a scale; the last group of a row may have fewer. <see cref="WholeRow"/>: all.</param>
+internal abstract unsafe class GroupedPacking(int bits, int group) : Packing
+{
+    public const int WholeRow = int.MaxValue;
+
+    protected const int Lanes = 16; // codes that are unpacked at once
+
+    private const int Alignment = 16;
+
+    public int Bits => bits;
+
+    public int Group => group;
+
+    public override int BlockColumns => 8 / bits;
+
+    public override long RowBytes(long columns) => (CodeBytes(columns) + TailBytes(Groups(columns)) + Alignment - 1) / Alignment * Alignment;
+
+    /// <summary>Bytes of a row's codes.</summary>
+    public long CodeBytes(long columns) => ((columns * bits) + 7) / 8;
+
+    /// <summary>Groups of a row.</summary>
+    public long Groups(long columns) => columns == 0 ? 0 : ((columns - 1) / group) + 1;
+
+    public override void Unpack(ReadOnlySpan<byte> rows, int columns, Span<float> to)
+    {
+        fixed (byte* from = rows)
+        fixed (float* target = to)
+        {
+            for (var row = 0; row < to.Length / columns; row++)
+            {
+                UnpackPart(from + (row * RowBytes(columns)), columns, 0, columns, target + ((long)row * columns));
+            }
+        }
+    }
+
+    public override void UnpackPart(byte* row, int columns, int first, int count, float* to)
+    {
+        var tail = row + CodeBytes(columns);
+        var groups = (int)Groups(columns);
+        for (int at = first, end = first + count; at < end;)
+        {
+            var number = at / group;
+            var next = (int)Math.Min(end, (long)(number + 1) * group);
+            UnpackGroup(row + ((long)at * bits / 8), tail, number, groups, to + (at - first), next - at);
+            at = next;
+        }
+    }
+
+    /// <summary>Bytes behind the codes.</summary>
+    protected abstract long TailBytes(long groups);
+
+    /// <param name="codes">the first</param>
+    /// <param name="tail">what lies behind the row's codes</param>
+    /// <param name="number">of the group</param>
+    /// <param name="groups">of the row</param>
+    /// <param name="to">[count], written</param>
+    /// <param name="count">codes, all of one group</param>
+    protected abstract void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count);
+
+    /// <summary>A scale of a type that weights have.</summary>
+    protected static float Scale(byte* scales, ScalarType type, int number) => type switch
+    {
+        ScalarType.Float32 => Unsafe.ReadUnaligned<float>(scales + (4 * number)),
+        ScalarType.Float16 => Codes.Half(scales + (2 * number)),
+        _ => BitConverter.UInt32BitsToSingle((uint)Unsafe.ReadUnaligned<ushort>(scales + (2 * number)) << 16),
+    };
+
+    /// <summary>A code of 4 bits.</summary>
+    protected static int Nibble(byte* codes, int number) => (codes[number / 2] >> (number % 2 * 4)) & 15;
+
+    /// <summary>Sixteen codes of 4 bits, in their order.</summary>
+    protected static Vector128<byte> Sixteen(byte* codes)
+    {
+        var words = Vector128.WidenLower(Vector128.CreateScalarUnsafe(Unsafe.ReadUnaligned<ulong>(codes)).AsByte());
+        return ((words | (words << 4)) & Vector128.Create((ushort)0x0f0f)).AsByte();
+    }
+}
+
+/// <summary>Integers of 4 or 8 bits: (code - zero) * scale. Behind a row's codes: scales, then zeros, a byte each.</summary>
+/// <param name="bits">of a code</param>
+/// <param name="group">columns that share a scale</param>
+/// <param name="scale">type of the scales</param>
+/// <param name="zeros">whether groups have zeros of their own; else zero is half of what codes can say, 8 or 128</param>
+internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scale, bool zeros) : GroupedPacking(bits, group)
+{
+    private const int MostFactors = 256; // that are widened once for a part of a row
+
+    private readonly (int Place, int Group)[] _places = []; // of each column
+
+    public override string Name => $"int{Bits}";
+
+    public ScalarType ScaleType => scale;
+
+    public bool HasZeros => zeros;
+
+    /// <summary>The column that each code of a row is of, or null if they lie in their order. So columns of a group are neighbours.</summary>
+    public int[]? Order
+    {
+        get;
+        init
+        {
+            field = value;
+            _places = value is null ? [] : [.. Enumerable.Range(0, value.Length).OrderBy(place => value[place]).Select(place => (place, place / Group))];
+        }
+    }
+
+    /// <summary>None where codes do not lie in the order of columns, or where groups end within those of kernels.</summary>
+    public override CodeForm? Form => Order is null && (Group is Lanes or WholeRow || Group % (2 * Lanes) == 0) ? new CodeForm(Bits, Group == Lanes ? Lanes : 2 * Lanes) : null;
+
+    public override void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets)
+    {
+        var (groups, unsigned) = ((int)Groups(columns), 1 << (Bits - 1));
+        byte* tail = row + CodeBytes(columns), points = tail + (groups * DataTypes.Size(scale));
+        for (var i = 0; i < columns / Lanes; i++)
+        {
+            var (number, sixteen) = (i * Lanes / Group, Bits == 4 ? Sixteen(row + (i * Lanes / 2)) : Vector128.Load(row + (i * Lanes)) ^ Vector128.Create((byte)unsigned));
+            sixteen.Store(to + (i * Lanes));
+            var zero = (zeros ? points[number] : unsigned) - (Bits == 4 ? 0 : unsigned); // of 8 bits codes are signed now
+            scales[i] = Scale(tail, scale, number);
+            offsets[i] = -zero * scales[i];
+        }
+    }
+
+    public override void UnpackPart(byte* row, int columns, int first, int count, float* to)
+    {
+        if (Order is null)
+        {
+            base.UnpackPart(row, columns, first, count, to);
+            return;
+        }
+
+        var groups = (int)Groups(columns);
+        byte* tail = row + CodeBytes(columns), points = tail + (groups * DataTypes.Size(scale));
+        var factors = stackalloc float[MostFactors];
+        for (var number = 0; number < Math.Min(groups, MostFactors); number++)
+        {
+            factors[number] = Scale(tail, scale, number);
+        }
+
+        for (var i = 0; i < count; i++)
+        {
+            var (place, number) = _places[first + i];
+            var code = Bits == 4 ? Nibble(row, place) : row[place];
+            to[i] = (code - (zeros ? points[number] : 1 << (Bits - 1))) * (number < MostFactors ? factors[number] : Scale(tail, scale, number));
+        }
+    }
+
+    protected override long TailBytes(long groups) => groups * (DataTypes.Size(scale) + (zeros ? 1 : 0));
+
+    protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
+    {
+        var (factor, zero, i) = (Scale(tail, scale, number), zeros ? tail[(groups * DataTypes.Size(scale)) + number] : 1 << (Bits - 1), 0);
+        for (; i <= count - Lanes; i += Lanes)
+        {
+            if (Bits == 4)
+            {
+                Codes.Scale((Sixteen(codes + (i / 2)) - Vector128.Create((byte)zero)).AsSByte(), factor, to + i);
+            }
+            else
+            {
+                ((Codes.Numbers(Vector128.Load(codes + i)) - Vector512.Create((float)zero)) * Vector512.Create(factor)).Store(to + i);
+            }
+        }
+
+        for (; i < count; i++)
+        {
+            to[i] = ((Bits == 4 ? Nibble(codes, i) : codes[i]) - zero) * factor;
+        }
+    }
+}
+
+/// <summary>Floats of 8 bits (E4M3: a sign, 4 bits of exponent, 3 of mantissa, no infinities), times a scale. Behind a row's codes: scales.</summary>
+/// <param name="group">columns that share a scale</param>
+/// <param name="scale">type of the scales</param>
+internal sealed unsafe class Float8Packing(int group, ScalarType scale) : GroupedPacking(8, group)
+{
+    public override string Name => "FP8";
+
+    public ScalarType ScaleType => scale;
+
+    protected override long TailBytes(long groups) => groups * DataTypes.Size(scale);
+
+    protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
+    {
+        var (factor, i) = (Scale(tail, scale, number), 0);
+        for (; i <= count - Lanes; i += Lanes)
+        {
+            (Numbers(Vector128.Load(codes + i)) * Vector512.Create(factor)).Store(to + i);
+        }
+
+        for (; i < count; i++)
+        {
+            to[i] = SmallFloats.E4M3[codes[i]] * factor;
+        }
+    }
+
+    // Exponent and mantissa are moved to where float32 has them. The smallest have no exponent, and are small integers. As float32
+    // that have none either they could be multiplied like the others, but a processor takes a hundred times as long for those.
+    private static Vector512<float> Numbers(Vector128<byte> codes)
+    {
+        var words = Codes.Words(codes);
+        var size = words & Vector512.Create(0x7f);
+        var small = Vector512.ConvertToSingle(size) * Vector512.Create(MathF.ScaleB(1, -9));
+        var numbers = Vector512.ConditionalSelect(Vector512.LessThan(size, Vector512.Create(8)).AsSingle(), small, ((size << 20) + Vector512.Create(120 << 23)).AsSingle());
+        return Vector512.ConditionalSelect(Vector512.Equals(size, Vector512.Create(0x7f)).AsSingle(), Vector512.Create(float.NaN), numbers | ((words ^ size) << 24).AsSingle());
+    }
+}
+
+/// <summary>Floats of 4 bits (E2M1), times a scale of 8 bits; NVFP4 has scales of E4M3 and a factor for all of a row, MXFP4 powers of two.</summary>
+/// <remarks>Behind a row's codes: scales, then NVFP4's factor, a float32.</remarks>
+/// <param name="powers">whether scales are powers of two, as in MXFP4</param>
+internal sealed unsafe class Float4Packing(bool powers) : GroupedPacking(4, powers ? 32 : 16)
+{
+    public static readonly Float4Packing Nv = new(powers: false), Mx = new(powers: true);
+
+    private static Vector128<sbyte> Doubled => Vector128.Create(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+
+    public override string Name => powers ? "MXFP4" : "NVFP4";
+
+    public bool HasPowers => powers;
+
+    protected override long TailBytes(long groups) => groups + (powers ? 0 : sizeof(float));
+
+    protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
+    {
+        var factor = powers ? SmallFloats.Power(tail[number]) : SmallFloats.E4M3[tail[number]] * Scale(tail + groups, ScalarType.Float32, 0);
+        var i = 0;
+        for (; i <= count - Lanes; i += Lanes)
+        {
+            Codes.Scale(Codes.LookUp(Doubled, Sixteen(codes + (i / 2))), factor / 2, to + i);
+        }
+
+        for (; i < count; i++)
+        {
+            to[i] = SmallFloats.E2M1[Nibble(codes, i)] * factor;
+        }
+    }
+}
+
+/// <summary>What the codes of small floats stand for.</summary>
+internal static class SmallFloats
+{
+    public static readonly float[] E2M1 = [0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0f, -0.5f, -1, -1.5f, -2, -3, -4, -6];
+
+    public static readonly float[] E4M3 = [.. Enumerable.Range(0, 256).Select(Widen)];
+
+    /// <summary>E8M0: two to the power of a byte less 127. Where OCP has no number, 255, it is infinite.</summary>
+    public static float Power(byte exponent) => BitConverter.UInt32BitsToSingle(exponent == 0 ? 0x0040_0000 : (uint)exponent << 23);
+
+    private static float Widen(int code)
+    {
+        var (exponent, mantissa) = ((code >> 3) & 15, code & 7);
+        var size = exponent == 15 && mantissa == 7 ? float.NaN
+            : exponent == 0 ? MathF.ScaleB(mantissa, -9)
+            : MathF.ScaleB(8 + mantissa, exponent - 10);
+        return code < 128 ? size : -size;
+    }
+}
