@@ -10,9 +10,9 @@ internal static class DemoBenchmark
 {
     private const int Runs = 3;
 
-    public static async Task<int> RunAsync(string folder, int context, int steps, HeadInferOptions options)
+    public static async Task<int> RunAsync(string folder, int context, int steps, Func<HeadInferOptions, Task<HeadInferModel>> load, HeadInferOptions options)
     {
-        await using var model = await HeadInferModel.LoadAsync(folder, options).ConfigureAwait(false);
+        await using var model = await load(options).ConfigureAwait(false);
         var loaded = PeakMemory();
         var random = new Random(1);
         var tokens = Enumerable.Range(0, context).Select(_ => random.Next(model.Config.VocabularySize)).ToArray();

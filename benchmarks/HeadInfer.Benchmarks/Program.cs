@@ -2,6 +2,7 @@ using BenchmarkDotNet.Running;
 using HeadInfer;
 using HeadInfer.Benchmarks;
 using HeadInfer.Runtime;
+using HeadInfer.Runtime.Compute;
 
 try
 {
@@ -37,11 +38,13 @@ static int Kernels(string[] args)
 
 static Task<int> DemoAsync(string[] args)
 {
-    var options = new Options(args, ["--model", "--context", "--steps", "--page", "--tile", "--group", "--segment", "--chunk", "--kv"]);
+    var options = new Options(args, ["--model", "--shape", "--weights", "--context", "--steps", "--page", "--tile", "--group", "--segment", "--chunk", "--kv"]);
+    var name = options.Has("--shape") ? options.Text("--shape", "") : options.Text("--model", "models/headinfer-demo");
     return DemoBenchmark.RunAsync(
-        options.Text("--model", "models/headinfer-demo"),
+        options.Has("--shape") ? $"{name}, {options.Text("--weights", "bf16")}" : name,
         options.Count("--context") ?? 8192,
         options.Count("--steps") ?? 64,
+        runtime => options.Has("--shape") ? Task.Run(() => Shaped(name, options, runtime)) : HeadInferModel.LoadAsync(name, runtime),
         new HeadInferOptions
         {
             Device = ComputeDevice.Cpu, DraftTokens = 0, // a pass a token
@@ -49,6 +52,14 @@ static Task<int> DemoAsync(string[] args)
             PageTokens = options.Count("--page"), TileTokens = options.Count("--tile"), HeadGroupSize = options.Count("--group"),
             SegmentTokens = options.Count("--segment"), ChunkTokens = options.Count("--chunk"),
         });
+}
+
+static HeadInferModel Shaped(string shape, Options options, HeadInferOptions runtime)
+{
+    LibTorch.EnsureLoaded();
+    var config = Shapes.Config(shape);
+    using var weights = Shapes.Weights(shape, config, options);
+    return ModelLoading.Create(config, weights, runtime);
 }
 
 static async Task<int> FairAsync(string[] args)
@@ -65,8 +76,9 @@ static int Usage()
     Console.Error.WriteLine(
         $"""
         usage: HeadInfer.Benchmarks VERB
-          demo [--model PATH] [--context N] [--steps K] [--page N] [--tile N] [--group N] [--segment N] [--chunk N] [--kv f32|bf16|f16]
-                           prefill and decode of a model folder on the CPU, beside the machine's own rates
+          demo [--model PATH | --shape S [--weights T]] [--context N] [--steps K] [--page N] [--tile N] [--group N] [--segment N] [--chunk N]
+               [--kv f32|bf16|f16]
+                           prefill and decode of a model on the CPU, beside the machine's own rates
           hostattention [--size 256MiB] [--runs 9] [--dim N]
                            attention of the CPU over pages that do not fit its caches, beside a loop that only reads them
           fair [--model PATH | --shape S, as prefill] [--context N]
@@ -85,16 +97,17 @@ static int Usage()
           serve [--shape S] [--context 8K] [--steps K] [--documents own|shared|both] [--gpu-memory 24GiB] [--stream] [--json]
                            1 to 16 sequences that decode together, on documents of their own and all on one, beside the machine's own rates;
                            random weights, on a GPU if there is one; takes the other options of decode too
-          plan --shape S|CONFIG.JSON|DIR|FILE.gguf [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M]
+          plan --shape S|CONFIG.JSON|DIR|FILE.gguf [--weights T] [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M]
                            where a model of that shape, or of a configuration, goes on a GPU, and what fits; needs no GPU and no weights
-          prefill --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]
-          decode --shape S [--context 128K] [--gpu-memory 24GiB] [--stream] [--steps K] [--json]
+          prefill --shape S [--weights T] [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]
+          decode --shape S [--weights T] [--context 128K] [--gpu-memory 24GiB] [--stream] [--steps K] [--json]
                            a model of that shape with random weights on a GPU; --stream keeps no head resident, --resident SIZE bounds them;
                            --segment, --chunk, --tile, --group, --page, --attention flash|cudnn overrule the plan
           plot RESULTS.jsonl TARGET.svg
                            draws what prefill and decode printed with --json for llama-3-8b
           kernels [ARGS]   BenchmarkDotNet: attention kernels, merging, tile copies, sampling
         shapes: {string.Join(", ", Shapes.Names)}
+        weights: bf16, f16, f32, or a type of GGUF such as q4_0, q4_k, q6_k, q8_0
         """);
     return 2;
 }

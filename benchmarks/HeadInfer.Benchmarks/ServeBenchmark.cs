@@ -180,7 +180,8 @@ internal static class ServeBenchmark
             HostMemory = options.Size("--host-memory"),
             Warning = Console.Error.WriteLine,
         };
-        return ModelLoading.Create(config, Shapes.Elements(config), ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), runtime);
+        using var weights = Shapes.Weights(shape, config, options);
+        return ModelLoading.Create(config, weights, runtime);
     }
 
     private static void Print(Options options, Row row) => Console.WriteLine(options.Has("--json") ? JsonSerializer.Serialize(row) : string.Create(

@@ -14,19 +14,25 @@ namespace HeadInfer.Benchmarks;
 /// <summary>Prefill and decode of a published model's shape with random weights on a GPU, beside the machine's own rates.</summary>
 internal static class ShapeBenchmark
 {
+    private const int PlannedCapability = 8; // of a GPU that need not be there
     private const int WarmTokens = 4096;
     private const double WarmSeconds = 1.5; // of steps, until .NET has compiled what runs in them for good
 
     public static readonly IReadOnlyList<string> Known =
-        ["--shape", "--context", "--gpu-memory", "--host-memory", "--resident", "--steps", "--json", "--stream", "--segment", "--chunk", "--tile", "--group", "--page", "--attention", "--runs", "--host-share"];
+        ["--shape", "--context", "--gpu-memory", "--host-memory", "--resident", "--steps", "--json", "--stream", "--segment", "--chunk", "--tile", "--group", "--page", "--attention", "--runs", "--host-share", "--weights"];
 
     /// <summary>Prints the plan alone; needs no GPU.</summary>
     public static int Plan(Options options)
     {
         LibTorch.EnsureLoaded();
-        var config = Shapes.Config(options.Text("--shape", "llama-3-8b"));
+        var shape = options.Text("--shape", "llama-3-8b");
+        var config = Shapes.Config(shape);
+        using var checkpoint = Shapes.Weights(shape, config, options);
+        using var check = new WeightCheck(checkpoint);
+        DecoderWeights.Read(config, check, device: null);
+        var needs = check.NeedsOn(new GpuLayout(PlannedCapability), ScalarType.BFloat16);
         var budget = new MemoryBudget(options.Size("--host-memory") ?? MemoryBudget.OfHost(HostMemory.Free()), options.Size("--gpu-memory") ?? ByteSize.FromGiB(24));
-        var plan = MemoryPlanner.Plan(config, WeightNeeds.Of(new ByteSize(2 * Shapes.Elements(config))), ScalarType.BFloat16, RuntimeOptions(options, config), budget);
+        var plan = MemoryPlanner.Plan(config, needs, ScalarType.BFloat16, RuntimeOptions(options, config), budget);
         Console.WriteLine(plan);
         if (options.Count("--context") is { } context)
         {
@@ -147,7 +153,8 @@ internal static class ShapeBenchmark
             HostMemory = options.Size("--host-memory"),
             Warning = Console.Error.WriteLine,
         };
-        return ModelLoading.Create(config, Shapes.Elements(config), ScalarType.BFloat16, (type, device) => new RandomWeights(type, device), runtime);
+        using var weights = Shapes.Weights(shape, config, options);
+        return ModelLoading.Create(config, weights, runtime);
     }
 
     internal static HeadInferOptions RuntimeOptions(Options options, ModelConfig config) => new()

@@ -1,7 +1,4 @@
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Decoder;
-using HeadInfer.Runtime.Weights;
-using static TorchSharp.torch;
 
 namespace HeadInfer.Benchmarks;
 
@@ -25,6 +22,32 @@ internal static class Shapes
              "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "max_position_embeddings": 32768,
              "rope_theta": 1000000.0, "rms_norm_eps": 1e-06, "hidden_act": "silu", "tie_word_embeddings": false}
             """,
+        ["qwen2.5-0.5b"] = """
+            {"architectures": ["Qwen2ForCausalLM"], "vocab_size": 151936, "hidden_size": 896, "num_hidden_layers": 24,
+             "num_attention_heads": 14, "num_key_value_heads": 2, "intermediate_size": 4864, "max_position_embeddings": 32768,
+             "rope_theta": 1000000.0, "rms_norm_eps": 1e-06, "hidden_act": "silu", "tie_word_embeddings": true}
+            """,
+        ["qwen3-4b"] = """
+            {"architectures": ["Qwen3ForCausalLM"], "vocab_size": 151936, "hidden_size": 2560, "num_hidden_layers": 36,
+             "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 9728, "max_position_embeddings": 40960,
+             "rope_theta": 1000000, "rms_norm_eps": 1e-06, "hidden_act": "silu", "tie_word_embeddings": true}
+            """,
+        ["qwen3-8b"] = """
+            {"architectures": ["Qwen3ForCausalLM"], "vocab_size": 151936, "hidden_size": 4096, "num_hidden_layers": 36,
+             "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 12288, "max_position_embeddings": 40960,
+             "rope_theta": 1000000, "rms_norm_eps": 1e-06, "hidden_act": "silu", "tie_word_embeddings": false}
+            """,
+        ["qwen3-14b"] = """
+            {"architectures": ["Qwen3ForCausalLM"], "vocab_size": 151936, "hidden_size": 5120, "num_hidden_layers": 40,
+             "num_attention_heads": 40, "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 17408, "max_position_embeddings": 40960,
+             "rope_theta": 1000000, "rms_norm_eps": 1e-06, "hidden_act": "silu", "tie_word_embeddings": false}
+            """,
+        ["qwen3-30b-a3b"] = """
+            {"architectures": ["Qwen3MoeForCausalLM"], "vocab_size": 151936, "hidden_size": 2048, "num_hidden_layers": 48,
+             "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 6144, "moe_intermediate_size": 768,
+             "num_experts": 128, "num_experts_per_tok": 8, "norm_topk_prob": true, "max_position_embeddings": 40960,
+             "rope_theta": 1000000.0, "rms_norm_eps": 1e-06, "hidden_act": "silu", "tie_word_embeddings": false}
+            """,
         ["mistral-7b"] = """
             {"architectures": ["MistralForCausalLM"], "vocab_size": 32000, "hidden_size": 4096, "num_hidden_layers": 32,
              "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "max_position_embeddings": 32768,
@@ -46,34 +69,9 @@ internal static class Shapes
         : Path.Exists(name) ? ModelConfig.Load(name)
         : throw new FormatException($"There is no shape '{name}', nor a config.json or a model folder of that name; the shapes are {string.Join(", ", Names)}.");
 
-    /// <summary>Elements of all weights.</summary>
-    public static long Elements(ModelConfig config)
-    {
-        using var count = new CountingWeights();
-        DecoderWeights.Read(config, count, device: null);
-        return count.Elements;
-    }
-
-    private sealed class CountingWeights : IWeightSource
-    {
-        private readonly Tensor _nothing = empty(0).DetachFromDisposeScope();
-
-        public long Elements { get; private set; }
-
-        public ScalarType Type => ScalarType.BFloat16;
-
-        public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false)
-        {
-            Elements += rows.Sum() * (columns + (bias ? 1 : 0));
-            return new UnreadLinear();
-        }
-
-        public Tensor Vector(string name, long size, double offset = 0)
-        {
-            Elements += size;
-            return _nothing;
-        }
-
-        public void Dispose() => _nothing.Dispose();
-    }
+    /// <summary>The weights of a model folder or file; of a shape or of a configuration alone random ones, in the type that --weights names.</summary>
+    public static Checkpoint Weights(string name, ModelConfig config, Options options) =>
+        Configs.ContainsKey(name) || options.Has("--weights") || (File.Exists(name) && !GgufFile.IsNamed(name))
+            ? new RandomCheckpoint(name, config, RandomCheckpoint.PackingOf(options.Text("--weights", "bf16")))
+            : Checkpoint.Open(name, config.Quantization);
 }

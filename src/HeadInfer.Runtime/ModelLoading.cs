@@ -14,6 +14,14 @@ namespace HeadInfer.Runtime;
 /// <summary>Makes models: everything that can be refused is, before a weight is read.</summary>
 internal static class ModelLoading
 {
+    /// <summary>Makes a model of a checkpoint alone, without a tokenizer or a template.</summary>
+    public static HeadInferModel Create(ModelConfig config, Checkpoint checkpoint, HeadInferOptions options)
+    {
+        options.Validate();
+        LibTorch.EnsureLoaded();
+        return Load(new ModelFolder(config.Architecture, config, null, null, new GenerationOptions(), []), checkpoint, options, OpenDevice, null, CancellationToken.None);
+    }
+
     /// <summary>Makes a model of a shape with weights from anywhere, without a folder, a tokenizer or a template.</summary>
     public static HeadInferModel Create(ModelConfig config, long weightElements, ScalarType type, Func<ScalarType, Device, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device>? open = null)
     {
@@ -29,6 +37,11 @@ internal static class ModelLoading
         var folder = ModelFolder.Open(path, options);
         LibTorch.EnsureLoaded();
         using var checkpoint = Checkpoint.Open(folder.Path, folder.Config.Quantization);
+        return Load(folder, checkpoint, options, open, progress, cancellationToken);
+    }
+
+    private static HeadInferModel Load(ModelFolder folder, Checkpoint checkpoint, HeadInferOptions options, Func<HeadInferOptions, Device> open, IProgress<LoadProgress>? progress, CancellationToken cancellationToken)
+    {
         folder = folder with { Config = DecoderWeights.Untie(folder.Config, checkpoint) };
         using var check = new WeightCheck(checkpoint);
         DecoderWeights.Read(folder.Config, check, device: null);

@@ -25,7 +25,7 @@ internal static unsafe class GgmlBlocks
         for (; count > 0; count--, blocks += 18)
         {
             var d = Codes.Half(blocks);
-            to.Put(Both(blocks + 2), d, -8 * d);
+            to.PutHalves(Vector128.Load(blocks + 2), d, -8 * d);
         }
 
         taker = to;
@@ -38,7 +38,7 @@ internal static unsafe class GgmlBlocks
         var to = taker;
         for (; count > 0; count--, blocks += 20)
         {
-            to.Put(Both(blocks + 4), Codes.Half(blocks), Codes.Half(blocks + 2));
+            to.PutHalves(Vector128.Load(blocks + 4), Codes.Half(blocks), Codes.Half(blocks + 2));
         }
 
         taker = to;

@@ -23,11 +23,10 @@ internal readonly record struct CopyTimes(TimeSpan Copying, TimeSpan Exposed)
 internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 {
     private const int FlashHeadDim = 256, FlashCapability = 8, EarlyStarts = 9; // dimensions, and compute capabilities
-    private const long MostUnpacked = 128L << 20; // elements of a matrix that are unpacked at a time
 
     private readonly CudaStream _up = new(), _down = new();
     private readonly List<(CudaEvent Start, CudaEvent End)> _copies = [], _stalls = [];
-    private readonly Dictionary<CodeForm, TiledPacking> _packings = [];
+    private readonly GpuLayout _layout = new(gpu.Major);
     private readonly Dictionary<TiledPacking, PackedKernels> _packed = [];
     private CudaModule? _module;
     private FusedKernels? _kernels;
@@ -91,19 +90,9 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
         return pinned;
     }
 
-    /// <summary>Packed where tensor cores multiply codes, else in the type that is computed in.</summary>
-    public override Packing LayOut(Packing stored, ScalarType type, long rows, long columns)
-    {
-        if (type == ScalarType.Float32 || gpu.Major < FlashCapability || !TiledPacking.Takes(stored, rows, columns))
-        {
-            return new DensePacking(type);
-        }
+    public override Packing LayOut(Packing stored, ScalarType type, long rows, long columns) => _layout.LayOut(stored, type, rows, columns);
 
-        ref var packing = ref CollectionsMarshal.GetValueRefOrAddDefault(_packings, stored.Form!.Value, out _);
-        return packing ??= new TiledPacking(stored.Form!.Value);
-    }
-
-    public override ByteSize UnpackedSize(long largest) => new(Math.Min(largest, MostUnpacked) * sizeof(ushort));
+    public override ByteSize UnpackedSize(long largest) => _layout.UnpackedSize(largest);
 
     /// <summary>The kernels of a packing, compiled when they are first asked for.</summary>
     public PackedKernels Packed(TiledPacking packing)
@@ -197,7 +186,7 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     // As much of the matrix at a time as there is memory for; most are one piece, which is the result as it stands.
     private Tensor MultiplyUnpacked(Tensor x, WeightMatrix weight, Tensor? bias)
     {
-        var most = (int)Math.Max(TiledPacking.TileRows, MostUnpacked / weight.Columns / TiledPacking.TileRows * TiledPacking.TileRows);
+        var most = (int)Math.Max(TiledPacking.TileRows, GpuLayout.MostUnpacked / weight.Columns / TiledPacking.TileRows * TiledPacking.TileRows);
         if (weight.Rows <= most)
         {
             return MultiplyPiece(x, weight, bias);

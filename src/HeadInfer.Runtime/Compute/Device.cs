@@ -40,7 +40,7 @@ internal readonly record struct AttentionTraits(double Scale, double? SoftCap, i
 /// Operators here are those for which a device has a better way than ATen's, or another one; what is written with ATen runs
 /// on <see cref="Torch"/> as it stands. Belongs to the engine's thread, unless said otherwise.
 /// </remarks>
-internal abstract class Device : IDisposable
+internal abstract class Device : IWeightLayout, IDisposable
 {
     /// <summary>In words, for people.</summary>
     public abstract string Name { get; }
@@ -151,15 +151,10 @@ internal abstract class Device : IDisposable
         some.copy_(RmsNorm(some, weight, epsilon));
     }
 
-    /// <summary>How weights lie here that a checkpoint has in a packing.</summary>
-    /// <param name="stored">the checkpoint's</param>
-    /// <param name="type">the type that is computed in</param>
-    /// <param name="rows">of the matrix</param>
-    /// <param name="columns">of the matrix</param>
-    public virtual Packing LayOut(Packing stored, ScalarType type, long rows, long columns) => new DensePacking(type);
+    /// <inheritdoc/>
+    public abstract Packing LayOut(Packing stored, ScalarType type, long rows, long columns);
 
-    /// <summary>Memory for what is unpacked of a matrix at a time.</summary>
-    /// <param name="largest">elements of the largest packed matrix</param>
+    /// <inheritdoc/>
     public virtual ByteSize UnpackedSize(long largest) => ByteSize.Zero;
 
     /// <summary><c>x * weight^T + bias</c> of weights that lie as a checkpoint has them.</summary>

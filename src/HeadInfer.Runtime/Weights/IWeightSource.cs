@@ -71,7 +71,7 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
     }
 
     /// <summary>How stacked matrices lie where they are computed with; null if dense, in the type that is computed in.</summary>
-    public static IReadOnlyList<Packing>? LayOut(Checkpoint checkpoint, Device device, ScalarType type, IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns)
+    public static IReadOnlyList<Packing>? LayOut(Checkpoint checkpoint, IWeightLayout device, ScalarType type, IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns)
     {
         Packing[] all = [.. names.Select((n, i) => device.LayOut(checkpoint.Tensors[n].Packing, type, rows[i], columns))];
         var dense = all.Count(p => p is DensePacking { Type: var its } && its == type);
@@ -183,7 +183,7 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
     public ScalarType Type => checkpoint.Type;
 
     /// <summary>What all tensors that were asked for take where a device computes with them.</summary>
-    public WeightNeeds NeedsOn(Device device, ScalarType type)
+    public WeightNeeds NeedsOn(IWeightLayout device, ScalarType type)
     {
         var (always, layers, largest) = (_vectors * DataTypes.Size(type), new SortedDictionary<int, long>(), 0L);
         foreach (var (layer, names, rows, columns) in _matrices)

@@ -1,10 +1,11 @@
 using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Weights;
 using static TorchSharp.torch;
 
-namespace HeadInfer.Runtime.Weights;
+namespace HeadInfer.Runtime.Tests.Support;
 
-/// <summary>Random weights, made where they are computed with: for benchmarks and tests of shapes whose weights nobody needs.</summary>
-internal sealed class RandomWeights(ScalarType type, Device device) : IWeightSource
+/// <summary>Random weights, made where they are computed with: for tests of shapes whose weights nobody needs.</summary>
+internal sealed class RandomWeights(ScalarType type, Compute.Device device) : IWeightSource
 {
     private readonly List<Tensor> _owned = [];
 
