@@ -147,7 +147,7 @@ public sealed record MemoryPlan
         if (Gpu is not null)
         {
             Line("GPU memory", $"{Gpu.Budget}");
-            Line("  weights", $"{Gpu.Weights}, computed with in {ElementType}{(StreamedLayers > 0 ? string.Create(CultureInfo.InvariantCulture, $"; the last {StreamedLayers} layers come by turns") : "")}");
+            Line("  weights", $"{Gpu.Weights} (computed in {ElementType}){(StreamedLayers > 0 ? string.Create(CultureInfo.InvariantCulture, $"; the last {StreamedLayers} layers come by turns") : "")}");
             Line("  libraries", $"{Gpu.Libraries}");
             Line("  activations", $"{Gpu.Activations} (segment {SegmentTokens:N0}, chunk {ChunkTokens:N0} tokens)");
             Line("  KV buffers", $"{Gpu.KvBuffers} (tile {TileTokens:N0} tokens of {HeadGroupSize} heads, and new rows)");
@@ -161,7 +161,7 @@ public sealed record MemoryPlan
         else
         {
             Line("host memory", $"{HostBudget}");
-            Line("  weights", $"{Weights}, computed with in {ElementType}");
+            Line("  weights", $"{Weights} (computed in {ElementType})");
             Line("  workspace", $"{Workspace} (segment {SegmentTokens:N0}, chunk {ChunkTokens:N0}, tile {TileTokens:N0} tokens of {HeadGroupSize} heads)");
         }
 
