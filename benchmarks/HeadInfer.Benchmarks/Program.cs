@@ -97,7 +97,7 @@ static int Usage()
           serve [--shape S] [--context 8K] [--steps K] [--documents own|shared|both] [--gpu-memory 24GiB] [--stream] [--json]
                            1 to 16 sequences that decode together, on documents of their own and all on one, beside the machine's own rates;
                            random weights, on a GPU if there is one; takes the other options of decode too
-          plan --shape S|CONFIG.JSON|DIR|FILE.gguf [--weights T] [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M]
+          plan --shape S|CONFIG.JSON|DIR|FILE.gguf [--weights T] [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M] [--json]
                            where a model of that shape, or of a configuration, goes on a GPU, and what fits; needs no GPU and no weights
           prefill --shape S [--weights T] [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]
           decode --shape S [--weights T] [--context 128K] [--gpu-memory 24GiB] [--stream] [--steps K] [--json]

@@ -33,11 +33,26 @@ internal static class ShapeBenchmark
         var needs = check.NeedsOn(new GpuLayout(PlannedCapability), ScalarType.BFloat16);
         var budget = new MemoryBudget(options.Size("--host-memory") ?? MemoryBudget.OfHost(HostMemory.Free()), options.Size("--gpu-memory") ?? ByteSize.FromGiB(24));
         var plan = MemoryPlanner.Plan(config, needs, ScalarType.BFloat16, RuntimeOptions(options, config), budget);
-        Console.WriteLine(plan);
+        if (options.Has("--json"))
+        {
+            Report(options, new Dictionary<string, object>
+            {
+                ["verb"] = "plan", ["shape"] = shape, ["elementType"] = plan.ElementType, ["weightBytes"] = plan.Weights.Bytes, ["layers"] = config.Layers, ["streamedLayers"] = plan.StreamedLayers,
+                ["hostBudgetBytes"] = plan.HostBudget.Bytes, ["hostWeightBytes"] = plan.HostWeights.Bytes, ["hostKvBytes"] = plan.KvBudget.Bytes,
+                ["gpuBudgetBytes"] = plan.Gpu!.Budget.Bytes, ["gpuWeightBytes"] = plan.Gpu.Weights.Bytes, ["gpuLibrariesBytes"] = plan.Gpu.Libraries.Bytes,
+                ["gpuActivationBytes"] = plan.Gpu.Activations.Bytes, ["gpuKvBufferBytes"] = plan.Gpu.KvBuffers.Bytes, ["gpuResidentBytes"] = plan.Gpu.Resident.Bytes,
+                ["kvBytesPerToken"] = plan.KvPerToken.Bytes, ["residentTokens"] = plan.ResidentTokens, ["longestContext"] = plan.LongestContext,
+            });
+        }
+        else
+        {
+            Console.WriteLine(plan);
+        }
+
         if (options.Count("--context") is { } context)
         {
             plan.EnsureFits(context);
-            Console.WriteLine($"{context.ToString("N0", CultureInfo.InvariantCulture)} tokens fit.");
+            (options.Has("--json") ? Console.Error : Console.Out).WriteLine($"{context.ToString("N0", CultureInfo.InvariantCulture)} tokens fit.");
         }
 
         return 0;
