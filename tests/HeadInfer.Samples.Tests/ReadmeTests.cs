@@ -35,6 +35,7 @@ public sealed class ReadmeTests
             "north gate: The access code for the north gate is velvet-77.\n",
         ],
         ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plan --shape llama-3-8b --gpu-memory 24GiB --host-memory 640GiB --context 4M"] = ["longest context", "4,194,304 tokens fit.\n"],
+        ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plan --shape llama-3-70b --weights q4_k --gpu-memory 24GiB --host-memory 96GiB"] = ["the last 50 layers come by turns\n", "29.9 GiB of 50 layers\n", "40.3 GiB of KV cache (model: 132,096)\n"],
     };
 
     // The server, and the command that asks it.
