@@ -51,7 +51,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, device);
         _admissions = new Admissions(attention.Pool, plan.LongestContext, options.MaxQueuedRequests ?? DefaultQueue, thread.Wake);
         thread.Step = new Engine(Decoder, new StepDecoder(Config, weights, attention, buffers), attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, options.DraftTokens ?? PromptLookup.Most, _admissions).Step;
-        var fixedSize = plan.Process + (device.HasOwnMemory ? ByteSize.Zero : plan.Weights);
+        var fixedSize = plan.Process + (device.HasOwnMemory ? plan.HostWeights : plan.Weights);
         promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (device.HasOwnMemory ? ByteSize.Zero : attention.Resident.Arena.InUse));
     }
 

@@ -37,8 +37,10 @@ internal sealed class WeightStream : IDisposable
     /// <param name="size">what its matrices take, each padded</param>
     public void Begin(int number, ByteSize size)
     {
-        _layers.Add(number, new Layer(_order.Count % Slots, empty([Elements(size.Bytes)], _type).DetachFromDisposeScope()));
+        var layer = new Layer(_order.Count % Slots, empty([Elements(size.Bytes)], _type).DetachFromDisposeScope());
+        _layers.Add(number, layer);
         _order.Add(number);
+        layer.Pin = _device.Pin(TensorMemory.Pointer(layer.Host), layer.Host.NumberOfElements * layer.Host.ElementSize); // before it is read: pinning touches every page
     }
 
     /// <summary>Memory for a matrix of the layer that was begun last.</summary>
@@ -52,14 +54,9 @@ internal sealed class WeightStream : IDisposable
         return (layer.Host.narrow(0, start, count), _slots[layer.Slot].Memory.narrow(0, start, count));
     }
 
-    /// <summary>Makes the layers fast to copy, and fetches the first.</summary>
+    /// <summary>All layers are read: fetches the first.</summary>
     public void Start()
     {
-        foreach (var layer in _layers.Values)
-        {
-            layer.Pin = _device.Pin(TensorMemory.Pointer(layer.Host), layer.Host.NumberOfElements * layer.Host.ElementSize);
-        }
-
         foreach (var number in _order.Take(Slots))
         {
             Fill(number);

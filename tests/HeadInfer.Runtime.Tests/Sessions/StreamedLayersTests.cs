@@ -60,7 +60,7 @@ public abstract class StreamedLayersTests(ComputeDevice device) : NativeTest(dev
     private async Task<(List<int> Tokens, float[] Logits)> Run(string path, int streamed)
     {
         var options = Odd with { Device = Device, ComputeType = Device == ComputeDevice.Cuda ? ComputeType.Float32 : null };
-        await using var model = await StreamedModel.LoadAsync(path, options, streamed, Device == ComputeDevice.Cuda ? NewDevice() : new LateDevice(streamed, TimeSpan.FromMilliseconds(1)));
+        await using var model = await StreamedModel.LoadAsync(path, options, streamed, Device == ComputeDevice.Cuda ? NewDevice() : new LateDevice(streamed, TimeSpan.FromMilliseconds(1)) { OverwritesPinned = true });
         using var session = model.CreateSession();
         int[] prompt = [.. Enumerable.Range(0, 60).Select(i => (i * 7) % 300)];
         var logits = await session.LogitsAsync(prompt);

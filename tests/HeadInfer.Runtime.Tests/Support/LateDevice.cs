@@ -16,7 +16,20 @@ internal sealed class LateDevice : CpuDevice
     /// <summary>Without waits, copies and computation must be seen to collide.</summary>
     public bool IgnoreWaits { get; init; }
 
+    /// <summary>Whether pinning overwrites memory, as a GPU's does where it touches pages: what is to stay there is written afterwards.</summary>
+    public bool OverwritesPinned { get; init; }
+
     public override bool IsAsynchronous => true;
+
+    public override unsafe IDisposable? Pin(nint address, long bytes)
+    {
+        if (OverwritesPinned)
+        {
+            new Span<byte>((void*)address, checked((int)bytes)).Clear();
+        }
+
+        return base.Pin(address, bytes);
+    }
 
     public override Fence CreateFence() => new LateFence();
 
