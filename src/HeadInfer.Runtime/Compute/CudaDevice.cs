@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -97,8 +96,12 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     /// <summary>The kernels of a packing, compiled when they are first asked for.</summary>
     public PackedKernels Packed(TiledPacking packing)
     {
-        ref var kernels = ref CollectionsMarshal.GetValueRefOrAddDefault(_packed, packing, out _);
-        return kernels ??= new PackedKernels(gpu, _module!.Type, packing, gpu.Major >= EarlyStarts);
+        if (!_packed.TryGetValue(packing, out var kernels))
+        {
+            _packed.Add(packing, kernels = new PackedKernels(gpu, _module!.Type, packing, gpu.Major >= EarlyStarts));
+        }
+
+        return kernels;
     }
 
     public override Tensor Multiply(Tensor x, WeightMatrix weight, Tensor? bias)
