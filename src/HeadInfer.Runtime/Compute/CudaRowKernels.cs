@@ -7,10 +7,11 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>Few rows on a GPU, by the kernels of <c>RowKernels.cu</c>, <c>RowProducts.cu</c> and <c>RowAttention.cu</c>.</summary>
 internal sealed unsafe class CudaRowKernels : RowKernels
 {
-    private const int Outputs = 8, ManyOutputs = 16, Queries = 8, ManyQueries = 16, Threads = 256, StreamThreads = 288, JoinThreads = 128, RotateThreads = 64, AskThreads = 1024;
+    private const int Outputs = 8, ManyOutputs = 16, Queries = 8, ManyQueries = 16, Threads = 256, StreamThreads = 288, JoinHostThreads = 128, RotateThreads = 64, AskThreads = 1024;
     private const int TensorCores = 8, EarlyStarts = 9; // compute capabilities
     private const int StreamRing = 4 * 8 * ((16 * 128) + 64), StreamBlocks = 2, OwnShared = 8 << 10; // bytes of weights under way, blocks a processor, bytes that a block has beside
-    private const int Joined = 64, Fetchers = 4; // of RowKernels.cu
+    private const int KeysOfPiece = 32, FewestPieces = 8, MostPieces = 32, OwnAttendShared = 36 << 10; // of attend_stream
+    private const int JoinThreads = 512, JoinLanes = 32, MoreJoinLanes = 128, FewSplits = 64; // of join_parts
     private const long PartialFloats = 8L << 20;
 
     private readonly RowTraits _traits;
@@ -18,8 +19,8 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     private readonly CudaDevice _device;
     private readonly bool _tensorCores, _early;
     private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join, _ask, _await, _joinHost;
-    private readonly nint _multiply8By8, _multiply8By16, _multiply16By16, _gate8, _gate16, _attend8, _attend16, _streamRow, _streamGate;
-    private readonly int _shared, _blockShared;
+    private readonly nint _multiply8By8, _multiply8By16, _multiply16By16, _gate8, _gate16, _attend8, _attend16, _attendStream, _streamRow, _streamGate;
+    private readonly int _shared, _blockShared, _attendShared;
     private readonly Tensor _sums, _outputs, _state;
     private readonly nint _sumsAddress, _outputsAddress, _stateAddress;
     private readonly bool[] _begun; // of each KV head in this layer
@@ -42,6 +43,8 @@ internal sealed unsafe class CudaRowKernels : RowKernels
             (_gate8, _gate16, _attend8, _attend16) = (module.Function("gate_8"), module.Function("gate_16"), module.Function("attend_8"), module.Function("attend_16"));
             if (_early)
             {
+                (_attendStream, _attendShared) = (module.Function("attend_stream"), module.Gpu.BlockSharedBytes - OwnAttendShared);
+                AllowShared(_attendStream, _attendShared);
                 (_streamRow, _streamGate, _shared, _blockShared) = (module.Function("stream_row"), module.Function("stream_gate"), module.Gpu.SharedBytes, module.Gpu.BlockSharedBytes - OwnShared);
                 AllowShared(_streamRow, _blockShared);
                 AllowShared(_streamGate, _blockShared);
@@ -184,7 +187,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         var (flag, hostSums, hostOutputs, state, output) = (parts.Done, parts.Sums, parts.Outputs, _stateAddress, _output!.Address);
         var (first, count, queries, dim, begins) = (firstHead * _traits.HeadsPerKvHead, heads * _traits.HeadsPerKvHead, _traits.Heads, _traits.HeadDim, _begun[firstHead] ? 0 : 1);
         Start(_await, (1, 1, 1), 1, 0, Of(ref flag), Of(ref number)); // one thread looks, as the link has better to do
-        Start(_joinHost, (count, rows, 1), Math.Min(JoinThreads, (dim + 31) / 32 * 32), 0,
+        Start(_joinHost, (count, rows, 1), Math.Min(JoinHostThreads, (dim + 31) / 32 * 32), 0,
             Of(ref hostSums), Of(ref hostOutputs), Of(ref state), Of(ref output), Of(ref first), Of(ref queries), Of(ref dim), Of(ref begins));
         _begun[firstHead] = true;
     }
@@ -306,13 +309,24 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         if (count > 0)
         {
             var (fast, all) = (_tensorCores && _traits.HeadDim % 8 == 0 && work.SplitTokens <= SplitTokens, _runs.MostRows * _traits.HeadsPerKvHead);
-            var (blocks, shared) = fast ? ((all + ManyQueries - 1) / ManyQueries, 0) : (all, work.SplitTokens * sizeof(float));
-            Start(fast ? all <= Queries ? _attend8 : _attend16 : _attendPlain, (_runs.Splits, work.Heads, blocks), Threads, shared, Of(ref heads), Of(ref sums), Of(ref outputs), Of(ref runs), Of(ref count), Of(ref shape));
+            var (piece, splits) = (KeysOfPiece * _traits.HeadDim * sizeof(ushort), _runs.Splits);
+            var pieces = Math.Min(_attendShared / piece, MostPieces);
+            if (fast && all <= Queries && pieces >= FewestPieces)
+            {
+                Start(_attendStream, (Math.Min((long)splits * work.Heads, _processors), 1, 1), StreamThreads, pieces * piece,
+                    Of(ref heads), Of(ref sums), Of(ref outputs), Of(ref runs), Of(ref count), Of(ref shape), Of(ref splits), Of(ref pieces));
+            }
+            else
+            {
+                var (blocks, shared) = fast ? ((all + ManyQueries - 1) / ManyQueries, 0) : (all, work.SplitTokens * sizeof(float));
+                Start(fast ? all <= Queries ? _attend8 : _attend16 : _attendPlain, (splits, work.Heads, blocks), Threads, shared, Of(ref heads), Of(ref sums), Of(ref outputs), Of(ref runs), Of(ref count), Of(ref shape));
+            }
         }
 
-        var lanes = Math.Min(JoinThreads, (_traits.HeadDim + 31) / 32 * 32);
-        Start(_join, (work.Heads * _traits.HeadsPerKvHead, rows, 1), lanes * Fetchers, Joined * lanes * sizeof(float),
-            Of(ref sums), Of(ref outputs), Of(ref state), Of(ref output), Of(ref runs), Of(ref count), Of(ref shape), Of(ref begins));
+        // Many splits of a row alone: blocks share its dimensions, so that enough of them fetch.
+        var lanes = begins == 1 && rows == 1 && _runs.Splits > FewSplits ? JoinLanes : MoreJoinLanes;
+        Start(_join, (work.Heads * _traits.HeadsPerKvHead, rows, lanes == JoinLanes ? (_traits.HeadDim + JoinLanes - 1) / JoinLanes : 1), JoinThreads, 0,
+            Of(ref sums), Of(ref outputs), Of(ref state), Of(ref output), Of(ref runs), Of(ref count), Of(ref shape), Of(ref begins), Of(ref lanes));
         _begun[work.FirstHead] = true;
         _runs.Clear();
     }

@@ -225,23 +225,25 @@ extern "C" __global__ void attend_plain(const float* heads, float* sums, float* 
     }
 }
 
-#define JOINED 64 // splits whose outputs are fetched together
-#define FETCHERS 4 // threads that fetch for one
+#define JOIN_THREADS 512
+#define JOIN_OWN 16 // outputs of splits that a thread fetches at a time
+#define JOINED (JOIN_THREADS * JOIN_OWN / 32) // splits that are fetched together, at most
 
-// Adds partial results to a row's head, split by split. state: [row, query][2 + dim]. Four threads fetch what one of them adds.
-extern "C" __global__ void join_parts(
-    const float* sums, const float* outputs, float* state, float* out, Runs runs, int run_count, Shape shape, int begins) {
-    extern __shared__ float parts[]; // [JOINED][lanes]
-    __shared__ float scales[JOINED][2];
+// Adds partial results to a row's head, split by split. state: [row, query][2 + dim]. Of a block's threads `lanes` have a dimension
+// and add; the others fetch for them. What a split's outputs and those before it are scaled by is found for many splits at once.
+// Blocks share the dimensions only where nothing was before, since each reads what the first writes.
+extern "C" __global__ void __launch_bounds__(JOIN_THREADS) join_parts(
+    const float* sums, const float* outputs, float* state, float* out, Runs runs, int run_count, Shape shape, int begins, int lanes) {
+    __shared__ float parts[JOIN_THREADS * JOIN_OWN]; // [joined][lanes]
+    __shared__ float kept[JOINED], added[JOINED], totals[JOINED], last_most;
     let_next_start();
     wait_for_last();
-    int lanes = blockDim.x / FETCHERS, lane = threadIdx.x % lanes, fetcher = threadIdx.x / lanes;
-    int shared_by = shape.queries / shape.kv_heads;
-    int of_head = blockIdx.x / shared_by, row = blockIdx.y;
+    int lane = threadIdx.x % lanes, fetcher = threadIdx.x / lanes, fetchers = JOIN_THREADS / lanes, joined = fetchers * JOIN_OWN;
+    int shared_by = shape.queries / shape.kv_heads, of_head = blockIdx.x / shared_by, row = blockIdx.y;
     int query_head = shape.first_head * shared_by + blockIdx.x;
     float* own = state + ((long long)row * shape.queries + query_head) * (2 + shape.dim);
     float before_most = begins ? -INFINITY_F : own[0], before_total = begins ? 0.0f : own[1];
-    for (int base = 0; base < shape.dim; base += lanes) {
+    for (int base = blockIdx.z * lanes; base < shape.dim; base += gridDim.z * lanes) {
         int d = base + lane;
         bool inside = d < shape.dim;
         float most = before_most, total = before_total, sum = begins || !inside ? 0.0f : own[2 + d];
@@ -251,27 +253,56 @@ extern "C" __global__ void join_parts(
             int splits = (run.count + run.more + shape.split_tokens - 1) / shape.split_tokens;
             int query = (row - run.first) * shared_by + blockIdx.x % shared_by;
             long long first = run.partial + ((long long)query * shape.heads + of_head) * splits;
-            for (int from = 0; from < splits; from += JOINED) {
-                int count = min(JOINED, splits - from);
-                long long at = first + from;
+            float ahead[JOIN_OWN];
+            auto fetch = [&](int from) {
+#pragma unroll
+                for (int i = 0; i < JOIN_OWN; i++) {
+                    int split = from + i * fetchers + fetcher;
+                    ahead[i] = split < splits && inside ? outputs[(first + split) * shape.dim + d] : 0.0f;
+                }
+            };
+            fetch(0);
+            for (int from = 0; from < splits; from += joined) {
+                int count = min(joined, splits - from);
                 __syncthreads();
 #pragma unroll
-                for (int i = 0; i < JOINED / FETCHERS; i++) {
-                    int part = i * FETCHERS + fetcher;
-                    if (part < count && inside) parts[part * lanes + lane] = outputs[(at + part) * shape.dim + d];
+                for (int i = 0; i < JOIN_OWN; i++) parts[(i * fetchers + fetcher) * lanes + lane] = ahead[i];
+                if (threadIdx.x < 32) {
+                    int each = joined / 32, mine = threadIdx.x * each;
+                    float peak[JOINED / 32], top = -INFINITY_F;
+                    for (int i = 0; i < each; i++) {
+                        bool there = mine + i < count;
+                        peak[i] = there ? sums[2 * (first + from + mine + i)] : -INFINITY_F;
+                        totals[mine + i] = there ? sums[2 * (first + from + mine + i) + 1] : 0.0f;
+                        top = fmaxf(top, peak[i]);
+                    }
+#pragma unroll
+                    for (int far = 1; far < 32; far *= 2) {
+                        float other = __shfl_up_sync(0xffffffff, top, far);
+                        if (threadIdx.x >= far) top = fmaxf(top, other);
+                    }
+                    if (threadIdx.x == 31) last_most = fmaxf(most, top);
+                    float before = __shfl_up_sync(0xffffffff, top, 1);
+                    before = threadIdx.x == 0 ? most : fmaxf(most, before);
+                    for (int i = 0; i < each; i++) {
+                        float then = fmaxf(before, peak[i]);
+                        kept[mine + i] = expf(before - then);
+                        added[mine + i] = expf(peak[i] - then);
+                        before = then;
+                    }
                 }
-                if (threadIdx.x < 2 * count) scales[threadIdx.x / 2][threadIdx.x % 2] = sums[2 * at + threadIdx.x];
+                fetch(from + joined);
                 __syncthreads();
+                most = last_most;
                 if (fetcher > 0 || !inside) continue;
-#pragma unroll 4
+#pragma unroll 8
                 for (int i = 0; i < count; i++) {
-                    float top = fmaxf(most, scales[i][0]), kept = expf(most - top), added = expf(scales[i][0] - top);
-                    sum = fmaf(sum, kept, parts[i * lanes + lane] * added);
-                    total = fmaf(total, kept, scales[i][1] * added);
-                    most = top;
+                    sum = fmaf(sum, kept[i], parts[i * lanes + lane] * added[i]);
+                    total = fmaf(total, kept[i], totals[i] * added[i]);
                 }
             }
         }
+        __syncthreads(); // all have read what was before
         if (fetcher > 0 || !inside) continue;
         own[2 + d] = sum;
         if (total > 0) out[((long long)row * shape.queries + query_head) * shape.dim + d] = sum / total;

@@ -16,6 +16,9 @@ __device__ inline void mma(float* c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
+// All but a warp that copies.
+__device__ inline void sync_workers() { asm volatile("bar.sync 1, %0;" :: "n"(WARPS * 32) : "memory"); }
+
 // Weights are read once: they need no place in the first cache, where the rows are. Lines of 128 bytes are asked for whole:
 // halves of them alone cost a seventh of the memory's rate.
 __device__ inline uint4 load_weights(const void* p) {
@@ -156,8 +159,6 @@ __device__ inline void await(u32 barrier, int parity) {
 __device__ inline void copy(u32 to, const void* from, int bytes, u32 barrier) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" :: "r"(to), "l"(from), "r"(bytes), "r"(barrier) : "memory");
 }
-
-__device__ inline void sync_workers() { asm volatile("bar.sync 1, %0;" :: "n"(WARPS * 32) : "memory"); }
 
 // A block stays and makes 8 outputs after another. Its last warp copies weights ahead of the others, who multiply; it needs no
 // kernel before, and so begins at once. The row is packed once a block. Units are summed in multiply_block's order.

@@ -21,12 +21,15 @@ public abstract class StreamedLayersTests(ComputeDevice device) : NativeTest(dev
     public async Task Logits_and_tokens_are_those_of_weights_that_stay(string name)
     {
         var path = name.Contains('/', StringComparison.Ordinal) ? Path.Combine(Fixtures.Root, name) : Fixtures.Model(name);
-        var expected = await Run(path, streamed: 0);
-        foreach (var streamed in (int[])[1, 2, 3, 4])
+        foreach (var type in (ComputeType?[])(Device == ComputeDevice.Cuda ? [ComputeType.Float32, ComputeType.BFloat16] : [null]))
         {
-            var got = await Run(path, streamed);
-            Assert.Equal(expected.Tokens, got.Tokens);
-            Assert.Equal(expected.Logits, got.Logits);
+            var expected = await Run(path, streamed: 0, type);
+            foreach (var streamed in (int[])[1, 2, 3, 4])
+            {
+                var got = await Run(path, streamed, type);
+                Assert.Equal(expected.Tokens, got.Tokens);
+                Assert.Equal(expected.Logits, got.Logits);
+            }
         }
     }
 
@@ -57,9 +60,9 @@ public abstract class StreamedLayersTests(ComputeDevice device) : NativeTest(dev
         Assert.Fail("without waits nothing is wrong either: the case shows nothing");
     }
 
-    private async Task<(List<int> Tokens, float[] Logits)> Run(string path, int streamed)
+    private async Task<(List<int> Tokens, float[] Logits)> Run(string path, int streamed, ComputeType? type)
     {
-        var options = Odd with { Device = Device, ComputeType = Device == ComputeDevice.Cuda ? ComputeType.Float32 : null };
+        var options = Odd with { Device = Device, ComputeType = type };
         await using var model = await StreamedModel.LoadAsync(path, options, streamed, Device == ComputeDevice.Cuda ? NewDevice() : new LateDevice(streamed, TimeSpan.FromMilliseconds(1)) { OverwritesPinned = true });
         using var session = model.CreateSession();
         int[] prompt = [.. Enumerable.Range(0, 60).Select(i => (i * 7) % 300)];
