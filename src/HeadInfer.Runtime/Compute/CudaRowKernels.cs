@@ -25,6 +25,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     private readonly nint _sumsAddress, _outputsAddress, _stateAddress;
     private readonly bool[] _begun; // of each KV head in this layer
     private readonly RunList _runs;
+    private readonly CudaMixture? _mixture;
     private RowBuffer? _normed, _both, _cosines, _sines, _output;
     private Tensor? _read; // [width], on the host
     private IDisposable? _readPin;
@@ -41,6 +42,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         {
             (_multiply8By8, _multiply8By16, _multiply16By16) = (module.Function("multiply_8_by_8"), module.Function("multiply_8_by_16"), module.Function("multiply_16_by_16"));
             (_gate8, _gate16, _attend8, _attend16) = (module.Function("gate_8"), module.Function("gate_16"), module.Function("attend_8"), module.Function("attend_16"));
+            _mixture = new CudaMixture(traits, module, device, _early);
             if (_early)
             {
                 (_attendStream, _attendShared) = (module.Function("attend_stream"), module.Gpu.BlockSharedBytes - OwnAttendShared);
@@ -122,6 +124,14 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         Multiply(rows, x, norm, weight, both, add: false);
         var (input, output) = (both.Address, to.Address);
         Start(_gatePlain, ((width + Threads - 1) / Threads, rows, 1), Threads, 0, Of(ref input), Of(ref output), Of(ref width), Of(ref kind));
+    }
+
+    public override bool Mixes(Mixture mixture) => _tensorCores && CudaMixture.Takes(mixture);
+
+    public override void Mix(int rows, RowBuffer x, RowNorm norm, Mixture mixture, MixtureRows between, RowBuffer to, bool add)
+    {
+        var (input, inside) = Inside(rows, x, norm);
+        _mixture!.Mix(rows, input, inside, mixture, between, to, add);
     }
 
     public override void Norm(int rows, RowBuffer x, RowNorm norm, RowBuffer to, bool add)
@@ -222,6 +232,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
             buffer?.Dispose();
         }
 
+        _mixture?.Dispose();
         _readPin?.Dispose();
         _read?.Dispose();
         _sums.Dispose();
@@ -265,7 +276,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     // Gates and what they are for in one kernel, if both lie alike.
     private bool TryGatePacked(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, int kind, RowBuffer to)
     {
-        if (weight.Parts is not [{ Packing: TiledPacking packing } gate, var up] || up.Packing != packing || gate.Rows != up.Rows)
+        if (weight.Halves is not ({ Packing: TiledPacking packing } gate, var up))
         {
             return false;
         }

@@ -142,6 +142,15 @@ internal static unsafe class HostMath
         }
     }
 
+    /// <summary><c>sum += factor * x</c>; or <c>sum = factor * x</c>, if it begins.</summary>
+    public static void AddScaled(float* x, float factor, float* sum, int count, bool begins)
+    {
+        for (var i = 0; i < count; i++)
+        {
+            sum[i] = begins ? factor * x[i] : MathF.FusedMultiplyAdd(factor, x[i], sum[i]);
+        }
+    }
+
     private static void RotateRow<TLane>(float* row, float* cos, float* sin, int half)
         where TLane : struct, ILane<TLane>
     {

@@ -40,7 +40,14 @@ internal sealed unsafe class HostRowKernels : RowKernels
             Norm(rows, x, before, input, add: false);
         }
 
-        _task = (input.Address, add ? Scratch(ref _product, weight.Rows).Address : to.Address, add ? to.Address : 0, weight, rows);
+        Run(rows, (float*)input.Address, weight, (float*)(add ? Scratch(ref _product, weight.Rows) : to).Address, add ? to.Address : 0);
+    }
+
+    private void Run(float* x, WeightMatrix weight, float* to) => Run(1, x, weight, to, 0);
+
+    private void Run(int rows, float* x, WeightMatrix weight, float* to, nint sum)
+    {
+        _task = ((nint)x, (nint)to, sum, weight, rows);
         _piece = (int)Math.Max(4, PieceBytes / weight.RowBytes / 4 * 4); // kernels take four rows at a time
         _taken = 0;
         _device.Team.Run(_multiply);
@@ -62,6 +69,30 @@ internal sealed unsafe class HostRowKernels : RowKernels
             using var scope = TorchSharp.torch.NewDisposeScope();
             var one = both.Memory.view(-1).narrow(0, (long)row * weight.Rows, weight.Rows).view(1, weight.Rows);
             to.Memory.narrow(0, row, 1).copy_(_device.Gate(one, width, activation));
+        }
+    }
+
+    public override bool Mixes(Mixture mixture) => mixture.Activation == "silu";
+
+    public override void Mix(int rows, RowBuffer x, RowNorm norm, Mixture mixture, MixtureRows between, RowBuffer to, bool add)
+    {
+        Span<int> chosen = stackalloc int[mixture.PerToken];
+        Span<float> shares = stackalloc float[mixture.PerToken];
+        var normed = Scratch(ref _normed, mixture.HiddenSize);
+        Norm(rows, x, norm, normed, add: false);
+        var both = Scratch(ref _product, 2 * mixture.Width);
+        for (var row = 0; row < rows; row++)
+        {
+            Router.Choose(new ReadOnlySpan<float>(Row(between.Logits, row), mixture.Experts.Count), mixture.SharesOfChosen, chosen, shares);
+            for (var i = 0; i < chosen.Length; i++)
+            {
+                var (gateUp, down) = mixture.Experts[chosen[i]];
+                var active = (float*)between.Active.Address;
+                Run((float*)normed.Address + ((long)row * mixture.HiddenSize), gateUp, (float*)both.Address);
+                HostActivations.GateBySilu((float*)both.Address, active, mixture.Width);
+                Run(active, down, (float*)between.Parts.Address);
+                HostMath.AddScaled((float*)between.Parts.Address, shares[i], Row(to, row), mixture.HiddenSize, begins: i == 0 && !add);
+            }
         }
     }
 

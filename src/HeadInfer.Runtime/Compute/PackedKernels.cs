@@ -12,7 +12,7 @@ internal sealed unsafe class PackedKernels : IDisposable
     private readonly CudaModule _module;
     private readonly bool _early;
     private readonly int _unitBytes, _shared, _blockShared, _processors;
-    private readonly nint _multiply8, _multiply16, _gate8, _gate16, _unpack, _lookup, _stream, _streamGate;
+    private readonly nint _multiply8, _multiply16, _gate8, _gate16, _unpack, _lookup, _stream, _streamGate, _expertsGate, _experts;
 
     /// <exception cref="DeviceException">They do not compile.</exception>
     public PackedKernels(Gpu gpu, TorchSharp.torch.ScalarType type, TiledPacking packing, bool early)
@@ -21,6 +21,7 @@ internal sealed unsafe class PackedKernels : IDisposable
         _early = early;
         (_multiply8, _multiply16, _gate8, _gate16) = (_module.Function("packed_8"), _module.Function("packed_16"), _module.Function("packed_gate_8"), _module.Function("packed_gate_16"));
         (_unpack, _lookup) = (_module.Function("unpack_tiles"), _module.Function("lookup_packed"));
+        (_expertsGate, _experts) = (_module.Function("experts_packed_gate"), _module.Function("experts_packed"));
         _unitBytes = (int)packing.RowBytes(TiledPacking.UnitColumns) * TiledPacking.TileRows;
         if (early)
         {
@@ -47,6 +48,28 @@ internal sealed unsafe class PackedKernels : IDisposable
     /// <summary><c>to = activation(norm(x) * gate^T) * (norm(x) * up^T)</c>.</summary>
     public void Gate(int rows, nint x, RowNorm? norm, WeightPart gate, nint gateBias, WeightPart up, nint upBias, int columns, nint to, int kind) =>
         Run(rows <= RowKernels.MostRows / 2 ? _gate8 : _gate16, rows, x, norm, new(gate, gateBias), new(up, upBias), gate.Rows, columns, to, gate.Rows, add: false, kind);
+
+    /// <summary>Gates of chosen experts, a row each.</summary>
+    /// <param name="slots">rows times experts of each</param>
+    /// <param name="x">[rows, columns], float32</param>
+    /// <param name="norm">of x</param>
+    /// <param name="experts">the kernels' table of them</param>
+    /// <param name="chosen">[rows, per row], int32</param>
+    /// <param name="to">[rows, per row, outputs], float32</param>
+    /// <param name="perRow">experts of a row</param>
+    /// <param name="outputs">of an expert</param>
+    /// <param name="columns">of the weights</param>
+    /// <param name="kind">of activation</param>
+    public void ExpertsGate(int slots, nint x, RowNorm? norm, nint experts, nint chosen, nint to, int perRow, int outputs, int columns, int kind)
+    {
+        var (n, epsilon) = (norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0));
+        Launch(_expertsGate, (outputs / TiledPacking.TileRows, slots, 1), Threads, 0, _early,
+            Of(ref x), Of(ref n), Of(ref epsilon), Of(ref experts), Of(ref chosen), Of(ref to), Of(ref perRow), Of(ref outputs), Of(ref columns), Of(ref kind));
+    }
+
+    /// <summary>Products of chosen experts, a row of their own each: x [slots, columns], and out [slots, outputs].</summary>
+    public void Experts(int slots, nint x, nint experts, nint chosen, nint to, int outputs, int columns) =>
+        Launch(_experts, (outputs / TiledPacking.TileRows, slots, 1), Threads, 0, _early, Of(ref x), Of(ref experts), Of(ref chosen), Of(ref to), Of(ref outputs), Of(ref columns));
 
     /// <summary>Numbers of whole tiles, in the type that is computed in.</summary>
     /// <param name="part">the weights</param>

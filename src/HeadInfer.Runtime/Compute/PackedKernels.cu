@@ -88,8 +88,6 @@ __device__ inline uint2 take_four(const float* x, const element* norm, float& sq
     return make_uint2(pack(a.x, a.y), pack(a.z, a.w));
 }
 
-struct Weights { const char *codes, *scales; const element* bias; };
-
 // Where a product goes, and what is done to it.
 struct Result { const element* norm; float epsilon; float* out; int stride, columns, add, kind; };
 
@@ -223,6 +221,20 @@ PACKED(packed_8, 1, false)
 PACKED(packed_16, 2, false)
 PACKED(packed_gate_8, 1, true)
 PACKED(packed_gate_16, 2, true)
+
+// Of chosen experts, a row each: x [rows, columns] and out [rows, per row, outputs]; or x [rows, per row, columns].
+extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_packed_gate(
+    const float* x, const element* norm, float epsilon, const Expert* experts, const int* chosen, float* out, int per_row, int outputs, int columns, int kind) {
+    wait_for_last();
+    const Expert& expert = experts[chosen[blockIdx.y]];
+    Weights both[2] = {expert.gate, expert.up};
+    packed_block<1, true>(x + (long long)(blockIdx.y / per_row) * columns, both, {norm, epsilon, out + (long long)blockIdx.y * outputs, outputs, columns, 0, kind}, 1);
+}
+
+extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_packed(const float* x, const Expert* experts, const int* chosen, float* out, int outputs, int columns) {
+    wait_for_last();
+    packed_block<1, false>(x + (long long)blockIdx.y * columns, &experts[chosen[blockIdx.y]].down, {nullptr, 0, out + (long long)blockIdx.y * outputs, outputs, columns, 0, 0}, 1);
+}
 
 // The number of a code: four of a step.
 __device__ inline float4 four_numbers(const Unit& x, int high, int step) {

@@ -6,6 +6,9 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>How the numbers of a row lie in bytes. What a kernel reads is a packing, and what a file has is brought into one.</summary>
 internal abstract unsafe class Packing
 {
+    /// <summary>Whether rows of another packing lie as those of this one.</summary>
+    public virtual bool LiesAs(Packing other) => ReferenceEquals(this, other);
+
     /// <summary>What it is called where models are published.</summary>
     public abstract string Name { get; }
 
@@ -45,6 +48,8 @@ internal abstract unsafe class Packing
 /// <summary>Numbers of a type, one after another.</summary>
 internal sealed unsafe class DensePacking(ScalarType type) : Packing
 {
+    public override bool LiesAs(Packing other) => other is DensePacking { Type: var its } && its == Type;
+
     public ScalarType Type => type;
 
     public override string Name => type.ToString();

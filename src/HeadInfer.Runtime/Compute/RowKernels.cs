@@ -144,6 +144,19 @@ internal abstract class RowKernels : IDisposable
     /// <param name="to">[rows, half of the weight's rows]</param>
     public abstract void Gate(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, string activation, RowBuffer to);
 
+    /// <summary>Whether <see cref="Mix"/> takes experts that lie as these do.</summary>
+    public abstract bool Mixes(Mixture mixture);
+
+    /// <summary><c>to = sum of share * down(activation(gate(norm(x))) * up(norm(x)))</c> over a row's chosen experts, or <c>to +=</c> that.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="x">[rows, hidden]</param>
+    /// <param name="norm">of x</param>
+    /// <param name="mixture">the experts</param>
+    /// <param name="between">its logits are the router's; the others are written</param>
+    /// <param name="to">[rows, hidden]; may be x where it is added to</param>
+    /// <param name="add">whether what is there stays, as a summand</param>
+    public abstract void Mix(int rows, RowBuffer x, RowNorm norm, Mixture mixture, MixtureRows between, RowBuffer to, bool add);
+
     /// <summary><c>to = norm(x)</c>, or <c>to +=</c> that.</summary>
     public abstract void Norm(int rows, RowBuffer x, RowNorm norm, RowBuffer to, bool add);
 

@@ -107,6 +107,56 @@ extern "C" __global__ void gate_plain(const float* both, float* out, int width, 
     out[(long long)blockIdx.y * width + i] = activate(from[i], kind) * from[width + i];
 }
 
+// ---- Experts of a mixture ----
+
+// The experts that a router's logits choose, the best first, and their shares: of all experts, or of the chosen. A warp a row.
+extern "C" __global__ void route_rows(const float* logits, int* chosen, float* shares, int experts, int per_row, int of_chosen) {
+    extern __shared__ float left[];
+    let_next_start();
+    wait_for_last();
+    const float* from = logits + (long long)blockIdx.x * experts;
+    float most = -INFINITY_F, total = 0;
+    for (int i = threadIdx.x; i < experts; i += 32) { left[i] = from[i]; most = fmaxf(most, from[i]); }
+    most = warp_max(most);
+    for (int i = threadIdx.x; i < experts; i += 32) total += expf(from[i] - most);
+    total = warp_sum(total);
+    __syncwarp();
+    float share = 0, sum = 0; // of the chosen whose number is the lane's, counted by 32; and of all of them
+    for (int j = 0; j < per_row; j++) {
+        float best = -INFINITY_F;
+        int at = experts;
+        for (int i = threadIdx.x; i < experts; i += 32) if (left[i] > best || (at == experts && left[i] == best)) { best = left[i]; at = i; }
+#pragma unroll
+        for (int far = 16; far > 0; far >>= 1) {
+            float other = __shfl_xor_sync(0xffffffff, best, far);
+            int its = __shfl_xor_sync(0xffffffff, at, far);
+            if (other > best || (other == best && its < at)) { best = other; at = its; }
+        }
+        at = min(at, experts - 1); // where nothing is a number
+        share = expf(best - most) / total;
+        sum += share;
+        if (threadIdx.x == 0) { chosen[blockIdx.x * per_row + j] = at; shares[blockIdx.x * per_row + j] = share; left[at] = -INFINITY_F; }
+        __syncwarp();
+    }
+    for (int j = threadIdx.x; of_chosen && j < per_row; j += 32) shares[blockIdx.x * per_row + j] /= sum;
+}
+
+// out (+)= what the chosen experts made, by their shares; parts [rows, per row, width].
+extern "C" __global__ void mix_rows(const float* parts, const float* shares, float* out, int per_row, int width, int add) {
+    let_next_start();
+    wait_for_last();
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= width) return;
+    float sum = 0;
+    for (int j = 0; j < per_row; j++) sum = fmaf(shares[blockIdx.y * per_row + j], parts[((long long)blockIdx.y * per_row + j) * width + i], sum);
+    float* to = out + (long long)blockIdx.y * width + i;
+    *to = add ? *to + sum : sum;
+}
+
+// Where an expert's matrices lie: of dense ones gates and what they are for lie end to end.
+struct Weights { const char *codes, *scales; const element* bias; };
+struct Expert { Weights gate, up, down; };
+
 // ---- Heads ----
 
 struct Target { u64 key; long long part; int row, first, heads, none; };

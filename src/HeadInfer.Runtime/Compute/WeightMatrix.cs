@@ -24,6 +24,8 @@ internal sealed class WeightMatrix
     {
     }
 
+    private (WeightPart, WeightPart)? _halves;
+
     public IReadOnlyList<WeightPart> Parts { get; }
 
     public nint Bias { get; }
@@ -39,6 +41,22 @@ internal sealed class WeightMatrix
 
     /// <summary>Bytes of a row, at most.</summary>
     public long RowBytes => Parts.Max(p => p.Packing.RowBytes(Columns));
+
+    /// <summary>The upper and the lower half of the rows, where each lies in one packing, and both in the same.</summary>
+    public (WeightPart Upper, WeightPart Lower)? Halves
+    {
+        get
+        {
+            var (half, tiled) = (Rows / 2, Parts.Any(p => p.Packing is TiledPacking));
+            if (_halves is null && Rows % 2 == 0 && (!tiled || half % TiledPacking.TileRows == 0)
+                && (Parts.Count == 1 || (Parts.Count == 2 && Parts[0].Rows == half && Parts[0].Packing.LiesAs(Parts[1].Packing))))
+            {
+                _halves = (Slice(0, half, 0).Parts[0], Slice(half, half, 0).Parts[0]);
+            }
+
+            return _halves;
+        }
+    }
 
     /// <summary>Some of the rows, which lie wherever parts begin and end.</summary>
     public WeightMatrix Slice(int start, int count, int biasSize)

@@ -34,7 +34,7 @@ internal sealed class DecoderWeights : IDisposable
         var layers = new List<LayerWeights>();
         for (var layer = 0; layer < config.Layers; layer++)
         {
-            source.Begin(layer);
+            source.Begin(config.ExpertLayers.Contains(layer) ? null : layer); // its experts alone come by turns
             layers.Add(LayerWeights.Read(config, source, device, layer));
             layerDone?.Invoke(layer + 1);
         }
@@ -69,8 +69,26 @@ internal sealed class DecoderWeights : IDisposable
     /// <summary>What is computed from now on is of a layer. To be called again after others may have computed.</summary>
     public void Enter(int layer) => _source.Stream?.Enter(layer);
 
+    /// <summary>The same for kernels of few rows, who may read weights where they lie.</summary>
+    public void Enter(int layer, RowKernels kernels)
+    {
+        if (!Layers[layer].FeedForward.IsReadAtRest(kernels))
+        {
+            Enter(layer);
+        }
+    }
+
     /// <summary>A pass is through with a layer.</summary>
     public void Leave(int layer) => _source.Stream?.Leave(layer);
+
+    /// <summary>The same for kernels of few rows.</summary>
+    public void Leave(int layer, RowKernels kernels)
+    {
+        if (!Layers[layer].FeedForward.IsReadAtRest(kernels))
+        {
+            Leave(layer);
+        }
+    }
 
     public void Dispose() => _source.Dispose();
 }

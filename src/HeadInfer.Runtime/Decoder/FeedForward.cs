@@ -27,14 +27,22 @@ internal abstract class FeedForward
     /// <param name="after">norm of what comes out; null if it has none</param>
     public abstract void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm before, RowNorm? after);
 
-    public static FeedForward Read(ModelConfig config, IWeightSource source, Device? device, int layer) =>
-        config.ExpertLayers.Contains(layer)
-            ? new MixtureOfExperts(
-                config,
-                source.Type,
-                source.Linear([TensorNames.Layer(layer, TensorNames.Router)], [config.Experts], config.HiddenSize),
-                [.. Enumerable.Range(0, config.Experts).Select(e => GatedMlp.Read(config, source, device, config.ExpertIntermediateSize, n => TensorNames.Layer(layer, TensorNames.Expert(e, n))))])
-            : GatedMlp.Read(config, source, device, config.IntermediateSize, n => TensorNames.Layer(layer, TensorNames.Mlp(n)));
+    /// <summary>Whether kernels for few rows read what comes to the device by turns where it lies at rest.</summary>
+    public virtual bool IsReadAtRest(RowKernels kernels) => false;
+
+    public static FeedForward Read(ModelConfig config, IWeightSource source, Device? device, int layer)
+    {
+        if (!config.ExpertLayers.Contains(layer))
+        {
+            return GatedMlp.Read(config, source, device, config.IntermediateSize, n => TensorNames.Layer(layer, TensorNames.Mlp(n)));
+        }
+
+        var router = source.Linear([TensorNames.Layer(layer, TensorNames.Router)], [config.Experts], config.HiddenSize);
+        source.Begin(layer);
+        GatedMlp[] experts = [.. Enumerable.Range(0, config.Experts).Select(e => GatedMlp.Read(config, source, device, config.ExpertIntermediateSize, n => TensorNames.Layer(layer, TensorNames.Expert(e, n))))];
+        source.Begin(null);
+        return new MixtureOfExperts(config, source.Type, router, experts);
+    }
 }
 
 /// <summary><c>down(activation(gate(x)) * up(x))</c>.</summary>
@@ -56,6 +64,12 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
             config.Activation,
             width);
     }
+
+    /// <summary>Whether its matrices come to the device by turns, which sees them where they lie.</summary>
+    public bool RestsInSight => gateUp.RestsInSight && down.RestsInSight;
+
+    /// <summary>Its matrices, as kernels for few rows take them.</summary>
+    public (WeightMatrix GateUp, WeightMatrix Down) AtRest => (gateUp.AtRest, down.AtRest);
 
     public override Tensor Forward(Tensor x)
     {
@@ -86,6 +100,12 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
 /// <summary>A router sends each token to a few experts and weighs their outputs.</summary>
 internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Linear router, IReadOnlyList<GatedMlp> experts) : FeedForward
 {
+    private readonly bool _rests = experts.All(e => e.RestsInSight);
+    private Mixture? _mixture;
+    private bool? _mixes;
+
+    public override bool IsReadAtRest(RowKernels kernels) => _rests && Mixes(kernels);
+
     public override Tensor Forward(Tensor x)
     {
         using var logits = router.Apply(x); // [tokens, experts]
@@ -108,6 +128,18 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
 
     public override void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm before, RowNorm? after)
     {
+        if (Mixes(kernels))
+        {
+            router.Multiply(kernels, rows, buffers.Hidden, before, buffers.Mixture!.Logits);
+            kernels.Mix(rows, buffers.Hidden, before, _mixture!, buffers.Mixture, after is null ? buffers.Hidden : buffers.Output, add: after is null);
+            if (after is { } its)
+            {
+                kernels.Norm(rows, buffers.Output, its, buffers.Hidden, add: true);
+            }
+
+            return;
+        }
+
         using var scope = NewDisposeScope();
         var (hidden, output) = (buffers.Hidden.Memory.narrow(0, 0, rows), buffers.Output.Memory.narrow(0, 0, rows));
         kernels.Norm(rows, buffers.Hidden, before, buffers.Output, add: false);
@@ -121,6 +153,9 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
             hidden.add_(output);
         }
     }
+
+    private bool Mixes(RowKernels kernels) =>
+        _mixes ??= kernels.Mixes(_mixture = new Mixture([.. experts.Select(e => e.AtRest)], config.ExpertsPerToken, config.NormalizeExpertWeights, config.Activation));
 
     // Expert -> flat places in [tokens, per token] that chose it, experts in order so that sums always form alike.
     private static SortedDictionary<int, List<int>> PlacesByExpert(long[] chosen)

@@ -25,6 +25,10 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
     /// <summary>[rows, vocabulary].</summary>
     public RowBuffer Logits { get; } = new(config.VocabularySize, device);
 
+    /// <summary>Of a mixture; null for a dense model.</summary>
+    public MixtureRows? Mixture { get; } = config.Experts == 0 ? null
+        : new(new(config.Experts, device), new(config.ExpertsPerToken * config.ExpertIntermediateSize, device), new(config.ExpertsPerToken * config.HiddenSize, device));
+
     /// <summary><c>hidden += norm(linear(x))</c>.</summary>
     public void Add(RowKernels kernels, int rows, Linear linear, RowBuffer x, RowNorm? norm)
     {
@@ -44,5 +48,7 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
         {
             buffer.Dispose();
         }
+
+        Mixture?.Dispose();
     }
 }

@@ -50,13 +50,13 @@ internal sealed class StepDecoder
         for (var layer = 0; layer < _weights.Layers.Count; layer++)
         {
             var (weights, norms) = (_weights.Layers[layer], _norms[layer]);
-            _weights.Enter(layer);
+            _weights.Enter(layer, _kernels);
             weights.Qkv.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.Heads);
             _kernels.Rotate(rows, _buffers.Heads, norms.Query, norms.Key, pass.Targets(layer));
             pass.Attend(layer, _buffers.Heads, _buffers.Attended);
             _buffers.Add(_kernels, rows, weights.Output, _buffers.Attended, norms.PostAttention);
             weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp);
-            _weights.Leave(layer);
+            _weights.Leave(layer, _kernels);
         }
 
         _weights.Output.Multiply(_kernels, rows, _buffers.Hidden, _finalNorm, _buffers.Logits);

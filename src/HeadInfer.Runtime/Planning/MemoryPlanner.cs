@@ -163,7 +163,7 @@ internal static class MemoryPlanner
             long width = Math.Max(Config.IntermediateSize, Config.ExpertIntermediateSize);
             var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv, 3 * width) : (3 * Config.HiddenSize) + heads + kv + (3 * width)) * Element;
             var scores = OnGpu && (Config.AttentionSoftCap is not null || Type == ScalarType.Float32) ? ExplicitAttention.MaxScores * 12 : 0;
-            var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + width); // buffers of a decoding step
+            var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + width + Config.Experts + (Config.ExpertsPerToken * ((long)Config.HiddenSize + Config.ExpertIntermediateSize))); // buffers of a decoding step
             return new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps) + (OnGpu ? CudaRowKernels.SizeFor(Config.Heads, Config.HeadDim) : ByteSize.Zero);
         }
 

@@ -14,7 +14,8 @@ internal interface IWeightSource : IDisposable
     /// <summary>Layers that come to the device by turns; null if all lie there. Owned by the source.</summary>
     WeightStream? Stream => null;
 
-    /// <summary>What is asked for from now on is of a layer, or of none.</summary>
+    /// <summary>What is asked for from now on comes to the device by turns, if the layer's does; or it stays there.</summary>
+    /// <param name="layer">whose it is; null for what stays</param>
     void Begin(int? layer)
     {
     }
@@ -64,10 +65,27 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
 
     public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false)
     {
-        var added = bias ? Read([.. names.Select(TensorNames.BiasOf)], rows, [], resides: true) : null;
-        return LayOut(checkpoint, device, type, names, rows, columns) is { } packings
-            ? new StoredLinear(device, new WeightMatrix([.. names.Select((n, i) => ReadStored(n, packings[i], (int)rows[i], (int)columns))], added is null ? 0 : TensorMemory.Pointer(added), (int)columns), added)
-            : new DenseLinear(device, Read(names, rows, [columns]), added);
+        var added = bias ? Read([.. names.Select(TensorNames.BiasOf)], rows, [], resides: true).At : null;
+        var biases = added is null ? 0 : TensorMemory.Pointer(added);
+        if (LayOut(checkpoint, device, type, names, rows, columns) is not { } packings)
+        {
+            var (host, weight) = Read(names, rows, [columns]);
+            return new DenseLinear(device, weight, added) { Host = IsSeen ? new WeightMatrix(TensorMemory.Pointer(host), type, biases, (int)rows.Sum(), (int)columns) : null };
+        }
+
+        // What lies alike lies end to end, and is multiplied at once.
+        var parts = new List<(WeightPart Host, WeightPart At)>();
+        for (int i = 0, end; i < names.Count; i = end)
+        {
+            for (end = i + 1; end < names.Count && packings[i] is TiledPacking && packings[end].LiesAs(packings[i]); end++)
+            {
+            }
+
+            parts.Add(ReadStored([.. names.Skip(i).Take(end - i)], packings[i], [.. rows.Skip(i).Take(end - i)], (int)columns));
+        }
+
+        WeightMatrix Of(Func<(WeightPart Host, WeightPart At), WeightPart> place) => new([.. parts.Select(place)], biases, (int)columns);
+        return new StoredLinear(device, Of(p => p.At), added) { Host = IsSeen ? Of(p => p.Host) : null };
     }
 
     /// <summary>How stacked matrices lie where they are computed with; null if dense, in the type that is computed in.</summary>
@@ -80,7 +98,7 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
 
     public Tensor Vector(string name, long size, double offset = 0)
     {
-        var vector = Read([name], [size], [], resides: true);
+        var vector = Read([name], [size], [], resides: true).At;
         return offset == 0 ? vector : vector.add_(offset);
     }
 
@@ -92,7 +110,10 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
         _owned.Clear();
     }
 
-    private Tensor Read(IReadOnlyList<string> names, IReadOnlyList<long> rows, long[] inner, bool resides = false)
+    // Whether kernels may read what is asked for where it lies in host memory.
+    private bool IsSeen => _streams && _stream!.IsSeen;
+
+    private (Tensor To, Tensor At) Read(IReadOnlyList<string> names, IReadOnlyList<long> rows, long[] inner, bool resides = false)
     {
         long[] shape = [rows.Sum(), .. inner];
         var (to, whole) = Memory(shape.Aggregate(1L, (product, n) => product * n) * DataTypes.Size(type), type, resides);
@@ -105,7 +126,7 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
             start += rows[i];
         }
 
-        return Own(whole.view(shape));
+        return (to, Own(whole.view(shape)));
     }
 
     // Where weights are read to, and where they are computed with: the same but for layers that come by turns.
@@ -127,28 +148,33 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
         return tensor;
     }
 
-    private WeightPart ReadStored(string name, Packing packing, int rows, int columns)
+    private (WeightPart Host, WeightPart At) ReadStored(IReadOnlyList<string> names, Packing packing, IReadOnlyList<long> each, int columns)
     {
+        var rows = (int)each.Sum();
         var (to, at) = Memory(rows * packing.RowBytes(columns), ScalarType.Byte);
-        var address = TensorMemory.Pointer(at);
         if (packing is not TiledPacking tiled)
         {
-            checkpoint.ReadStored(name, [rows, columns], to);
-            return new WeightPart(address, packing, rows);
+            checkpoint.ReadStored(names.Single(), [rows, columns], to);
+            WeightPart Plain(Tensor memory) => new(TensorMemory.Pointer(memory), packing, rows);
+            return (Plain(to), Plain(at));
         }
 
         var codes = rows * tiled.CodeBytes(columns);
-        checkpoint.Require(name, [rows, columns]);
-        var most = (int)Math.Clamp(TileBytes / (tiled.CodeBytes(columns) * TiledPacking.TileRows), 1, rows / TiledPacking.TileRows) * TiledPacking.TileRows;
-        for (var row = 0; row < rows; row += most)
+        var most = (int)Math.Max(TileBytes / (tiled.CodeBytes(columns) * TiledPacking.TileRows), 1) * TiledPacking.TileRows;
+        for (int i = 0, first = 0; i < names.Count; first += (int)each[i++])
         {
-            ReadTiles(checkpoint.Tensors[name], tiled, row, Math.Min(most, rows - row), columns, to, codes);
+            checkpoint.Require(names[i], [each[i], columns]);
+            for (var row = 0; row < each[i]; row += most)
+            {
+                ReadTiles(checkpoint.Tensors[names[i]], tiled, row, (int)Math.Min(most, each[i] - row), first + row, columns, to, codes);
+            }
         }
 
-        return new WeightPart(address, packing, rows, address + (nint)codes);
+        WeightPart Tiles(Tensor memory) => new(TensorMemory.Pointer(memory), packing, rows, TensorMemory.Pointer(memory) + (nint)codes);
+        return (Tiles(to), Tiles(at));
     }
 
-    private unsafe void ReadTiles(StoredTensor tensor, TiledPacking packing, int row, int count, int columns, Tensor to, long firstScale)
+    private unsafe void ReadTiles(StoredTensor tensor, TiledPacking packing, int row, int count, int toRow, int columns, Tensor to, long firstScale)
     {
         using var scope = NewDisposeScope();
         var (bytes, codeBytes, scaleBytes) = (tensor.Packing.RowBytes(columns), packing.CodeBytes(columns), packing.RowBytes(columns) - packing.CodeBytes(columns));
@@ -158,14 +184,14 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
         if (to.device_type == DeviceType.CPU)
         {
             var target = (byte*)TensorMemory.Address(to);
-            packing.Tile(tensor.Packing, from, count, columns, target + (row * codeBytes), target + firstScale + (row * scaleBytes));
+            packing.Tile(tensor.Packing, from, count, columns, target + (toRow * codeBytes), target + firstScale + (toRow * scaleBytes));
             return;
         }
 
         var (codes, scales) = (empty([count * codeBytes], ScalarType.Byte), empty([count * scaleBytes], ScalarType.Byte));
         packing.Tile(tensor.Packing, from, count, columns, (byte*)TensorMemory.Address(codes), (byte*)TensorMemory.Address(scales));
-        to.narrow(0, row * codeBytes, codes.NumberOfElements).copy_(codes);
-        to.narrow(0, firstScale + (row * scaleBytes), scales.NumberOfElements).copy_(scales);
+        to.narrow(0, toRow * codeBytes, codes.NumberOfElements).copy_(codes);
+        to.narrow(0, firstScale + (toRow * scaleBytes), scales.NumberOfElements).copy_(scales);
     }
 }
 

@@ -32,6 +32,12 @@ internal abstract class Linear
     /// <summary>Rows of the weights by their numbers, times a factor.</summary>
     public abstract void Lookup(RowKernels kernels, ReadOnlySpan<int> numbers, double scale, RowBuffer to);
 
+    /// <summary>The weights as kernels for few rows may read them wherever they lie: in host memory, if they come to the device by turns and it sees them there.</summary>
+    public abstract WeightMatrix AtRest { get; }
+
+    /// <summary>Whether <see cref="AtRest"/> is in host memory.</summary>
+    public virtual bool RestsInSight => false;
+
     /// <summary>The layer that makes some of the outputs. Its tensors are views, of the scope in which it is asked for.</summary>
     public abstract Linear Outputs(long start, long count);
 }
@@ -39,6 +45,13 @@ internal abstract class Linear
 /// <summary>What few rows are multiplied by, by kernels that know how weights lie.</summary>
 internal abstract class MatrixLinear(WeightMatrix matrix) : Linear
 {
+    public override WeightMatrix AtRest => Host ?? matrix;
+
+    public override bool RestsInSight => Host is not null;
+
+    /// <summary>Where the weights lie in host memory; null if they lie on the device.</summary>
+    public WeightMatrix? Host { get; init; }
+
     protected WeightMatrix Matrix => matrix;
 
     public override void Multiply(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, RowBuffer to, bool add) => kernels.Multiply(rows, x, norm, matrix, to, add);
@@ -102,6 +115,8 @@ internal sealed class StoredLinear(Device device, WeightMatrix matrix, Tensor? b
 internal sealed class UnreadLinear : Linear
 {
     public override ByteSize Size => ByteSize.Zero;
+
+    public override WeightMatrix AtRest => throw new InvalidOperationException();
 
     public override Tensor Apply(Tensor x) => throw new InvalidOperationException();
 

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Weights;
 
-/// <summary>Layers whose weights lie in host memory, and come to the device one after another, ahead of their use.</summary>
+/// <summary>Layers whose weights lie in host memory, and come to the device one after another, ahead of their use. Of a mixture it is the experts.</summary>
 /// <remarks>
 /// Two slots of device memory take turns: a layer's place in the order says which is its own, so its matrices have one address.
 /// A pass enters a layer before it computes with it, and again after others may have computed, who may have needed the slot.
@@ -54,7 +54,10 @@ internal sealed class WeightStream : IDisposable
         return (layer.Host.narrow(0, start, count), _slots[layer.Slot].Memory.narrow(0, start, count));
     }
 
-    /// <summary>All layers are read: fetches the first.</summary>
+    /// <summary>Whether the device sees the memory of the layer that was begun last by its addresses.</summary>
+    public bool IsSeen => !_device.HasOwnMemory || (_device.WritesHostMemory && _layers[_order[^1]].Pin is not null);
+
+    /// <summary>What was begun is read: fetches the first layers.</summary>
     public void Start()
     {
         foreach (var number in _order.Take(Slots))

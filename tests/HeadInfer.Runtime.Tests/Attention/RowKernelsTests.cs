@@ -68,8 +68,71 @@ public abstract class RowKernelsTests(ComputeDevice device) : NativeTest(device)
         }
     }
 
+    [Theory]
+    [InlineData(5, 2, 24, 40, false)]
+    [InlineData(40, 8, 64, 128, true)] // more than a warp's lanes
+    public void A_mixture_is_its_definition_and_a_row_has_the_same_bits_in_any_company(int experts, int perToken, int width, int hidden, bool ofChosen)
+    {
+        foreach (var type in Types())
+        {
+            using var scope = NewDisposeScope();
+            using var device = NewDevice();
+            device.Prepare(type);
+            using var kernels = device.CreateRows(new RowTraits(type, 1, 1, 8, 1, null));
+            using RowBuffer x = new(hidden, device.Torch), to = new(hidden, device.Torch);
+            using var between = new MixtureRows(new(experts, device.Torch), new(perToken * width, device.Torch), new(perToken * hidden, device.Torch));
+            var (gateUps, downs, norm) = (Made(type, experts, 2 * width, hidden), Made(type, experts, hidden, width), Made(type, hidden));
+            WeightMatrix Expert(Tensor all, int i) => new(TensorMemory.Pointer(all[i]), type, 0, (int)all.shape[1], (int)all.shape[2]);
+            var mixture = new Mixture([.. Enumerable.Range(0, experts).Select(i => (Expert(gateUps, i), Expert(downs, i)))], perToken, ofChosen, "silu");
+            if (!kernels.Mixes(mixture))
+            {
+                Assert.True(Gpu is not null && type == ScalarType.Float32, "kernels refuse plain experts");
+                continue;
+            }
+
+            x.Memory.normal_();
+            between.Logits.Memory.normal_();
+            between.Logits.Memory.narrow(1, 1, 1).copy_(between.Logits.Memory.narrow(1, 0, 1)); // two alike: the first is the better
+            var (shares, input, expected) = (between.Logits.Memory.to(ScalarType.Float64).softmax(-1).cpu(), Normed(x.Memory, norm), new List<Tensor>());
+            for (var row = 0; row < RowKernels.MostRows; row++)
+            {
+                var all = shares[row].data<double>().ToArray();
+                int[] chosen = [.. Enumerable.Range(0, experts).OrderByDescending(i => all[i]).Take(perToken)]; // stable
+                var whole = ofChosen ? chosen.Sum(i => all[i]) : 1;
+                var sum = zeros([hidden], ScalarType.Float64, device.Torch);
+                foreach (var i in chosen)
+                {
+                    var both = gateUps[i].to(ScalarType.Float64).mv(input[row]);
+                    var (gate, up) = (both.narrow(0, 0, width), both.narrow(0, width, width));
+                    sum += all[i] / whole * downs[i].to(ScalarType.Float64).mv(gate * gate.sigmoid() * up);
+                }
+
+                expected.Add(sum);
+            }
+
+            var before = new RowNorm(TensorMemory.Pointer(norm), Epsilon);
+            var logits = between.Logits.Memory.clone();
+            CompareFirst(type, to, rows => kernels.Mix(rows, x, before, mixture, between, to, add: false), stack(expected));
+            CompareFirst(type, to, rows => kernels.Mix(rows, x, before, mixture, between, to, add: true), stack(expected) + 1, fill: 1);
+            Assert.True(logits.eq(between.Logits.Memory).all().item<bool>());
+        }
+    }
+
     // All rows, then the first of them in other numbers, then each alone in the first place.
     private static void Compare(ScalarType type, RowBuffer to, Action<int> run, RowBuffer x, Tensor expected, float fill = 0)
+    {
+        var (all, rows) = CompareFirst(type, to, run, expected, fill);
+        var kept = x.Memory.clone();
+        for (var row = 0; row < RowKernels.MostRows; row++)
+        {
+            x.Memory.narrow(0, 0, 1).copy_(kept.narrow(0, row, 1));
+            Assert.Equal(all[(row * to.Width * sizeof(float))..((row + 1) * to.Width * sizeof(float))], rows(1));
+        }
+
+        x.Memory.copy_(kept);
+    }
+
+    private static (byte[] All, Func<int, byte[]> Rows) CompareFirst(ScalarType type, RowBuffer to, Action<int> run, Tensor expected, float fill = 0)
     {
         byte[] Rows(int count)
         {
@@ -86,14 +149,7 @@ public abstract class RowKernelsTests(ComputeDevice device) : NativeTest(device)
             Assert.Equal(all[..(count * to.Width * sizeof(float))], Rows(count));
         }
 
-        var kept = x.Memory.clone();
-        for (var row = 0; row < RowKernels.MostRows; row++)
-        {
-            x.Memory.narrow(0, 0, 1).copy_(kept.narrow(0, row, 1));
-            Assert.Equal(all[(row * to.Width * sizeof(float))..((row + 1) * to.Width * sizeof(float))], Rows(1));
-        }
-
-        x.Memory.copy_(kept);
+        return (all, Rows);
     }
 
     private static Tensor Normed(Tensor x, Tensor weight)

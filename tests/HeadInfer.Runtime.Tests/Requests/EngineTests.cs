@@ -34,7 +34,7 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
         private int _seed;
 
         protected override Task<HeadInferModel> Load(string folder, HeadInferOptions? options = null) => StreamedModel.LoadAsync(
-            folder, (options ?? new HeadInferOptions()) with { Device = ComputeDevice.Cpu, Placement = options?.Placement ?? (_ => HeadPlacement.Streamed) }, streamed: 3, new LateDevice(_seed++, TimeSpan.FromMilliseconds(1)));
+            folder, (options ?? new HeadInferOptions()) with { Device = ComputeDevice.Cpu, Placement = options?.Placement ?? (_ => HeadPlacement.Streamed) }, streamed: 3, () => new LateDevice(_seed++, TimeSpan.FromMilliseconds(1)));
     }
 
     private static readonly HeadInferOptions Odd = new() { PageTokens = 8, TileTokens = 11, SegmentTokens = 32, ChunkTokens = 16, HeadGroupSize = 1 };

@@ -11,8 +11,8 @@ internal static class StreamedModel
     /// <param name="path">the model</param>
     /// <param name="options">of the model</param>
     /// <param name="streamed">the last layers, how many of them; all if there are fewer</param>
-    /// <param name="device">computes</param>
-    public static Task<HeadInferModel> LoadAsync(string path, HeadInferOptions options, int streamed, Compute.Device device) => Task.Run(() =>
+    /// <param name="device">opens what computes, on the engine's thread</param>
+    public static Task<HeadInferModel> LoadAsync(string path, HeadInferOptions options, int streamed, Func<Compute.Device> device) => Task.Run(() =>
     {
         LibTorch.EnsureLoaded();
         using var checkpoint = Checkpoint.Open(path);
@@ -29,6 +29,6 @@ internal static class StreamedModel
                 return new CheckpointWeights(checkpoint, type, on, needs, Math.Min(streamed, needs.Layers.Count));
             },
             options,
-            _ => device);
+            _ => device());
     });
 }
