@@ -14,7 +14,7 @@ public sealed partial class LayersTests
         ["Planning"] = ["Attention", "Checkpoints", "Compute", "Sequences"],
         ["Weights"] = ["Checkpoints", "Compute"],
         ["Decoder"] = ["Attention", "Checkpoints", "Compute", "Planning", "Sequences", "Weights"],
-        ["Generation"] = [],
+        ["Generation"] = ["Compute"],
         ["Requests"] = ["Attention", "Checkpoints", "Decoder", "Generation", "Compute", "Planning", "Sequences"],
     };
 

@@ -26,6 +26,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     private readonly bool[] _begun; // of each KV head in this layer
     private readonly RunList _runs;
     private readonly CudaMixture? _mixture;
+    private readonly CudaBest _best;
     private RowBuffer? _normed, _both, _cosines, _sines, _output;
     private Tensor? _read; // [width], on the host
     private IDisposable? _readPin;
@@ -53,6 +54,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
             }
         }
 
+        _best = new CudaBest(module, device, _early);
         var parts = PartialFloats / traits.HeadDim;
         Tensor[] made = [empty([2 * parts], ScalarType.Float32, device.Torch), empty([PartialFloats], ScalarType.Float32, device.Torch),
             empty([MostRows, traits.Heads, 2 + traits.HeadDim], ScalarType.Float32, device.Torch)];
@@ -225,6 +227,10 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         }
     }
 
+    public override bool FindsBest => _best.IsThere;
+
+    public override void FindBest(int rows, RowBuffer from, Span<(int Column, float Value)> best) => _best.Find(rows, from, best);
+
     public override void Dispose()
     {
         foreach (var buffer in (RowBuffer?[])[_normed, _both, _cosines, _sines])
@@ -233,6 +239,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         }
 
         _mixture?.Dispose();
+        _best.Dispose();
         _readPin?.Dispose();
         _read?.Dispose();
         _sums.Dispose();

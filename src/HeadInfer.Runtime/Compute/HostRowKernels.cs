@@ -155,6 +155,17 @@ internal sealed unsafe class HostRowKernels : RowKernels
         }
     }
 
+    public override bool FindsBest => true;
+
+    public override void FindBest(int rows, RowBuffer from, Span<(int Column, float Value)> best)
+    {
+        for (var row = 0; row < rows; row++)
+        {
+            var column = LogitVectors.Largest(new ReadOnlySpan<float>(Row(from, row), from.Width));
+            best[row] = (column, Row(from, row)[column]);
+        }
+    }
+
     public override void BeginAttention(int rows, RowBuffer output)
     {
         _output = output;

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
-namespace HeadInfer.Runtime.Generation;
+namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Passes over a vocabulary. Their results do not depend on how wide a machine's vectors are.</summary>
 internal static class LogitVectors

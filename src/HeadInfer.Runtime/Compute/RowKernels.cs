@@ -210,5 +210,14 @@ internal abstract class RowKernels : IDisposable
     /// <param name="to">[width]</param>
     public abstract void Read(RowBuffer from, int row, double? cap, Span<float> to);
 
+    /// <summary>Whether <see cref="FindBest"/> is there, and faster than to <see cref="Read"/> a row.</summary>
+    public virtual bool FindsBest => false;
+
+    /// <summary>Finds the largest number of each row; of equals the first, and before all what is no number. Waits until it is known.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="from">[rows, width]</param>
+    /// <param name="best">[rows]: its column, and the number</param>
+    public virtual void FindBest(int rows, RowBuffer from, Span<(int Column, float Value)> best) => throw new NotSupportedException();
+
     public abstract void Dispose();
 }

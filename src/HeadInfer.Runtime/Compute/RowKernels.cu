@@ -107,6 +107,52 @@ extern "C" __global__ void gate_plain(const float* both, float* out, int width, 
     out[(long long)blockIdx.y * width + i] = activate(from[i], kind) * from[width + i];
 }
 
+// ---- The best token ----
+
+struct Best { int column; float value; };
+
+// What is no number is larger than all that are.
+__device__ inline bool is_better(Best a, Best b) {
+    bool none = isnan(a.value), other = isnan(b.value);
+    return none != other ? none : a.value > b.value || (!(b.value > a.value) && a.column < b.column);
+}
+
+__device__ inline Best best_of_block(Best own) {
+    __shared__ Best bests[32];
+#pragma unroll
+    for (int far = 16; far > 0; far >>= 1) {
+        Best other = {__shfl_xor_sync(0xffffffff, own.column, far), __shfl_xor_sync(0xffffffff, own.value, far)};
+        if (is_better(other, own)) own = other;
+    }
+    if (threadIdx.x % 32 == 0) bests[threadIdx.x / 32] = own;
+    __syncthreads();
+    for (int i = 0; i < blockDim.x / 32; i++) if (is_better(bests[i], own)) own = bests[i];
+    return own;
+}
+
+// Of a piece of each row: parts [rows, pieces].
+extern "C" __global__ void best_of_pieces(const float* x, Best* parts, int width) {
+    let_next_start();
+    wait_for_last();
+    int piece = (width + gridDim.x - 1) / gridDim.x, start = blockIdx.x * piece, end = min(width, start + piece);
+    const float* from = x + (long long)blockIdx.y * width;
+    Best own = {0x7fffffff, -INFINITY_F};
+    for (int i = start + threadIdx.x; i < end; i += blockDim.x) {
+        Best other = {i, from[i]};
+        if (is_better(other, own)) own = other;
+    }
+    own = best_of_block(own);
+    if (threadIdx.x == 0) parts[blockIdx.y * gridDim.x + blockIdx.x] = own;
+}
+
+// Of the pieces, a thread each; a block a row. It is written to host memory.
+extern "C" __global__ void best_of_rows(const Best* parts, Best* best) {
+    let_next_start();
+    wait_for_last();
+    Best own = best_of_block(parts[blockIdx.x * blockDim.x + threadIdx.x]);
+    if (threadIdx.x == 0) best[blockIdx.x] = own;
+}
+
 // ---- Experts of a mixture ----
 
 // The experts that a router's logits choose, the best first, and their shares: of all experts, or of the chosen. A warp a row.

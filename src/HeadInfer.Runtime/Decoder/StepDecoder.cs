@@ -62,6 +62,17 @@ internal sealed class StepDecoder
         _weights.Output.Multiply(_kernels, rows, _buffers.Hidden, _finalNorm, _buffers.Logits);
     }
 
+    /// <summary>Whether <see cref="ReadBest"/> is there.</summary>
+    public bool FindsBest => _kernels.FindsBest && _config.LogitSoftCap is null; // a cap makes equals of what differs
+
+    /// <summary>The best token after each of the last step's, and its logit. Waits for them.</summary>
+    /// <param name="best">[tokens of the step], written</param>
+    public void ReadBest(Span<(int Token, float Logit)> best)
+    {
+        _kernels.FindBest(best.Length, _buffers.Logits, best);
+        _attention.Host?.Check();
+    }
+
     /// <summary>The logits after a token of the last step. Waits for them.</summary>
     /// <param name="row">which</param>
     /// <param name="logits">[vocabulary], written</param>

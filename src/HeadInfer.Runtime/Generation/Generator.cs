@@ -12,6 +12,14 @@ internal interface IGenerator
     /// <param name="context">all tokens of the sequence so far</param>
     GenerationStep Next(Span<float> logits, IReadOnlyList<int> context);
 
+    /// <summary>Whether it needs the best token alone.</summary>
+    bool TakesBest => false;
+
+    /// <summary>The next step, where it needs the best token alone.</summary>
+    /// <param name="best">after the last token of the context</param>
+    /// <param name="logit">of it</param>
+    GenerationStep Next(int best, float logit) => throw new NotSupportedException();
+
     /// <summary>Guesses what comes after a step's token, so that several tokens may be computed at once. Changes nothing of what comes.</summary>
     /// <param name="context">all tokens of the sequence so far</param>
     /// <param name="next">the step's token, which is to follow them</param>
@@ -40,7 +48,17 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
     public GenerationStep Next(Span<float> logits, IReadOnlyList<int> context)
     {
         _constrained?.Mask(logits, maxTokens - _generated, stopTokens);
-        var token = _sampler.Next(logits, context);
+        return After(_sampler.Next(logits, context));
+    }
+
+    /// <inheritdoc/>
+    public bool TakesBest => _constrained is null && _sampler.TakesBest;
+
+    /// <inheritdoc/>
+    public GenerationStep Next(int best, float logit) => After(_sampler.Next(best, logit));
+
+    private GenerationStep After(int token)
+    {
         if (stopTokens.Contains(token))
         {
             return new GenerationStep(token, End(""), Ended);

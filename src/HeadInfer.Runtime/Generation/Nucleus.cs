@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Compute;
 using System.Numerics;
 using System.Runtime.InteropServices;
 

@@ -1,3 +1,5 @@
+using HeadInfer.Runtime.Compute;
+
 namespace HeadInfer.Runtime.Generation;
 
 /// <summary>Chooses tokens from logits. One for each generation: it counts what was generated.</summary>
@@ -21,12 +23,32 @@ internal sealed class Sampler(SamplingOptions options)
     {
         Penalize(logits, context);
         var largest = LogitVectors.Largest(logits);
-        if (!float.IsFinite(logits[largest]))
+        Check(logits[largest]);
+        return Count(options.Temperature == 0 ? largest : Draw(logits, logits[largest]));
+    }
+
+    /// <summary>Whether it is the best token always, so that it needs no other's logit.</summary>
+    public bool TakesBest => options is { Temperature: 0, FrequencyPenalty: 0, PresencePenalty: 0 } && _repetition is null;
+
+    /// <summary>The next token, which is the best one.</summary>
+    /// <param name="token">with the largest logit, of equals the first</param>
+    /// <param name="logit">its logit</param>
+    public int Next(int token, float logit)
+    {
+        Check(logit);
+        return Count(token);
+    }
+
+    private static void Check(float largest)
+    {
+        if (!float.IsFinite(largest))
         {
             throw new HeadInferException("The model's logits are not finite numbers: its weights are damaged, or its configuration is not theirs.");
         }
+    }
 
-        var token = options.Temperature == 0 ? largest : Draw(logits, logits[largest]);
+    private int Count(int token)
+    {
         _generated[token] = _generated.GetValueOrDefault(token) + 1;
         return token;
     }

@@ -28,6 +28,7 @@ internal sealed class Engine(
     private static readonly TimeSpan Slice = TimeSpan.FromMilliseconds(10), Patience = TimeSpan.FromMilliseconds(50);
 
     private readonly StepCosts _costs = new();
+    private readonly (int Token, float Logit)[] _best = new (int, float)[RowKernels.MostRows]; // after each row of the last step
     private readonly List<Request> _reading = admissions.Reading, _answering = admissions.Answering;
     private Request? _suspended; // whose prefill is under way while others have a gap
     private TimeSpan _owed;
@@ -207,10 +208,15 @@ internal sealed class Engine(
             int[] tokens = [.. ready.SelectMany((r, i) => (int[])[r.NextToken, .. drafts[i].Span])];
             var start = Stopwatch.GetTimestamp();
             steps.Step(Batch.Decode(rows, tokens));
+            if (ready.Any(HasBest))
+            {
+                steps.ReadBest(_best.AsSpan(0, rows.Count));
+            }
+
             for (int i = 0, first = 0; i < ready.Count; i++)
             {
                 var (request, count) = (ready[i], 1 + drafts[i].Length);
-                steps.ReadLogits(first, request.Logits);
+                Read(request, first);
                 if (first == 0)
                 {
                     _costs.Add(rows.Count, Stopwatch.GetElapsedTime(start).TotalSeconds);
@@ -247,22 +253,35 @@ internal sealed class Engine(
         for (var i = 0; ; i++)
         {
             request.Sequence.Commit(tokens.Slice(i, 1));
-            Sample(request);
+            Sample(request, firstRow + i);
             if (i + 1 == tokens.Length || request.State != RequestState.Answering || request.NextToken != tokens[i + 1])
             {
                 return;
             }
 
             request.Accepted++;
-            steps.ReadLogits(firstRow + i + 1, request.Logits);
+            Read(request, firstRow + i + 1);
         }
     }
 
-    private void Sample(Request request)
+    private bool HasBest(Request request) => steps.FindsBest && request.Generator!.TakesBest;
+
+    // Brings the logits after a row of the last step, unless the best is all that is wanted.
+    private void Read(Request request, int row)
+    {
+        if (!HasBest(request))
+        {
+            steps.ReadLogits(row, request.Logits);
+        }
+    }
+
+    /// <param name="request">answers</param>
+    /// <param name="row">of the last step, if its token comes after one</param>
+    private void Sample(Request request, int? row = null)
     {
         try
         {
-            var step = request.Generator!.Next(request.Logits, request.Sequence);
+            var step = row is { } at && HasBest(request) ? request.Generator!.Next(_best[at].Token, _best[at].Logit) : request.Generator!.Next(request.Logits, request.Sequence);
             request.NextToken = step.TokenId;
             request.Tell(step);
             if (step.FinishReason is not null)

@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Generation;
 using HeadInfer.Text;
 
