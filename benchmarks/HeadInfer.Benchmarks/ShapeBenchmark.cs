@@ -127,12 +127,13 @@ internal static class ShapeBenchmark
         var times = await model.Thread.RunAsync(device.TakeTimes);
         var peak = monitor.Peak;
 
-        // The link carries what is streamed, and the GPU's memory gives what is resident and the weights.
+        // The link carries what is streamed and layers that come by turns, beside the CPU; the GPU's memory gives what is resident and the weights that a token reads.
         var rates = await model.Thread.RunAsync(() => GpuRates.Measure(model.Config, forDecode: true));
-        var gpuBytes = model.Plan.Weights.Bytes + session.CacheSize.Resident.Bytes + up;
+        var gpuBytes = model.Plan.ReadPerToken.Bytes + session.CacheSize.Resident.Bytes + up;
         var streamed = StreamedBytes(model, session);
         var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0, 0), (double)model.Attention.HostHeads(1) / (model.Config.Layers * model.Config.KvHeads));
-        var bound = Math.Max(streamed / (beside.Link + beside.Host), gpuBytes / rates.Memory);
+        double weights = model.Plan.HostWeights.Bytes;
+        var bound = Math.Max(Math.Max(weights / beside.Link, (weights + streamed) / (beside.Link + beside.Host)), gpuBytes / rates.Memory);
         var predicted = model.Plan.Forecast!.Seconds(model.Config, model.Plan, context);
         Report(options, new Dictionary<string, object>
         {
