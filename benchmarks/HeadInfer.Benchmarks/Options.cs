@@ -32,6 +32,11 @@ internal sealed class Options
 
     public ByteSize? Size(string name) => _values.TryGetValue(name, out var text) ? ByteSize.Parse(text) : null;
 
+    /// <summary>A number above nothing.</summary>
+    public double? Number(string name) => !_values.TryGetValue(name, out var text) ? null
+        : double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number) && number > 0 ? number
+        : throw new FormatException($"{name} is '{text}'; write a number such as 272 or 31.5.");
+
     /// <summary>What <c>--kv</c> names.</summary>
     public ComputeType? KvType() => _values.GetValueOrDefault("--kv") switch
     {

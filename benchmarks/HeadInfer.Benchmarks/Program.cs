@@ -3,6 +3,7 @@ using HeadInfer;
 using HeadInfer.Benchmarks;
 using HeadInfer.Runtime;
 using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Planning;
 
 try
 {
@@ -17,7 +18,8 @@ try
         ["agents", .. var rest] => await AgentBenchmark.RunAsync(new Options(rest, ["--model", "--fixtures", "--concurrent", "--check"])),
         ["lookup", .. var rest] => await LookupBenchmark.RunAsync(new Options(rest, ["--model", "--document", "--check"])),
         ["serve", .. var rest] => await ServeBenchmark.RunAsync(new Options(rest, ServeBenchmark.Known)),
-        ["plan", .. var rest] => ShapeBenchmark.Plan(new Options(rest, ShapeBenchmark.Known)),
+        ["plan", .. var rest] => PlanCommand.Run(new Options(rest, PlanCommand.Known)),
+        ["plans", .. var rest] => PlanTable.Run(new Options(rest, ["--host-memory"])),
         ["prefill", .. var rest] => await ShapeBenchmark.PrefillAsync(new Options(rest, ShapeBenchmark.Known)),
         ["decode", .. var rest] => await ShapeBenchmark.DecodeAsync(new Options(rest, ShapeBenchmark.Known)),
         ["plot", var results, var target] => Plot.Run(results, target, "llama-3-8b"),
@@ -97,8 +99,13 @@ static int Usage()
           serve [--shape S] [--context 8K] [--steps K] [--documents own|shared|both] [--gpu-memory 24GiB] [--stream] [--json]
                            1 to 16 sequences that decode together, on documents of their own and all on one, beside the machine's own rates;
                            random weights, on a GPU if there is one; takes the other options of decode too
-          plan --shape S|CONFIG.JSON|DIR|FILE.gguf [--weights T] [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M] [--json]
-                           where a model of that shape, or of a configuration, goes on a GPU, and what fits; needs no GPU and no weights
+          plan --shape S|CONFIG.JSON|DIR|FILE.gguf [--weights T] [--gpu NAME] [--gpu-memory 24GiB] [--host-memory 640GiB] [--context 4M] [--json]
+                           where a model of that shape, or of a configuration, goes on a GPU, what fits, and how fast it would be; needs no
+                           GPU and no weights. Times are predicted for a GPU by its name, or by its published rates: --memory-rate GB/s,
+                           --link-rate GB/s, --tflops N (16 bits, sums of 32, dense), --host-rate GB/s; --gpu none is the CPU, with
+                           --tflops in float32
+          plans [--host-memory 58GiB]
+                           the README's tables of models and GPUs
           prefill --shape S [--weights T] [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]
           decode --shape S [--weights T] [--context 128K] [--gpu-memory 24GiB] [--stream] [--steps K] [--json]
                            a model of that shape with random weights on a GPU; --stream keeps no head resident, --resident SIZE bounds them;
@@ -107,6 +114,7 @@ static int Usage()
                            draws what prefill and decode printed with --json for llama-3-8b
           kernels [ARGS]   BenchmarkDotNet: attention kernels, merging, tile copies, sampling
         shapes: {string.Join(", ", Shapes.Names)}
+        GPUs: {string.Join(", ", Machine.Known.Select(m => m.Name))}
         weights: bf16, f16, f32, or a type of GGUF such as q4_0, q4_k, q6_k, q8_0
         """);
     return 2;

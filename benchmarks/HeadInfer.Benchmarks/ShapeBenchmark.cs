@@ -3,8 +3,6 @@ using System.Globalization;
 using System.Text.Json;
 using HeadInfer.Runtime;
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Decoder;
-using HeadInfer.Runtime.Weights;
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Planning;
 using static TorchSharp.torch;
@@ -14,49 +12,11 @@ namespace HeadInfer.Benchmarks;
 /// <summary>Prefill and decode of a published model's shape with random weights on a GPU, beside the machine's own rates.</summary>
 internal static class ShapeBenchmark
 {
-    private const int PlannedCapability = 8; // of a GPU that need not be there
     private const int WarmTokens = 4096;
     private const double WarmSeconds = 1.5; // of steps, until .NET has compiled what runs in them for good
 
     public static readonly IReadOnlyList<string> Known =
         ["--shape", "--context", "--gpu-memory", "--host-memory", "--resident", "--steps", "--json", "--stream", "--segment", "--chunk", "--tile", "--group", "--page", "--attention", "--runs", "--host-share", "--weights"];
-
-    /// <summary>Prints the plan alone; needs no GPU.</summary>
-    public static int Plan(Options options)
-    {
-        LibTorch.EnsureLoaded();
-        var shape = options.Text("--shape", "llama-3-8b");
-        var config = Shapes.Config(shape);
-        using var checkpoint = Shapes.Weights(shape, config, options);
-        using var check = new WeightCheck(checkpoint);
-        DecoderWeights.Read(config, check, device: null);
-        var needs = check.NeedsOn(new GpuLayout(PlannedCapability), ScalarType.BFloat16);
-        var budget = new MemoryBudget(options.Size("--host-memory") ?? MemoryBudget.OfHost(HostMemory.Free()), options.Size("--gpu-memory") ?? ByteSize.FromGiB(24));
-        var plan = MemoryPlanner.Plan(config, needs, ScalarType.BFloat16, RuntimeOptions(options, config), budget);
-        if (options.Has("--json"))
-        {
-            Report(options, new Dictionary<string, object>
-            {
-                ["verb"] = "plan", ["shape"] = shape, ["elementType"] = plan.ElementType, ["weightBytes"] = plan.Weights.Bytes, ["layers"] = config.Layers, ["streamedLayers"] = plan.StreamedLayers,
-                ["hostBudgetBytes"] = plan.HostBudget.Bytes, ["hostWeightBytes"] = plan.HostWeights.Bytes, ["hostKvBytes"] = plan.KvBudget.Bytes,
-                ["gpuBudgetBytes"] = plan.Gpu!.Budget.Bytes, ["gpuWeightBytes"] = plan.Gpu.Weights.Bytes, ["gpuLibrariesBytes"] = plan.Gpu.Libraries.Bytes,
-                ["gpuActivationBytes"] = plan.Gpu.Activations.Bytes, ["gpuKvBufferBytes"] = plan.Gpu.KvBuffers.Bytes, ["gpuResidentBytes"] = plan.Gpu.Resident.Bytes,
-                ["kvBytesPerToken"] = plan.KvPerToken.Bytes, ["residentTokens"] = plan.ResidentTokens, ["longestContext"] = plan.LongestContext,
-            });
-        }
-        else
-        {
-            Console.WriteLine(plan);
-        }
-
-        if (options.Count("--context") is { } context)
-        {
-            plan.EnsureFits(context);
-            (options.Has("--json") ? Console.Error : Console.Out).WriteLine($"{context.ToString("N0", CultureInfo.InvariantCulture)} tokens fit.");
-        }
-
-        return 0;
-    }
 
     public static async Task<int> PrefillAsync(Options options)
     {
@@ -127,12 +87,13 @@ internal static class ShapeBenchmark
         var times = await model.Thread.RunAsync(device.TakeTimes);
         var peak = monitor.Peak;
 
-        // The link carries what is streamed, and the GPU's memory gives what is resident and the weights.
+        // The link carries what is streamed and layers that come by turns, beside the CPU; the GPU's memory gives what is resident and the weights that a token reads.
         var rates = await model.Thread.RunAsync(() => GpuRates.Measure(model.Config, forDecode: true));
-        var gpuBytes = model.Plan.Weights.Bytes + session.CacheSize.Resident.Bytes + up;
+        var gpuBytes = model.Plan.ReadPerToken.Bytes + session.CacheSize.Resident.Bytes + up;
         var streamed = StreamedBytes(model, session);
         var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0, 0), (double)model.Attention.HostHeads(1) / (model.Config.Layers * model.Config.KvHeads));
-        var bound = Math.Max(streamed / (beside.Link + beside.Host), gpuBytes / rates.Memory);
+        double weights = model.Plan.HostWeights.Bytes;
+        var bound = Math.Max(Math.Max(weights / beside.Link, (weights + streamed) / (beside.Link + beside.Host)), gpuBytes / rates.Memory);
         var predicted = model.Plan.Forecast!.Seconds(model.Config, model.Plan, context);
         Report(options, new Dictionary<string, object>
         {
@@ -183,7 +144,7 @@ internal static class ShapeBenchmark
         FusedAttention = options.Has("--attention") ? Enum.Parse<FusedAttention>(options.Text("--attention", ""), ignoreCase: true) : null,
     };
 
-    private static void Report(Options options, Dictionary<string, object> figures)
+    internal static void Report(Options options, Dictionary<string, object> figures)
     {
         if (options.Has("--json"))
         {

@@ -146,7 +146,7 @@ internal static class ModelLoading
             if (device is CudaDevice && options.Placement is null)
             {
                 var share = (double)attention.HostHeads(1) / (config.Layers * config.KvHeads);
-                plan = plan.WithForecast(config, new DecodeForecast(TimeStep(new StepDecoder(config, read, attention, buffers), pool), rates, share)) with { RatesDate = measured };
+                plan = plan.WithForecast(config, DecodeForecast.OfStep(TimeStep(new StepDecoder(config, read, attention, buffers), pool), plan, rates, share)) with { RatesDate = measured };
             }
 
             return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention, buffers);

@@ -19,10 +19,17 @@ internal static partial class Readme
             .Select(l => Comment().Replace(l, "").Trim()).Where(l => l.Length > 0),
     ];
 
+    /// <summary>Tables whose first line begins so, in order.</summary>
+    public static IReadOnlyList<string> Tables(string start) =>
+        [.. Table().Matches(File.ReadAllText(Path.Combine(Root, "README.md")).ReplaceLineEndings("\n")).Select(m => m.Value).Where(t => t.StartsWith(start, StringComparison.Ordinal))];
+
     private static string Find(string folder) => File.Exists(Path.Combine(folder, "HeadInfer.sln")) ? folder : Find(Path.GetDirectoryName(folder)!);
 
     [GeneratedRegex(@"^```(?<language>\w+)\n(?<text>.*?)^```$", RegexOptions.Multiline | RegexOptions.Singleline)]
     private static partial Regex Fence();
+
+    [GeneratedRegex(@"(^\|.*\n)+", RegexOptions.Multiline)]
+    private static partial Regex Table();
 
     [GeneratedRegex(@"(^|\s\s)#.*$")]
     private static partial Regex Comment();

@@ -8,6 +8,12 @@ internal sealed record WeightNeeds(ByteSize Always, IReadOnlyList<ByteSize> Laye
     /// <summary>Layers that the device has room for, where they come by turns.</summary>
     public const int Slots = 2;
 
+    /// <summary>What of <see cref="Always"/> no step reads as a whole: an embedding whose rows are looked up, and memory in which matrices are unpacked.</summary>
+    public ByteSize Unread { get; init; }
+
+    /// <summary>Whether some matrices lie packed.</summary>
+    public bool ArePacked { get; init; }
+
     /// <summary>All of it.</summary>
     public ByteSize Total => Always + new ByteSize(Layers.Sum(l => l.Bytes));
 

@@ -19,6 +19,15 @@ internal static class Cost
             ? 2.0 * config.HiddenSize * (config.Experts + (3.0 * config.ExpertIntermediateSize * config.ExpertsPerToken))
             : 6.0 * config.HiddenSize * config.IntermediateSize);
 
+    /// <summary>Elements of one layer's matrices, those of all experts among them.</summary>
+    public static double Elements(ModelConfig config, int layer) =>
+        ((Projections(config) + OutputAndMlp(config, layer)) / 2)
+        + (config.ExpertLayers.Contains(layer) ? 3.0 * config.HiddenSize * config.ExpertIntermediateSize * (config.Experts - config.ExpertsPerToken) : 0);
+
+    /// <summary>Bytes of weights that a token of an answer reads: of a mixture's experts those that are chosen.</summary>
+    public static ByteSize ReadPerToken(ModelConfig config, WeightNeeds weights) =>
+        weights.Always - weights.Unread + new ByteSize((long)weights.Layers.Select((l, layer) => l.Bytes * (Projections(config) + OutputAndMlp(config, layer)) / 2 / Elements(config, layer)).Sum());
+
     /// <summary>Key and value projections alone.</summary>
     public static double KeyValueProjections(ModelConfig config) => 4.0 * config.HiddenSize * config.KvHeads * config.HeadDim;
 

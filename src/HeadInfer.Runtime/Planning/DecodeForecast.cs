@@ -3,14 +3,31 @@ using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Planning;
 
-/// <summary>How long a token of one answer takes on a GPU, by what was measured when the model was loaded. Pure.</summary>
-/// <param name="Step">seconds of a step without history: weights are read, and kernels started</param>
+/// <summary>How long a token of one answer takes, by what was measured when the model was loaded, or by a machine's rates. Pure.</summary>
+/// <param name="Step">seconds of a step without history: weights are read, or come by turns, and kernels started</param>
+/// <param name="KvRate">bytes a second of keys and values that have copies</param>
 /// <param name="Rates">of host memory; null if all that fits the plan has copies</param>
 /// <param name="HostShare">of the heads that the CPU attends, of tokens without copies</param>
-internal sealed record DecodeForecast(double Step, HostRates? Rates, double HostShare)
+internal sealed record DecodeForecast(double Step, double KvRate, HostRates? Rates, double HostShare)
 {
+    /// <summary>From a step that was timed. Copies are read at the rate at which it read weights, without the time in which layers came by turns.</summary>
+    public static DecodeForecast OfStep(double step, MemoryPlan plan, HostRates? rates, double hostShare)
+    {
+        // Where the link's rate is not known, copies cost nothing beside layers that it brings.
+        var coming = plan.StreamedLayers == 0 ? 0 : rates is { } known ? plan.HostWeights.Bytes / known.Link : step;
+        return new DecodeForecast(step, plan.ReadPerToken.Bytes / Math.Max(0, step - coming), rates, hostShare);
+    }
+
     /// <summary>Seconds of a token after so many.</summary>
     public double Seconds(ModelConfig config, MemoryPlan plan, int tokens)
+    {
+        var (copied, outside) = Cache(config, plan, tokens);
+        var step = Step + (copied / KvRate);
+        return Rates is not { } rates || outside == 0 ? step : step + Math.Max((1 - HostShare) * outside / rates.Link, HostShare > 0 ? HostShare * outside / rates.Host : 0);
+    }
+
+    /// <summary>Bytes of keys and values after so many tokens that a step reads: those with copies on the GPU, and those that lie in host memory alone.</summary>
+    public static (double Copied, double Outside) Cache(ModelConfig config, MemoryPlan plan, int tokens)
     {
         var perLayerToken = (double)plan.KvPerToken.Bytes / config.Layers;
         var (copied, outside) = (0.0, 0.0);
@@ -22,8 +39,6 @@ internal sealed record DecodeForecast(double Step, HostRates? Rates, double Host
             outside += perLayerToken * (history - resident);
         }
 
-        // Keys with copies are read at the rate at which the step reads weights; beside layers that come by turns that is nothing.
-        var onGpu = plan.StreamedLayers > 0 ? Step : Step * (1 + (copied / plan.Weights.Bytes));
-        return Rates is not { } rates || outside == 0 ? onGpu : onGpu + Math.Max((1 - HostShare) * outside / rates.Link, HostShare > 0 ? HostShare * outside / rates.Host : 0);
+        return (copied, outside);
     }
 }

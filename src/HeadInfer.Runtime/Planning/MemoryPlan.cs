@@ -19,8 +19,6 @@ public sealed record GpuPlan(ByteSize Budget, ByteSize Libraries, ByteSize Weigh
 /// <summary>What a model takes, where, and how long a context fits. Prints itself.</summary>
 public sealed record MemoryPlan
 {
-    private static readonly int[] ForecastContexts = [1 << 10, 8 << 10, 32 << 10, 128 << 10];
-
     /// <summary>Host memory that everything there may take together.</summary>
     public required ByteSize HostBudget { get; init; }
 
@@ -102,17 +100,26 @@ public sealed record MemoryPlan
     /// <summary>Host memory that the model is sure to be able to take: with the longest context. Further sessions take what is left then.</summary>
     internal ByteSize HostPromise => HostBudget - KvBudget + KvFor(LongestContext);
 
+    /// <summary>What of <see cref="Weights"/> a token of an answer reads.</summary>
+    internal ByteSize ReadPerToken { get; init; }
+
+    /// <summary>Whether some weights lie packed.</summary>
+    internal bool ArePacked { get; init; }
+
     private ByteSize HostPerToken => Gpu is null ? KvPerToken + ResidentPerToken : KvPerToken;
 
     /// <summary>What <see cref="DecodeTimes"/> are from.</summary>
     internal Planning.DecodeForecast? Forecast { get; init; }
+
+    /// <summary>Tokens of the contexts for which times are predicted; the last is the longest.</summary>
+    internal IEnumerable<int> ForecastContexts => ((int[])[1 << 10, 8 << 10, 32 << 10, 128 << 10]).Where(tokens => tokens < LongestContext).Append(LongestContext);
 
     /// <summary>The plan with what was measured when its model was loaded.</summary>
     internal MemoryPlan WithForecast(Checkpoints.ModelConfig config, Planning.DecodeForecast forecast) => this with
     {
         Forecast = forecast,
         HostShare = forecast.HostShare,
-        DecodeTimes = ForecastContexts.Where(tokens => tokens < LongestContext).Append(LongestContext).ToDictionary(tokens => tokens, tokens => TimeSpan.FromSeconds(forecast.Seconds(config, this, tokens))),
+        DecodeTimes = ForecastContexts.ToDictionary(tokens => tokens, tokens => TimeSpan.FromSeconds(forecast.Seconds(config, this, tokens))),
     };
 
     /// <summary>Host memory of a context of so many tokens, on the CPU with its resident copies.</summary>

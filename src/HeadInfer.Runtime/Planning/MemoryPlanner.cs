@@ -57,6 +57,8 @@ internal static class MemoryPlanner
             HostBudget = budget.Host,
             Gpu = gpu,
             Weights = weights.Total,
+            ReadPerToken = Cost.ReadPerToken(config, weights),
+            ArePacked = weights.ArePacked,
             StreamedLayers = streamed,
             HostWeights = onGpu ? weights.OnHost(streamed) : ByteSize.Zero,
             Workspace = sizes.Activations(segment) + sizes.KvBuffers(segment),

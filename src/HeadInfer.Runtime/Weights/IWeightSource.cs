@@ -212,11 +212,14 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
     public WeightNeeds NeedsOn(IWeightLayout device, ScalarType type)
     {
         var (always, layers, largest) = (_vectors * DataTypes.Size(type), new SortedDictionary<int, long>(), 0L);
+        var (lookedUp, packed) = (0L, false);
         foreach (var (layer, names, rows, columns) in _matrices)
         {
             var packings = CheckpointWeights.LayOut(checkpoint, device, type, names, rows, columns);
             var bytes = packings is null ? [rows.Sum() * columns * DataTypes.Size(type)] : packings.Select((p, i) => rows[i] * p.RowBytes(columns)).ToArray();
             largest = packings is null ? largest : Math.Max(largest, rows.Sum() * columns);
+            packed |= packings?.Any(p => p is not DensePacking) ?? false;
+            lookedUp += names[0] == TensorNames.Embedding && _matrices.Exists(m => m.Names[0] == TensorNames.Output) ? bytes.Sum() : 0;
             if (layer is { } number)
             {
                 layers[number] = layers.GetValueOrDefault(number) + bytes.Sum(WeightStream.Padded);
@@ -227,7 +230,8 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
             }
         }
 
-        return new WeightNeeds(new ByteSize(always) + device.UnpackedSize(largest), [.. layers.Values.Select(l => new ByteSize(l))]);
+        var scratch = device.UnpackedSize(largest);
+        return new WeightNeeds(new ByteSize(always) + scratch, [.. layers.Values.Select(l => new ByteSize(l))]) { Unread = new ByteSize(lookedUp) + scratch, ArePacked = packed };
     }
 
     public void Begin(int? layer) => _layer = layer;
