@@ -92,7 +92,7 @@ internal static class ShapeBenchmark
         var gpuBytes = model.Plan.ReadPerToken.Bytes + session.CacheSize.Resident.Bytes + up;
         var streamed = StreamedBytes(model, session);
         var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0, 0), (double)model.Attention.HostHeads(1) / (model.Config.Layers * model.Config.KvHeads));
-        double weights = model.Plan.HostWeights.Bytes;
+        double weights = model.Plan.ComingPerToken.Bytes;
         var bound = Math.Max(Math.Max(weights / beside.Link, (weights + streamed) / (beside.Link + beside.Host)), gpuBytes / rates.Memory);
         var predicted = model.Plan.Forecast!.Seconds(model.Config, model.Plan, context);
         Report(options, new Dictionary<string, object>

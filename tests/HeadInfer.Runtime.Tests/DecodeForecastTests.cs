@@ -28,7 +28,7 @@ public sealed class DecodeForecastTests
     [Fact]
     public void Copies_are_read_at_the_rate_of_a_step_less_the_layers_that_come_by_turns()
     {
-        var plan = Plan(resident: 1000) with { StreamedLayers = 1, HostWeights = new ByteSize(100_000_000) }; // 2 of 5 ms
+        var plan = Plan(resident: 1000) with { StreamedLayers = 1, ComingPerToken = new ByteSize(100_000_000) }; // 2 of 5 ms
         var copied = (double)plan.KvPerToken.Bytes * 1000;
         Assert.Equal(0.005 + (0.003 * copied / plan.ReadPerToken.Bytes), DecodeForecast.OfStep(0.005, plan, new HostRates(50e9, 100e9, 400e9), 0.5).Seconds(Config, plan, 1000), 1e-12);
         Assert.Equal(0.005, DecodeForecast.OfStep(0.005, plan, null, 0).Seconds(Config, plan, 1000), 1e-12); // the link's rate is not known

@@ -2,7 +2,7 @@ namespace HeadInfer.Runtime.Compute;
 
 /// <summary>What a model's weights take where they are computed with.</summary>
 /// <param name="Always">what has to lie there: all that is of no layer, vectors, and memory in which packed matrices are unpacked</param>
-/// <param name="Layers">the matrices of each layer, which may come by turns</param>
+/// <param name="Layers">the matrices of each layer, which may come by turns; of a mixture the experts'</param>
 internal sealed record WeightNeeds(ByteSize Always, IReadOnlyList<ByteSize> Layers)
 {
     /// <summary>Layers that the device has room for, where they come by turns.</summary>

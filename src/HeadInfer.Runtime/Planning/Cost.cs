@@ -25,8 +25,11 @@ internal static class Cost
         + (config.ExpertLayers.Contains(layer) ? 3.0 * config.HiddenSize * config.ExpertIntermediateSize * (config.Experts - config.ExpertsPerToken) : 0);
 
     /// <summary>Bytes of weights that a token of an answer reads: of a mixture's experts those that are chosen.</summary>
-    public static ByteSize ReadPerToken(ModelConfig config, WeightNeeds weights) =>
-        weights.Always - weights.Unread + new ByteSize((long)weights.Layers.Select((l, layer) => l.Bytes * (Projections(config) + OutputAndMlp(config, layer)) / 2 / Elements(config, layer)).Sum());
+    public static ByteSize ReadPerToken(ModelConfig config, WeightNeeds weights) => weights.Always - weights.Unread + ReadOfLayers(config, weights, weights.Layers.Count);
+
+    /// <summary>The same of the last layers alone, without what always lies on the device.</summary>
+    public static ByteSize ReadOfLayers(ModelConfig config, WeightNeeds weights, int last) => new((long)Enumerable.Range(weights.Layers.Count - last, last)
+        .Sum(layer => weights.Layers[layer].Bytes * (config.ExpertLayers.Contains(layer) ? (double)config.ExpertsPerToken / config.Experts : 1)));
 
     /// <summary>Key and value projections alone.</summary>
     public static double KeyValueProjections(ModelConfig config) => 4.0 * config.HiddenSize * config.KvHeads * config.HeadDim;

@@ -14,7 +14,7 @@ internal sealed record DecodeForecast(double Step, double KvRate, HostRates? Rat
     public static DecodeForecast OfStep(double step, MemoryPlan plan, HostRates? rates, double hostShare)
     {
         // Where the link's rate is not known, copies cost nothing beside layers that it brings.
-        var coming = plan.StreamedLayers == 0 ? 0 : rates is { } known ? plan.HostWeights.Bytes / known.Link : step;
+        var coming = plan.StreamedLayers == 0 ? 0 : rates is { } known ? plan.ComingPerToken.Bytes / known.Link : step;
         return new DecodeForecast(step, plan.ReadPerToken.Bytes / Math.Max(0, step - coming), rates, hostShare);
     }
 

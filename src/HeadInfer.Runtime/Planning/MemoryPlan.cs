@@ -103,6 +103,9 @@ public sealed record MemoryPlan
     /// <summary>What of <see cref="Weights"/> a token of an answer reads.</summary>
     internal ByteSize ReadPerToken { get; init; }
 
+    /// <summary>What of <see cref="HostWeights"/> a token of an answer reads.</summary>
+    internal ByteSize ComingPerToken { get; init; }
+
     /// <summary>Whether some weights lie packed.</summary>
     internal bool ArePacked { get; init; }
 

@@ -58,6 +58,7 @@ internal static class MemoryPlanner
             Gpu = gpu,
             Weights = weights.Total,
             ReadPerToken = Cost.ReadPerToken(config, weights),
+            ComingPerToken = onGpu ? Cost.ReadOfLayers(config, weights, streamed) : ByteSize.Zero,
             ArePacked = weights.ArePacked,
             StreamedLayers = streamed,
             HostWeights = onGpu ? weights.OnHost(streamed) : ByteSize.Zero,
@@ -88,11 +89,14 @@ internal static class MemoryPlanner
         GroupSize = plan.Gpu is null ? plan.HeadGroupSize : options.HeadGroupSize,
     };
 
-    // The last layers come by turns if they do not fit beside what has to be there; as few as that takes.
+    // The last layers come by turns if they do not fit beside what has to be there; as few as that takes. Of a mixture a token reads
+    // a few experts of each, but all keys and values: so these have a quarter of the GPU first.
     private static int StreamedLayers(ByteSize budget, WeightNeeds weights, Sizes sizes, int segment, HeadInferOptions options)
     {
         var room = budget - new GpuPlan(budget, GpuLibraries, ByteSize.Zero, sizes.Activations(segment), sizes.KvBuffers(segment), ByteSize.Zero).Fixed - GpuMargin - (options.ResidentMemory ?? ByteSize.Zero);
-        return weights.OnDevice(0) <= room ? 0 : Enumerable.Range(1, weights.Layers.Count).FirstOrDefault(n => weights.OnDevice(n) <= room);
+        int Fewest(ByteSize within) => Enumerable.Range(0, weights.Layers.Count + 1).FirstOrDefault(n => weights.OnDevice(n) <= within, -1);
+        var fewest = Fewest(room);
+        return fewest > 0 && sizes.Config.Experts > 0 && options.ResidentMemory is null ? Math.Max(fewest, Fewest(room - new ByteSize(budget.Bytes / 4))) : Math.Max(fewest, 0);
     }
 
     private static GpuPlan PlanGpu(ByteSize budget, ByteSize weights, Sizes sizes, int segment, HeadInferOptions options)

@@ -38,7 +38,7 @@ internal sealed class SpeedForecast(ModelConfig config, MemoryPlan plan, Machine
         return seconds;
     }
 
-    // A step reads the weights; layers that come by turns come whole, a mixture's too.
+    // A step reads the weights, those of layers that come by turns over the link.
     private static double Step(ModelConfig config, MemoryPlan plan, Machine machine)
     {
         double read = plan.ReadPerToken.Bytes;
@@ -49,9 +49,8 @@ internal sealed class SpeedForecast(ModelConfig config, MemoryPlan plan, Machine
         }
 
         return (config.Layers * (plan.ArePacked ? Reach.PackedLayerStart : Reach.LayerStart))
-            + (config.ExpertLayers.Count * config.ExpertsPerToken * Reach.ExpertStart)
-            + (read / (machine.Memory * Reach.GpuReading))
-            + (plan.HostWeights.Bytes / machine.HostRates.Link);
+            + ((read - plan.ComingPerToken.Bytes) / (machine.Memory * Reach.GpuReading))
+            + (plan.ComingPerToken.Bytes / machine.HostRates.Link);
     }
 
     // A segment's arithmetic, in chunks that each read the weights, of a mixture all.

@@ -74,6 +74,21 @@ public sealed class MemoryPlannerTests
         Assert.Contains($"the last {plan.StreamedLayers} layers come by turns", plan.ToString(), StringComparison.Ordinal);
     }
 
+    // A token reads an eighth of a layer's experts, and all of what has no copy.
+    [Fact]
+    public void Of_a_mixture_more_layers_come_by_turns_so_that_keys_and_values_have_a_quarter_of_the_GPU()
+    {
+        var needs = new WeightNeeds(ByteSize.FromGiB(1), [.. Enumerable.Repeat(ByteSize.FromMiB(256), 32)]);
+        var mixture = Llama with { Experts = 64, ExpertsPerToken = 8, ExpertIntermediateSize = 512, ExpertLayers = Enumerable.Range(0, 32).ToHashSet() };
+        MemoryPlan Plan(HeadInferOptions options, int gpu) => MemoryPlanner.Plan(mixture, needs, torch.ScalarType.BFloat16, options, new MemoryBudget(ByteSize.FromGiB(64), ByteSize.FromGiB(gpu)));
+        var plan = Plan(new HeadInferOptions(), 8);
+        Assert.InRange(plan.Gpu!.Resident.Bytes, ByteSize.FromGiB(2).Bytes, ByteSize.FromGiB(2.25).Bytes);
+        Assert.Equal(plan.HostWeights.Bytes / 8, plan.ComingPerToken.Bytes);
+        Assert.Equal(0, Plan(new HeadInferOptions(), 24).StreamedLayers);
+        var none = Plan(new HeadInferOptions { ResidentMemory = ByteSize.Zero }, 8); // the caller's word
+        Assert.True(none.StreamedLayers < plan.StreamedLayers);
+    }
+
     [Fact]
     public void Two_layers_have_to_fit()
     {
