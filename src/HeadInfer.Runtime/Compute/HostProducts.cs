@@ -109,7 +109,15 @@ internal static unsafe class HostProducts
                 MultiplyDense<TLane, Float16>(product);
                 break;
             default:
-                MultiplyPacked<TLane>(product);
+                if (product.N == 1 && TLane.Count == Vector512<float>.Count && product.Part.Packing.Multiplies(product.Columns))
+                {
+                    MultiplyAsTheyLie(product);
+                }
+                else
+                {
+                    MultiplyPacked<TLane>(product);
+                }
+
                 break;
         }
     }
@@ -145,6 +153,24 @@ internal static unsafe class HostProducts
             {
                 output[((long)i * rows) + row] = InnerProducts.Dot<TLane, TElement>(weight + ((long)row * columns), x + ((long)i * columns), columns);
             }
+        }
+    }
+
+    private static void MultiplyAsTheyLie(in Product product)
+    {
+        var (packing, columns, row) = (product.Part.Packing, product.Columns, product.Start);
+        var (start, bytes) = (product.Part.Address, packing.RowBytes(columns));
+        var one = stackalloc float[4];
+        for (; row <= product.End - 4; row += 4)
+        {
+            InnerProducts.Prefetch<byte>((byte*)start + (row * bytes) + HostAttentionMath.BytesAhead, (int)(4 * bytes));
+            packing.Multiply4((byte*)start + (row * bytes), bytes, columns, product.X, product.Output + row);
+        }
+
+        for (; row < product.End; row++)
+        {
+            packing.Multiply4((byte*)start + (row * bytes), 0, columns, product.X, one); // four times the same
+            product.Output[row] = *one;
         }
     }
 
