@@ -46,7 +46,7 @@ internal readonly unsafe struct Q4_0 : IBlockFormat
     public static void Read<TTaker>(byte* block, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        taker.TakeHalves(Vector128.Load(block + 2), Codes.Half(block), zero: 8);
+        taker.TakeHalves(Vector128.Load(block + 2), Codes.Halves(block), zero: 8);
     }
 }
 
@@ -59,7 +59,7 @@ internal readonly unsafe struct Q4_1 : IBlockFormat
     public static void Read<TTaker>(byte* block, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        taker.TakeHalves(Vector128.Load(block + 4), Codes.Half(block), Codes.Half(block + 2));
+        taker.TakeHalves(Vector128.Load(block + 4), Codes.Halves(block), Codes.Halves(block + 2));
     }
 }
 
@@ -72,8 +72,8 @@ internal readonly unsafe struct Q5_0 : IBlockFormat
     public static void Read<TTaker>(byte* block, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        var d = Codes.Half(block);
-        taker.Put(GgmlBlocks.Both(block + 6) | GgmlBlocks.Fifth(block + 2), d, -16 * d);
+        var d = Codes.Halves(block);
+        taker.Put(GgmlBlocks.Both(block + 6) | GgmlBlocks.Fifth(block + 2), d, d * -16f);
     }
 }
 
@@ -86,7 +86,7 @@ internal readonly unsafe struct Q5_1 : IBlockFormat
     public static void Read<TTaker>(byte* block, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        taker.Put(GgmlBlocks.Both(block + 8) | GgmlBlocks.Fifth(block + 4), Codes.Half(block), Codes.Half(block + 2));
+        taker.Put(GgmlBlocks.Both(block + 8) | GgmlBlocks.Fifth(block + 4), Codes.Halves(block), Codes.Halves(block + 2));
     }
 }
 
@@ -99,7 +99,7 @@ internal readonly unsafe struct Q8_0 : IBlockFormat
     public static void Read<TTaker>(byte* block, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        var d = Codes.Half(block);
+        var d = Codes.Halves(block);
         taker.Take(Vector128.Load((sbyte*)block + 2), d);
         taker.Take(Vector128.Load((sbyte*)block + 18), d);
     }
@@ -114,7 +114,7 @@ internal readonly unsafe struct IQ4_NL : IBlockFormat
     public static void Read<TTaker>(byte* block, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        taker.TakeHalves(Vector128.Load(block + 2), Codes.Half(block), GgmlBlocks.NonLinear);
+        taker.TakeHalves(Vector128.Load(block + 2), Codes.Halves(block), GgmlBlocks.NonLinear);
     }
 }
 
@@ -129,6 +129,6 @@ internal readonly unsafe struct MXFP4 : IBlockFormat
     {
         // Half of two to the exponent, as the table is doubled; its two smallest are below the normal numbers.
         var half = BitConverter.UInt32BitsToSingle(*block < 2 ? 0x00200000u << *block : (uint)(*block - 1) << 23);
-        taker.TakeHalves(Vector128.Load(block + 1), half, GgmlBlocks.Fp4);
+        taker.TakeHalves(Vector128.Load(block + 1), Vector512.Create(half), GgmlBlocks.Fp4);
     }
 }

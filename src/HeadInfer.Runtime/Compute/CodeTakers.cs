@@ -5,28 +5,29 @@ using System.Runtime.Intrinsics.X86;
 namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Takes the codes of a row in their order, with what makes numbers of them.</summary>
+/// <remarks>Scales and offsets are vectors of one number: that is read into all lanes from memory, while lanes wait for one in a register.</remarks>
 internal interface ICodeTaker
 {
     /// <summary>Sixteen codes.</summary>
-    void Take(Vector128<byte> codes, float scale, float offset);
+    void Take(Vector128<byte> codes, Vector512<float> scale, Vector512<float> offset);
 
     /// <summary>Sixteen signed codes.</summary>
-    void Take(Vector128<sbyte> codes, float scale);
+    void Take(Vector128<sbyte> codes, Vector512<float> scale);
 
     /// <summary>Codes of four bits: the lower halves of sixteen bytes, then the upper ones.</summary>
     /// <param name="bytes">which</param>
     /// <param name="scale">of all</param>
     /// <param name="zero">the code of zero</param>
-    void TakeHalves(Vector128<byte> bytes, float scale, int zero);
+    void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, int zero);
 
     /// <summary>The same, of numbers that have an offset.</summary>
-    void TakeHalves(Vector128<byte> bytes, float scale, float offset);
+    void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, Vector512<float> offset);
 
     /// <summary>The same, of numbers from a table.</summary>
-    void TakeHalves(Vector128<byte> bytes, float scale, Vector128<sbyte> table);
+    void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, Vector128<sbyte> table);
 
     /// <summary>Codes of four bits: the lower halves of thirty-two bytes, then the upper ones.</summary>
-    void TakeHalves(Vector256<byte> bytes, float lowScale, float lowOffset, float highScale, float highOffset);
+    void TakeHalves(Vector256<byte> bytes, Vector512<float> lowScale, Vector512<float> lowOffset, Vector512<float> highScale, Vector512<float> highOffset);
 }
 
 /// <summary>Takes numbers of a row in their order, sixteen at a time.</summary>
@@ -81,18 +82,18 @@ internal struct NumberMaker<TNumbers>(TNumbers numbers) : ICodeTaker
     public readonly TNumbers Numbers => _numbers;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Take(Vector128<byte> codes, float scale, float offset) =>
-        _numbers.Take(Vector512.FusedMultiplyAdd(Codes.Numbers(codes), Vector512.Create(scale), Vector512.Create(offset)));
+    public void Take(Vector128<byte> codes, Vector512<float> scale, Vector512<float> offset) =>
+        _numbers.Take(Vector512.FusedMultiplyAdd(Codes.Numbers(codes), scale, offset));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Take(Vector128<sbyte> codes, float scale) => _numbers.Take(Codes.Numbers(codes) * Vector512.Create(scale));
+    public void Take(Vector128<sbyte> codes, Vector512<float> scale) => _numbers.Take(Codes.Numbers(codes) * scale);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void TakeHalves(Vector128<byte> bytes, float scale, int zero)
+    public void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, int zero)
     {
         if (Avx512F.IsSupported)
         {
-            LookUp(bytes, Codes.Steps(zero) * Vector512.Create(scale));
+            LookUp(bytes, Codes.Steps(zero) * scale);
         }
         else
         {
@@ -103,7 +104,7 @@ internal struct NumberMaker<TNumbers>(TNumbers numbers) : ICodeTaker
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void TakeHalves(Vector128<byte> bytes, float scale, float offset)
+    public void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, Vector512<float> offset)
     {
         if (Avx512F.IsSupported)
         {
@@ -117,11 +118,11 @@ internal struct NumberMaker<TNumbers>(TNumbers numbers) : ICodeTaker
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void TakeHalves(Vector128<byte> bytes, float scale, Vector128<sbyte> table)
+    public void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, Vector128<sbyte> table)
     {
         if (Avx512F.IsSupported)
         {
-            LookUp(bytes, Codes.Numbers(table) * Vector512.Create(scale));
+            LookUp(bytes, Codes.Numbers(table) * scale);
         }
         else
         {
@@ -131,7 +132,7 @@ internal struct NumberMaker<TNumbers>(TNumbers numbers) : ICodeTaker
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void TakeHalves(Vector256<byte> bytes, float lowScale, float lowOffset, float highScale, float highOffset)
+    public void TakeHalves(Vector256<byte> bytes, Vector512<float> lowScale, Vector512<float> lowOffset, Vector512<float> highScale, Vector512<float> highOffset)
     {
         if (Avx512F.IsSupported)
         {
@@ -153,8 +154,8 @@ internal struct NumberMaker<TNumbers>(TNumbers numbers) : ICodeTaker
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> Table(float scale, float offset) =>
-        Vector512.FusedMultiplyAdd(Codes.Steps(0), Vector512.Create(scale), Vector512.Create(offset));
+    private static Vector512<float> Table(Vector512<float> scale, Vector512<float> offset) =>
+        Vector512.FusedMultiplyAdd(Codes.Steps(0), scale, offset);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private void LookUp(Vector128<byte> bytes, Vector512<float> table)
@@ -174,30 +175,30 @@ internal unsafe struct CodeTaker(byte* codes, float* scales, float* offsets) : I
     private byte* _codes = codes;
     private float* _scales = scales, _offsets = offsets;
 
-    public void Take(Vector128<byte> codes, float scale, float offset)
+    public void Take(Vector128<byte> codes, Vector512<float> scale, Vector512<float> offset)
     {
         codes.Store(_codes);
-        (*_scales++, *_offsets++) = (scale, offset);
+        (*_scales++, *_offsets++) = (scale.ToScalar(), offset.ToScalar());
         _codes += Vector128<byte>.Count;
     }
 
-    public void Take(Vector128<sbyte> codes, float scale) => Take(codes.AsByte(), scale, 0);
+    public void Take(Vector128<sbyte> codes, Vector512<float> scale) => Take(codes.AsByte(), scale, Vector512<float>.Zero);
 
-    public void TakeHalves(Vector128<byte> bytes, float scale, int zero) => TakeHalves(bytes, scale, -zero * scale);
+    public void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, int zero) => TakeHalves(bytes, scale, scale * Vector512.Create((float)-zero));
 
-    public void TakeHalves(Vector128<byte> bytes, float scale, float offset)
+    public void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, Vector512<float> offset)
     {
         Take(Codes.Low(bytes), scale, offset);
         Take(Codes.High(bytes), scale, offset);
     }
 
-    public void TakeHalves(Vector128<byte> bytes, float scale, Vector128<sbyte> table)
+    public void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, Vector128<sbyte> table)
     {
         Take(Codes.LookUp(table, Codes.Low(bytes)), scale);
         Take(Codes.LookUp(table, Codes.High(bytes)), scale);
     }
 
-    public void TakeHalves(Vector256<byte> bytes, float lowScale, float lowOffset, float highScale, float highOffset)
+    public void TakeHalves(Vector256<byte> bytes, Vector512<float> lowScale, Vector512<float> lowOffset, Vector512<float> highScale, Vector512<float> highOffset)
     {
         Vector256<byte> low = Codes.Bits(bytes, 0, 15), high = Codes.Bits(bytes, 4, 15);
         Take(low.GetLower(), lowScale, lowOffset);
@@ -211,11 +212,28 @@ internal unsafe struct CodeTaker(byte* codes, float* scales, float* offsets) : I
 internal static class CodeTakers
 {
     /// <summary>Thirty-two codes.</summary>
+    /// <param name="taker">of them</param>
+    /// <param name="codes">the codes</param>
+    /// <param name="scale">of all</param>
+    /// <param name="offset">of all</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Put<TTaker>(this ref TTaker taker, Vector256<byte> codes, float scale, float offset)
+    public static void Put<TTaker>(this ref TTaker taker, Vector256<byte> codes, Vector512<float> scale, Vector512<float> offset)
         where TTaker : struct, ICodeTaker
     {
         taker.Take(codes.GetLower(), scale, offset);
         taker.Take(codes.GetUpper(), scale, offset);
+    }
+
+    /// <summary>Thirty-two codes, of which each sixteen have a scale and an offset.</summary>
+    /// <param name="taker">of them</param>
+    /// <param name="codes">the codes</param>
+    /// <param name="scales">[2]</param>
+    /// <param name="offsets">[2]</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe void Put<TTaker>(this ref TTaker taker, Vector256<byte> codes, float* scales, float* offsets)
+        where TTaker : struct, ICodeTaker
+    {
+        taker.Take(codes.GetLower(), Vector512.Create(scales[0]), Vector512.Create(offsets[0]));
+        taker.Take(codes.GetUpper(), Vector512.Create(scales[1]), Vector512.Create(offsets[1]));
     }
 }

@@ -14,7 +14,7 @@ internal readonly record struct CodeForm(int Bits, int Group, int? Zero = null);
 /// <summary>From small integers to the numbers that they stand for, sixteen at a time. Where there are no vectors of 512 bits, .NET makes two of 256 of them.</summary>
 internal static unsafe class Codes
 {
-    private static readonly float* Halves = MakeHalves();
+    private static readonly float* AllHalves = MakeHalves();
 
     /// <summary><c>code * scale</c> of sixteen signed codes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -70,13 +70,13 @@ internal static unsafe class Codes
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<byte> Bits(Vector256<byte> bytes, int shift, byte bits) => (bytes.AsUInt16() >> shift).AsByte() & Vector256.Create(bits);
 
-    /// <summary>A value in each byte that has a bit.</summary>
+    /// <summary>Bits of each byte moved down; those that come from a neighbour are above them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> Where(Vector256<byte> bytes, int bit, byte value)
-    {
-        var mask = Vector256.Create((byte)(1 << bit));
-        return Vector256.Equals(bytes & mask, mask) & Vector256.Create(value);
-    }
+    public static Vector256<byte> Down(Vector256<byte> bytes, int shift) => (bytes.AsUInt16() >> shift).AsByte();
+
+    /// <summary>Bits of each byte moved up; those that come from a neighbour are below them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Up(Vector256<byte> bytes, int shift) => (bytes.AsUInt16() << shift).AsByte();
 
     /// <summary>What codes of four bits stand for.</summary>
     /// <param name="table">[16]</param>
@@ -90,7 +90,11 @@ internal static unsafe class Codes
 
     /// <summary>The float16 at an address. Looked up: .NET's own conversion takes as long as a block of numbers, and one by its bits half as long.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Half(byte* at) => Halves[Unsafe.ReadUnaligned<ushort>(at)];
+    public static float Half(byte* at) => AllHalves[Unsafe.ReadUnaligned<ushort>(at)];
+
+    /// <summary>The same, sixteen times.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Halves(byte* at) => Vector512.Create(Half(at));
 
     private static float* MakeHalves()
     {
