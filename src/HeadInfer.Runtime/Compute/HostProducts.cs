@@ -6,8 +6,9 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>Products of a few rows and a matrix in host memory, whose rows are read once for all, as they lie.</summary>
 /// <remarks>
 /// Each row's result is the same, to the bit, whatever the others are; and it is that of the same weights in float32, since
-/// to widen or to unpack them is exact and sums keep their order. Packed rows are unpacked four at a time, as many columns
-/// as stay in the first cache.
+/// to widen or to unpack them is exact and sums keep their order. One row of x takes numbers from packed rows as they are
+/// made, where there are vectors of 512 bits. For several rows, packed rows are unpacked four at a time, as many columns as
+/// stay in the first cache.
 ///
 /// Written because libtorch's product of a matrix and one row reads cold weights at 14 GB/s where all cores together read 45
 /// (two cores, AVX-512).
