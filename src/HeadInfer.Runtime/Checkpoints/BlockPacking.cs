@@ -1,60 +1,95 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Checkpoints;
 
-/// <summary>Takes blocks apart.</summary>
-/// <param name="blocks">their bytes</param>
-/// <param name="count">how many blocks</param>
-/// <param name="to">takes what is in them</param>
-internal unsafe delegate void BlockReader<TTaker>(byte* blocks, int count, ref TTaker to)
-    where TTaker : struct, ICodeTaker;
+/// <summary>What the blocks of a type are like.</summary>
+/// <param name="Name">what it is called where models are published</param>
+/// <param name="Columns">numbers of a block</param>
+/// <param name="Bytes">bytes of a block</param>
+/// <param name="Codes">what its codes are</param>
+internal readonly record struct BlockForm(string Name, int Columns, int Bytes, CodeForm Codes);
 
-/// <summary>Numbers in blocks of a fixed size, each of which tells its numbers alone.</summary>
-/// <param name="name">what it is called where models are published</param>
-/// <param name="columns">numbers of a block</param>
-/// <param name="bytes">bytes of a block</param>
-/// <param name="form">of its codes</param>
-/// <param name="numbers">gives blocks' numbers</param>
-/// <param name="codes">gives their codes</param>
-internal sealed unsafe class BlockPacking(string name, int columns, int bytes, CodeForm form, BlockReader<NumberTaker> numbers, BlockReader<CodeTaker> codes) : Packing
+/// <summary>A type of blocks of a fixed size, each of which tells its numbers alone.</summary>
+internal unsafe interface IBlockFormat
+{
+    static abstract BlockForm Form { get; }
+
+    /// <summary>Gives on what is in a block, in the order of columns.</summary>
+    static abstract void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker;
+}
+
+/// <summary>Numbers in blocks.</summary>
+internal abstract class BlockPacking(BlockForm form) : Packing
+{
+    public override string Name => form.Name;
+
+    public override int BlockColumns => form.Columns;
+
+    public override CodeForm? Form => form.Codes;
+
+    public override long RowBytes(long columns) => columns / form.Columns * form.Bytes;
+}
+
+/// <summary>Numbers in blocks of a type.</summary>
+internal sealed unsafe class BlockPacking<TFormat>() : BlockPacking(TFormat.Form)
+    where TFormat : struct, IBlockFormat
 {
     private const int Share = 1 << 16; // numbers that are worth a thread
 
-    public override string Name => name;
-
-    public override int BlockColumns => columns;
-
-    public override CodeForm? Form => form;
-
-    public override long RowBytes(long count) => count / columns * bytes;
+    private static readonly int Columns = TFormat.Form.Columns, Bytes = TFormat.Form.Bytes;
 
     // A row has whole blocks, so where it ends does not matter.
-    public override void Unpack(ReadOnlySpan<byte> rows, int width, Span<float> to)
+    public override void Unpack(ReadOnlySpan<byte> rows, int columns, Span<float> to)
     {
-        var blocks = rows.Length / bytes;
-        var shares = Math.Clamp((int)((long)blocks * columns / Share), 1, Environment.ProcessorCount);
+        var blocks = rows.Length / Bytes;
+        var shares = Math.Clamp((int)((long)blocks * Columns / Share), 1, Environment.ProcessorCount);
         fixed (byte* source = rows)
-        fixed (float* target = to[..(blocks * columns)])
+        fixed (float* target = to[..(blocks * Columns)])
         {
             var (from, into) = ((nint)source, (nint)target);
             Parallel.For(0, shares, share =>
             {
                 var (start, end) = ((int)((long)blocks * share / shares), (int)((long)blocks * (share + 1) / shares));
-                var taker = new NumberTaker((float*)into + ((long)start * columns));
-                numbers((byte*)from + ((long)start * bytes), end - start, ref taker);
+                ReadAll((byte*)from + ((long)start * Bytes), end - start, new NumberMaker<NumberWriter>(new NumberWriter((float*)into + ((long)start * Columns))));
             });
         }
     }
 
-    public override void UnpackPart(byte* row, int width, int first, int count, float* to)
+    public override void UnpackPart(byte* row, int columns, int first, int count, float* to) =>
+        ReadAll(row + RowBytes(first), count / Columns, new NumberMaker<NumberWriter>(new NumberWriter(to)));
+
+    public override void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets) =>
+        ReadAll(row, columns / Columns, new CodeTaker(to, scales, offsets));
+
+    public override bool Multiplies(int columns) => Vector512.IsHardwareAccelerated;
+
+    public override void Multiply4(byte* rows, long stride, int columns, float* x, float* result)
     {
-        var taker = new NumberTaker(to);
-        numbers(row + ((long)first / columns * bytes), count / columns, ref taker);
+        byte* r1 = rows + stride, r2 = r1 + stride, r3 = r2 + stride;
+        NumberMaker<NumberMultiplier> a = Begin(x), b = Begin(x), c = Begin(x), d = Begin(x);
+        for (long at = 0, end = RowBytes(columns); at < end; at += Bytes)
+        {
+            TFormat.Read(rows + at, ref a);
+            TFormat.Read(r1 + at, ref b);
+            TFormat.Read(r2 + at, ref c);
+            TFormat.Read(r3 + at, ref d);
+        }
+
+        WideLane.Sum4(a.Numbers.Sum, b.Numbers.Sum, c.Numbers.Sum, d.Numbers.Sum).Store(result);
     }
 
-    public override void UnpackCodes(byte* row, int width, byte* to, float* scales, float* offsets)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static NumberMaker<NumberMultiplier> Begin(float* x) => new(new NumberMultiplier(x));
+
+    private static void ReadAll<TTaker>(byte* blocks, int count, TTaker taker)
+        where TTaker : struct, ICodeTaker
     {
-        var taker = new CodeTaker(to, scales, offsets);
-        codes(row, width / columns, ref taker);
+        for (; count > 0; count--, blocks += Bytes)
+        {
+            TFormat.Read(blocks, ref taker);
+        }
     }
 }

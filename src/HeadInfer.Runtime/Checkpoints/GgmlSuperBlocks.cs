@@ -7,154 +7,184 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <summary>ggml's blocks of 256 numbers: small blocks of 16 or 32, whose scales are integers times a float16 of the whole.</summary>
 /// <remarks>
 /// A number is <c>d * scale * q</c>, less <c>dmin * least</c> where a type has that. Products have at most 24 bits, so they
-/// are exact in float32 and there is one rounding at most.
+/// are exact in float32 and there is one rounding at most. Scales are read from a vector's place on the stack: a method
+/// with a stackalloc is never inlined, and sums would go through memory.
 /// </remarks>
 internal static unsafe class GgmlSuperBlocks
 {
-    private const uint LowFour = 0x0F0F0F0F, LowSix = 0x3F3F3F3F, LowTwo = 0x03030303; // of four bytes
+    public const uint LowFour = 0x0F0F0F0F, LowSix = 0x3F3F3F3F, LowTwo = 0x03030303; // of four bytes
 
-    /// <summary>16 bytes of four-bit scales and leasts, 64 bytes: two bits, d, dmin. Small blocks have 16.</summary>
-    public static void Q2_K<TTaker>(byte* blocks, int count, ref TTaker taker)
-        where TTaker : struct, ICodeTaker
-    {
-        var to = taker;
-        float* scales = stackalloc float[16], leasts = stackalloc float[16];
-        for (; count > 0; count--, blocks += 84)
-        {
-            var both = Vector128.Load(blocks);
-            (Codes.Numbers(Codes.Low(both)) * Vector512.Create(Codes.Half(blocks + 80))).Store(scales);
-            (Codes.Numbers(Codes.High(both)) * Vector512.Create(-Codes.Half(blocks + 82))).Store(leasts);
-            for (var part = 0; part < 8; part++)
-            {
-                var values = Codes.Bits(Vector256.Load(blocks + 16 + (part / 4 * 32)), part % 4 * 2, 3);
-                var (first, second) = (2 * part, (2 * part) + 1);
-                to.Take(values.GetLower(), scales[first], leasts[first]);
-                to.Take(values.GetUpper(), scales[second], leasts[second]);
-            }
-        }
-
-        taker = to;
-    }
-
-    /// <summary>32 bytes: third bits, 64 bytes: two bits, 12 bytes: six-bit scales less 32, d. Small blocks have 16. A third bit that is not set takes 4 away.</summary>
-    public static void Q3_K<TTaker>(byte* blocks, int count, ref TTaker taker)
-        where TTaker : struct, ICodeTaker
-    {
-        var to = taker;
-        var scales = stackalloc float[16];
-        for (; count > 0; count--, blocks += 110)
-        {
-            uint a = Unsafe.ReadUnaligned<uint>(blocks + 96), b = Unsafe.ReadUnaligned<uint>(blocks + 100), upper = Unsafe.ReadUnaligned<uint>(blocks + 104);
-            var six = Vector128.Create(
-                (a & LowFour) | ((upper & LowTwo) << 4),
-                (b & LowFour) | (((upper >> 2) & LowTwo) << 4),
-                ((a >> 4) & LowFour) | (((upper >> 4) & LowTwo) << 4),
-                ((b >> 4) & LowFour) | (((upper >> 6) & LowTwo) << 4)).AsByte();
-            ((Codes.Numbers(six) - Vector512.Create(32f)) * Vector512.Create(Codes.Half(blocks + 108))).Store(scales);
-            var third = Vector256.Load(blocks);
-            for (var part = 0; part < 8; part++)
-            {
-                var values = Codes.Bits(Vector256.Load(blocks + 32 + (part / 4 * 32)), part % 4 * 2, 3) | Codes.Where(third, part, 4);
-                var (first, second) = (scales[2 * part], scales[(2 * part) + 1]);
-                to.Take(values.GetLower(), first, -4 * first);
-                to.Take(values.GetUpper(), second, -4 * second);
-            }
-        }
-
-        taker = to;
-    }
-
-    /// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 128 bytes: four bits. Small blocks have 32.</summary>
-    public static void Q4_K<TTaker>(byte* blocks, int count, ref TTaker taker)
-        where TTaker : struct, ICodeTaker
-    {
-        var to = taker;
-        var scales = stackalloc float[16];
-        for (; count > 0; count--, blocks += 144)
-        {
-            ScalesAndLeasts(blocks, scales);
-            for (var pair = 0; pair < 4; pair++)
-            {
-                var values = Vector256.Load(blocks + 16 + (pair * 32));
-                to.Put(Codes.Bits(values, 0, 15), scales[2 * pair], scales[8 + (2 * pair)]);
-                to.Put(Codes.Bits(values, 4, 15), scales[(2 * pair) + 1], scales[9 + (2 * pair)]);
-            }
-        }
-
-        taker = to;
-    }
-
-    /// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 32 bytes: fifth bits, 128 bytes: four bits. Small blocks have 32.</summary>
-    public static void Q5_K<TTaker>(byte* blocks, int count, ref TTaker taker)
-        where TTaker : struct, ICodeTaker
-    {
-        var to = taker;
-        var scales = stackalloc float[16];
-        for (; count > 0; count--, blocks += 176)
-        {
-            ScalesAndLeasts(blocks, scales);
-            var fifth = Vector256.Load(blocks + 16);
-            for (var small = 0; small < 8; small++)
-            {
-                var values = Codes.Bits(Vector256.Load(blocks + 48 + (small / 2 * 32)), small % 2 * 4, 15) | Codes.Where(fifth, small, 16);
-                to.Put(values, scales[small], scales[8 + small]);
-            }
-        }
-
-        taker = to;
-    }
-
-    /// <summary>128 bytes: four bits, 64 bytes: two more, 16 bytes: signed scales, d. A number is six bits less 32; small blocks have 16.</summary>
-    public static void Q6_K<TTaker>(byte* blocks, int count, ref TTaker taker)
-        where TTaker : struct, ICodeTaker
-    {
-        var to = taker;
-        float* scales = stackalloc float[16], offsets = stackalloc float[16];
-        for (; count > 0; count--, blocks += 210)
-        {
-            var all = Codes.Numbers(Vector128.Load((sbyte*)blocks + 192)) * Vector512.Create(Codes.Half(blocks + 208));
-            all.Store(scales);
-            (all * Vector512.Create(-32f)).Store(offsets);
-            for (var part = 0; part < 8; part++)
-            {
-                var (half, quarter) = (part / 4, part % 4);
-                var upper = Vector256.Load(blocks + 128 + (half * 32)).AsUInt16();
-                var two = (quarter == 3 ? upper >> 2 : upper << (4 - (2 * quarter))).AsByte() & Vector256.Create((byte)0x30);
-                var values = Codes.Bits(Vector256.Load(blocks + (half * 64) + (quarter % 2 * 32)), quarter / 2 * 4, 15) | two;
-                var (first, second) = (2 * part, (2 * part) + 1);
-                to.Take(values.GetLower(), scales[first], offsets[first]);
-                to.Take(values.GetUpper(), scales[second], offsets[second]);
-            }
-        }
-
-        taker = to;
-    }
-
-    /// <summary>d, 2 bytes: high bits of scales, 4 bytes: their low bits, 128 bytes: values of the non-linear table. Scales have six bits, less 32; small blocks have 32.</summary>
-    public static void IQ4_XS<TTaker>(byte* blocks, int count, ref TTaker taker)
-        where TTaker : struct, ICodeTaker
-    {
-        var to = taker;
-        for (; count > 0; count--, blocks += 136)
-        {
-            var d = Codes.Half(blocks);
-            uint high = Unsafe.ReadUnaligned<ushort>(blocks + 2), low = Unsafe.ReadUnaligned<uint>(blocks + 4);
-            for (var small = 0; small < 8; small++, high >>= 2, low >>= 4)
-            {
-                GgmlBlocks.LookUp(GgmlBlocks.NonLinear, blocks + 8 + (small * 16), d * ((int)((low & 15) | ((high & 3) << 4)) - 32), ref to);
-            }
-        }
-
-        taker = to;
-    }
-
-    // d, dmin and twelve bytes become eight scales and eight leasts, these negated. The bytes have four of each in six bits, and
-    // in the two bits left above them, and in eight bytes' halves, the rest.
+    /// <summary>
+    /// d, dmin and twelve bytes become eight scales and eight leasts, these negated. The bytes have four of each in six bits,
+    /// and in the two bits left above them, and in eight bytes' halves, the rest.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void ScalesAndLeasts(byte* block, float* to)
+    public static Vector512<float> ScalesAndLeasts(byte* block)
     {
         uint a = Unsafe.ReadUnaligned<uint>(block + 4), b = Unsafe.ReadUnaligned<uint>(block + 8), c = Unsafe.ReadUnaligned<uint>(block + 12);
         var six = Vector128.Create(a & LowSix, (c & LowFour) | (((a >> 6) & LowTwo) << 4), b & LowSix, ((c >> 4) & LowFour) | (((b >> 6) & LowTwo) << 4)).AsByte();
-        (Codes.Numbers(six) * Vector512.Create(Vector256.Create(Codes.Half(block)), Vector256.Create(-Codes.Half(block + 2)))).Store(to);
+        return Codes.Numbers(six) * Vector512.Create(Vector256.Create(Codes.Half(block)), Vector256.Create(-Codes.Half(block + 2)));
+    }
+}
+
+/// <summary>16 bytes of four-bit scales and leasts, 64 bytes: two bits, d, dmin. Small blocks have 16.</summary>
+internal readonly unsafe struct Q2_K : IBlockFormat
+{
+    public static BlockForm Form => new("Q2_K", 256, 84, new(4, 16));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
+    {
+        var to = taker;
+        var both = Vector128.Load(block);
+        var allScales = Codes.Numbers(Codes.Low(both)) * Vector512.Create(Codes.Half(block + 80));
+        var allLeasts = Codes.Numbers(Codes.High(both)) * Vector512.Create(-Codes.Half(block + 82));
+        float* scales = (float*)&allScales, leasts = (float*)&allLeasts;
+        for (var half = 0; half < 2; half++)
+        {
+            var values = Vector256.Load(block + 16 + (half * 32));
+            for (var part = 0; part < 4; part++, values = Codes.Down(values, 2))
+            {
+                to.Put(values & Vector256.Create((byte)3), scales, leasts);
+                scales += 2;
+                leasts += 2;
+            }
+        }
+
+        taker = to;
+    }
+}
+
+/// <summary>32 bytes: third bits, 64 bytes: two bits, 12 bytes: six-bit scales less 32, d. Small blocks have 16. A third bit that is not set takes 4 away.</summary>
+internal readonly unsafe struct Q3_K : IBlockFormat
+{
+    public static BlockForm Form => new("Q3_K", 256, 110, new(4, 16));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
+    {
+        var to = taker;
+        uint a = Unsafe.ReadUnaligned<uint>(block + 96), b = Unsafe.ReadUnaligned<uint>(block + 100), upper = Unsafe.ReadUnaligned<uint>(block + 104);
+        var six = Vector128.Create(
+            (a & GgmlSuperBlocks.LowFour) | ((upper & GgmlSuperBlocks.LowTwo) << 4),
+            (b & GgmlSuperBlocks.LowFour) | (((upper >> 2) & GgmlSuperBlocks.LowTwo) << 4),
+            ((a >> 4) & GgmlSuperBlocks.LowFour) | (((upper >> 4) & GgmlSuperBlocks.LowTwo) << 4),
+            ((b >> 4) & GgmlSuperBlocks.LowFour) | (((upper >> 6) & GgmlSuperBlocks.LowTwo) << 4)).AsByte();
+        var all = (Codes.Numbers(six) - Vector512.Create(32f)) * Vector512.Create(Codes.Half(block + 108));
+        var less = all * Vector512.Create(-4f);
+        float* scales = (float*)&all, offsets = (float*)&less;
+        var third = Vector256.Load(block);
+        for (var half = 0; half < 2; half++)
+        {
+            var values = Vector256.Load(block + 32 + (half * 32));
+            for (var part = 0; part < 4; part++, values = Codes.Down(values, 2), third = Codes.Down(third, 1))
+            {
+                to.Put((values & Vector256.Create((byte)3)) | (Codes.Up(third, 2) & Vector256.Create((byte)4)), scales, offsets);
+                scales += 2;
+                offsets += 2;
+            }
+        }
+
+        taker = to;
+    }
+}
+
+/// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 128 bytes: four bits. Small blocks have 32.</summary>
+internal readonly unsafe struct Q4_K : IBlockFormat
+{
+    public static BlockForm Form => new("Q4_K", 256, 144, new(4, 32));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
+    {
+        var to = taker;
+        var all = GgmlSuperBlocks.ScalesAndLeasts(block);
+        var scales = (float*)&all;
+        for (var pair = 0; pair < 4; pair++)
+        {
+            var values = Vector256.Load(block + 16 + (pair * 32));
+            var (low, high) = (2 * pair, (2 * pair) + 1);
+            to.TakeHalves(values, Vector512.Create(scales[low]), Vector512.Create(scales[8 + low]), Vector512.Create(scales[high]), Vector512.Create(scales[8 + high]));
+        }
+
+        taker = to;
+    }
+}
+
+/// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 32 bytes: fifth bits, 128 bytes: four bits. Small blocks have 32.</summary>
+internal readonly unsafe struct Q5_K : IBlockFormat
+{
+    public static BlockForm Form => new("Q5_K", 256, 176, new(8, 32));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
+    {
+        var to = taker;
+        var all = GgmlSuperBlocks.ScalesAndLeasts(block);
+        var scales = (float*)&all;
+        var fifth = Vector256.Load(block + 16);
+        for (var pair = 0; pair < 4; pair++, fifth = Codes.Down(fifth, 2))
+        {
+            var (values, low, high) = (Vector256.Load(block + 48 + (pair * 32)), 2 * pair, (2 * pair) + 1);
+            var bit = Vector256.Create((byte)16);
+            to.Put(Codes.Bits(values, 0, 15) | (Codes.Up(fifth, 4) & bit), Vector512.Create(scales[low]), Vector512.Create(scales[8 + low]));
+            to.Put(Codes.Bits(values, 4, 15) | (Codes.Up(fifth, 3) & bit), Vector512.Create(scales[high]), Vector512.Create(scales[8 + high]));
+        }
+
+        taker = to;
+    }
+}
+
+/// <summary>128 bytes: four bits, 64 bytes: two more, 16 bytes: signed scales, d. A number is six bits less 32; small blocks have 16.</summary>
+internal readonly unsafe struct Q6_K : IBlockFormat
+{
+    public static BlockForm Form => new("Q6_K", 256, 210, new(8, 16));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
+    {
+        var to = taker;
+        var all = Codes.Numbers(Vector128.Load((sbyte*)block + 192)) * Vector512.Create(Codes.Half(block + 208));
+        var less = all * Vector512.Create(-32f);
+        float* scales = (float*)&all, offsets = (float*)&less;
+        for (var half = 0; half < 2; half++)
+        {
+            Vector256<byte> first = Vector256.Load(block + (half * 64)), second = Vector256.Load(block + (half * 64) + 32);
+            var (upper, two) = (Vector256.Load(block + 128 + (half * 32)), Vector256.Create((byte)0x30));
+            to.Put(Codes.Bits(first, 0, 15) | (Codes.Up(upper, 4) & two), scales, offsets);
+            to.Put(Codes.Bits(second, 0, 15) | (Codes.Up(upper, 2) & two), scales + 2, offsets + 2);
+            to.Put(Codes.Bits(first, 4, 15) | (upper & two), scales + 4, offsets + 4);
+            to.Put(Codes.Bits(second, 4, 15) | (Codes.Down(upper, 2) & two), scales + 6, offsets + 6);
+            scales += 8;
+            offsets += 8;
+        }
+
+        taker = to;
+    }
+}
+
+/// <summary>d, 2 bytes: high bits of scales, 4 bytes: their low bits, 128 bytes: values of the non-linear table. Scales have six bits, less 32; small blocks have 32.</summary>
+internal readonly unsafe struct IQ4_XS : IBlockFormat
+{
+    public static BlockForm Form => new("IQ4_XS", 256, 136, new(8, 32));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker
+    {
+        var to = taker;
+        var d = Codes.Half(block);
+        uint high = Unsafe.ReadUnaligned<ushort>(block + 2), low = Unsafe.ReadUnaligned<uint>(block + 4);
+        for (var small = 0; small < 8; small++, high >>= 2, low >>= 4)
+        {
+            to.TakeHalves(Vector128.Load(block + 8 + (small * 16)), Vector512.Create(d * ((int)((low & 15) | ((high & 3) << 4)) - 32)), GgmlBlocks.NonLinear);
+        }
+
+        taker = to;
     }
 }

@@ -11,80 +11,19 @@ namespace HeadInfer.Runtime.Compute;
 /// <param name="Zero">the code of zero, where scales are exact in float16 and offsets no more than this makes them; null where they are their own</param>
 internal readonly record struct CodeForm(int Bits, int Group, int? Zero = null);
 
-/// <summary>Takes the codes of a row, sixteen at a time, with what makes numbers of them.</summary>
-internal interface ICodeTaker
-{
-    void Take(Vector128<byte> codes, float scale, float offset);
-
-    void Take(Vector128<sbyte> codes, float scale);
-}
-
-/// <summary>Makes numbers of codes.</summary>
-/// <param name="to">written</param>
-internal unsafe struct NumberTaker(float* to) : ICodeTaker
-{
-    private float* _to = to;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Take(Vector128<byte> codes, float scale, float offset)
-    {
-        Vector512.FusedMultiplyAdd(Codes.Numbers(codes), Vector512.Create(scale), Vector512.Create(offset)).Store(_to);
-        _to += Vector512<float>.Count;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void Take(Vector128<sbyte> codes, float scale)
-    {
-        (Codes.Numbers(codes) * Vector512.Create(scale)).Store(_to);
-        _to += Vector512<float>.Count;
-    }
-}
-
-/// <summary>Keeps codes as they are.</summary>
-/// <param name="codes">a byte each, written</param>
-/// <param name="scales">[codes / 16], written</param>
-/// <param name="offsets">[codes / 16], written</param>
-internal unsafe struct CodeTaker(byte* codes, float* scales, float* offsets) : ICodeTaker
-{
-    private byte* _codes = codes;
-    private float* _scales = scales, _offsets = offsets;
-
-    public void Take(Vector128<byte> codes, float scale, float offset)
-    {
-        codes.Store(_codes);
-        (*_scales++, *_offsets++) = (scale, offset);
-        _codes += Vector128<byte>.Count;
-    }
-
-    public void Take(Vector128<sbyte> codes, float scale) => Take(codes.AsByte(), scale, 0);
-}
-
 /// <summary>From small integers to the numbers that they stand for, sixteen at a time. Where there are no vectors of 512 bits, .NET makes two of 256 of them.</summary>
 internal static unsafe class Codes
 {
-    private static readonly float* Halves = MakeHalves();
+    private static readonly float* AllHalves = MakeHalves();
 
     /// <summary><c>code * scale</c> of sixteen signed codes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Scale(Vector128<sbyte> codes, float scale, float* to) => (Numbers(codes) * Vector512.Create(scale)).Store(to);
 
-    /// <summary>Gives on the lower halves of sixteen bytes, then the upper ones.</summary>
+    /// <summary>What the codes of four bits stand for: how far they are from the code of zero.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void PutHalves<TTaker>(this ref TTaker taker, Vector128<byte> bytes, float scale, float offset)
-        where TTaker : struct, ICodeTaker
-    {
-        taker.Take(Low(bytes), scale, offset);
-        taker.Take(High(bytes), scale, offset);
-    }
-
-    /// <summary>Gives thirty-two codes on.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Put<TTaker>(this ref TTaker taker, Vector256<byte> codes, float scale, float offset)
-        where TTaker : struct, ICodeTaker
-    {
-        taker.Take(codes.GetLower(), scale, offset);
-        taker.Take(codes.GetUpper(), scale, offset);
-    }
+    public static Vector512<float> Steps(int zero) =>
+        Vector512.Create(0f, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) - Vector512.Create((float)zero);
 
     /// <summary>Sixteen bytes as numbers.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -131,13 +70,19 @@ internal static unsafe class Codes
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<byte> Bits(Vector256<byte> bytes, int shift, byte bits) => (bytes.AsUInt16() >> shift).AsByte() & Vector256.Create(bits);
 
-    /// <summary>A value in each byte that has a bit.</summary>
+    /// <summary>Bits of each byte moved down; those that come from a neighbour are above them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<byte> Where(Vector256<byte> bytes, int bit, byte value)
-    {
-        var mask = Vector256.Create((byte)(1 << bit));
-        return Vector256.Equals(bytes & mask, mask) & Vector256.Create(value);
-    }
+    public static Vector256<byte> Down(Vector256<byte> bytes, int shift) => (bytes.AsUInt16() >> shift).AsByte();
+
+    /// <summary>Bits of each byte moved up; those that come from a neighbour are below them.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Up(Vector256<byte> bytes, int shift) => (bytes.AsUInt16() << shift).AsByte();
+
+    /// <summary>What codes of four bits stand for.</summary>
+    /// <param name="table">[16]</param>
+    /// <param name="codes">the upper half of each does not matter where there are vectors of 512 bits</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> LookUp(Vector512<float> table, Vector512<int> codes) => Avx512F.PermuteVar16x32(table, codes);
 
     /// <summary>What codes of four bits stand for.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -145,7 +90,11 @@ internal static unsafe class Codes
 
     /// <summary>The float16 at an address. Looked up: .NET's own conversion takes as long as a block of numbers, and one by its bits half as long.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float Half(byte* at) => Halves[Unsafe.ReadUnaligned<ushort>(at)];
+    public static float Half(byte* at) => AllHalves[Unsafe.ReadUnaligned<ushort>(at)];
+
+    /// <summary>The same, sixteen times.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Halves(byte* at) => Vector512.Create(Half(at));
 
     private static float* MakeHalves()
     {

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
@@ -93,8 +94,15 @@ internal abstract unsafe class GroupedPacking(int bits, int group) : Packing
 internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scale, bool zeros) : GroupedPacking(bits, group)
 {
     private const int MostFactors = 256; // that are widened once for a part of a row
+    private const int Step = 128;        // columns of a row that are multiplied before those of the next: more of them would wait for each other
 
+    private readonly int _scaleBytes = DataTypes.Size(scale);
     private readonly (int Place, int Group)[] _places = []; // of each column
+
+    private static Vector512<uint> Words => Vector512.Create(Vector256<uint>.Zero, Vector256<uint>.One);
+
+    // Of four bits in a word.
+    private static Vector512<uint> Places => Vector512.Create(0u, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
 
     public override string Name => $"int{Bits}";
 
@@ -154,27 +162,75 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
         }
     }
 
+    public override bool Multiplies(int columns) =>
+        Vector512.IsHardwareAccelerated && Order is null && columns % Lanes == 0 && (Group == WholeRow || Group % Lanes == 0);
+
+    public override void Multiply4(byte* rows, long stride, int columns, float* x, float* result)
+    {
+        byte* r1 = rows + stride, r2 = r1 + stride, r3 = r2 + stride;
+        var (groups, tail) = ((int)Groups(columns), CodeBytes(columns));
+        NumberMultiplier a = new(x), b = new(x), c = new(x), d = new(x);
+        for (int at = 0, count; at < columns; at += count)
+        {
+            var (number, codes) = (at / Group, (long)at * Bits / 8);
+            count = Math.Min(Math.Min(columns - at, Step), (int)Math.Min(((long)(number + 1) * Group) - at, int.MaxValue));
+            Read(rows + codes, rows + tail, number, groups, count, ref a);
+            Read(r1 + codes, r1 + tail, number, groups, count, ref b);
+            Read(r2 + codes, r2 + tail, number, groups, count, ref c);
+            Read(r3 + codes, r3 + tail, number, groups, count, ref d);
+        }
+
+        WideLane.Sum4(a.Sum, b.Sum, c.Sum, d.Sum).Store(result);
+    }
+
     protected override long TailBytes(long groups) => groups * (DataTypes.Size(scale) + (zeros ? 1 : 0));
 
     protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
     {
-        var (factor, zero, i) = (Scale(tail, scale, number), zeros ? tail[(groups * DataTypes.Size(scale)) + number] : 1 << (Bits - 1), 0);
-        for (; i <= count - Lanes; i += Lanes)
-        {
-            if (Bits == 4)
-            {
-                Codes.Scale((Sixteen(codes + (i / 2)) - Vector128.Create((byte)zero)).AsSByte(), factor, to + i);
-            }
-            else
-            {
-                ((Codes.Numbers(Vector128.Load(codes + i)) - Vector512.Create((float)zero)) * Vector512.Create(factor)).Store(to + i);
-            }
-        }
-
-        for (; i < count; i++)
+        var (factor, zero, whole) = (Scale(tail, scale, number), Zero(tail, number, groups), count - (count % Lanes));
+        var writer = new NumberWriter(to);
+        Read(codes, tail, number, groups, whole, ref writer);
+        for (var i = whole; i < count; i++)
         {
             to[i] = ((Bits == 4 ? Nibble(codes, i) : codes[i]) - zero) * factor;
         }
+    }
+
+    private int Zero(byte* tail, int number, int groups) => zeros ? tail[(groups * _scaleBytes) + number] : 1 << (Bits - 1);
+
+    // Whole lanes of a group. Of four bits there are sixteen numbers, which are looked up. Four of it inlined would have no registers.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void Read<TTaker>(byte* codes, byte* tail, int number, int groups, int count, ref TTaker taker)
+        where TTaker : struct, INumberTaker
+    {
+        var to = taker;
+        var factor = Vector512.Create(Scale(tail, scale, number));
+        var zero = Zero(tail, number, groups);
+        if (Bits == 8)
+        {
+            for (var end = codes + count; codes < end; codes += Lanes)
+            {
+                to.Take((Codes.Numbers(Vector128.Load(codes)) - Vector512.Create((float)zero)) * factor);
+            }
+        }
+        else if (Avx512F.IsSupported)
+        {
+            var table = Codes.Steps(zero) * factor;
+            for (var end = codes + (count / 2); codes < end; codes += Lanes / 2)
+            {
+                var words = Avx512F.PermuteVar16x32(Vector512.Create(Unsafe.ReadUnaligned<ulong>(codes)).AsUInt32(), Words);
+                to.Take(Codes.LookUp(table, Avx512F.ShiftRightLogicalVariable(words, Places).AsInt32()));
+            }
+        }
+        else
+        {
+            for (var end = codes + (count / 2); codes < end; codes += Lanes / 2)
+            {
+                to.Take(Codes.Numbers((Sixteen(codes) - Vector128.Create((byte)zero)).AsSByte()) * factor);
+            }
+        }
+
+        taker = to;
     }
 }
 

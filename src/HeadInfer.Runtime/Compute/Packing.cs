@@ -33,6 +33,17 @@ internal abstract unsafe class Packing
     public virtual void UnpackPart(byte* row, int columns, int first, int count, float* to) =>
         Unpack(new ReadOnlySpan<byte>(row + RowBytes(first), (int)RowBytes(count)), count, new Span<float>(to, count));
 
+    /// <summary>Whether it multiplies rows of so many numbers as they lie, which saves to write their numbers down.</summary>
+    public virtual bool Multiplies(int columns) => false;
+
+    /// <summary>The products of four rows and a vector, to the bit as <see cref="InnerProducts.Dot4"/> gives them of the rows' numbers in lanes of 512 bits.</summary>
+    /// <param name="rows">bytes of the first</param>
+    /// <param name="stride">bytes from one to the next</param>
+    /// <param name="columns">numbers of a row</param>
+    /// <param name="x">[columns]</param>
+    /// <param name="result">[4], written</param>
+    public virtual void Multiply4(byte* rows, long stride, int columns, float* x, float* result) => throw new NotSupportedException();
+
     /// <summary>What its codes are; null where it has none that kernels could take.</summary>
     public virtual CodeForm? Form => null;
 

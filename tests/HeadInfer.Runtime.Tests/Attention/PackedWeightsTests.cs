@@ -18,6 +18,7 @@ public sealed class PackedWeightsTests : NativeTest
         ["int4 of 128"] = new IntegerPacking(4, 128, ScalarType.Float16, zeros: true),
         ["int4 of 16"] = new IntegerPacking(4, 16, ScalarType.BFloat16, zeros: false),
         ["int8 of 32"] = new IntegerPacking(8, 32, ScalarType.Float32, zeros: true),
+        ["int4 of rows"] = new IntegerPacking(4, GroupedPacking.WholeRow, ScalarType.Float32, zeros: false),
         ["int8 of rows"] = new IntegerPacking(8, GroupedPacking.WholeRow, ScalarType.BFloat16, zeros: false),
     };
 
@@ -55,6 +56,43 @@ public sealed class PackedWeightsTests : NativeTest
                 Assert.Equal(numbers[(row * columns) + column], (float)number, Types[name] is IntegerPacking { ScaleType: ScalarType.Float32 } ? 1e-7f : 0);
             }
         }
+    }
+
+    // However rows are shared among threads and however many rows of x there are, whatever these are.
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void On_the_CPU_products_are_those_of_the_numbers_to_the_bit(string name)
+    {
+        const int rows = 23, columns = 1536; // rows not in fours; more columns than are unpacked at a time
+        var (stored, numbers) = Made(Types[name], rows, columns);
+        using var scope = NewDisposeScope();
+        Tensor packed = tensor(stored), weight = tensor(numbers).view(rows, columns), x = randn(7, columns);
+        x[1, 100] = 1e30f;
+        x[2] = 0;
+        x[3] = x[3] * 1e-42f; // below the normal numbers
+        x[4] = x[4].abs();
+        x[5, 700] = float.PositiveInfinity;
+        x[6, 5] = float.NaN;
+        var dense = new WeightMatrix(TensorMemory.Pointer(weight), ScalarType.Float32, 0, rows, columns);
+        var matrix = new WeightMatrix([new WeightPart(TensorMemory.Pointer(packed), Types[name], rows)], 0, columns);
+        foreach (var threads in (int[])[1, 2, 3])
+        {
+            using var team = new HostTeam(threads);
+            Same(HostProducts.Multiply(team, x, dense), HostProducts.Multiply(team, x, matrix));
+            for (var row = 0; row < x.shape[0]; row++)
+            {
+                var one = x.narrow(0, row, 1).contiguous();
+                Same(HostProducts.Multiply(team, one, dense), HostProducts.Multiply(team, one, matrix));
+            }
+        }
+
+        var exact = nn.functional.linear(x.narrow(0, 0, 5).to(ScalarType.Float64), weight.to(ScalarType.Float64));
+        var sizes = nn.functional.linear(x.narrow(0, 0, 5).to(ScalarType.Float64).abs(), weight.to(ScalarType.Float64).abs());
+        using var all = new HostTeam(2);
+        var off = ((HostProducts.Multiply(all, x.narrow(0, 0, 5), matrix).to(ScalarType.Float64) - exact).abs() / (sizes + 1e-36)).max().item<double>();
+        Assert.True(off < 2e-6, $"off by {off} of the sum of sizes");
+
+        static void Same(Tensor expected, Tensor got) => Assert.Equal(expected.data<float>().ToArray(), got.data<float>().ToArray());
     }
 
     public sealed class OnCuda() : NativeTest(ComputeDevice.Cuda)
