@@ -120,6 +120,14 @@ internal sealed class RandomCheckpoint : Checkpoint
             return _nothing;
         }
 
+        public Tensor Floats(string name, long size) => Vector(name, size);
+
+        public float[] Numbers(string name, long size)
+        {
+            tell(name, [size]);
+            return new float[size];
+        }
+
         public void Dispose() => _nothing.Dispose();
     }
 }

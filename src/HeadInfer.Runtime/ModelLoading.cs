@@ -36,7 +36,7 @@ internal static class ModelLoading
     {
         var folder = ModelFolder.Open(path, options);
         LibTorch.EnsureLoaded();
-        using var checkpoint = Checkpoint.Open(folder.Path, folder.Config.Quantization);
+        using var checkpoint = Checkpoint.Open(folder.Path, folder.Config);
         return Load(folder, checkpoint, options, open, progress, cancellationToken);
     }
 
@@ -140,6 +140,7 @@ internal static class ModelLoading
             {
                 Host = host is null ? null : Own(host),
                 HostRates = rates,
+                Sinks = config.Family.Sinks ? [.. read.Layers.Select(l => l.Sinks)] : [],
                 HostHeads = answers => rates is not { } known ? 0
                     : (int)Math.Round((options.HostShare ?? known.ShareFor(1)) * (known.ShareFor(answers) / known.ShareFor(1)) * config.Layers * config.KvHeads),
             };

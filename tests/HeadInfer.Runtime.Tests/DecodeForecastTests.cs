@@ -42,7 +42,7 @@ public sealed class DecodeForecastTests
     {
         var config = ModelConfig.Load(Fixtures.Model(model));
         LibTorch.EnsureLoaded();
-        using var checkpoint = Checkpoint.Open(Fixtures.Model(model), null);
+        using var checkpoint = Checkpoint.Open(Fixtures.Model(model));
         using var check = new WeightCheck(checkpoint);
         DecoderWeights.Read(config, check, device: null);
         var needs = check.NeedsOn(new GpuLayout(8), ScalarType.BFloat16);

@@ -32,6 +32,25 @@ public abstract class ReferenceTests(ComputeDevice device) : NativeTest(device)
         Assert.True(ok, figure);
     }
 
+    [Theory]
+    [InlineData("exaone4")]
+    [InlineData("gpt-oss")] // experts in one tensor, transposed
+    [InlineData("gemma3-vision")]
+    [InlineData("mixtral")]
+    [InlineData("olmo2")]
+    [InlineData("qwen3-vl")]
+    [InlineData("seed-oss")]
+    public async Task Families_of_the_larger_collection_are_the_reference(string model)
+    {
+        var file = Fixtures.Shared("fixtures", "families", "models", model, "model.safetensors");
+        Assert.SkipWhen(file is null, "the larger collection of fixtures is not here");
+        foreach (var layout in ModelReference.Layouts)
+        {
+            var (ok, figure) = await ModelReference.CheckAsync(Path.GetDirectoryName(file)!, ModelReference.On(layout.Options, Device));
+            Assert.True(ok, $"{layout.Name}: {figure}");
+        }
+    }
+
     public static TheoryData<string> Tokenizers() => [.. Directory.GetDirectories(Path.Combine(Fixtures.Root, "tokenizers")).Select(d => Path.GetFileName(d)).Order(StringComparer.Ordinal)];
 
     public static TheoryData<string> Models() => [.. Directory.GetDirectories(Path.Combine(Fixtures.Root, "models")).Select(d => Path.GetFileName(d)).Order(StringComparer.Ordinal)];

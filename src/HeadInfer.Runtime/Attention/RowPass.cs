@@ -85,7 +85,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
             lane.Ring.Follow(_plan.Upcoming(layer));
         }
 
-        shared.Rows.BeginAttention(Count, output);
+        shared.Rows.BeginAttention(Count, output, shared.SinksAt(layer));
         var groups = _plan.Groups(layer);
         var job = AskHost(layer, groups, queries);
         foreach (var group in groups)

@@ -42,6 +42,12 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         Resident = new ResidentCopies(layout, pool, residentSize) { MaxTokens = maxTokens };
     }
 
+    /// <summary>[layers] of [heads], float32: scores of what each head attends beside its keys, which is nothing. Empty or null where there is none. Not owned.</summary>
+    public IReadOnlyList<TorchSharp.torch.Tensor?> Sinks { get; set; } = [];
+
+    /// <summary>Where a layer's sinks lie, or zero.</summary>
+    public nint SinksAt(int layer) => Sinks.Count > 0 && Sinks[layer] is { } sinks ? TensorMemory.Pointer(sinks) : 0;
+
     public AttentionLayout Layout { get; }
 
     public BlockPool Pool { get; }

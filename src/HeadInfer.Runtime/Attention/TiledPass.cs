@@ -122,6 +122,13 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
                 lane.Ring.Release();
             }
 
+            if (shared.Sinks.Count > 0 && shared.Sinks[layer] is { } sinks)
+            {
+                // A part that adds nothing and has its share of the whole.
+                var scores = sinks.view(_layout.KvHeads, -1, 1).narrow(0, group.First, group.Count).expand(asked.shape[0], asked.shape[1], asked.shape[2]).contiguous();
+                merge.Add(0, zeros_like(asked).contiguous(), scores);
+            }
+
             merge.WriteTo(Heads(output, group));
         }
     }
@@ -230,7 +237,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         using var rows = new RowBuffer((int)(queries.shape[1] * queries.shape[2]), CPU);
         using var row = rows.Memory.narrow(0, 0, 1);
         row.view(queries.shape).copy_(queries);
-        shared.Rows.BeginAttention(1, rows);
+        shared.Rows.BeginAttention(1, rows, shared.SinksAt(layer));
         shared.Rows.Attend(1, rows, attended);
         shared.Rows.EndAttention(1);
         Heads(output, group).copy_(Heads(row.view(queries.shape), group));

@@ -32,6 +32,23 @@ internal abstract class Checkpoint(string path) : IDisposable
     /// <exception cref="CheckpointException">There are no weights, or the files are damaged or contradict each other.</exception>
     public static Checkpoint Open(string path, QuantizationConfig? quantization = null) => GgufFile.IsNamed(path) ? GgufCheckpoint.Open(path) : SafetensorsCheckpoint.Open(path, quantization);
 
+    /// <summary>The same, as the decoder of a model takes it.</summary>
+    public static Checkpoint Open(string path, ModelConfig config)
+    {
+        var checkpoint = Open(path, config.Quantization);
+        try
+        {
+            return config.Family.NeighbourPairs ? new PairedHeads(checkpoint, config.HeadDim, config.Rope.RotaryDim)
+                : config.Family.ExpertBias ? new StackedExperts(checkpoint)
+                : checkpoint;
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
+
     /// <summary>Checks that a tensor is there with the shape and a type that weights may have.</summary>
     /// <exception cref="CheckpointException">It is not.</exception>
     public void Require(string name, ReadOnlySpan<long> shape)

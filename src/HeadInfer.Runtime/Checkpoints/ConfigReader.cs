@@ -98,6 +98,18 @@ internal sealed class ConfigReader
         return new ConfigReader(some, Path, _warn);
     }
 
+    /// <summary>This object with texts of its own.</summary>
+    public ConfigReader As(params ReadOnlySpan<(string Name, string Text)> texts)
+    {
+        var all = new Dictionary<string, JsonElement>(_fields, StringComparer.Ordinal);
+        foreach (var (name, text) in texts)
+        {
+            all[name] = JsonSerializer.SerializeToElement(text);
+        }
+
+        return new ConfigReader(all, Path, _warn);
+    }
+
     /// <summary>This object without a field.</summary>
     public ConfigReader Without(string name) => new(_fields.Where(f => f.Key != name).ToDictionary(StringComparer.Ordinal), Path, _warn);
 

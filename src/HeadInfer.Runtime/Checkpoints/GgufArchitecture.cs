@@ -122,7 +122,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["rope_theta"] = metadata.Number(Key("rope.freq_base")),
             ["partial_rotary_factor"] = rotary == head ? null : (rotary + 0.25) / head, // the product is cut to a whole number
             ["rope_scaling"] = isScaled ? null : Scaling(metadata),
-            ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Alternating && window > 0 ? window : null,
+            ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["attn_logit_softcapping"] = metadata.Number(Key("attn_logit_softcapping")),
             ["final_logit_softcapping"] = metadata.Number(Key("final_logit_softcapping")),
             // Gemma's scale is in no file: of the three that there are, the one with 46 layers has that of its width.

@@ -27,7 +27,7 @@ internal sealed class GgufCheckpoint : Checkpoint
     /// <summary>Divisors of the rotary frequencies, where the file has its own; else empty.</summary>
     public float[] RopeFactors { get; private set; } = [];
 
-    /// <inheritdoc cref="Checkpoint.Open"/>
+    /// <inheritdoc cref="Checkpoint.Open(string, QuantizationConfig)"/>
     /// <exception cref="UnsupportedModelException">It is no model, or has something that is not supported.</exception>
     public static GgufCheckpoint Open(string path)
     {

@@ -22,7 +22,7 @@ internal static class GgufNames
 
     private static readonly Dictionary<string, string> Parts = new(StringComparer.Ordinal)
     {
-        ["attn_norm.weight"] = TensorNames.InputNorm,
+        ["attn_norm.weight"] = LayerNormNames.Both.BeforeAttention!,
         ["attn_qkv.weight"] = TensorNames.QkvFused,
         ["attn_q.weight"] = TensorNames.Query,
         ["attn_k.weight"] = TensorNames.Key,
@@ -30,8 +30,8 @@ internal static class GgufNames
         ["attn_output.weight"] = TensorNames.AttentionOutput,
         ["attn_q_norm.weight"] = TensorNames.QueryNorm,
         ["attn_k_norm.weight"] = TensorNames.KeyNorm,
-        ["post_attention_norm.weight"] = TensorNames.PostAttentionNorm,
-        ["post_ffw_norm.weight"] = TensorNames.PostMlpNorm,
+        ["post_attention_norm.weight"] = LayerNormNames.Both.AfterAttention!,
+        ["post_ffw_norm.weight"] = LayerNormNames.Both.AfterMlp!,
         ["ffn_gate_inp.weight"] = TensorNames.Router,
         ["ffn_gate.weight"] = TensorNames.Mlp(TensorNames.Gate),
         ["ffn_up.weight"] = TensorNames.Mlp(TensorNames.Up),
@@ -57,8 +57,8 @@ internal static class GgufNames
         var weight = isBias ? part[..^Bias.Length] + Weight : part;
         var known = weight switch
         {
-            "ffn_norm.weight" => family.FourNorms ? TensorNames.PreMlpNorm : TensorNames.PostAttentionNorm,
-            "ffn_up.weight" when family.FusedProjections => TensorNames.Mlp(TensorNames.GateUpFused),
+            "ffn_norm.weight" => family.Norms.BeforeMlp,
+            "ffn_up.weight" when family.FusedGates => TensorNames.Mlp(TensorNames.GateUpFused),
             _ => Parts.GetValueOrDefault(weight),
         };
         return known is null ? name : TensorNames.Layer(layer, isBias ? TensorNames.BiasOf(known) : known);

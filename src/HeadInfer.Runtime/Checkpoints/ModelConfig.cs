@@ -77,14 +77,43 @@ public sealed record ModelConfig
     /// <summary>Added to every norm's weight when it is read.</summary>
     internal double NormOffset { get; init; }
 
+    /// <summary>How a mixture's experts are chosen, but for what a checkpoint adds to their scores.</summary>
+    internal Compute.Routing Routing { get; init; } = new(0, false);
+
+    /// <summary>Width of the experts that see every token; 0 for none.</summary>
+    internal int SharedExpertSize { get; init; }
+
+    /// <summary>Rotary position embeddings of each layer; <see cref="Rope"/> for all if it is empty.</summary>
+    internal IReadOnlyList<RopeConfig> LayerRopes { get; init; } = [];
+
+    /// <summary>Factor of the embeddings.</summary>
+    internal double EmbeddingScale { get; init; } = 1;
+
+    /// <summary>Factor of what layers add.</summary>
+    internal double ResidualScale { get; init; } = 1;
+
+    /// <summary>Factor of the logits.</summary>
+    internal double LogitScale { get; init; } = 1;
+
+    /// <summary>Queries grow by <c>beta ln(1 + position / original)</c>, of whole lengths; or null.</summary>
+    internal (double Beta, int Original)? QueryGrowth { get; init; }
+
     /// <summary>What it says of quantized weights, or null.</summary>
     internal QuantizationConfig? Quantization { get; init; }
+
+    internal HeadNorm QkNorm { get; init; }
 
     internal bool QkvBias { get; init; }
 
     internal bool OutputBias { get; init; }
 
     internal bool MlpBias { get; init; }
+
+    /// <summary>Rotary position embeddings of a layer.</summary>
+    internal RopeConfig RopeOf(int layer) => LayerRopes.Count == 0 ? Rope : LayerRopes[layer];
+
+    /// <summary>Factor of the queries at a position.</summary>
+    internal double QueryScale(long position) => QueryGrowth is var (beta, original) ? 1 + (beta * Math.Log(1 + (position / original))) : 1;
 
     /// <summary>Elements of the KV cache for one token, all layers together.</summary>
     internal long KvElementsPerToken => 2L * Layers * KvHeads * HeadDim;

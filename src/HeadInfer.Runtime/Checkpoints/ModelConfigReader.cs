@@ -5,11 +5,14 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <summary>Reads a <c>config.json</c>: each field that means something is followed or refused by name.</summary>
 internal static class ModelConfigReader
 {
+    /// <summary>A field that a configuration within another has here.</summary>
+    public const string Nested = "text_config of";
+
     private const string Full = "full_attention", Sliding = "sliding_attention";
 
     // Fields that some published models have, for which the decoder has no place, and the value that changes nothing.
     private static readonly (string Name, bool Neutral)[] Switches =
-        [("is_causal", true), ("use_bidirectional_attention", false), ("is_encoder_decoder", false), ("add_cross_attention", false), ("rope_interleaved", false)];
+        [("is_causal", true), ("use_bidirectional_attention", false), ("is_encoder_decoder", false), ("add_cross_attention", false), ("rope_interleaved", false), ("use_parallel_residual", false)];
 
     /// <param name="folder">the model folder</param>
     /// <param name="scaling">scaling of rotary embeddings in place of the configuration's; null takes that</param>
@@ -54,6 +57,7 @@ internal static class ModelConfigReader
 
     private static ModelConfig ReadWhole(ConfigReader json, RopeScaling? scaling)
     {
+        json = TextOf(json);
         _ = ReadFamily(json); // what is not supported at all is said first
         var quantization = QuantizationConfig.Read(json);
         return Read(json, scaling) with { Quantization = quantization };
@@ -79,10 +83,14 @@ internal static class ModelConfigReader
         }
 
         var headDim = json.Int("head_dim", hidden / heads, least: 2, most: 4096);
-        var bias = json.Bool("attention_bias", false);
+        var bias = json.Bool("attention_bias", family.BiasByDefault);
         var positions = json.Int("max_position_embeddings");
         var windows = ReadWindows(json, family, layers);
-        var rope = RopeConfigReader.Read(json, headDim, positions, windows.Select(w => w is null ? Full : Sliding).ToHashSet(), scaling);
+        string TypeOf(int layer) => windows[layer] is null ? Full : Sliding;
+        var ropes = RopeConfigReader.Read(json, family, headDim, positions, Enumerable.Range(0, layers).Select(TypeOf).ToHashSet(), scaling);
+        var rope = ropes.GetValueOrDefault(Full, ropes.Values.First());
+        var isStill = ReadStillLayers(json, family, windows);
+        var still = RopeConfig.Still(rope.RotaryDim);
         var extended = scaling is not null || rope.Kind == RopeKind.Yarn ? (int)Math.Min(rope.OriginalMaxPositions * rope.Factor, 1 << 30) : 0;
         var config = new ModelConfig
         {
@@ -95,22 +103,63 @@ internal static class ModelConfigReader
             HeadDim = headDim,
             IntermediateSize = json.Int("intermediate_size"),
             Rope = rope,
+            LayerRopes = ropes.Count == 1 && !isStill.Contains(true) ? [] : [.. Enumerable.Range(0, layers).Select(layer => isStill[layer] ? still : ropes.GetValueOrDefault(TypeOf(layer), rope))],
+            QueryGrowth = ReadQueryGrowth(json, rope),
+            EmbeddingScale = family.ScaledEmbedding ? Math.Sqrt(hidden) : family.Multipliers ? json.Positive("embedding_multiplier", 1) : 1,
+            ResidualScale = family.Multipliers ? json.Positive("residual_multiplier", 1) : 1,
+            LogitScale = family.Multipliers ? 1 / json.Positive("logits_scaling", 1) : family.LogitFactor is var (factor, usual) ? json.Positive(factor, usual) : 1,
             MaxPositions = Math.Max(positions, extended),
             Windows = windows,
             NormOffset = family.NormOffset,
-            NormEpsilon = json.Positive("rms_norm_eps", family.DefaultNormEpsilon),
-            AttentionScale = 1 / Math.Sqrt(family.SoftCaps ? json.Positive("query_pre_attn_scalar", 256) : headDim),
+            NormEpsilon = json.Positive(family.NormEpsilonField, family.DefaultNormEpsilon),
+            AttentionScale = family.Multipliers ? json.Positive("attention_multiplier", 1) : 1 / Math.Sqrt(family.SoftCaps is null ? headDim : json.Positive("query_pre_attn_scalar", 256)),
             Activation = ReadActivation(json, family),
             TiedEmbeddings = json.Bool("tie_word_embeddings", family.TiedByDefault),
-            AttentionSoftCap = family.SoftCaps ? SoftCap(json, "attn_logit_softcapping", 50) : null,
-            LogitSoftCap = family.SoftCaps ? SoftCap(json, "final_logit_softcapping", 30) : null,
+            AttentionSoftCap = family.SoftCaps is { } caps ? SoftCap(json, "attn_logit_softcapping", caps.Scores) : null,
+            LogitSoftCap = family.SoftCaps is { } its ? SoftCap(json, "final_logit_softcapping", its.Logits) : null,
+            QkNorm = family.QkNormField is { } norms && json.Bool(norms, false) ? HeadNorm.Each : family.QkNorm,
             QkvBias = family.QkvBias || bias,
-            OutputBias = bias && !family.QkvBias,
+            OutputBias = family.OutputBiasField is null ? bias && !family.QkvBias : family.OutputBiasField.Length > 0 && json.Bool(family.OutputBiasField, false),
             MlpBias = json.Bool("mlp_bias", false),
             EndTokens = json.Ints("eos_token_id"),
         };
         return family.Experts ? WithExperts(config, json) : config;
     }
+
+    // Of a model that sees or hears as well it is the part that reads text.
+    private static ConfigReader TextOf(ConfigReader json)
+    {
+        if (json.Object("text_config") is not { } text || (json.Texts("architectures") is [var architecture, ..] && ModelFamily.All.Any(f => f.Architecture == architecture)))
+        {
+            return json;
+        }
+
+        var family = ModelFamily.OfType(text.Text("model_type")) ?? throw ModelFamily.Unsupported($"model type {text.Text("model_type") ?? "of its text_config"}");
+        json.Warn($"the model is read as {family.Architecture}, by its text_config: it reads text alone.");
+        var outer = json.Only(("quantization_config", "quantization_config"), ("tie_word_embeddings", "tie_word_embeddings"));
+        return text.Without("architectures").Without("model_type").With(outer, (_, _, _) => null).As(("model_type", family.ModelType), (Nested, text.Path));
+    }
+
+    private static bool[] ReadStillLayers(ConfigReader json, ModelFamily family, int?[] windows)
+    {
+        if (family.StillEvery == 0)
+        {
+            return [.. windows.Select(w => family.StillWhereFull && w is null && windows.Any(other => other is not null))];
+        }
+
+        // Ones rotate.
+        var given = json.Ints("no_rope_layers");
+        if (given.Length > 0 && (given.Length != windows.Length || given.Any(n => n is not (0 or 1))))
+        {
+            throw json.Invalid("no_rope_layers", $"{windows.Length} ones and zeros");
+        }
+
+        var every = json.Int("no_rope_layer_interval", family.StillEvery);
+        return [.. Enumerable.Range(0, windows.Length).Select(layer => given.Length > 0 ? given[layer] == 0 : (layer + 1) % every == 0)];
+    }
+
+    private static (double, int)? ReadQueryGrowth(ConfigReader json, RopeConfig rope) =>
+        json.Object("rope_parameters") is { } parameters && parameters.OptionalPositive("llama_4_scaling_beta") is { } beta ? (beta, rope.OriginalMaxPositions) : null;
 
     private static ModelFamily ReadFamily(ConfigReader json)
     {
@@ -145,20 +194,44 @@ internal static class ModelConfigReader
     }
 
     // Only an explicit null means that there is none.
-    private static double? SoftCap(ConfigReader json, string name, double fallback) =>
+    private static double? SoftCap(ConfigReader json, string name, double? fallback) =>
         json.Mentions(name) ? json.OptionalPositive(name) : fallback;
 
     private static ModelConfig WithExperts(ModelConfig config, ConfigReader json)
     {
-        var experts = json.Int(json.Has("num_experts") ? "num_experts" : "num_local_experts", most: 65_536);
+        var family = config.Family;
+        var experts = json.Int(json.Has("num_experts") ? "num_experts" : json.Has("n_routed_experts") ? "n_routed_experts" : "num_local_experts", most: 65_536);
         var step = json.Int("decoder_sparse_step", 1);
         var dense = json.Ints("mlp_only_layers").ToHashSet();
+        if (family.SigmoidRouter)
+        {
+            dense.UnionWith(Enumerable.Range(0, json.Int("first_k_dense_replace", 1, least: 0, most: config.Layers)));
+        }
+
+        // Those that do not say it have experts as wide as others' MLPs, and share among the chosen.
+        var plain = family.ModelType is "mixtral" or "gpt_oss";
+        var (perToken, normalized, width) = (json.Int(json.Has("num_experts_per_tok") ? "num_experts_per_tok" : "experts_per_token", most: experts),
+            json.Bool("norm_topk_prob", plain || family.SigmoidRouter), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
+        var groups = family.SigmoidRouter ? json.Int("n_group", 1, most: experts) : 1;
+        if (experts % groups != 0)
+        {
+            throw json.Invalid("n_group", $"a divisor of the number of experts ({experts})");
+        }
+
         return config with
         {
             Experts = experts,
-            ExpertsPerToken = json.Int("num_experts_per_tok", most: experts),
-            ExpertIntermediateSize = json.Int("moe_intermediate_size"),
-            NormalizeExpertWeights = json.Bool("norm_topk_prob", false),
+            ExpertsPerToken = perToken,
+            ExpertIntermediateSize = width,
+            NormalizeExpertWeights = normalized,
+            Routing = new Compute.Routing(perToken, normalized)
+            {
+                Sigmoid = family.SigmoidRouter,
+                Groups = groups,
+                KeptGroups = family.SigmoidRouter ? json.Int("topk_group", 1, most: groups) : 1,
+                Scale = family.SigmoidRouter ? json.Positive("routed_scaling_factor", 1) : 1,
+            },
+            SharedExpertSize = family.SigmoidRouter ? json.Int("n_shared_experts", 0, least: 0, most: 1024) * width : 0,
             ExpertLayers = Enumerable.Range(0, config.Layers).Where(l => !dense.Contains(l) && (l + 1) % step == 0).ToHashSet(),
         };
     }
@@ -166,7 +239,12 @@ internal static class ModelConfigReader
     // Gemma's hidden_act is a relic: only hidden_activation counts there, and only hidden_act elsewhere.
     private static string ReadActivation(ConfigReader json, ModelFamily family)
     {
-        var activation = json.Text(family.SoftCaps ? "hidden_activation" : "hidden_act") ?? family.DefaultActivation;
+        if (family.Activation is { } always)
+        {
+            return json.Positive("swiglu_limit", 7) == 7 ? always : throw new UnsupportedModelException($"'{json.Path}': a swiglu_limit of {json.Raw("swiglu_limit")} is not supported; it is 7 in published models.");
+        }
+
+        var activation = json.Text(family.SoftCaps is null ? "hidden_act" : "hidden_activation") ?? family.DefaultActivation;
         return activation is "silu" or "gelu" or "gelu_pytorch_tanh"
             ? activation
             : throw new UnsupportedModelException($"'{json.Path}': the activation '{activation}' is not supported.");
@@ -192,12 +270,13 @@ internal static class ModelConfigReader
             throw new UnsupportedModelException($"'{json.Path}': layer_types names layers of {Sliding}, and the model has no window ({(family.Windows == WindowRule.None ? family.Architecture : "sliding_window, use_sliding_window")}).");
         }
 
+        var every = family.Windows == WindowRule.Pattern ? json.Int(json.IsNumber("sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern", family.FullEvery) : 1;
         var first = family.Windows == WindowRule.UpperLayers ? json.Int("max_window_layers", family.Experts ? 0 : 28, least: 0) : 0;
         bool IsWindowed(int layer) => types.Length > 0 ? types[layer] == Sliding : family.Windows switch
         {
             WindowRule.EveryLayer => true,
             WindowRule.UpperLayers => layer >= first,
-            WindowRule.Alternating => layer % 2 == 0,
+            WindowRule.Pattern => (layer + 1) % every != 0,
             _ => false,
         };
         return [.. Enumerable.Range(0, layers).Select(layer => windowed && IsWindowed(layer) ? window : null)];

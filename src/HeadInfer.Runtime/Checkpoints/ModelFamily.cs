@@ -12,8 +12,41 @@ internal enum WindowRule
     /// <summary>Those from <c>max_window_layers</c> on, if <c>use_sliding_window</c> is set.</summary>
     UpperLayers,
 
-    /// <summary>Every second one, beginning with the first.</summary>
-    Alternating,
+    /// <summary>All but every so manieth one.</summary>
+    Pattern,
+}
+
+/// <summary>Norms of queries and keys before they are rotated.</summary>
+internal enum HeadNorm
+{
+    None,
+
+    /// <summary>Of each head by itself.</summary>
+    Each,
+
+    /// <summary>Of all heads of a token together.</summary>
+    Whole,
+}
+
+/// <summary>The norms of a layer by the names that checkpoints give them; null where a family has none.</summary>
+/// <param name="BeforeAttention">of what attention looks at</param>
+/// <param name="AfterAttention">of what it adds</param>
+/// <param name="BeforeMlp">of what the MLP looks at</param>
+/// <param name="AfterMlp">of what it adds</param>
+internal sealed record LayerNormNames(string? BeforeAttention, string? AfterAttention, string? BeforeMlp, string? AfterMlp)
+{
+    private const string Input = "input_layernorm.weight", PostAttention = "post_attention_layernorm.weight", PreMlp = "pre_feedforward_layernorm.weight", PostMlp = "post_feedforward_layernorm.weight";
+
+    public static readonly LayerNormNames Before = new(Input, null, PostAttention, null);
+
+    public static readonly LayerNormNames After = new(null, PostAttention, null, PostMlp);
+
+    public static readonly LayerNormNames Both = new(Input, PostAttention, PreMlp, PostMlp);
+
+    public static readonly LayerNormNames Glm = new(Input, "post_self_attn_layernorm.weight", PostAttention, "post_mlp_layernorm.weight");
+
+    /// <summary>One for attention and MLP.</summary>
+    public static readonly LayerNormNames Shared = new(Input, null, null, null);
 }
 
 /// <summary>What sets a model architecture apart from the others; the decoder itself is one.</summary>
@@ -26,27 +59,107 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("LlamaForCausalLM", "llama"),
         new("MistralForCausalLM", "mistral") { Windows = WindowRule.EveryLayer, DefaultWindow = 4096 },
         new("Qwen2ForCausalLM", "qwen2") { QkvBias = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
-        new("Qwen3ForCausalLM", "qwen3") { QkNorm = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
-        new("Qwen3MoeForCausalLM", "qwen3_moe") { QkNorm = true, Experts = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("Qwen3ForCausalLM", "qwen3") { QkNorm = HeadNorm.Each, NestedTypes = ["qwen3_vl_text"], Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("Qwen3MoeForCausalLM", "qwen3_moe") { QkNorm = HeadNorm.Each, NestedTypes = ["qwen3_vl_moe_text"], Experts = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
         new("Gemma2ForCausalLM", "gemma2")
         {
-            FourNorms = true, NormOffset = 1, ScaledEmbedding = true, SoftCaps = true, TiedByDefault = true,
-            Windows = WindowRule.Alternating, DefaultWindow = 4096, DefaultActivation = "gelu_pytorch_tanh",
+            Norms = LayerNormNames.Both, NormOffset = 1, ScaledEmbedding = true, SoftCaps = (50, 30), TiedByDefault = true,
+            Windows = WindowRule.Pattern, FullEvery = 2, DefaultWindow = 4096, DefaultActivation = "gelu_pytorch_tanh",
         },
-        new("Phi3ForCausalLM", "phi3") { FusedProjections = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
+        new("Gemma3ForCausalLM", "gemma3_text")
+        {
+            Norms = LayerNormNames.Both, NormOffset = 1, QkNorm = HeadNorm.Each, ScaledEmbedding = true, SoftCaps = (null, null), TiedByDefault = true,
+            Windows = WindowRule.Pattern, FullEvery = 6, DefaultWindow = 4096, LocalTheta = 10_000, DefaultTheta = 1_000_000, DefaultActivation = "gelu_pytorch_tanh",
+        },
+        new("Phi3ForCausalLM", "phi3") { FusedQkv = true, FusedGates = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
+        new("MixtralForCausalLM", "mixtral") { Experts = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000 },
+        new("Ministral3ForCausalLM", "ministral3") { Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
+        new("GptOssForCausalLM", "gpt_oss")
+        {
+            BiasByDefault = true, Sinks = true, Experts = true, RouterBias = true, ExpertBias = true, Activation = Compute.Device.ClampedSwiGlu, DefaultNormEpsilon = 1e-5, DefaultTheta = 150_000,
+            Windows = WindowRule.Pattern, FullEvery = 2, DefaultWindow = 128,
+        },
+        new("Glm4MoeForCausalLM", "glm4_moe") { QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
+        new("GraniteForCausalLM", "granite") { Multipliers = true },
+        new("SmolLM3ForCausalLM", "smollm3") { Windows = WindowRule.UpperLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
+        new("Olmo2ForCausalLM", "olmo2") { Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5 },
+        new("Olmo3ForCausalLM", "olmo3")
+        {
+            Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000,
+            Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, ScalesFullOnly = true,
+        },
+        new("Exaone4ForCausalLM", "exaone4")
+        {
+            Norms = LayerNormNames.After, QkNorm = HeadNorm.Each, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000,
+            Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, StillWhereFull = true,
+        },
+        new("SeedOssForCausalLM", "seed_oss") { BiasByDefault = true, OutputBiasField = "attention_out_bias" },
+        new("Glm4ForCausalLM", "glm4") { Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
+        new("Cohere2ForCausalLM", "cohere2")
+        {
+            Norms = LayerNormNames.Shared, NormEpsilonField = "layer_norm_eps", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NeighbourPairs = true, LogitFactor = ("logit_scale", 0.0625),
+            TiedByDefault = true, Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, StillWhereFull = true,
+        },
     ];
 
     /// <summary>Biases of the query, key and value projections, whatever <c>attention_bias</c> says.</summary>
     public bool QkvBias { get; init; }
 
-    /// <summary>Norms of each query and key head.</summary>
-    public bool QkNorm { get; init; }
+    /// <summary>Other names of its type, within configurations of models that see or hear as well.</summary>
+    public string[] NestedTypes { get; init; } = [];
 
-    /// <summary>The checkpoint holds query, key and value, and gate and up, as one matrix each.</summary>
-    public bool FusedProjections { get; init; }
+    /// <summary>What <c>attention_bias</c> is where the configuration does not say.</summary>
+    public bool BiasByDefault { get; init; }
 
-    /// <summary>Norms after attention and after the MLP as well as before.</summary>
-    public bool FourNorms { get; init; }
+    /// <summary>The field that says whether attention's output has a bias; null if it is <c>attention_bias</c>, and empty if there is none.</summary>
+    public string? OutputBiasField { get; init; }
+
+    /// <summary>Norms of queries and keys.</summary>
+    public HeadNorm QkNorm { get; init; }
+
+    /// <summary>The field that says whether each head has a norm, where that is for the configuration to say.</summary>
+    public string? QkNormField { get; init; }
+
+    /// <summary>The checkpoint holds query, key and value as one matrix.</summary>
+    public bool FusedQkv { get; init; }
+
+    /// <summary>The checkpoint holds gate and up as one matrix.</summary>
+    public bool FusedGates { get; init; }
+
+    /// <summary>Which norms a layer has.</summary>
+    public LayerNormNames Norms { get; init; } = LayerNormNames.Before;
+
+    /// <summary>Norms take the mean off first.</summary>
+    public bool CenteredNorms { get; init; }
+
+    /// <summary>Attention and MLP look at the same, and what both add is added together.</summary>
+    public bool ParallelBlocks => Norms.BeforeMlp is null && Norms.AfterMlp is null;
+
+    /// <summary>The dimensions of a head that are rotated together are neighbours in the checkpoint; elsewhere they are half of them apart.</summary>
+    public bool NeighbourPairs { get; init; }
+
+    /// <summary>Embeddings, scores, what layers add, and logits have factors of the configuration.</summary>
+    public bool Multipliers { get; init; }
+
+    /// <summary>The field of a factor of the logits, and its default.</summary>
+    public (string Field, double Default)? LogitFactor { get; init; }
+
+    /// <summary>Layers that attend all do not rotate, where others have windows.</summary>
+    public bool StillWhereFull { get; init; }
+
+    /// <summary>Every so manieth layer does not rotate, unless <c>no_rope_layers</c> says otherwise; 0 for none.</summary>
+    public int StillEvery { get; init; }
+
+    /// <summary>Scaling of the positions is for layers that attend all.</summary>
+    public bool ScalesFullOnly { get; init; }
+
+    /// <summary>The base of the frequencies of layers with windows, where it is another one; in <c>rope_local_base_freq</c>.</summary>
+    public double? LocalTheta { get; init; }
+
+    public double DefaultTheta { get; init; } = 10_000;
+
+    /// <summary>The part of a head that is rotated where the configuration does not say.</summary>
+    public double DefaultRotation { get; init; } = 1;
 
     /// <summary>Added to every norm's weight.</summary>
     public double NormOffset { get; init; }
@@ -54,14 +167,32 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Embeddings are multiplied by the square root of the hidden size.</summary>
     public bool ScaledEmbedding { get; init; }
 
-    /// <summary>Scores and logits are capped by tanh, and scores scaled by <c>query_pre_attn_scalar</c>.</summary>
-    public bool SoftCaps { get; init; }
+    /// <summary>Scores are scaled by <c>query_pre_attn_scalar</c>, and they and logits may be capped by tanh: the defaults. Null where a family has none of it.</summary>
+    public (double? Scores, double? Logits)? SoftCaps { get; init; }
 
     /// <summary>Layers may be mixtures of experts.</summary>
     public bool Experts { get; init; }
 
+    /// <summary>Routers score by sigmoids, with a correction where scores are compared, and in groups.</summary>
+    public bool SigmoidRouter { get; init; }
+
+    /// <summary>Routers have biases.</summary>
+    public bool RouterBias { get; init; }
+
+    /// <summary>Each head attends, beside its keys, nothing with a score of its own.</summary>
+    public bool Sinks { get; init; }
+
+    /// <summary>The activation, whatever the configuration says.</summary>
+    public string? Activation { get; init; }
+
+    /// <summary>Biases of the experts.</summary>
+    public bool ExpertBias { get; init; }
+
     /// <summary>Which layers are windowed.</summary>
     public WindowRule Windows { get; init; }
+
+    /// <summary>Of <see cref="WindowRule.Pattern"/>: every so manieth layer has no window.</summary>
+    public int FullEvery { get; init; }
 
     /// <summary>The window where the configuration does not mention one.</summary>
     public int? DefaultWindow { get; init; }
@@ -73,9 +204,14 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     public double DefaultNormEpsilon { get; init; } = 1e-6;
 
+    public string NormEpsilonField { get; init; } = "rms_norm_eps";
+
     /// <summary>The family of an architecture name.</summary>
     /// <exception cref="UnsupportedModelException">There is none.</exception>
     public static ModelFamily Of(string architecture) => All.FirstOrDefault(f => f.Architecture == architecture) ?? throw Unsupported($"architecture {architecture}");
+
+    /// <summary>The family of a type, as configurations of models that see or hear as well name that of their text.</summary>
+    public static ModelFamily? OfType(string? type) => All.FirstOrDefault(f => f.ModelType == type || f.NestedTypes.Contains(type));
 
     public static UnsupportedModelException Unsupported(string what) =>
         new($"The {what} is not supported. Supported: {string.Join(", ", All.Select(f => f.Architecture))}.");

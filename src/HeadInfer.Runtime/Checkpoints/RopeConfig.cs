@@ -52,6 +52,9 @@ public sealed record RopeConfig
     /// <summary>[rotary / 2] what each frequency is divided by besides, where a checkpoint has numbers of its own; else null.</summary>
     internal IReadOnlyList<float>? FrequencyDivisors { get; init; }
 
+    /// <summary>Of layers that do not rotate: all angles are zero.</summary>
+    internal static RopeConfig Still(int rotaryDim) => new() { RotaryDim = rotaryDim, FrequencyDivisors = [.. Enumerable.Repeat(float.PositiveInfinity, rotaryDim / 2)] };
+
     /// <summary>Dimensions of a head that are rotated.</summary>
     public int RotaryDim { get; init; }
 }

@@ -4,36 +4,49 @@ namespace HeadInfer.Runtime.Checkpoints;
 internal static class RopeConfigReader
 {
     private const string Parameters = "rope_parameters", Scaling = "rope_scaling";
-    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings";
+    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Sliding = "sliding_attention";
 
     private static readonly Dictionary<string, string[]> Known = new(StringComparer.Ordinal)
     {
         ["default"] = [],
         ["linear"] = ["factor"],
         ["llama3"] = ["factor", "low_freq_factor", "high_freq_factor", Original],
-        ["yarn"] = ["factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim", Original],
+        ["yarn"] = ["factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim", "llama_4_scaling_beta", Original],
     };
 
+    // How positions of pictures are told apart; those of text are one.
+    private static readonly string[] OfPictures = ["mrope_section", "mrope_interleaved"];
+
     /// <param name="json">the configuration</param>
+    /// <param name="family">whose it is</param>
     /// <param name="headDim">dimensions of a head</param>
     /// <param name="maxPositions">its <c>max_position_embeddings</c></param>
     /// <param name="layerTypes">the types of its layers</param>
     /// <param name="chosen">scaling in place of the configuration's; null takes that</param>
-    public static RopeConfig Read(ConfigReader json, int headDim, int maxPositions, IReadOnlyCollection<string> layerTypes, RopeScaling? chosen)
+    /// <returns>those of each type of layer; one alone where all have the same</returns>
+    public static Dictionary<string, RopeConfig> Read(ConfigReader json, ModelFamily family, int headDim, int maxPositions, IReadOnlyCollection<string> layerTypes, RopeScaling? chosen)
     {
         var (parameters, scaling) = (Object(json, Parameters), Object(json, Scaling));
         var inner = parameters is null ? scaling
             : scaling is null ? parameters
             : parameters.With(scaling, (name, a, b) => IsReplaced(name, chosen) ? null : Contradiction(json, $"{Parameters} and {Scaling} disagree on {name} ({a} and {b})"));
-        if (inner is null || !inner.Names.Any(inner.IsObject))
+        var byType = inner is not null && inner.Names.Any(inner.IsObject);
+        var local = family.LocalTheta is not null || family.ScalesFullOnly;
+        RopeConfig Of(string type)
         {
-            return ReadOne(json, inner, headDim, maxPositions, chosen);
+            // A window needs no scaling: what is far is not seen.
+            var (isLocal, its) = (local && type == Sliding, byType ? ForType(inner!, type) : inner);
+            if (!isLocal || byType)
+            {
+                return ReadOne(json, family, its, headDim, maxPositions, isLocal ? null : chosen);
+            }
+
+            var theta = family.LocalTheta is { } usual ? json.Positive(LocalTheta, usual) : (inner is not null && inner.Has(Theta) ? inner : json).Positive(Theta, family.DefaultTheta);
+            return ReadOne(json.Only((Partial, Partial)), family, null, headDim, maxPositions, new RopeScaling()) with { Theta = theta };
         }
 
-        var ropes = layerTypes.Select(type => (Type: type, Rope: ReadOne(json, ForType(inner, type), headDim, maxPositions, chosen))).ToList();
-        return ropes.FirstOrDefault(r => r.Rope != ropes[0].Rope) is { Type: { } other }
-            ? throw new UnsupportedModelException($"'{json.Path}': {Parameters} differ between layers of the types {ropes[0].Type} and {other}; one for all layers is supported.")
-            : ropes[0].Rope;
+        var ropes = layerTypes.ToDictionary(type => type, Of, StringComparer.Ordinal);
+        return ropes.Values.Distinct().Count() > 1 ? ropes : new(StringComparer.Ordinal) { [layerTypes.First()] = ropes[layerTypes.First()] };
     }
 
     private static bool IsReplaced(string name, RopeScaling? chosen) => chosen is not null && name switch
@@ -53,19 +66,19 @@ internal static class RopeConfigReader
         return inner.Object(type) is { } own ? WithType(own) : throw Contradiction(inner, $"{Parameters} has none for layers of the type {type}");
     }
 
-    private static RopeConfig ReadOne(ConfigReader json, ConfigReader? inner, int headDim, int maxPositions, RopeScaling? chosen)
+    private static RopeConfig ReadOne(ConfigReader json, ModelFamily family, ConfigReader? inner, int headDim, int maxPositions, RopeScaling? chosen)
     {
         // What older configurations have beside the scaling belongs to it.
         var outer = json.Only((Theta, Theta), (Partial, Partial), (Original, Original));
         var all = inner?.With(outer, (name, a, b) => IsReplaced(name, chosen) ? null : Contradiction(json, $"{name} is {b}, and {a} within {(json.Has(Parameters) ? Parameters : Scaling)}")) ?? outer;
-        var partial = all.Positive(Partial, 1);
+        var partial = all.Positive(Partial, family.DefaultRotation);
         var rotary = (int)Math.Min(headDim * partial, 1 << 20);
         if (rotary < 2 || rotary > headDim || rotary % 2 != 0)
         {
             throw new CheckpointException($"'{json.Path}': head_dim {headDim} with {Partial} {partial} leaves {rotary} rotary dimensions; expected an even number from 2 to {headDim}.");
         }
 
-        var theta = all.Positive(Theta, 10_000);
+        var theta = all.Positive(Theta, family.DefaultTheta);
         if (chosen is not null)
         {
             return chosen.Of(theta, rotary, all.Int(Original, maxPositions));
@@ -77,7 +90,7 @@ internal static class RopeConfigReader
             throw new UnsupportedModelException($"'{json.Path}': the rope type '{kind}' is not supported. Supported: {string.Join(", ", Known.Keys)}.");
         }
 
-        foreach (var name in (inner?.Names ?? []).Except([Type, Theta, Partial, .. known]))
+        foreach (var name in (inner?.Names ?? []).Except([Type, Theta, Partial, .. json.Has(ModelConfigReader.Nested) ? OfPictures : [], .. known]))
         {
             json.Warn($"'{name}' ({inner!.Raw(name)}) of {(json.Has(Parameters) ? Parameters : Scaling)} means nothing to the rope type '{kind}' and is not followed.");
         }

@@ -23,7 +23,7 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
 
     public override IReadOnlyDictionary<string, StoredTensor> Tensors => _tensors;
 
-    /// <inheritdoc cref="Checkpoint.Open"/>
+    /// <inheritdoc cref="Checkpoint.Open(string, QuantizationConfig)"/>
     public static new SafetensorsCheckpoint Open(string folder, QuantizationConfig? quantization)
     {
         var checkpoint = new SafetensorsCheckpoint(folder);
@@ -94,13 +94,14 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
         _files.Add(file);
         foreach (var entry in file.Entries.Values)
         {
-            if (!_stored.TryAdd(entry.Name, new FileTensor(file, entry)))
+            var name = TensorNames.Canonical(entry.Name);
+            if (!_stored.TryAdd(name, new FileTensor(file, entry)))
             {
                 throw new CheckpointException($"'{Path}': tensor '{entry.Name}' is in two shards.");
             }
 
             _packings.TryAdd(entry.Type, new DensePacking(entry.Type));
-            _tensors.Add(entry.Name, new StoredTensor(entry.Name, _packings[entry.Type], entry.Shape));
+            _tensors.Add(name, new StoredTensor(name, _packings[entry.Type], entry.Shape));
         }
     }
 
@@ -159,7 +160,7 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
             Add(SafetensorsFile.Open(path));
         }
 
-        if (map.Keys.FirstOrDefault(name => !_tensors.ContainsKey(name)) is { } missing)
+        if (map.Keys.FirstOrDefault(name => !_tensors.ContainsKey(TensorNames.Canonical(name))) is { } missing)
         {
             throw new CheckpointException($"'{index}' names the tensor '{missing}', which no shard has.");
         }

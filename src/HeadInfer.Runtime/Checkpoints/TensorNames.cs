@@ -7,11 +7,6 @@ internal static class TensorNames
     public const string FinalNorm = "model.norm.weight";
     public const string Output = "lm_head.weight";
 
-    public const string InputNorm = "input_layernorm.weight";
-    public const string PostAttentionNorm = "post_attention_layernorm.weight";
-    public const string PreMlpNorm = "pre_feedforward_layernorm.weight";
-    public const string PostMlpNorm = "post_feedforward_layernorm.weight";
-
     public const string QkvFused = "self_attn.qkv_proj.weight";
     public const string Query = "self_attn.q_proj.weight";
     public const string Key = "self_attn.k_proj.weight";
@@ -20,11 +15,54 @@ internal static class TensorNames
     public const string QueryNorm = "self_attn.q_norm.weight";
     public const string KeyNorm = "self_attn.k_norm.weight";
 
+    public const string Sinks = "self_attn.sinks";
+
     public const string GateUpFused = "gate_up_proj.weight";
     public const string Gate = "gate_proj.weight";
     public const string Up = "up_proj.weight";
     public const string Down = "down_proj.weight";
     public const string Router = "mlp.gate.weight";
+    public const string RouterCorrection = "mlp.gate.e_score_correction_bias";
+
+    // Where the text's part of a model that sees or hears as well has its tensors.
+    private static readonly string[] TextPrefixes = ["language_model.model.", "model.language_model.", "model.text_model."];
+
+    // The senses' parts, and what brings them to the text's.
+    private static readonly string[] Senses = ["vision_tower.", "model.vision_tower.", "visual.", "model.visual.", "multi_modal_projector.", "model.multi_modal_projector.", "vision_model.", "audio_tower.", "model.audio_tower.", "embed_vision.", "model.embed_vision.", "embed_audio.", "model.embed_audio."];
+
+    // Names of Mixtral's experts.
+    private static readonly (string Theirs, string Ours)[] OfMixtral = [(".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj.")];
+
+    /// <summary>The name that a tensor of a checkpoint goes by here.</summary>
+    public static string Canonical(string name)
+    {
+        foreach (var prefix in TextPrefixes)
+        {
+            if (name.StartsWith(prefix, StringComparison.Ordinal))
+            {
+                return Canonical($"model.{name[prefix.Length..]}");
+            }
+        }
+
+        if (name.StartsWith("language_model.lm_head.", StringComparison.Ordinal))
+        {
+            return name["language_model.".Length..];
+        }
+
+        if (name.Contains(".block_sparse_moe.", StringComparison.Ordinal))
+        {
+            name = name.Replace(".block_sparse_moe.", ".mlp.", StringComparison.Ordinal);
+            foreach (var (theirs, ours) in OfMixtral)
+            {
+                name = name.Replace(theirs, ours, StringComparison.Ordinal);
+            }
+        }
+
+        return name.Replace(".mlp.router.", ".mlp.gate.", StringComparison.Ordinal);
+    }
+
+    /// <summary>Whether a tensor is of a model's eyes or ears.</summary>
+    public static bool IsOfSenses(string name) => Senses.Any(s => name.StartsWith(s, StringComparison.Ordinal));
 
     /// <summary>The bias beside a weight.</summary>
     public static string BiasOf(string weight) => weight[..^".weight".Length] + ".bias";
@@ -34,6 +72,8 @@ internal static class TensorNames
     public static string Layer(int layer, string name) => $"model.layers.{layer}.{name}";
 
     public static string Mlp(string name) => $"mlp.{name}";
+
+    public static string SharedExpert(string name) => $"mlp.shared_experts.{name}";
 
     public static string Expert(int expert, string name) => $"mlp.experts.{expert}.{name}";
 

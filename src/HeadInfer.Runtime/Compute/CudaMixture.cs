@@ -15,7 +15,7 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
     private const int MostExperts = 4096;                    // whose logits have room beside a warp
 
     private readonly nint _route = module.Function("route_rows"), _mix = module.Function("mix_rows"), _gate = module.Function("experts_gate"), _down = module.Function("experts_down");
-    private readonly Dictionary<Mixture, Tensor> _tables = [];
+    private readonly Dictionary<Mixture, (Tensor Experts, Tensor? Correction)> _tables = [];
     private Tensor? _chosen, _shares; // [rows, per token]
 
     /// <summary>Whether experts lie as kernels take them: all alike, in 16 bits or in tiles.</summary>
@@ -39,11 +39,11 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
     /// <param name="add">whether what is there stays, as a summand</param>
     public void Mix(int rows, nint x, RowNorm? norm, Mixture mixture, MixtureRows between, RowBuffer to, bool add)
     {
-        var (logits, experts, perRow, ofChosen, table) = (between.Logits.Address, mixture.Experts.Count, mixture.PerToken, mixture.SharesOfChosen ? 1 : 0, Table(mixture));
+        var (logits, perRow, (table, routing)) = (between.Logits.Address, mixture.Routing.PerToken, Table(mixture));
         _chosen ??= empty([RowKernels.MostRows * perRow], ScalarType.Int32, device.Torch).DetachFromDisposeScope();
         _shares ??= empty([RowKernels.MostRows * perRow], ScalarType.Float32, device.Torch).DetachFromDisposeScope();
         var (chosen, shares, slots, kind) = (TensorMemory.Pointer(_chosen), TensorMemory.Pointer(_shares), rows * perRow, FusedKernels.ActivationOf(mixture.Activation));
-        Launch(_route, (rows, 1, 1), Warp, experts * sizeof(float), early, Of(ref logits), Of(ref chosen), Of(ref shares), Of(ref experts), Of(ref perRow), Of(ref ofChosen));
+        Launch(_route, (rows, 1, 1), Warp, (routing.Experts + routing.Groups) * sizeof(float), early, Of(ref logits), Of(ref chosen), Of(ref shares), Of(ref routing));
 
         var ((gateUp, down), active, parts) = (mixture.Experts[0], between.Active.Address, between.Parts.Address);
         var (hidden, width, n, epsilon) = (mixture.HiddenSize, mixture.Width, norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0));
@@ -74,9 +74,10 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
     {
         _chosen?.Dispose();
         _shares?.Dispose();
-        foreach (var table in _tables.Values)
+        foreach (var (experts, correction) in _tables.Values)
         {
-            table.Dispose();
+            experts.Dispose();
+            correction?.Dispose();
         }
 
         _tables.Clear();
@@ -85,7 +86,7 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
     private static bool IsTaken(WeightPart part, WeightMatrix matrix) => part.Packing is TiledPacking || (part.Packing is DensePacking && matrix.Columns % 8 == 0);
 
     // Made once: where experts lie does not change.
-    private nint Table(Mixture mixture)
+    private (nint Experts, RoutingOfKernels Routing) Table(Mixture mixture)
     {
         if (!_tables.TryGetValue(mixture, out var table))
         {
@@ -95,11 +96,22 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
                 new Weights(e.GateUp.Halves.Value.Lower, e.GateUp.Bias == 0 ? 0 : e.GateUp.Bias + (nint)(mixture.Width * element)),
                 new Weights(e.Down.Parts[0], e.Down.Bias))).ToArray();
             using var scope = NewDisposeScope();
-            table = tensor(MemoryMarshal.AsBytes(experts.AsSpan()).ToArray()).to(device.Torch).MoveToOuterDisposeScope().DetachFromDisposeScope();
+            table = (Kept(tensor(MemoryMarshal.AsBytes(experts.AsSpan()).ToArray())), mixture.Routing.Correction is { } added ? Kept(tensor(added.ToArray())) : null);
             _tables.Add(mixture, table);
         }
 
-        return TensorMemory.Pointer(table);
+        return (TensorMemory.Pointer(table.Experts), new RoutingOfKernels(mixture, table.Correction is null ? 0 : TensorMemory.Pointer(table.Correction)));
+    }
+
+    private Tensor Kept(Tensor made) => made.to(device.Torch).DetachFromDisposeScope();
+
+    /// <summary>The kernels' Routing.</summary>
+    private readonly struct RoutingOfKernels(Mixture mixture, nint correction)
+    {
+        public readonly nint Correction = correction;
+        public readonly int Experts = mixture.Experts.Count, PerRow = mixture.Routing.PerToken, OfChosen = mixture.Routing.OfChosen ? 1 : 0, Sigmoid = mixture.Routing.Sigmoid ? 1 : 0;
+        public readonly int Groups = mixture.Routing.Groups, Kept = mixture.Routing.KeptGroups;
+        public readonly float Scale = (float)mixture.Routing.Scale;
     }
 
     /// <summary>The kernels' struct of the same name.</summary>

@@ -18,7 +18,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     private readonly int _processors;
     private readonly CudaDevice _device;
     private readonly bool _tensorCores, _early;
-    private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join, _ask, _await, _joinHost;
+    private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join, _ask, _await, _joinHost, _addScaled, _scaleRows;
     private readonly nint _multiply8By8, _multiply8By16, _multiply16By16, _gate8, _gate16, _attend8, _attend16, _attendStream, _streamRow, _streamGate;
     private readonly int _shared, _blockShared, _attendShared;
     private readonly Tensor _sums, _outputs, _state;
@@ -27,16 +27,18 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     private readonly RunList _runs;
     private readonly CudaMixture? _mixture;
     private readonly CudaBest _best;
-    private RowBuffer? _normed, _both, _cosines, _sines, _output;
+    private readonly List<(RowBuffer Cosines, RowBuffer Sines, int Rotary)> _angles = [];
+    private RowBuffer? _normed, _both, _output;
+    private nint _sinks;
     private Tensor? _read; // [width], on the host
     private IDisposable? _readPin;
-    private int _rotary;
 
     public CudaRowKernels(RowTraits traits, CudaModule module, CudaDevice device)
     {
         (_traits, _device, _early, _processors) = (traits, device, module.Gpu.Major >= EarlyStarts, module.Gpu.Processors);
         _tensorCores = module.Type != ScalarType.Float32 && module.Gpu.Major >= TensorCores;
         (_lookup, _norm, _rotate, _join) = (module.Function("lookup_rows"), module.Function("norm_rows"), module.Function("rotate_rows"), module.Function("join_parts"));
+        (_addScaled, _scaleRows) = (module.Function("add_scaled"), module.Function("scale_rows"));
         (_ask, _await, _joinHost) = (module.Function("ask_host"), module.Function("await_host"), module.Function("join_host"));
         (_multiplyPlain, _gatePlain, _attendPlain) = (module.Function("multiply_plain"), module.Function("gate_plain"), module.Function("attend_plain"));
         if (_tensorCores)
@@ -104,7 +106,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
             Of(ref input), Of(ref w), Of(ref bias), Of(ref output), Of(ref rows), Of(ref outputs), Of(ref columns), Of(ref adds));
     }
 
-    public override void Gate(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, string activation, RowBuffer to)
+    public override void Gate(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, string activation, RowBuffer to)
     {
         var (kind, width) = (FusedKernels.ActivationOf(activation), weight.Rows / 2);
         if (TryGatePacked(rows, x, norm, weight, kind, to))
@@ -130,29 +132,55 @@ internal sealed unsafe class CudaRowKernels : RowKernels
 
     public override bool Mixes(Mixture mixture) => _tensorCores && CudaMixture.Takes(mixture);
 
-    public override void Mix(int rows, RowBuffer x, RowNorm norm, Mixture mixture, MixtureRows between, RowBuffer to, bool add)
+    public override void Mix(int rows, RowBuffer x, RowNorm? norm, Mixture mixture, MixtureRows between, RowBuffer to, bool add)
     {
         var (input, inside) = Inside(rows, x, norm);
         _mixture!.Mix(rows, input, inside, mixture, between, to, add);
     }
 
-    public override void Norm(int rows, RowBuffer x, RowNorm norm, RowBuffer to, bool add)
+    public override void Norm(int rows, RowBuffer x, RowNorm norm, RowBuffer to, bool add) => Norm(rows, x.Address, x.Width, x.Width, norm, to.Address, add);
+
+    public override void NormPart(int rows, RowBuffer x, int first, int count, RowNorm norm)
     {
-        var (input, weight, output, size, epsilon, adds) = (x.Address, norm.Weight, to.Address, x.Width, (float)norm.Epsilon, add ? 1 : 0);
-        Start(_norm, (rows, 1, 1), Threads, 0, Of(ref input), Of(ref weight), Of(ref output), Of(ref size), Of(ref epsilon), Of(ref adds));
+        var at = x.Address + (first * sizeof(float));
+        Norm(rows, at, count, x.Width, norm, at, add: false);
     }
 
-    public override void SetAngles(ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
+    private void Norm(int rows, nint x, int size, int stride, RowNorm norm, nint to, bool add)
     {
-        _rotary = rotary;
-        Upload(cosines, Scratch(ref _cosines, rotary));
-        Upload(sines, Scratch(ref _sines, rotary));
+        var (weight, epsilon, adds, centered) = (norm.Weight, (float)norm.Epsilon, add ? 1 : 0, norm.IsCentered ? 1 : 0);
+        Start(_norm, (rows, 1, 1), Threads, 0, Of(ref x), Of(ref weight), Of(ref to), Of(ref size), Of(ref stride), Of(ref epsilon), Of(ref adds), Of(ref centered));
     }
 
-    public override void Rotate(int rows, RowBuffer heads, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets)
+    public override void AddScaled(int rows, RowBuffer x, double factor, RowBuffer sum)
     {
-        var (x, q, k, c, s) = (heads.Address, queryNorm?.Weight ?? 0, keyNorm?.Weight ?? 0, _cosines!.Address, _sines!.Address);
-        var (queries, kvHeads, dim, rotary, epsilon) = (_traits.Heads, _traits.KvHeads, _traits.HeadDim, _rotary, (float)(queryNorm?.Epsilon ?? 0));
+        var (input, by, output, count) = (x.Address, (float)factor, sum.Address, rows * x.Width);
+        Start(_addScaled, ((count + Threads - 1) / Threads, 1, 1), Threads, 0, Of(ref input), Of(ref by), Of(ref output), Of(ref count));
+    }
+
+    public override void ScaleRows(RowBuffer x, int columns, ReadOnlySpan<float> factors)
+    {
+        RowFloats by = default;
+        factors.CopyTo(by);
+        var (input, stride) = (x.Address, x.Width);
+        Start(_scaleRows, ((columns + Threads - 1) / Threads, factors.Length, 1), Threads, 0, Of(ref input), Of(ref by), Of(ref columns), Of(ref stride));
+    }
+
+    public override void SetAngles(int set, ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
+    {
+        if (set == _angles.Count)
+        {
+            _angles.Add((new RowBuffer(rotary, _device.Torch), new RowBuffer(rotary, _device.Torch), rotary));
+        }
+
+        Upload(cosines, _angles[set].Cosines);
+        Upload(sines, _angles[set].Sines);
+    }
+
+    public override void Rotate(int rows, RowBuffer heads, int set, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets)
+    {
+        var (x, q, k, c, s) = (heads.Address, queryNorm?.Weight ?? 0, keyNorm?.Weight ?? 0, _angles[set].Cosines.Address, _angles[set].Sines.Address);
+        var (queries, kvHeads, dim, rotary, epsilon) = (_traits.Heads, _traits.KvHeads, _traits.HeadDim, _angles[set].Rotary, (float)(queryNorm?.Epsilon ?? 0));
         Targets some = default;
         for (var from = 0; from < targets.Count; from += Targets.Most)
         {
@@ -168,9 +196,9 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         }
     }
 
-    public override void BeginAttention(int rows, RowBuffer output)
+    public override void BeginAttention(int rows, RowBuffer output, nint sinks)
     {
-        _output = output;
+        (_output, _sinks) = (output, sinks);
         _runs.Clear(); // what a call that failed had left
         Array.Clear(_begun);
     }
@@ -200,7 +228,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         var (first, count, queries, dim, begins) = (firstHead * _traits.HeadsPerKvHead, heads * _traits.HeadsPerKvHead, _traits.Heads, _traits.HeadDim, _begun[firstHead] ? 0 : 1);
         Start(_await, (1, 1, 1), 1, 0, Of(ref flag), Of(ref number)); // one thread looks, as the link has better to do
         Start(_joinHost, (count, rows, 1), Math.Min(JoinHostThreads, (dim + 31) / 32 * 32), 0,
-            Of(ref hostSums), Of(ref hostOutputs), Of(ref state), Of(ref output), Of(ref first), Of(ref queries), Of(ref dim), Of(ref begins));
+            Of(ref hostSums), Of(ref hostOutputs), Of(ref state), Of(ref output), Of(ref _sinks), Of(ref first), Of(ref queries), Of(ref dim), Of(ref begins));
         _begun[firstHead] = true;
     }
 
@@ -233,7 +261,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
 
     public override void Dispose()
     {
-        foreach (var buffer in (RowBuffer?[])[_normed, _both, _cosines, _sines])
+        foreach (var buffer in (RowBuffer?[])[_normed, _both, .. _angles.SelectMany(a => (RowBuffer[])[a.Cosines, a.Sines])])
         {
             buffer?.Dispose();
         }
@@ -281,7 +309,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
     }
 
     // Gates and what they are for in one kernel, if both lie alike.
-    private bool TryGatePacked(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, int kind, RowBuffer to)
+    private bool TryGatePacked(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, int kind, RowBuffer to)
     {
         if (weight.Halves is not ({ Packing: TiledPacking packing } gate, var up))
         {
@@ -294,9 +322,9 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         return true;
     }
 
-    // What has not been divided by its size may be beyond float16.
+    // What has not been divided by its size may be beyond float16; and a mean is not known before all of a row is.
     private (nint Address, RowNorm? Norm) Inside(int rows, RowBuffer x, RowNorm? norm) =>
-        norm is not null && _traits.Type == ScalarType.Float16 ? (Normed(rows, x, norm).Address, null) : (x.Address, norm);
+        norm is { } before && (before.IsCentered || _traits.Type == ScalarType.Float16) ? (Normed(rows, x, norm).Address, null) : (x.Address, norm);
 
     private void MultiplyBlocks(nint kernel, int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, int width, int ofBlock, RowBuffer to, bool add, int kind)
     {
@@ -344,7 +372,7 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         // Many splits of a row alone: blocks share its dimensions, so that enough of them fetch.
         var lanes = begins == 1 && rows == 1 && _runs.Splits > FewSplits ? JoinLanes : MoreJoinLanes;
         Start(_join, (work.Heads * _traits.HeadsPerKvHead, rows, lanes == JoinLanes ? (_traits.HeadDim + JoinLanes - 1) / JoinLanes : 1), JoinThreads, 0,
-            Of(ref sums), Of(ref outputs), Of(ref state), Of(ref output), Of(ref runs), Of(ref count), Of(ref shape), Of(ref begins), Of(ref lanes));
+            Of(ref sums), Of(ref outputs), Of(ref state), Of(ref output), Of(ref runs), Of(ref count), Of(ref shape), Of(ref _sinks), Of(ref begins), Of(ref lanes));
         _begun[work.FirstHead] = true;
         _runs.Clear();
     }
@@ -369,6 +397,12 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         {
             CudaDriver.Check(CudaDriver.CopyToDeviceAsync(to.Address, from, (nuint)(values.Length * sizeof(float)), CudaStream.Compute.Handle), "copying to the GPU");
         }
+    }
+
+    [InlineArray(MostRows)]
+    private struct RowFloats
+    {
+        private float _first;
     }
 
     private readonly record struct Target(nint Key, long Part, int Row, int First, int Heads, int None = 0);

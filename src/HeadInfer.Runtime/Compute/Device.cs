@@ -181,6 +181,9 @@ internal abstract class Device : IWeightLayout, IDisposable
     /// <param name="weight">[outputs, columns]</param>
     public abstract void AddProduct(Tensor sum, Tensor x, Tensor weight);
 
+    /// <summary>gpt-oss's activation: gates and what they are for are clamped to 7, silu has a slope of 1.702, and to what it is for 1 is added.</summary>
+    public const string ClampedSwiGlu = "clamped_swiglu";
+
     /// <summary><c>activation(gate) * up</c> of gate and up side by side.</summary>
     /// <param name="both">[rows, 2 * width], contiguous; may be overwritten</param>
     /// <param name="width">columns of each</param>
@@ -190,6 +193,14 @@ internal abstract class Device : IWeightLayout, IDisposable
     {
         using var gate = both.narrow(1, 0, width);
         using var up = both.narrow(1, width, width);
+        if (activation == ClampedSwiGlu)
+        {
+            const double most = 7, slope = 1.702;
+            using var slow = gate.clamp_(max: most).mul(slope).sigmoid_();
+            using var one = up.clamp_(-most, most).add_(1);
+            return gate.mul(slow).mul_(one);
+        }
+
         var active = activation switch
         {
             "silu" => gate.silu_().alias(),

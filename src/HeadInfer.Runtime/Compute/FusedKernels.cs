@@ -9,7 +9,7 @@ internal sealed class FusedKernels
     private const int Threads = 256;
     private const int PackBytes = 16;
 
-    private static readonly string[] Activations = ["silu", "gelu", "gelu_pytorch_tanh"];
+    private static readonly string[] Activations = ["silu", "gelu", "gelu_pytorch_tanh", Device.ClampedSwiGlu];
 
     private readonly ScalarType _type;
     private readonly nint _gate, _rotate;

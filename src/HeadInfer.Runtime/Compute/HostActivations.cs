@@ -50,5 +50,19 @@ internal static unsafe class HostActivations
         }
     }
 
+    /// <summary>Multiplies many values, and then caps them if there is a cap, in place.</summary>
+    public static void Scale(Span<float> values, float factor, float? cap)
+    {
+        for (var at = 0; factor != 1 && at < values.Length; at++)
+        {
+            values[at] *= factor;
+        }
+
+        if (cap is { } most)
+        {
+            Cap(values, most);
+        }
+    }
+
     private static Vector<float> Silu(Vector<float> x) => x / (Vector<float>.One + Vector.Exp(-x));
 }

@@ -48,7 +48,21 @@ internal sealed unsafe class HostAttention
     }
 
     /// <summary>Begins: nothing has been attended.</summary>
-    public void Begin(int rows) => Array.Fill(_joined, ScoreSum.None, 0, rows * _traits.Heads);
+    /// <param name="rows">how many there are</param>
+    /// <param name="sinks">[heads] scores of what each head attends beside its keys, which is nothing; or null</param>
+    public void Begin(int rows, float* sinks = null)
+    {
+        Array.Fill(_joined, ScoreSum.None, 0, rows * _traits.Heads);
+        for (var i = 0; sinks is not null && i < rows * _traits.Heads; i++)
+        {
+            _joined[i] = new ScoreSum(sinks[i % _traits.Heads], 1);
+        }
+
+        if (sinks is not null)
+        {
+            _outputs.AsSpan(0, rows * _traits.Heads * _traits.HeadDim).Clear();
+        }
+    }
 
     /// <summary>Attends some keys.</summary>
     /// <param name="rows">how many there are</param>

@@ -33,6 +33,26 @@ internal static unsafe class HostMath
     /// <param name="epsilon">added to the mean square</param>
     public static void RmsNorm(float* x, float* result, float* weight, int size, int rows, double epsilon) => NormRows<PlainLane>(x, result, weight, size, rows, epsilon);
 
+    /// <summary>The same, and without the mean where that is taken off.</summary>
+    public static void Norm(float* x, float* result, RowNorm norm, int size, int rows)
+    {
+        for (var row = 0L; norm.IsCentered && row < rows; row++)
+        {
+            var mean = 0.0;
+            for (var i = 0; i < size; i++)
+            {
+                mean += x[(row * size) + i];
+            }
+
+            for (var i = 0; i < size; i++)
+            {
+                result[(row * size) + i] = (float)(x[(row * size) + i] - (mean / size));
+            }
+        }
+
+        RmsNorm(norm.IsCentered ? result : x, result, (float*)norm.Weight, size, rows, norm.Epsilon);
+    }
+
     /// <summary>The same norm of some heads of each token, in place.</summary>
     /// <param name="heads">[tokens, heads, dim], contiguous</param>
     /// <param name="first">first of the heads</param>

@@ -11,8 +11,9 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private readonly CpuDevice _device;
     private readonly HostAttention _attention;
     private readonly Action<int> _multiply; // made once, so that a step takes no memory
-    private RowBuffer? _normed, _product, _cosines, _sines, _output;
-    private int _rotary, _piece, _taken;
+    private readonly List<(RowBuffer Cosines, RowBuffer Sines, int Rotary)> _angles = [];
+    private RowBuffer? _normed, _product, _output;
+    private int _piece, _taken;
     private (nint X, nint Product, nint Sum, WeightMatrix? Weight, int Rows) _task;
 
     public HostRowKernels(RowTraits traits, CpuDevice device) =>
@@ -53,43 +54,52 @@ internal sealed unsafe class HostRowKernels : RowKernels
         _device.Team.Run(_multiply);
     }
 
-    public override void Gate(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, string activation, RowBuffer to)
+    public override void Gate(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, string activation, RowBuffer to)
     {
         var (both, width) = (Scratch(ref _product, weight.Rows), weight.Rows / 2);
         Multiply(rows, x, norm, weight, both, add: false);
         for (var row = 0; row < rows; row++)
         {
-            if (activation == "silu")
-            {
-                HostActivations.GateBySilu((float*)both.Address + ((long)row * weight.Rows), Row(to, row), width);
-                continue;
-            }
-
-            // One by one: libtorch's vectors would round by a value's place among all of them.
-            using var scope = TorchSharp.torch.NewDisposeScope();
-            var one = both.Memory.view(-1).narrow(0, (long)row * weight.Rows, weight.Rows).view(1, weight.Rows);
-            to.Memory.narrow(0, row, 1).copy_(_device.Gate(one, width, activation));
+            Activate(both, (long)row * weight.Rows, activation, Row(to, row), width);
         }
     }
 
-    public override bool Mixes(Mixture mixture) => mixture.Activation == "silu";
-
-    public override void Mix(int rows, RowBuffer x, RowNorm norm, Mixture mixture, MixtureRows between, RowBuffer to, bool add)
+    // One row: libtorch's vectors would round by a value's place among all of them.
+    private void Activate(RowBuffer both, long at, string activation, float* to, int width)
     {
-        Span<int> chosen = stackalloc int[mixture.PerToken];
-        Span<float> shares = stackalloc float[mixture.PerToken];
-        var normed = Scratch(ref _normed, mixture.HiddenSize);
-        Norm(rows, x, norm, normed, add: false);
+        if (activation == "silu")
+        {
+            HostActivations.GateBySilu((float*)both.Address + at, to, width);
+            return;
+        }
+
+        using var scope = TorchSharp.torch.NewDisposeScope();
+        var gated = _device.Gate(both.Memory.view(-1).narrow(0, at, 2L * width).view(1, 2L * width), width, activation);
+        TensorMemory.Span(gated.contiguous()).CopyTo(new Span<float>(to, width));
+    }
+
+    public override bool Mixes(Mixture mixture) => true;
+
+    public override void Mix(int rows, RowBuffer x, RowNorm? norm, Mixture mixture, MixtureRows between, RowBuffer to, bool add)
+    {
+        Span<int> chosen = stackalloc int[mixture.Routing.PerToken];
+        Span<float> shares = stackalloc float[mixture.Routing.PerToken];
+        var normed = norm is null ? x : Scratch(ref _normed, mixture.HiddenSize);
+        if (norm is { } before)
+        {
+            Norm(rows, x, before, normed, add: false);
+        }
+
         var both = Scratch(ref _product, 2 * mixture.Width);
         for (var row = 0; row < rows; row++)
         {
-            Router.Choose(new ReadOnlySpan<float>(Row(between.Logits, row), mixture.Experts.Count), mixture.SharesOfChosen, chosen, shares);
+            Router.Choose(new ReadOnlySpan<float>(Row(between.Logits, row), mixture.Experts.Count), mixture.Routing, chosen, shares);
             for (var i = 0; i < chosen.Length; i++)
             {
                 var (gateUp, down) = mixture.Experts[chosen[i]];
                 var active = (float*)between.Active.Address;
                 Run((float*)normed.Address + ((long)row * mixture.HiddenSize), gateUp, (float*)both.Address);
-                HostActivations.GateBySilu((float*)both.Address, active, mixture.Width);
+                Activate(both, 0, mixture.Activation, active, mixture.Width);
                 Run(active, down, (float*)between.Parts.Address);
                 HostMath.AddScaled((float*)between.Parts.Address, shares[i], Row(to, row), mixture.HiddenSize, begins: i == 0 && !add);
             }
@@ -99,17 +109,41 @@ internal sealed unsafe class HostRowKernels : RowKernels
     public override void Norm(int rows, RowBuffer x, RowNorm norm, RowBuffer to, bool add)
     {
         var target = add ? Scratch(ref _product, x.Width) : to;
-        HostMath.RmsNorm((float*)x.Address, (float*)target.Address, (float*)norm.Weight, x.Width, rows, norm.Epsilon);
+        HostMath.Norm((float*)x.Address, (float*)target.Address, norm, x.Width, rows);
         if (add)
         {
             HostMath.Add((float*)target.Address, (float*)to.Address, (long)rows * x.Width);
         }
     }
 
-    public override void SetAngles(ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
+    public override void NormPart(int rows, RowBuffer x, int first, int count, RowNorm norm)
     {
+        for (var row = 0; row < rows; row++)
+        {
+            var at = Row(x, row) + first;
+            HostMath.Norm(at, at, norm, count, 1);
+        }
+    }
+
+    public override void AddScaled(int rows, RowBuffer x, double factor, RowBuffer sum) => HostMath.AddScaled((float*)x.Address, (float)factor, (float*)sum.Address, rows * x.Width, begins: false);
+
+    public override void ScaleRows(RowBuffer x, int columns, ReadOnlySpan<float> factors)
+    {
+        for (var row = 0; row < factors.Length; row++)
+        {
+            HostMath.AddScaled(Row(x, row), factors[row], Row(x, row), columns, begins: true);
+        }
+    }
+
+    public override void SetAngles(int set, ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
+    {
+        if (set == _angles.Count)
+        {
+            _angles.Add((new RowBuffer(rotary, CPU), new RowBuffer(rotary, CPU), rotary));
+        }
+
         var (half, rows) = (rotary / 2, cosines.Length / (rotary / 2));
-        float* c = (float*)Scratch(ref _cosines, rotary).Address, s = (float*)Scratch(ref _sines, rotary).Address;
+        float* c = (float*)_angles[set].Cosines.Address, s = (float*)_angles[set].Sines.Address;
         for (var row = 0; row < rows; row++)
         {
             for (var i = 0; i < half; i++)
@@ -120,15 +154,15 @@ internal sealed unsafe class HostRowKernels : RowKernels
             }
         }
 
-        _rotary = rotary;
     }
 
-    public override void Rotate(int rows, RowBuffer heads, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets)
+    public override void Rotate(int rows, RowBuffer heads, int set, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets)
     {
         var (dim, queries, kv) = (_traits.HeadDim, _traits.Heads, _traits.KvHeads);
         for (var row = 0; row < rows; row++)
         {
-            float* c = (float*)_cosines!.Address + (row * _rotary), s = (float*)_sines!.Address + (row * _rotary);
+            var (cosines, sines, rotary) = _angles[set];
+            float* c = (float*)cosines.Address + (row * rotary), s = (float*)sines.Address + (row * rotary);
             for (var head = 0; head < queries + kv; head++)
             {
                 var at = Row(heads, row) + (head * dim);
@@ -137,7 +171,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
                     HostMath.RmsNorm(at, at, (float*)norm.Weight, dim, 1, norm.Epsilon);
                 }
 
-                HostMath.Rotate(at, c, s, _rotary / 2);
+                HostMath.Rotate(at, c, s, rotary / 2);
             }
         }
 
@@ -166,10 +200,10 @@ internal sealed unsafe class HostRowKernels : RowKernels
         }
     }
 
-    public override void BeginAttention(int rows, RowBuffer output)
+    public override void BeginAttention(int rows, RowBuffer output, nint sinks)
     {
         _output = output;
-        _attention.Begin(rows);
+        _attention.Begin(rows, (float*)sinks);
     }
 
     public override void Attend(int rows, RowBuffer queries, AttentionWork work) => _attention.Attend(rows, (float*)queries.Address, queries.Width, work);
@@ -211,8 +245,11 @@ internal sealed unsafe class HostRowKernels : RowKernels
     {
         _normed?.Dispose();
         _product?.Dispose();
-        _cosines?.Dispose();
-        _sines?.Dispose();
+        _angles.ForEach(a =>
+        {
+            a.Cosines.Dispose();
+            a.Sines.Dispose();
+        });
     }
 
     private void Keep<TElement>(RowBuffer heads, IReadOnlyList<RowTarget> targets)

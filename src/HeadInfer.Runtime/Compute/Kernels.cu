@@ -57,8 +57,19 @@ __device__ inline void store_float(float* p, const Lanes& x) {
 // The thread's number over the whole grid.
 #define INDEX ((long long)blockIdx.x * blockDim.x + threadIdx.x)
 
+// activation(x) * up. kind: 0 silu, 1 gelu, 2 gelu by tanh, 3 gpt-oss's: clamped silu of a slope of 1.702, and up is clamped and one more.
+__device__ inline float gated(float x, float up, int kind) {
+    if (kind == 3) {
+        x = fminf(x, 7.0f);
+        return x / (1.0f + expf(-1.702f * x)) * (fminf(fmaxf(up, -7.0f), 7.0f) + 1.0f);
+    }
+    float y = kind == 0 ? x / (1.0f + expf(-x))
+        : kind == 1 ? 0.5f * x * (1.0f + erff(x * 0.70710678f))
+        : 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+    return y * up;
+}
+
 // out[row, i] = activation(in[row, i]) * in[row, width + i]; in [rows, 2 * width], out [rows, width].
-// kind: 0 silu, 1 gelu, 2 gelu by tanh.
 extern "C" __global__ void gate(const element* in, element* out, long long rows, int width, int kind) {
     int packs = width / LANES;
     long long index = INDEX;
@@ -68,13 +79,7 @@ extern "C" __global__ void gate(const element* in, element* out, long long rows,
     const element* from = in + row * 2 * width + column;
     Lanes g = load(from), u = load(from + width);
 #pragma unroll
-    for (int i = 0; i < LANES; i++) {
-        float x = g.at[i];
-        float y = kind == 0 ? x / (1.0f + expf(-x))
-            : kind == 1 ? 0.5f * x * (1.0f + erff(x * 0.70710678f))
-            : 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
-        g.at[i] = y * u.at[i];
-    }
+    for (int i = 0; i < LANES; i++) g.at[i] = gated(g.at[i], u.at[i], kind);
     store(out + row * width + column, g);
 }
 

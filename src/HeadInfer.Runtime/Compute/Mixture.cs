@@ -1,17 +1,35 @@
 namespace HeadInfer.Runtime.Compute;
 
+/// <summary>How a router chooses experts.</summary>
+/// <param name="PerToken">experts of a token</param>
+/// <param name="OfChosen">whether a token's shares are of its experts; else of all</param>
+internal sealed record Routing(int PerToken, bool OfChosen)
+{
+    /// <summary>Scores are sigmoids of the logits; else their softmax.</summary>
+    public bool Sigmoid { get; init; }
+
+    /// <summary>[experts] added to the scores where they are compared, and there alone; null for none. Float32.</summary>
+    public IReadOnlyList<float>? Correction { get; init; }
+
+    /// <summary>Groups of neighbouring experts.</summary>
+    public int Groups { get; init; } = 1;
+
+    /// <summary>Groups whose experts may be chosen: those whose two best are best.</summary>
+    public int KeptGroups { get; init; } = 1;
+
+    /// <summary>Factor of all shares.</summary>
+    public double Scale { get; init; } = 1;
+}
+
 /// <summary>Experts of a layer, as kernels for few rows take them.</summary>
 /// <param name="experts">gate above up, hidden -> 2 * width; and down, width -> hidden</param>
-/// <param name="perToken">how many see a token</param>
-/// <param name="sharesOfChosen">whether a token's shares are of its experts; else of all</param>
+/// <param name="routing">how they are chosen</param>
 /// <param name="activation">as the configuration names it</param>
-internal sealed class Mixture(IReadOnlyList<(WeightMatrix GateUp, WeightMatrix Down)> experts, int perToken, bool sharesOfChosen, string activation)
+internal sealed class Mixture(IReadOnlyList<(WeightMatrix GateUp, WeightMatrix Down)> experts, Routing routing, string activation)
 {
     public IReadOnlyList<(WeightMatrix GateUp, WeightMatrix Down)> Experts => experts;
 
-    public int PerToken => perToken;
-
-    public bool SharesOfChosen => sharesOfChosen;
+    public Routing Routing => routing;
 
     public string Activation => activation;
 

@@ -108,7 +108,7 @@ __device__ inline void finish_packed(const Result& to, const Weights* weights, c
         if (GATE) up += sums[w][OUTPUTS - 16 + output][row];
     }
     y = y * factor + (weights[0].bias ? widen(weights[0].bias[at]) : 0.0f);
-    if (GATE) y = activate(y, to.kind) * (up * factor + (weights[1].bias ? widen(weights[1].bias[at]) : 0.0f));
+    if (GATE) y = gated(y, up * factor + (weights[1].bias ? widen(weights[1].bias[at]) : 0.0f), to.kind);
     float* place = to.out + (long long)row * to.stride + at;
     *place = to.add ? *place + y : y;
 }

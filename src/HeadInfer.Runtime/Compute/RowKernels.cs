@@ -35,7 +35,8 @@ internal struct RowNumbers
 /// <summary>A root-mean-square norm.</summary>
 /// <param name="Weight">[size], in the type that is computed in</param>
 /// <param name="Epsilon">added to the mean square</param>
-internal readonly record struct RowNorm(nint Weight, double Epsilon);
+/// <param name="IsCentered">whether the mean is taken off first</param>
+internal readonly record struct RowNorm(nint Weight, double Epsilon, bool IsCentered = false);
 
 /// <summary>Where keys and values of a new token go, for some neighbouring heads: those of a head lie two parts apart.</summary>
 /// <param name="Row">the token's row in its batch</param>
@@ -138,11 +139,11 @@ internal abstract class RowKernels : IDisposable
     /// <summary><c>to = activation(gate) * up</c>, gate and up the halves of <c>norm(x) * weight^T + bias</c>.</summary>
     /// <param name="rows">how many</param>
     /// <param name="x">[rows, columns of the weight]</param>
-    /// <param name="norm">of x</param>
+    /// <param name="norm">of x; null for x as it is</param>
     /// <param name="weight">gate above up</param>
     /// <param name="activation">as the configuration names it</param>
     /// <param name="to">[rows, half of the weight's rows]</param>
-    public abstract void Gate(int rows, RowBuffer x, RowNorm norm, WeightMatrix weight, string activation, RowBuffer to);
+    public abstract void Gate(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, string activation, RowBuffer to);
 
     /// <summary>Whether <see cref="Mix"/> takes experts that lie as these do.</summary>
     public abstract bool Mixes(Mixture mixture);
@@ -155,29 +156,46 @@ internal abstract class RowKernels : IDisposable
     /// <param name="between">its logits are the router's; the others are written</param>
     /// <param name="to">[rows, hidden]; may be x where it is added to</param>
     /// <param name="add">whether what is there stays, as a summand</param>
-    public abstract void Mix(int rows, RowBuffer x, RowNorm norm, Mixture mixture, MixtureRows between, RowBuffer to, bool add);
+    public abstract void Mix(int rows, RowBuffer x, RowNorm? norm, Mixture mixture, MixtureRows between, RowBuffer to, bool add);
 
     /// <summary><c>to = norm(x)</c>, or <c>to +=</c> that.</summary>
     public abstract void Norm(int rows, RowBuffer x, RowNorm norm, RowBuffer to, bool add);
 
-    /// <summary>Says where the rows stand; what is rotated next is rotated by it.</summary>
+    /// <summary>The norm of some columns of each row, in place.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="x">[rows, width], changed</param>
+    /// <param name="first">first of the columns</param>
+    /// <param name="count">how many columns</param>
+    /// <param name="norm">of them</param>
+    public abstract void NormPart(int rows, RowBuffer x, int first, int count, RowNorm norm);
+
+    /// <summary><c>sum += factor * x</c>.</summary>
+    public abstract void AddScaled(int rows, RowBuffer x, double factor, RowBuffer sum);
+
+    /// <summary>Multiplies the first columns of each row by a factor of its own.</summary>
+    public abstract void ScaleRows(RowBuffer x, int columns, ReadOnlySpan<float> factors);
+
+    /// <summary>Says where the rows stand, for layers that rotate alike.</summary>
+    /// <param name="set">which of several rotations</param>
     /// <param name="cosines">[rows, rotary / 2]</param>
     /// <param name="sines">like <paramref name="cosines"/></param>
     /// <param name="rotary">dimensions that are rotated</param>
-    public abstract void SetAngles(ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary);
+    public abstract void SetAngles(int set, ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary);
 
     /// <summary>Norms and rotates queries and keys, queries in place, and writes keys and values to where they are kept.</summary>
     /// <param name="rows">how many</param>
     /// <param name="heads">[rows, (heads + 2 kv_heads) * dim]; afterwards only the queries are of use</param>
+    /// <param name="set">which rotation</param>
     /// <param name="queryNorm">of each query head, or null</param>
     /// <param name="keyNorm">of each key head, or null</param>
     /// <param name="targets">where keys and values go</param>
-    public abstract void Rotate(int rows, RowBuffer heads, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets);
+    public abstract void Rotate(int rows, RowBuffer heads, int set, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets);
 
     /// <summary>Begins the attention of a layer: nothing has been attended.</summary>
     /// <param name="rows">how many there are</param>
     /// <param name="output">[rows, heads * dim], for what is attended</param>
-    public abstract void BeginAttention(int rows, RowBuffer output);
+    /// <param name="sinks">[heads], float32: scores of what each head attends beside its keys, which is nothing; or zero</param>
+    public abstract void BeginAttention(int rows, RowBuffer output, nint sinks = 0);
 
     /// <summary>Attends some keys.</summary>
     /// <param name="rows">how many there are</param>

@@ -31,12 +31,6 @@ __device__ inline float warp_max(float x) {
     return x;
 }
 
-__device__ inline float activate(float x, int kind) {
-    return kind == 0 ? x / (1.0f + expf(-x))
-        : kind == 1 ? 0.5f * x * (1.0f + erff(x * 0.70710678f))
-        : 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
-}
-
 struct Tokens { int at[MOST_ROWS]; };
 
 extern "C" __global__ void lookup_rows(const element* embedding, float* out, Tokens tokens, int columns, float scale) {
@@ -47,25 +41,50 @@ extern "C" __global__ void lookup_rows(const element* embedding, float* out, Tok
     for (int i = threadIdx.x; i < columns; i += blockDim.x) to[i] = widen(from[i]) * scale;
 }
 
-// out (+)= x / rms(x) * weight; a block a row.
-extern "C" __global__ void norm_rows(const float* x, const element* weight, float* out, int size, float epsilon, int add) {
+__device__ inline float block_sum(float x) {
     __shared__ float sums[32];
-    const float* from = x + (long long)blockIdx.x * size;
-    let_next_start();
-    wait_for_last();
-    float* to = out + (long long)blockIdx.x * size;
-    float sum = 0;
-    for (int i = threadIdx.x; i < size; i += blockDim.x) sum = fmaf(from[i], from[i], sum);
-    sum = warp_sum(sum);
-    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+    x = warp_sum(x);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = x;
     __syncthreads();
     float total = 0;
     for (int i = 0; i < blockDim.x / 32; i++) total += sums[i];
-    float factor = rsqrtf(total / size + epsilon);
+    return total;
+}
+
+// out (+)= x / rms(x) * weight, without the mean where it is centered; a block a row. out may be x.
+extern "C" __global__ void norm_rows(const float* x, const element* weight, float* out, int size, int stride, float epsilon, int add, int centered) {
+    const float* from = x + (long long)blockIdx.x * stride;
+    let_next_start();
+    wait_for_last();
+    float* to = out + (long long)blockIdx.x * stride;
+    float mean = 0, sum = 0;
+    if (centered) {
+        for (int i = threadIdx.x; i < size; i += blockDim.x) mean += from[i];
+        mean = block_sum(mean) / size;
+    }
+    for (int i = threadIdx.x; i < size; i += blockDim.x) sum = fmaf(from[i] - mean, from[i] - mean, sum);
+    float factor = rsqrtf(block_sum(sum) / size + epsilon);
     for (int i = threadIdx.x; i < size; i += blockDim.x) {
-        float y = from[i] * factor * widen(weight[i]);
+        float y = (from[i] - mean) * factor * widen(weight[i]);
         to[i] = add ? to[i] + y : y;
     }
+}
+
+extern "C" __global__ void add_scaled(const float* x, float factor, float* sum, int count) {
+    let_next_start();
+    wait_for_last();
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) sum[i] = fmaf(factor, x[i], sum[i]);
+}
+
+struct Factors { float at[MOST_ROWS]; };
+
+extern "C" __global__ void scale_rows(float* x, Factors factors, int columns, int stride) {
+    let_next_start();
+    wait_for_last();
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < columns) x[(long long)blockIdx.y * stride + i] *= factors.at[blockIdx.y];
 }
 
 // ---- Products, of any type and shape: a warp an output. ----
@@ -104,7 +123,7 @@ extern "C" __global__ void gate_plain(const float* both, float* out, int width, 
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= width) return;
     const float* from = both + (long long)blockIdx.y * 2 * width;
-    out[(long long)blockIdx.y * width + i] = activate(from[i], kind) * from[width + i];
+    out[(long long)blockIdx.y * width + i] = gated(from[i], from[width + i], kind);
 }
 
 // ---- The best token ----
@@ -155,36 +174,74 @@ extern "C" __global__ void best_of_rows(const Best* parts, Best* best) {
 
 // ---- Experts of a mixture ----
 
-// The experts that a router's logits choose, the best first, and their shares: of all experts, or of the chosen. A warp a row.
-extern "C" __global__ void route_rows(const float* logits, int* chosen, float* shares, int experts, int per_row, int of_chosen) {
-    extern __shared__ float left[];
+struct Routing { const float* correction; int experts, per_row, of_chosen, sigmoid, groups, kept; float scale; };
+
+// The largest of what a warp's lanes have, of equals the first.
+__device__ inline void best_of_warp(float& best, int& at) {
+#pragma unroll
+    for (int far = 16; far > 0; far >>= 1) {
+        float other = __shfl_xor_sync(0xffffffff, best, far);
+        int its = __shfl_xor_sync(0xffffffff, at, far);
+        if (other > best || (other == best && its < at)) { best = other; at = its; }
+    }
+}
+
+// The experts that a router's logits choose, the best first, and their shares. A warp a row.
+extern "C" __global__ void route_rows(const float* logits, int* chosen, float* shares, Routing routing) {
+    extern __shared__ float left[]; // [experts] what they are compared by, then [groups]
+    int experts = routing.experts, per_row = routing.per_row, lane = threadIdx.x;
+    float* groups = left + experts;
     let_next_start();
     wait_for_last();
     const float* from = logits + (long long)blockIdx.x * experts;
     float most = -INFINITY_F, total = 0;
-    for (int i = threadIdx.x; i < experts; i += 32) { left[i] = from[i]; most = fmaxf(most, from[i]); }
+    for (int i = lane; i < experts; i += 32) most = fmaxf(most, from[i]);
     most = warp_max(most);
-    for (int i = threadIdx.x; i < experts; i += 32) total += expf(from[i] - most);
+    for (int i = lane; i < experts; i += 32) {
+        total += expf(from[i] - most);
+        left[i] = routing.sigmoid ? 1.0f / (1.0f + expf(-from[i])) + (routing.correction ? routing.correction[i] : 0.0f) : from[i];
+    }
     total = warp_sum(total);
     __syncwarp();
-    float share = 0, sum = 0; // of the chosen whose number is the lane's, counted by 32; and of all of them
+    if (routing.kept < routing.groups) {
+        int size = experts / routing.groups;
+        for (int g = lane; g < routing.groups; g += 32) {
+            float first = -INFINITY_F, second = -INFINITY_F;
+            for (int i = g * size; i < (g + 1) * size; i++) {
+                if (left[i] > first) { second = first; first = left[i]; }
+                else if (left[i] > second) second = left[i];
+            }
+            groups[g] = size > 1 ? first + second : first;
+        }
+        __syncwarp();
+        for (int j = 0; j < routing.groups - routing.kept; j++) { // the worst go, of equals the last
+            float worst = -INFINITY_F;
+            int at = 0;
+            for (int g = lane; g < routing.groups; g += 32) {
+                bool there = groups[g] != INFINITY_F;
+                if (there && (-groups[g] > worst || (-groups[g] == worst && -g < at))) { worst = -groups[g]; at = -g; }
+            }
+            best_of_warp(worst, at);
+            for (int i = -at * size + lane; i < (1 - at) * size; i += 32) left[i] = -INFINITY_F;
+            if (lane == 0) groups[-at] = INFINITY_F;
+            __syncwarp();
+        }
+    }
+    float sum = 0;
     for (int j = 0; j < per_row; j++) {
         float best = -INFINITY_F;
         int at = experts;
-        for (int i = threadIdx.x; i < experts; i += 32) if (left[i] > best || (at == experts && left[i] == best)) { best = left[i]; at = i; }
-#pragma unroll
-        for (int far = 16; far > 0; far >>= 1) {
-            float other = __shfl_xor_sync(0xffffffff, best, far);
-            int its = __shfl_xor_sync(0xffffffff, at, far);
-            if (other > best || (other == best && its < at)) { best = other; at = its; }
-        }
+        for (int i = lane; i < experts; i += 32) if (left[i] > best || (at == experts && left[i] == best)) { best = left[i]; at = i; }
+        best_of_warp(best, at);
         at = min(at, experts - 1); // where nothing is a number
-        share = expf(best - most) / total;
+        float share = routing.sigmoid ? 1.0f / (1.0f + expf(-from[at])) : expf(from[at] - most) / total;
         sum += share;
-        if (threadIdx.x == 0) { chosen[blockIdx.x * per_row + j] = at; shares[blockIdx.x * per_row + j] = share; left[at] = -INFINITY_F; }
+        __syncwarp();
+        if (lane == 0) { chosen[blockIdx.x * per_row + j] = at; shares[blockIdx.x * per_row + j] = share; left[at] = -INFINITY_F; }
         __syncwarp();
     }
-    for (int j = threadIdx.x; of_chosen && j < per_row; j += 32) shares[blockIdx.x * per_row + j] /= sum;
+    float factor = routing.scale / (routing.of_chosen ? sum : 1.0f);
+    for (int j = lane; j < per_row; j += 32) shares[blockIdx.x * per_row + j] *= factor;
 }
 
 // out (+)= what the chosen experts made, by their shares; parts [rows, per row, width].
@@ -321,6 +378,9 @@ extern "C" __global__ void attend_plain(const float* heads, float* sums, float* 
     }
 }
 
+// What a head attends beside its keys: nothing, with a score.
+__device__ inline float sink_of(const float* sinks, int head) { return sinks ? sinks[head] : -INFINITY_F; }
+
 #define JOIN_THREADS 512
 #define JOIN_OWN 16 // outputs of splits that a thread fetches at a time
 #define JOINED (JOIN_THREADS * JOIN_OWN / 32) // splits that are fetched together, at most
@@ -329,7 +389,7 @@ extern "C" __global__ void attend_plain(const float* heads, float* sums, float* 
 // and add; the others fetch for them. What a split's outputs and those before it are scaled by is found for many splits at once.
 // Blocks share the dimensions only where nothing was before, since each reads what the first writes.
 extern "C" __global__ void __launch_bounds__(JOIN_THREADS) join_parts(
-    const float* sums, const float* outputs, float* state, float* out, Runs runs, int run_count, Shape shape, int begins, int lanes) {
+    const float* sums, const float* outputs, float* state, float* out, Runs runs, int run_count, Shape shape, const float* sinks, int begins, int lanes) {
     __shared__ float parts[JOIN_THREADS * JOIN_OWN]; // [joined][lanes]
     __shared__ float kept[JOINED], added[JOINED], totals[JOINED], last_most;
     let_next_start();
@@ -338,7 +398,7 @@ extern "C" __global__ void __launch_bounds__(JOIN_THREADS) join_parts(
     int shared_by = shape.queries / shape.kv_heads, of_head = blockIdx.x / shared_by, row = blockIdx.y;
     int query_head = shape.first_head * shared_by + blockIdx.x;
     float* own = state + ((long long)row * shape.queries + query_head) * (2 + shape.dim);
-    float before_most = begins ? -INFINITY_F : own[0], before_total = begins ? 0.0f : own[1];
+    float before_most = begins ? sink_of(sinks, query_head) : own[0], before_total = begins ? (sinks ? 1.0f : 0.0f) : own[1];
     for (int base = blockIdx.z * lanes; base < shape.dim; base += gridDim.z * lanes) {
         int d = base + lane;
         bool inside = d < shape.dim;
@@ -431,12 +491,12 @@ extern "C" __global__ void await_host(const u32* flag, u32 number) {
 }
 
 // Adds them: a block a head of a row, from `first` on. host_sums: [row, query][2]; host_outputs: [row, query][dim].
-extern "C" __global__ void join_host(const volatile float* host_sums, const volatile float* host_outputs, float* state, float* out, int first, int queries, int dim, int begins) {
+extern "C" __global__ void join_host(const volatile float* host_sums, const volatile float* host_outputs, float* state, float* out, const float* sinks, int first, int queries, int dim, int begins) {
     let_next_start();
     wait_for_last();
     long long at = (long long)blockIdx.y * queries + first + blockIdx.x;
     float* own = state + at * (2 + dim);
-    float most = begins ? -INFINITY_F : own[0], total = begins ? 0.0f : own[1], part_most = host_sums[2 * at], part_total = host_sums[2 * at + 1];
+    float most = begins ? sink_of(sinks, first + blockIdx.x) : own[0], total = begins ? (sinks ? 1.0f : 0.0f) : own[1], part_most = host_sums[2 * at], part_total = host_sums[2 * at + 1];
     float top = fmaxf(most, part_most), kept = total > 0 ? expf(most - top) : 0.0f, added = part_total > 0 ? expf(part_most - top) : 0.0f;
     total = fmaf(total, kept, part_total * added);
     __syncthreads();

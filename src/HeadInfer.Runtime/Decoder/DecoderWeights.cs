@@ -96,21 +96,23 @@ internal sealed class DecoderWeights : IDisposable
 /// <summary>The weights of one layer; optional parts are null where the family has none.</summary>
 internal sealed record LayerWeights
 {
-    public required Tensor AttentionNorm { get; init; } // [hidden]
+    public Tensor? AttentionNorm { get; init; } // [hidden]; of the attention's input
 
     public required Linear Qkv { get; init; } // hidden -> (heads + 2 kv_heads) * dim: queries, keys, values
 
-    public Tensor? QueryNorm { get; init; } // [dim]
+    public Tensor? QueryNorm { get; init; } // [dim], or [heads * dim] of all together
 
-    public Tensor? KeyNorm { get; init; } // [dim]
+    public Tensor? KeyNorm { get; init; } // [dim], or [kv_heads * dim] of all together
 
     public required Linear Output { get; init; } // heads * dim -> hidden
 
     public Tensor? PostAttentionNorm { get; init; } // [hidden]; of the attention's output
 
-    public required Tensor MlpNorm { get; init; } // [hidden]
+    public Tensor? MlpNorm { get; init; } // [hidden]; of the MLP's input; the attention's, where the two are parallel
 
     public Tensor? PostMlpNorm { get; init; } // [hidden]; of the MLP's output
+
+    public Tensor? Sinks { get; init; } // [heads], float32; scores of what each head attends beside its keys
 
     public required FeedForward FeedForward { get; init; }
 
@@ -119,25 +121,28 @@ internal sealed record LayerWeights
         var (family, offset) = (config.Family, config.NormOffset);
         string Name(string name) => TensorNames.Layer(layer, name);
         Tensor Norm(string name, int size) => source.Vector(Name(name), size, offset);
+        Tensor? Of(string? name) => name is null ? null : Norm(name, config.HiddenSize);
 
         long[] rows = [config.Heads * config.HeadDim, config.KvHeads * config.HeadDim, config.KvHeads * config.HeadDim];
         var heads = rows[0];
-        string[] parts = family.FusedProjections ? [TensorNames.QkvFused] : [TensorNames.Query, TensorNames.Key, TensorNames.Value];
-        if (family.FusedProjections)
+        string[] parts = family.FusedQkv ? [TensorNames.QkvFused] : [TensorNames.Query, TensorNames.Key, TensorNames.Value];
+        if (family.FusedQkv)
         {
             rows = [rows.Sum()];
         }
 
+        var (whole, names, before) = (config.QkNorm == HeadNorm.Whole, family.Norms, Of(family.Norms.BeforeAttention));
         return new LayerWeights
         {
-            AttentionNorm = Norm(TensorNames.InputNorm, config.HiddenSize),
+            AttentionNorm = before,
             Qkv = source.Linear([.. parts.Select(Name)], rows, config.HiddenSize, config.QkvBias),
-            QueryNorm = family.QkNorm ? Norm(TensorNames.QueryNorm, config.HeadDim) : null,
-            KeyNorm = family.QkNorm ? Norm(TensorNames.KeyNorm, config.HeadDim) : null,
+            QueryNorm = config.QkNorm == HeadNorm.None ? null : Norm(TensorNames.QueryNorm, config.HeadDim * (whole ? config.Heads : 1)),
+            KeyNorm = config.QkNorm == HeadNorm.None ? null : Norm(TensorNames.KeyNorm, config.HeadDim * (whole ? config.KvHeads : 1)),
             Output = source.Linear([Name(TensorNames.AttentionOutput)], [config.HiddenSize], heads, config.OutputBias),
-            PostAttentionNorm = family.FourNorms ? Norm(TensorNames.PostAttentionNorm, config.HiddenSize) : null,
-            MlpNorm = Norm(family.FourNorms ? TensorNames.PreMlpNorm : TensorNames.PostAttentionNorm, config.HiddenSize),
-            PostMlpNorm = family.FourNorms ? Norm(TensorNames.PostMlpNorm, config.HiddenSize) : null,
+            PostAttentionNorm = Of(names.AfterAttention),
+            MlpNorm = family.ParallelBlocks ? before : Of(names.BeforeMlp),
+            PostMlpNorm = Of(names.AfterMlp),
+            Sinks = family.Sinks ? source.Floats(Name(TensorNames.Sinks), config.Heads) : null,
             FeedForward = FeedForward.Read(config, source, device, layer),
         };
     }

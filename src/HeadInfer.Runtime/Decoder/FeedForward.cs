@@ -25,7 +25,7 @@ internal abstract class FeedForward
     /// <param name="buffers">hidden among them</param>
     /// <param name="before">norm of what goes in</param>
     /// <param name="after">norm of what comes out; null if it has none</param>
-    public abstract void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm before, RowNorm? after);
+    public abstract void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before, RowNorm? after);
 
     /// <summary>Whether kernels for few rows read what comes to the device by turns where it lies at rest.</summary>
     public virtual bool IsReadAtRest(RowKernels kernels) => false;
@@ -37,11 +37,13 @@ internal abstract class FeedForward
             return GatedMlp.Read(config, source, device, config.IntermediateSize, n => TensorNames.Layer(layer, TensorNames.Mlp(n)));
         }
 
-        var router = source.Linear([TensorNames.Layer(layer, TensorNames.Router)], [config.Experts], config.HiddenSize);
+        var router = source.Linear([TensorNames.Layer(layer, TensorNames.Router)], [config.Experts], config.HiddenSize, config.Family.RouterBias);
+        var routing = config.Routing.Sigmoid ? config.Routing with { Correction = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterCorrection), config.Experts) } : config.Routing;
+        var shared = config.SharedExpertSize == 0 ? null : GatedMlp.Read(config, source, device, config.SharedExpertSize, n => TensorNames.Layer(layer, TensorNames.SharedExpert(n)));
         source.Begin(layer);
-        GatedMlp[] experts = [.. Enumerable.Range(0, config.Experts).Select(e => GatedMlp.Read(config, source, device, config.ExpertIntermediateSize, n => TensorNames.Layer(layer, TensorNames.Expert(e, n))))];
+        GatedMlp[] experts = [.. Enumerable.Range(0, config.Experts).Select(e => GatedMlp.Read(config, source, device, config.ExpertIntermediateSize, n => TensorNames.Layer(layer, TensorNames.Expert(e, n)), config.Family.ExpertBias))];
         source.Begin(null);
-        return new MixtureOfExperts(config, source.Type, router, experts);
+        return new MixtureOfExperts(config, source.Type, router, routing, experts, shared);
     }
 }
 
@@ -53,14 +55,14 @@ internal abstract class FeedForward
 /// <param name="width">of the intermediate</param>
 internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, string activation, int width) : FeedForward
 {
-    public static GatedMlp Read(ModelConfig config, IWeightSource source, Device? device, int width, Func<string, string> name)
+    public static GatedMlp Read(ModelConfig config, IWeightSource source, Device? device, int width, Func<string, string> name, bool bias = false)
     {
-        string[] parts = config.Family.FusedProjections ? [TensorNames.GateUpFused] : [TensorNames.Gate, TensorNames.Up];
-        long[] rows = config.Family.FusedProjections ? [2L * width] : [width, width];
+        string[] parts = config.Family.FusedGates ? [TensorNames.GateUpFused] : [TensorNames.Gate, TensorNames.Up];
+        long[] rows = config.Family.FusedGates ? [2L * width] : [width, width];
         return new GatedMlp(
             device,
-            source.Linear([.. parts.Select(name)], rows, config.HiddenSize, config.MlpBias),
-            source.Linear([name(TensorNames.Down)], [config.HiddenSize], width, config.MlpBias),
+            source.Linear([.. parts.Select(name)], rows, config.HiddenSize, bias || config.MlpBias),
+            source.Linear([name(TensorNames.Down)], [config.HiddenSize], width, bias || config.MlpBias),
             config.Activation,
             width);
     }
@@ -83,11 +85,17 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
         down.AddTo(sum, active);
     }
 
-    public override void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm before, RowNorm? after)
+    public override void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before, RowNorm? after)
     {
-        gateUp.Gate(kernels, rows, buffers.Hidden, before, activation, buffers.Active);
+        Activate(kernels, rows, buffers, before);
         buffers.Add(kernels, rows, down, buffers.Active, after);
     }
+
+    /// <summary>The first half of a few rows' work: reads what is hidden, and does not change it.</summary>
+    public void Activate(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before) => gateUp.Gate(kernels, rows, buffers.Hidden, before, activation, buffers.Active);
+
+    /// <summary>The second half, added to.</summary>
+    public void AddActive(RowKernels kernels, int rows, RowBuffers buffers, RowBuffer to) => down.Multiply(kernels, rows, buffers.Active, null, to, add: true);
 
     // [tokens, width]
     private Tensor Activate(Tensor x)
@@ -98,7 +106,13 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
 }
 
 /// <summary>A router sends each token to a few experts and weighs their outputs.</summary>
-internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Linear router, IReadOnlyList<GatedMlp> experts) : FeedForward
+/// <param name="config">the model</param>
+/// <param name="type">that is computed in</param>
+/// <param name="router">hidden -> experts</param>
+/// <param name="routing">how it chooses</param>
+/// <param name="experts">all of them</param>
+/// <param name="shared">one that sees every token, or null</param>
+internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Linear router, Routing routing, IReadOnlyList<GatedMlp> experts, GatedMlp? shared) : FeedForward
 {
     private readonly bool _rests = experts.All(e => e.RestsInSight);
     private Mixture? _mixture;
@@ -108,33 +122,33 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
 
     public override Tensor Forward(Tensor x)
     {
-        using var logits = router.Apply(x); // [tokens, experts]
-        using var shares = logits.softmax(-1, ScalarType.Float32);
-        var (weights, chosen) = shares.topk(config.ExpertsPerToken); // [tokens, per token]
-        using var scale = config.NormalizeExpertWeights ? weights / weights.sum(-1, keepdim: true) : weights.alias();
-        using var choice = chosen.cpu();
-        var output = zeros_like(x);
-        foreach (var (expert, places) in PlacesByExpert(choice.data<long>().ToArray()))
+        var (chosen, shares) = Choose(x);
+        using var scale = tensor(shares, device: x.device);
+        var output = shared?.Forward(x) ?? zeros_like(x);
+        foreach (var (expert, places) in PlacesByExpert(chosen))
         {
             using var scope = NewDisposeScope();
             var slots = TensorMemory.Indices(places.ToArray()).to(x.device);
-            var rows = slots.div(config.ExpertsPerToken, RoundingMode.floor);
-            var weight = scale.flatten().index_select(0, slots).unsqueeze(1).to(x.dtype);
+            var rows = slots.div(routing.PerToken, RoundingMode.floor);
+            var weight = scale.index_select(0, slots).unsqueeze(1).to(x.dtype);
             output.index_add_(0, rows, experts[expert].Forward(x.index_select(0, rows)).mul_(weight), 1);
         }
 
         return output;
     }
 
-    public override void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm before, RowNorm? after)
+    public override void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before, RowNorm? after)
     {
         if (Mixes(kernels))
         {
+            var add = after is null && buffers.ResidualScale == 1;
+            shared?.Activate(kernels, rows, buffers, before);
             router.Multiply(kernels, rows, buffers.Hidden, before, buffers.Mixture!.Logits);
-            kernels.Mix(rows, buffers.Hidden, before, _mixture!, buffers.Mixture, after is null ? buffers.Hidden : buffers.Output, add: after is null);
-            if (after is { } its)
+            kernels.Mix(rows, buffers.Hidden, before, _mixture!, buffers.Mixture, add ? buffers.Hidden : buffers.Output, add);
+            shared?.AddActive(kernels, rows, buffers, add ? buffers.Hidden : buffers.Output);
+            if (!add)
             {
-                kernels.Norm(rows, buffers.Output, its, buffers.Hidden, add: true);
+                buffers.AddOutput(kernels, rows, after);
             }
 
             return;
@@ -142,30 +156,42 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
 
         using var scope = NewDisposeScope();
         var (hidden, output) = (buffers.Hidden.Memory.narrow(0, 0, rows), buffers.Output.Memory.narrow(0, 0, rows));
-        kernels.Norm(rows, buffers.Hidden, before, buffers.Output, add: false);
-        output.copy_(Forward(output.to(type)));
-        if (after is { } norm)
+        if (before is { } norm)
         {
-            kernels.Norm(rows, buffers.Output, norm, buffers.Hidden, add: true);
+            kernels.Norm(rows, buffers.Hidden, norm, buffers.Output, add: false);
         }
         else
         {
-            hidden.add_(output);
+            output.copy_(hidden);
         }
+
+        output.copy_(Forward(output.to(type)));
+        buffers.AddOutput(kernels, rows, after);
     }
 
     private bool Mixes(RowKernels kernels) =>
-        _mixes ??= kernels.Mixes(_mixture = new Mixture([.. experts.Select(e => e.AtRest)], config.ExpertsPerToken, config.NormalizeExpertWeights, config.Activation));
+        _mixes ??= kernels.Mixes(_mixture = new Mixture([.. experts.Select(e => e.AtRest)], routing, config.Activation));
+
+    // [tokens, per token] experts and their shares.
+    private (int[] Chosen, float[] Shares) Choose(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        var logits = router.Apply(x).to(ScalarType.Float32).cpu().contiguous(); // [tokens, experts]
+        var (tokens, all) = ((int)logits.shape[0], routing.PerToken);
+        var (chosen, shares) = (new int[tokens * all], new float[tokens * all]);
+        Parallel.For(0, tokens, token => Router.Choose(TensorMemory.Span(logits).Slice(token * config.Experts, config.Experts), routing, chosen.AsSpan(token * all, all), shares.AsSpan(token * all, all)));
+        return (chosen, shares);
+    }
 
     // Expert -> flat places in [tokens, per token] that chose it, experts in order so that sums always form alike.
-    private static SortedDictionary<int, List<int>> PlacesByExpert(long[] chosen)
+    private static SortedDictionary<int, List<int>> PlacesByExpert(int[] chosen)
     {
         var places = new SortedDictionary<int, List<int>>();
         for (var i = 0; i < chosen.Length; i++)
         {
-            if (!places.TryGetValue((int)chosen[i], out var list))
+            if (!places.TryGetValue(chosen[i], out var list))
             {
-                places[(int)chosen[i]] = list = [];
+                places[chosen[i]] = list = [];
             }
 
             list.Add(i);

@@ -24,6 +24,28 @@ internal sealed class Rope
 
     public int RotaryDim { get; }
 
+    /// <summary>The embeddings of a model's layers.</summary>
+    /// <param name="config">the model</param>
+    /// <param name="ropes">those that differ, added</param>
+    /// <returns>[layers] which of them each has</returns>
+    public static int[] Of(ModelConfig config, List<Rope> ropes)
+    {
+        var known = new List<RopeConfig>();
+        var of = new int[config.Layers];
+        for (var layer = 0; layer < config.Layers; layer++)
+        {
+            of[layer] = known.IndexOf(config.RopeOf(layer));
+            if (of[layer] < 0)
+            {
+                of[layer] = known.Count;
+                known.Add(config.RopeOf(layer));
+                ropes.Add(new Rope(config.RopeOf(layer)));
+            }
+        }
+
+        return of;
+    }
+
     /// <summary>Cosines and sines of positions <paramref name="start"/> and on.</summary>
     public RopeAngles HalfAngles(int start, int count, torch.Device device)
     {

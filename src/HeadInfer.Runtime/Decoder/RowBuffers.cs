@@ -17,7 +17,7 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
     public RowBuffer Attended { get; } = new(config.Heads * config.HeadDim, device);
 
     /// <summary>[rows, intermediate].</summary>
-    public RowBuffer Active { get; } = new(config.IntermediateSize, device);
+    public RowBuffer Active { get; } = new(Math.Max(config.IntermediateSize, config.SharedExpertSize), device);
 
     /// <summary>[rows, hidden]: what has a norm of its own before it is added.</summary>
     public RowBuffer Output { get; } = new(config.HiddenSize, device);
@@ -29,17 +29,33 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
     public MixtureRows? Mixture { get; } = config.Experts == 0 ? null
         : new(new(config.Experts, device), new(config.ExpertsPerToken * config.ExpertIntermediateSize, device), new(config.ExpertsPerToken * config.HiddenSize, device));
 
-    /// <summary><c>hidden += norm(linear(x))</c>.</summary>
+    /// <summary>Factor of what layers add.</summary>
+    public double ResidualScale => config.ResidualScale;
+
+    /// <summary><c>hidden += norm(linear(x))</c>, by the factor of what layers add.</summary>
     public void Add(RowKernels kernels, int rows, Linear linear, RowBuffer x, RowNorm? norm)
     {
-        if (norm is not { } after)
+        if (norm is null && ResidualScale == 1)
         {
             linear.Multiply(kernels, rows, x, null, Hidden, add: true);
             return;
         }
 
         linear.Multiply(kernels, rows, x, null, Output);
-        kernels.Norm(rows, Output, after, Hidden, add: true);
+        AddOutput(kernels, rows, norm);
+    }
+
+    /// <summary><c>hidden += norm(output)</c>, by the factor of what layers add.</summary>
+    public void AddOutput(RowKernels kernels, int rows, RowNorm? norm)
+    {
+        if (norm is { } after)
+        {
+            kernels.Norm(rows, Output, after, Hidden, add: true);
+        }
+        else
+        {
+            kernels.AddScaled(rows, Output, ResidualScale, Hidden);
+        }
     }
 
     public void Dispose()

@@ -15,7 +15,8 @@ internal sealed class StepDecoder
     private readonly TiledAttention _attention;
     private readonly RowKernels _kernels;
     private readonly RowBuffers _buffers;
-    private readonly Rope _rope;
+    private readonly List<Rope> _ropes = []; // those that differ
+    private readonly int[] _ropeOf; // [layer]
     private readonly double _embeddingScale;
     private readonly LayerNorms[] _norms;
     private readonly RowNorm _finalNorm;
@@ -26,13 +27,14 @@ internal sealed class StepDecoder
     /// <param name="buffers">written; not owned</param>
     public StepDecoder(ModelConfig config, DecoderWeights weights, TiledAttention attention, RowBuffers buffers)
     {
-        (_config, _weights, _attention, _kernels, _buffers, _rope) = (config, weights, attention, attention.Rows, buffers, new Rope(config.Rope));
+        (_config, _weights, _attention, _kernels, _buffers) = (config, weights, attention, attention.Rows, buffers);
+        _ropeOf = Rope.Of(config, _ropes);
         _norms = [.. weights.Layers.Select(l => new LayerNorms(
-            Norm(l.AttentionNorm), Optional(l.QueryNorm), Optional(l.KeyNorm), Optional(l.PostAttentionNorm), Norm(l.MlpNorm), Optional(l.PostMlpNorm)))];
+            Optional(l.AttentionNorm), Optional(l.QueryNorm), Optional(l.KeyNorm), Optional(l.PostAttentionNorm), Optional(l.MlpNorm), Optional(l.PostMlpNorm)))];
         _finalNorm = Norm(weights.FinalNorm);
-        using var scale = tensor(Math.Sqrt(config.HiddenSize), dtype: weights.Type); // rounded as the families' own code does
+        using var scale = tensor(config.EmbeddingScale, dtype: weights.Type); // rounded as the families' own code does
         using var wide = scale.to(ScalarType.Float32);
-        _embeddingScale = config.Family.ScaledEmbedding ? wide.item<float>() : 1;
+        _embeddingScale = wide.item<float>();
     }
 
     /// <summary>Logits of a token.</summary>
@@ -47,15 +49,39 @@ internal sealed class StepDecoder
         using var pass = _attention.BeginStep(batch);
         _weights.Embedding.Lookup(_kernels, batch.Tokens.Span, _embeddingScale, _buffers.Hidden);
         SetAngles(batch);
+        var (family, queries, keys) = (_config.Family, _config.Heads * _config.HeadDim, _config.KvHeads * _config.HeadDim);
+        Span<float> growth = stackalloc float[RowKernels.MostRows];
+        var grows = Growth(batch, growth[..rows]);
         for (var layer = 0; layer < _weights.Layers.Count; layer++)
         {
             var (weights, norms) = (_weights.Layers[layer], _norms[layer]);
             _weights.Enter(layer, _kernels);
             weights.Qkv.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.Heads);
-            _kernels.Rotate(rows, _buffers.Heads, norms.Query, norms.Key, pass.Targets(layer));
+            if (_config.QkNorm == HeadNorm.Whole)
+            {
+                _kernels.NormPart(rows, _buffers.Heads, 0, queries, norms.Query!.Value);
+                _kernels.NormPart(rows, _buffers.Heads, queries, keys, norms.Key!.Value);
+                norms = norms with { Query = null, Key = null };
+            }
+
+            _kernels.Rotate(rows, _buffers.Heads, _ropeOf[layer], norms.Query, norms.Key, pass.Targets(layer));
+            if (grows)
+            {
+                _kernels.ScaleRows(_buffers.Heads, queries, growth[..rows]);
+            }
+
             pass.Attend(layer, _buffers.Heads, _buffers.Attended);
+            if (family.ParallelBlocks)
+            {
+                weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp); // of what attention has looked at
+            }
+
             _buffers.Add(_kernels, rows, weights.Output, _buffers.Attended, norms.PostAttention);
-            weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp);
+            if (!family.ParallelBlocks)
+            {
+                weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp);
+            }
+
             _weights.Leave(layer, _kernels);
         }
 
@@ -63,7 +89,7 @@ internal sealed class StepDecoder
     }
 
     /// <summary>Whether <see cref="ReadBest"/> is there.</summary>
-    public bool FindsBest => _kernels.FindsBest && _config.LogitSoftCap is null; // a cap makes equals of what differs
+    public bool FindsBest => _kernels.FindsBest && _config.LogitSoftCap is null && _config.LogitScale == 1; // a cap makes equals of what differs, and so does a factor
 
     /// <summary>The best token after each of the last step's, and its logit. Waits for them.</summary>
     /// <param name="best">[tokens of the step], written</param>
@@ -78,26 +104,46 @@ internal sealed class StepDecoder
     /// <param name="logits">[vocabulary], written</param>
     public void ReadLogits(int row, Span<float> logits)
     {
-        _kernels.Read(_buffers.Logits, row, _config.LogitSoftCap, logits);
+        _kernels.Read(_buffers.Logits, row, _config.LogitScale == 1 ? _config.LogitSoftCap : null, logits);
+        if (_config.LogitScale != 1)
+        {
+            HostActivations.Scale(logits, (float)_config.LogitScale, (float?)_config.LogitSoftCap);
+        }
+
         _attention.Host?.Check();
     }
 
     private void SetAngles(Batch batch)
     {
-        var half = _rope.RotaryDim / 2;
-        Span<float> cosines = stackalloc float[RowKernels.MostRows * half], sines = stackalloc float[RowKernels.MostRows * half];
-        for (var row = 0; row < batch.Sequences.Count; row++)
+        var most = RowKernels.MostRows * _ropes.Max(r => r.RotaryDim) / 2;
+        Span<float> cosines = stackalloc float[most], sines = stackalloc float[most];
+        for (var set = 0; set < _ropes.Count; set++)
         {
-            _rope.HalfAngles(batch.Position(row), cosines[(row * half)..], sines[(row * half)..]);
-        }
+            var (rope, half) = (_ropes[set], _ropes[set].RotaryDim / 2);
+            for (var row = 0; row < batch.Sequences.Count; row++)
+            {
+                rope.HalfAngles(batch.Position(row), cosines[(row * half)..], sines[(row * half)..]);
+            }
 
-        var all = batch.Sequences.Count * half;
-        _kernels.SetAngles(cosines[..all], sines[..all], _rope.RotaryDim);
+            var all = batch.Sequences.Count * half;
+            _kernels.SetAngles(set, cosines[..all], sines[..all], rope.RotaryDim);
+        }
     }
 
-    private RowNorm Norm(Tensor weight) => new(TensorMemory.Pointer(weight), _config.NormEpsilon);
+    // Factors of the rows' queries; whether any is none.
+    private bool Growth(Batch batch, Span<float> factors)
+    {
+        for (var row = 0; row < factors.Length; row++)
+        {
+            factors[row] = (float)_config.QueryScale(batch.Position(row));
+        }
+
+        return factors.ContainsAnyExcept(1f);
+    }
+
+    private RowNorm Norm(Tensor weight) => new(TensorMemory.Pointer(weight), _config.NormEpsilon, _config.Family.CenteredNorms);
 
     private RowNorm? Optional(Tensor? weight) => weight is null ? null : Norm(weight);
 
-    private readonly record struct LayerNorms(RowNorm Attention, RowNorm? Query, RowNorm? Key, RowNorm? PostAttention, RowNorm Mlp, RowNorm? PostMlp);
+    private readonly record struct LayerNorms(RowNorm? Attention, RowNorm? Query, RowNorm? Key, RowNorm? PostAttention, RowNorm? Mlp, RowNorm? PostMlp);
 }

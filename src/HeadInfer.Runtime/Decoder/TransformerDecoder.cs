@@ -15,10 +15,11 @@ namespace HeadInfer.Runtime.Decoder;
 /// <remarks>Holds no state of a sequence: that is the attention's.</remarks>
 internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weights, int chunkTokens, Device device)
 {
-    private readonly Rope _rope = new(config.Rope);
+    private readonly List<Rope> _ropes = []; // those that differ
     private readonly bool _rotatesApart = device.RotatesApart(config.HeadDim, config.Rope.RotaryDim);
     private readonly int _queryWidth = config.Heads * config.HeadDim;
-    private readonly double _embeddingScale = config.Family.ScaledEmbedding ? Math.Sqrt(config.HiddenSize) : 1;
+    private readonly ModelFamily _family = config.Family;
+    private int[]? _ropeOf; // [layer]
 
     /// <summary>Runs a batch's new tokens through all layers. The caller commits them afterwards.</summary>
     /// <param name="batch">what is computed; its sequences have room</param>
@@ -31,22 +32,24 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         using var scope = NewDisposeScope();
         var (torchDevice, type, count, outputs) = (device.Torch, weights.Type, batch.Tokens.Length, batch.Outputs);
         var hidden = weights.Embedding.Lookup(TensorMemory.Indices(batch.Tokens.Span).to(torchDevice)); // [tokens, hidden]
-        if (_embeddingScale != 1)
+        if (config.EmbeddingScale != 1)
         {
-            hidden.mul_(tensor(_embeddingScale, dtype: type, device: torchDevice));
+            hidden.mul_(tensor(config.EmbeddingScale, dtype: type, device: torchDevice));
         }
 
         using var pass = attention.Begin(batch, work);
         var fused = _rotatesApart && pass.Stages;
         var start = batch.Sequences[0].Length;
-        var angles = _rope.HalfAngles(start, count, torchDevice);
-        var (cos, sin) = fused ? angles.To(ScalarType.Float32, torchDevice) : angles.Doubled(type, torchDevice);
+        _ropeOf ??= Rope.Of(config, _ropes);
+        (Tensor Cos, Tensor Sin)[] angles = [.. _ropes.Select(r => r.HalfAngles(start, count, torchDevice)).Select(a => fused ? a.To(ScalarType.Float32, torchDevice) : a.Doubled(type, torchDevice))];
+        var growth = Growth(start, count);
         var segment = new SegmentBuffers(config, pass, count, inOneChunk: outputs == count && Aligned(new TokenRange(0, count), start).Count() == 1, type, torchDevice);
         for (var layer = 0; layer < weights.Layers.Count; layer++)
         {
             using var layerScope = NewDisposeScope();
             var layerWeights = weights.Layers[layer];
             var asked = new TokenRange(layer == weights.Layers.Count - 1 ? count - outputs : 0, count);
+            var (cos, sin) = angles[_ropeOf[layer]];
             segment.Begin();
             foreach (var (chunk, withQueries) in Chunks(asked, start))
             {
@@ -57,6 +60,11 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             }
 
             var queries = Rows(segment.Queries, asked);
+            if (growth is not null)
+            {
+                queries.mul_(Rows(growth, asked));
+            }
+
             pass.Attend(layer, queries, segment.KeyValues, output: queries);
             foreach (var chunk in Aligned(asked, start))
             {
@@ -79,11 +87,8 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     public Tensor Logits(Tensor hidden)
     {
         using var scope = NewDisposeScope();
-        var logits = weights.Output.Apply(device.RmsNorm(hidden, weights.FinalNorm, config.NormEpsilon)).to(ScalarType.Float32).cpu();
-        if (config.LogitSoftCap is { } cap)
-        {
-            HostActivations.Cap(TensorMemory.Span(logits), (float)cap);
-        }
+        var logits = weights.Output.Apply(Norm(hidden, weights.FinalNorm)).to(ScalarType.Float32).cpu();
+        HostActivations.Scale(TensorMemory.Span(logits), (float)config.LogitScale, (float?)config.LogitSoftCap);
 
         return logits.MoveToOuterDisposeScope();
     }
@@ -101,11 +106,16 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     private void Project(LayerWeights layer, Tensor hidden, bool withQueries, Tensor cos, Tensor sin, SegmentBuffers segment, int start)
     {
         var (count, queries) = (hidden.shape[0], withQueries ? config.Heads : 0);
-        var normed = device.RmsNorm(hidden, layer.AttentionNorm, config.NormEpsilon);
+        var normed = Norm(hidden, layer.AttentionNorm);
         var projection = withQueries ? layer.Qkv : layer.Qkv.Outputs(_queryWidth, 2L * config.KvHeads * config.HeadDim);
         var all = projection.Apply(normed);
         var heads = all.view(count, queries + (2 * config.KvHeads), config.HeadDim);
-        if (layer.QueryNorm is not null && layer.KeyNorm is not null)
+        if (layer.QueryNorm is not null && layer.KeyNorm is not null && config.QkNorm == HeadNorm.Whole)
+        {
+            NormWhole(all, 0, queries * config.HeadDim, layer.QueryNorm);
+            NormWhole(all, queries * config.HeadDim, config.KvHeads * config.HeadDim, layer.KeyNorm);
+        }
+        else if (layer.QueryNorm is not null && layer.KeyNorm is not null)
         {
             device.NormHeads(heads, 0, queries, layer.QueryNorm, config.NormEpsilon);
             device.NormHeads(heads, queries, config.KvHeads, layer.KeyNorm, config.NormEpsilon);
@@ -124,23 +134,55 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     // Output projection and MLP of a chunk, added to the residual stream in place.
     private void Mix(LayerWeights layer, Tensor hidden, Tensor attended)
     {
-        if (layer.PostAttentionNorm is { } after)
-        {
-            hidden.add_(device.RmsNorm(layer.Output.Apply(attended), after, config.NormEpsilon));
-        }
-        else
+        var before = _family.ParallelBlocks ? Norm(hidden, layer.MlpNorm) : null; // of what attention has looked at
+        if (layer.PostAttentionNorm is null && config.ResidualScale == 1)
         {
             layer.Output.AddTo(hidden, attended);
         }
-
-        var normed = device.RmsNorm(hidden, layer.MlpNorm, config.NormEpsilon);
-        if (layer.PostMlpNorm is { } last)
-        {
-            hidden.add_(device.RmsNorm(layer.FeedForward.Forward(normed), last, config.NormEpsilon));
-        }
         else
+        {
+            Add(hidden, layer.Output.Apply(attended), layer.PostAttentionNorm);
+        }
+
+        var normed = before ?? Norm(hidden, layer.MlpNorm);
+        if (layer.PostMlpNorm is null && config.ResidualScale == 1)
         {
             layer.FeedForward.AddTo(hidden, normed);
         }
+        else
+        {
+            Add(hidden, layer.FeedForward.Forward(normed), layer.PostMlpNorm);
+        }
     }
+
+    private void Add(Tensor hidden, Tensor output, Tensor? norm)
+    {
+        var normed = Norm(output, norm);
+        hidden.add_(config.ResidualScale == 1 ? normed : normed * tensor(config.ResidualScale, dtype: normed.dtype, device: normed.device));
+    }
+
+    // What is normed is the caller's scope's.
+    private Tensor Norm(Tensor x, Tensor? weight)
+    {
+        if (weight is null)
+        {
+            return x;
+        }
+
+        var wide = _family.CenteredNorms ? x.to(ScalarType.Float32) : x;
+        return device.RmsNorm(_family.CenteredNorms ? (wide - wide.mean([-1L], keepdim: true)).to(x.dtype) : x, weight, config.NormEpsilon);
+    }
+
+    private void NormWhole(Tensor all, long first, long count, Tensor weight)
+    {
+        if (count > 0)
+        {
+            var some = all.narrow(1, first, count);
+            some.copy_(device.RmsNorm(some.contiguous(), weight, config.NormEpsilon));
+        }
+    }
+
+    // [tokens, 1, 1] factors of the queries; null where all are one.
+    private Tensor? Growth(int start, int count) => config.QueryGrowth is null || config.QueryScale(start + count - 1) == 1 ? null
+        : tensor(Enumerable.Range(start, count).Select(p => (float)config.QueryScale(p)).ToArray(), dtype: weights.Type, device: device.Torch).view(count, 1, 1);
 }

@@ -156,15 +156,17 @@ internal static class MemoryPlanner
     {
         private long Element => DataTypes.Size(Type);
 
+        private int Ropes => Math.Max(1, Config.LayerRopes.Distinct().Count());
+
         /// <summary>Activations of a segment and of a chunk.</summary>
         public ByteSize Activations(int segment)
         {
             long heads = Config.Heads * Config.HeadDim, kv = 2L * Config.KvHeads * Config.HeadDim;
             var group = (long)Group * (Config.Heads / Config.KvHeads) * Config.HeadDim;
             var perToken = OnGpu
-                ? ((Config.HiddenSize + heads) * Element) + (Config.Rope.RotaryDim * 4L) // residual stream, queries, angles
+                ? ((Config.HiddenSize + heads) * Element) + (Ropes * Config.Rope.RotaryDim * 4L) // residual stream, queries, angles
                     + (group * (Element + 1)) // a part's output; with several parts the groups are smaller, and their sum is float32
-                : ((Config.HiddenSize + heads + kv + (2 * Config.Rope.RotaryDim)) * Element)
+                : ((Config.HiddenSize + heads + kv + (2 * Ropes * Config.Rope.RotaryDim)) * Element)
                     + (group * (Element + 12)); // one group's part, its merge in float32
             long width = Math.Max(Config.IntermediateSize, Config.ExpertIntermediateSize);
             var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv, 3 * width) : (3 * Config.HiddenSize) + heads + kv + (3 * width)) * Element;

@@ -29,6 +29,12 @@ internal interface IWeightSource : IDisposable
 
     /// <summary>A vector, with <paramref name="offset"/> added.</summary>
     Tensor Vector(string name, long size, double offset = 0);
+
+    /// <summary>A vector in float32, whatever is computed in.</summary>
+    Tensor Floats(string name, long size);
+
+    /// <summary>The same for the host.</summary>
+    float[] Numbers(string name, long size);
 }
 
 /// <summary>Weights of a checkpoint, as a device lays them out.</summary>
@@ -100,6 +106,20 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
     {
         var vector = Read([name], [size], [], resides: true).At;
         return offset == 0 ? vector : vector.add_(offset);
+    }
+
+    public Tensor Floats(string name, long size)
+    {
+        var floats = Own(empty([size], ScalarType.Float32, device.Torch));
+        checkpoint.Read(name, floats);
+        return floats;
+    }
+
+    public float[] Numbers(string name, long size)
+    {
+        using var numbers = empty([size], ScalarType.Float32);
+        checkpoint.Read(name, numbers);
+        return TensorMemory.Span(numbers).ToArray();
     }
 
     public void Dispose()
@@ -259,11 +279,19 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
         return _nothing;
     }
 
+    public Tensor Floats(string name, long size) => Vector(name, size);
+
+    public float[] Numbers(string name, long size)
+    {
+        Check(name, [size]);
+        return new float[size];
+    }
+
     /// <summary>Refuses tensors that nothing asked for: a model that has them is not the one that would be computed.</summary>
     /// <exception cref="CheckpointException">There are some.</exception>
     public void RefuseOthers()
     {
-        var others = checkpoint.Names.Where(n => !_asked.Contains(n) && n != TensorNames.Output && !TensorNames.IsRedundant(n) && !(TensorNames.IsBias(n) && checkpoint.IsZero(n))).Order(StringComparer.Ordinal).ToList();
+        var others = checkpoint.Names.Where(n => !_asked.Contains(n) && n != TensorNames.Output && !TensorNames.IsRedundant(n) && !TensorNames.IsOfSenses(n) && !(TensorNames.IsBias(n) && checkpoint.IsZero(n))).Order(StringComparer.Ordinal).ToList();
         if (others.Count > 0)
         {
             throw new CheckpointException($"'{checkpoint.Path}' has {others.Count} tensors that its architecture and configuration have no place for, such as '{others[0]}'.");

@@ -27,7 +27,7 @@ internal abstract class Linear
     public abstract void Multiply(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, RowBuffer to, bool add = false);
 
     /// <summary><c>to = activation(gate) * up</c> of a few rows, gate and up the halves of <c>Apply(norm(x))</c>.</summary>
-    public abstract void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm norm, string activation, RowBuffer to);
+    public abstract void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, string activation, RowBuffer to);
 
     /// <summary>Rows of the weights by their numbers, times a factor.</summary>
     public abstract void Lookup(RowKernels kernels, ReadOnlySpan<int> numbers, double scale, RowBuffer to);
@@ -56,7 +56,7 @@ internal abstract class MatrixLinear(WeightMatrix matrix) : Linear
 
     public override void Multiply(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, RowBuffer to, bool add) => kernels.Multiply(rows, x, norm, matrix, to, add);
 
-    public override void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm norm, string activation, RowBuffer to) => kernels.Gate(rows, x, norm, matrix, activation, to);
+    public override void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, string activation, RowBuffer to) => kernels.Gate(rows, x, norm, matrix, activation, to);
 
     public override void Lookup(RowKernels kernels, ReadOnlySpan<int> numbers, double scale, RowBuffer to) => kernels.Lookup(numbers, matrix, scale, to);
 }
@@ -126,7 +126,7 @@ internal sealed class UnreadLinear : Linear
 
     public override void Multiply(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, RowBuffer to, bool add) => throw new InvalidOperationException();
 
-    public override void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm norm, string activation, RowBuffer to) => throw new InvalidOperationException();
+    public override void Gate(RowKernels kernels, int rows, RowBuffer x, RowNorm? norm, string activation, RowBuffer to) => throw new InvalidOperationException();
 
     public override void Lookup(RowKernels kernels, ReadOnlySpan<int> numbers, double scale, RowBuffer to) => throw new InvalidOperationException();
 

@@ -125,11 +125,11 @@ public sealed class PackedWeightsTests : NativeTest
 
                 // Two experts, the second the better for every row.
                 var (other, back) = (Placed(device, type, name, 48, columns), Placed(device, type, name, 1280, 256));
-                var mixture = new Mixture([(new WeightMatrix([other.Part, first.Part], 0, columns), new WeightMatrix([back.Part], 0, 256)), (new WeightMatrix([first.Part, second.Part], 0, columns), new WeightMatrix([back.Part], 0, 256))], 1, true, "silu");
+                var mixture = new Mixture([(new WeightMatrix([other.Part, first.Part], 0, columns), new WeightMatrix([back.Part], 0, 256)), (new WeightMatrix([first.Part, second.Part], 0, columns), new WeightMatrix([back.Part], 0, 256))], new Routing(1, true), "silu");
                 Assert.False(kernels.Mixes(mixture)); // 48 is not 256
                 var (gates, ups) = (Placed(device, type, name, 256, columns), Placed(device, type, name, 256, columns));
                 WeightMatrix Down() => new([back.Part], 0, 256);
-                mixture = new Mixture([(new WeightMatrix([ups.Part, gates.Part], 0, columns), Down()), (new WeightMatrix([gates.Part, ups.Part], 0, columns), Down())], 1, true, "silu");
+                mixture = new Mixture([(new WeightMatrix([ups.Part, gates.Part], 0, columns), Down()), (new WeightMatrix([gates.Part, ups.Part], 0, columns), Down())], new Routing(1, true), "silu");
                 Assert.True(kernels.Mixes(mixture));
                 using var between = new MixtureRows(new(2, device.Torch), new(256, device.Torch), new(columns, device.Torch));
                 between.Logits.Memory.narrow(1, 1, 1).fill_(1);

@@ -83,7 +83,7 @@ public abstract class RowKernelsTests(ComputeDevice device) : NativeTest(device)
             using var between = new MixtureRows(new(experts, device.Torch), new(perToken * width, device.Torch), new(perToken * hidden, device.Torch));
             var (gateUps, downs, norm) = (Made(type, experts, 2 * width, hidden), Made(type, experts, hidden, width), Made(type, hidden));
             WeightMatrix Expert(Tensor all, int i) => new(TensorMemory.Pointer(all[i]), type, 0, (int)all.shape[1], (int)all.shape[2]);
-            var mixture = new Mixture([.. Enumerable.Range(0, experts).Select(i => (Expert(gateUps, i), Expert(downs, i)))], perToken, ofChosen, "silu");
+            var mixture = new Mixture([.. Enumerable.Range(0, experts).Select(i => (Expert(gateUps, i), Expert(downs, i)))], new Routing(perToken, ofChosen), "silu");
             if (!kernels.Mixes(mixture))
             {
                 Assert.True(Gpu is not null && type == ScalarType.Float32, "kernels refuse plain experts");

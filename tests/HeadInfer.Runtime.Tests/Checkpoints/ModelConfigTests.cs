@@ -36,7 +36,6 @@ public sealed class ModelConfigTests
     [InlineData("""{"rope_parameters": {"full_attention": {"rope_type": "longrope"}}}""", "longrope")]
     [InlineData("""{"rope_parameters": {"sliding_attention": {"rope_type": "default"}}}""", "full_attention")]
     [InlineData("""{"rope_parameters": {"full_attention": {"rope_type": "default"}, "rope_theta": 5.0}}""", "rope_theta")]
-    [InlineData("""{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "use_sliding_window": true, "sliding_window": 24, "max_window_layers": 1, "rope_parameters": {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}}""", "sliding_attention")]
     [InlineData("""{"num_hidden_layers": 2.5}""", "num_hidden_layers")]
     [InlineData("""{"num_hidden_layers": true}""", "num_hidden_layers")]
     [InlineData("""{"vocab_size": 1e300}""", "vocab_size")]

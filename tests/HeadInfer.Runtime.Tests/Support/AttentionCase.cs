@@ -115,8 +115,8 @@ internal sealed class AttentionCase : IDisposable
         {
             _heads.Memory.narrow(0, 0, count).copy_(cat([queries, keys, values], 1).flatten(1));
             var kernels = _attention.Rows;
-            kernels.SetAngles(Enumerable.Repeat(1f, count * half).ToArray(), new float[count * half], 2 * half);
-            kernels.Rotate(count, _heads, null, null, pass.Targets(0));
+            kernels.SetAngles(0, Enumerable.Repeat(1f, count * half).ToArray(), new float[count * half], 2 * half);
+            kernels.Rotate(count, _heads, 0, null, null, pass.Targets(0));
             pass.Attend(0, _heads, _attended);
         }
 

@@ -12,8 +12,9 @@ internal static class DenseAttention
     /// <param name="window">tokens that one sees, or null</param>
     /// <param name="softCap">cap of the scores, or null</param>
     /// <param name="isCausal">whether tokens see none behind them</param>
+    /// <param name="sinks">[heads] scores of what each head attends beside the keys, which is nothing; or null</param>
     /// <returns>[tokens, heads, dim], float64</returns>
-    public static Tensor Attend(Tensor queries, Tensor keys, Tensor values, double scale, int? window, double? softCap, bool isCausal = true)
+    public static Tensor Attend(Tensor queries, Tensor keys, Tensor values, double scale, int? window, double? softCap, bool isCausal = true, Tensor? sinks = null)
     {
         var (tokens, all) = (queries.shape[0], keys.shape[0]);
         var group = queries.shape[1] / keys.shape[1];
@@ -34,6 +35,12 @@ internal static class DenseAttention
             hidden = hidden.logical_or(distance.ge(w));
         }
 
-        return matmul(scores.masked_fill(hidden, double.NegativeInfinity).softmax(-1), v).transpose(0, 1);
+        scores = scores.masked_fill(hidden, double.NegativeInfinity);
+        if (sinks is not null)
+        {
+            scores = cat([scores, sinks.to(ScalarType.Float64).view(-1, 1, 1).expand(scores.shape[0], tokens, 1)], -1);
+        }
+
+        return matmul(scores.softmax(-1).narrow(-1, 0, all), v).transpose(0, 1);
     }
 }

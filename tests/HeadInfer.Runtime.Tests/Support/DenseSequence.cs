@@ -9,7 +9,8 @@ namespace HeadInfer.Runtime.Tests.Support;
 /// <param name="windows">of each layer</param>
 /// <param name="softCap">cap of the scores, or null</param>
 /// <param name="kept">of a layer and its keys and values what attention sees of them; null for these themselves</param>
-internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, double? softCap, Func<int, Tensor, Tensor>? kept) : IBatchAttention, IAttentionPass
+/// <param name="sinks">of each layer, or null</param>
+internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, double? softCap, Func<int, Tensor, Tensor>? kept, IReadOnlyList<Tensor?>? sinks = null) : IBatchAttention, IAttentionPass
 {
     public bool Stages => false;
 
@@ -22,7 +23,7 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
     {
         using var scope = NewDisposeScope();
         kv = kept?.Invoke(layer, kv) ?? kv;
-        output.copy_(DenseAttention.Attend(queries, kv.select(1, 0).transpose(0, 1), kv.select(1, 1).transpose(0, 1), scale, windows[layer], softCap));
+        output.copy_(DenseAttention.Attend(queries, kv.select(1, 0).transpose(0, 1), kv.select(1, 1).transpose(0, 1), scale, windows[layer], softCap, sinks: sinks is { Count: > 0 } ? sinks[layer] : null));
     }
 
     public void Dispose()
@@ -35,7 +36,7 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
         using var device = new Compute.CpuDevice();
         using var pool = new BlockPool(new PageShape(1, 1, 1, ScalarType.Float32), 1, ByteSize.FromMiB(1), ByteSize.Zero, device);
         using var sequence = new Sequence(pool, "");
-        using var hidden = model.Decoder.Forward(Batch.Prefill(sequence, tokens, tokens.Length), new DenseSequence(model.Config.AttentionScale, model.Config.Windows, softCap, kept), WorkMeter.None);
+        using var hidden = model.Decoder.Forward(Batch.Prefill(sequence, tokens, tokens.Length), new DenseSequence(model.Config.AttentionScale, model.Config.Windows, softCap, kept, model.Attention.Sinks), WorkMeter.None);
         return [.. model.LogitsOf(hidden).SelectMany(row => row)];
     }
 }

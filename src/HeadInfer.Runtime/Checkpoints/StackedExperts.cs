@@ -1,0 +1,125 @@
+using System.Text.RegularExpressions;
+using HeadInfer.Runtime.Compute;
+
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>A checkpoint whose experts lie in one tensor for all, gates and what they are for row by row in turn, as gpt-oss has them; read as matrices of each expert.</summary>
+/// <remarks>In 16 and 32 bits they lie transposed, [experts, inputs, outputs]; packed they do not. An expert that lies so is turned as a whole, and kept until the next is asked for.</remarks>
+internal sealed partial class StackedExperts : Checkpoint
+{
+    private const string GateUp = "gate_up_proj", Down = "down_proj";
+
+    private readonly Checkpoint _inner;
+    private readonly Dictionary<string, StoredTensor> _tensors;
+    private readonly Dictionary<string, Part> _parts = new(StringComparer.Ordinal);
+    private byte[] _stored = [], _turned = [];
+    private (string Name, long Expert) _kept = ("", -1);
+
+    /// <param name="inner">has the tensors; owned</param>
+    /// <exception cref="CheckpointException">Stacks have other shapes than experts have.</exception>
+    public StackedExperts(Checkpoint inner)
+        : base(inner.Path)
+    {
+        _inner = inner;
+        _tensors = new(inner.Tensors, StringComparer.Ordinal);
+        foreach (var stack in inner.Tensors.Values)
+        {
+            if (Stack().Match(stack.Name) is { Success: true } match)
+            {
+                _tensors.Remove(stack.Name);
+                Add(stack, match.Groups["stem"].Value, match.Groups["part"].Value, isBias: match.Groups["end"].Value == "_bias");
+            }
+        }
+    }
+
+    public override IReadOnlyDictionary<string, StoredTensor> Tensors => _tensors;
+
+    public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to)
+    {
+        if (!_parts.TryGetValue(tensor.Name, out var part))
+        {
+            _inner.ReadBytes(tensor, at, to);
+            return;
+        }
+
+        var bytes = tensor.Packing.RowBytes(tensor.Shape.Length == 1 ? 1 : tensor.Columns);
+        while (!to.IsEmpty)
+        {
+            var (row, within) = Math.DivRem(at, bytes);
+            var (stored, some) = ((row * part.Every) + part.First, (int)Math.Min(bytes - within, to.Length));
+            if (part.IsTurned)
+            {
+                Turn(part);
+                _turned.AsSpan((int)((stored * bytes) + within), some).CopyTo(to);
+            }
+            else
+            {
+                _inner.ReadBytes(part.Stack, (((part.Expert * part.Rows) + stored) * bytes) + within, to[..some]);
+            }
+
+            at += some;
+            to = to[some..];
+        }
+    }
+
+    public override void Dispose()
+    {
+        base.Dispose();
+        _inner.Dispose();
+    }
+
+    private void Add(StoredTensor stack, string stem, string part, bool isBias)
+    {
+        var turned = !isBias && stack.Packing is DensePacking;
+        if (stack.Shape.Length != (isBias ? 2 : 3) || stack.Shape.Contains(0))
+        {
+            throw new CheckpointException($"'{_inner.Path}': tensor '{stack.Name}' has shape [{string.Join(", ", stack.Shape)}]; experts have [experts, {(isBias ? "outputs" : "inputs, outputs")}].");
+        }
+
+        var (rows, columns) = isBias ? (stack.Shape[1], 1) : turned ? (stack.Shape[2], stack.Shape[1]) : (stack.Shape[1], stack.Shape[2]);
+        (string Name, int First)[] names = part == GateUp ? [("gate_proj", 0), ("up_proj", 1)] : [(Down, 0)];
+        for (var expert = 0L; expert < stack.Shape[0]; expert++)
+        {
+            foreach (var (name, first) in names)
+            {
+                var full = $"{stem}{expert}.{name}.{(isBias ? "bias" : "weight")}";
+                var count = rows / names.Length;
+                _tensors[full] = new StoredTensor(full, stack.Packing, isBias ? [count] : [count, columns]);
+                _parts[full] = new Part(stack, expert, rows, columns, first, names.Length, turned);
+            }
+        }
+    }
+
+    // [inputs, outputs] of an expert -> [outputs, inputs]
+    private void Turn(Part part)
+    {
+        if (_kept == (part.Stack.Name, part.Expert))
+        {
+            return;
+        }
+
+        var (size, bytes) = (DataTypes.Size(((DensePacking)part.Stack.Packing).Type), checked((int)(part.Rows * part.Columns * DataTypes.Size(((DensePacking)part.Stack.Packing).Type))));
+        if (_stored.Length < bytes)
+        {
+            (_stored, _turned) = (new byte[bytes], new byte[bytes]);
+        }
+
+        _kept = ("", -1);
+        _inner.ReadBytes(part.Stack, part.Expert * bytes, _stored.AsSpan(0, bytes));
+        for (var column = 0; column < part.Columns; column++)
+        {
+            for (var row = 0; row < part.Rows; row++)
+            {
+                _stored.AsSpan((int)((column * part.Rows) + row) * size, size).CopyTo(_turned.AsSpan((int)((row * part.Columns) + column) * size));
+            }
+        }
+
+        _kept = (part.Stack.Name, part.Expert);
+    }
+
+    [GeneratedRegex(@"^(?<stem>.*\.mlp\.experts\.)(?<part>gate_up_proj|down_proj)(?<end>|\.weight|_bias)$", RegexOptions.ExplicitCapture | RegexOptions.CultureInvariant)]
+    private static partial Regex Stack();
+
+    /// <summary>Some rows of a stack's expert: every so manieth one.</summary>
+    private sealed record Part(StoredTensor Stack, long Expert, long Rows, long Columns, int First, int Every, bool IsTurned);
+}
