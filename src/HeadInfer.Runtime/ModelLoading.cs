@@ -45,7 +45,7 @@ internal static class ModelLoading
         folder = folder with { Config = DecoderWeights.Untie(folder.Config, checkpoint) };
         using var check = new WeightCheck(checkpoint);
         DecoderWeights.Read(folder.Config, check, device: null);
-        check.RefuseOthers();
+        check.RefuseOthers(folder.Config);
         return Start(
             folder,
             check.NeedsOn,

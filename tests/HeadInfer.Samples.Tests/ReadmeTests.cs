@@ -34,7 +34,7 @@ public sealed class ReadmeTests
             "silver tower: The access code for the silver tower is 7305926.\n",
             "north gate: The access code for the north gate is velvet-77.\n",
         ],
-        ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plan --shape llama-3-8b --gpu h200 --gpu-memory 24GiB --host-memory 640GiB --context 4M"] = ["longest context", "1,024 ", " 4.6 ms\n", "131,072 ", " 93 ms\n", "4,194,304 tokens fit.\n"],
+        ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plan --shape llama-3-8b --gpu h200 --gpu-memory 24GiB --host-memory 640GiB --context 4M"] = ["longest context", "1,024 ", " 4.6 ms\n", "131,072 ", " 91 ms\n", "4,194,304 tokens fit.\n"],
         ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plan --shape llama-3-70b --weights q4_k --gpu rtx-4090 --host-memory 58GiB"] = ["the last 52 layers come by turns\n", "31.1 GiB of 52 layers\n", "longest context", "KV in host memory", "1,024 ", " 1,300 ms\n", "32,768 ", " 1,500 ms\n", " 1,800 ms\n"],
         ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plans"] = [.. Readme.Tables("| | RTX")],
     };

@@ -39,7 +39,7 @@ internal abstract class Checkpoint(string path) : IDisposable
         try
         {
             return config.Family.NeighbourPairs ? new PairedHeads(checkpoint, config.HeadDim, config.Rope.RotaryDim)
-                : config.Family.ExpertBias ? new StackedExperts(checkpoint)
+                : config.Family.Stacks != ExpertStacks.None ? new StackedExperts(checkpoint, byTurns: config.Family.Stacks == ExpertStacks.Turns)
                 : checkpoint;
         }
         catch

@@ -110,6 +110,18 @@ internal sealed class ConfigReader
         return new ConfigReader(all, Path, _warn);
     }
 
+    /// <summary>This object, with numbers in place of what it does not mention.</summary>
+    public ConfigReader Over(params ReadOnlySpan<(string Name, int Value)> defaults)
+    {
+        var all = new Dictionary<string, JsonElement>(_fields, StringComparer.Ordinal);
+        foreach (var (name, value) in defaults)
+        {
+            all.TryAdd(name, JsonSerializer.SerializeToElement(value));
+        }
+
+        return new ConfigReader(all, Path, _warn);
+    }
+
     /// <summary>This object without a field.</summary>
     public ConfigReader Without(string name) => new(_fields.Where(f => f.Key != name).ToDictionary(StringComparer.Ordinal), Path, _warn);
 

@@ -80,6 +80,9 @@ public sealed record ModelConfig
     /// <summary>How a mixture's experts are chosen, but for what a checkpoint adds to their scores.</summary>
     internal Compute.Routing Routing { get; init; } = new(0, false);
 
+    /// <summary>Layers that a checkpoint has beyond the model's, to guess tokens with: they are not read.</summary>
+    internal int GuessingLayers { get; init; }
+
     /// <summary>Width of the experts that see every token; 0 for none.</summary>
     internal int SharedExpertSize { get; init; }
 

@@ -58,7 +58,7 @@ internal static class ModelConfigReader
     private static ModelConfig ReadWhole(ConfigReader json, RopeScaling? scaling)
     {
         json = TextOf(json);
-        _ = ReadFamily(json); // what is not supported at all is said first
+        json = json.Over(ReadFamily(json).Defaults); // what is not supported at all is said first
         var quantization = QuantizationConfig.Read(json);
         return Read(json, scaling) with { Quantization = quantization };
     }
@@ -104,6 +104,7 @@ internal static class ModelConfigReader
             IntermediateSize = json.Int("intermediate_size"),
             Rope = rope,
             LayerRopes = ropes.Count == 1 && !isStill.Contains(true) ? [] : [.. Enumerable.Range(0, layers).Select(layer => isStill[layer] ? still : ropes.GetValueOrDefault(TypeOf(layer), rope))],
+            GuessingLayers = json.Int("num_nextn_predict_layers", 0, least: 0, most: 64),
             QueryGrowth = ReadQueryGrowth(json, rope),
             EmbeddingScale = family.ScaledEmbedding ? Math.Sqrt(hidden) : family.Multipliers ? json.Positive("embedding_multiplier", 1) : 1,
             ResidualScale = family.Multipliers ? json.Positive("residual_multiplier", 1) : 1,

@@ -16,6 +16,19 @@ internal enum WindowRule
     Pattern,
 }
 
+/// <summary>How gates and what they are for lie where the experts of a layer are one tensor.</summary>
+internal enum ExpertStacks
+{
+    /// <summary>There are no such tensors.</summary>
+    None,
+
+    /// <summary>All gates first.</summary>
+    Halves,
+
+    /// <summary>By turns.</summary>
+    Turns,
+}
+
 /// <summary>Norms of queries and keys before they are rotated.</summary>
 internal enum HeadNorm
 {
@@ -60,7 +73,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("MistralForCausalLM", "mistral") { Windows = WindowRule.EveryLayer, DefaultWindow = 4096 },
         new("Qwen2ForCausalLM", "qwen2") { QkvBias = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
         new("Qwen3ForCausalLM", "qwen3") { QkNorm = HeadNorm.Each, NestedTypes = ["qwen3_vl_text"], Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
-        new("Qwen3MoeForCausalLM", "qwen3_moe") { QkNorm = HeadNorm.Each, NestedTypes = ["qwen3_vl_moe_text"], Experts = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("Qwen3MoeForCausalLM", "qwen3_moe") { QkNorm = HeadNorm.Each, NestedTypes = ["qwen3_vl_moe_text"], Experts = true, Stacks = ExpertStacks.Halves, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
         new("Gemma2ForCausalLM", "gemma2")
         {
             Norms = LayerNormNames.Both, NormOffset = 1, ScaledEmbedding = true, SoftCaps = (50, 30), TiedByDefault = true,
@@ -69,6 +82,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("Gemma3ForCausalLM", "gemma3_text")
         {
             Norms = LayerNormNames.Both, NormOffset = 1, QkNorm = HeadNorm.Each, ScaledEmbedding = true, SoftCaps = (null, null), TiedByDefault = true,
+            Defaults = [("vocab_size", 262_208), ("hidden_size", 2304), ("intermediate_size", 9216), ("num_hidden_layers", 26), ("num_attention_heads", 8), ("num_key_value_heads", 4), ("head_dim", 256), ("max_position_embeddings", 131_072)],
             Windows = WindowRule.Pattern, FullEvery = 6, DefaultWindow = 4096, LocalTheta = 10_000, DefaultTheta = 1_000_000, DefaultActivation = "gelu_pytorch_tanh",
         },
         new("Phi3ForCausalLM", "phi3") { FusedQkv = true, FusedGates = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
@@ -76,7 +90,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("Ministral3ForCausalLM", "ministral3") { Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
         new("GptOssForCausalLM", "gpt_oss")
         {
-            BiasByDefault = true, Sinks = true, Experts = true, RouterBias = true, ExpertBias = true, Activation = Compute.Device.ClampedSwiGlu, DefaultNormEpsilon = 1e-5, DefaultTheta = 150_000,
+            BiasByDefault = true, Sinks = true, Experts = true, RouterBias = true, ExpertBias = true, Stacks = ExpertStacks.Turns, Activation = Compute.Device.ClampedSwiGlu, DefaultNormEpsilon = 1e-5, DefaultTheta = 150_000,
             Windows = WindowRule.Pattern, FullEvery = 2, DefaultWindow = 128,
         },
         new("Glm4MoeForCausalLM", "glm4_moe") { QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
@@ -107,6 +121,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Other names of its type, within configurations of models that see or hear as well.</summary>
     public string[] NestedTypes { get; init; } = [];
+
+    /// <summary>Fields that published configurations leave out.</summary>
+    public (string Field, int Value)[] Defaults { get; init; } = [];
 
     /// <summary>What <c>attention_bias</c> is where the configuration does not say.</summary>
     public bool BiasByDefault { get; init; }
@@ -184,6 +201,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>The activation, whatever the configuration says.</summary>
     public string? Activation { get; init; }
+
+    /// <summary>How gates and what they are for lie where the experts of a layer are one tensor.</summary>
+    public ExpertStacks Stacks { get; init; }
 
     /// <summary>Biases of the experts.</summary>
     public bool ExpertBias { get; init; }

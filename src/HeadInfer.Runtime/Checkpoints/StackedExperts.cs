@@ -3,24 +3,26 @@ using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Checkpoints;
 
-/// <summary>A checkpoint whose experts lie in one tensor for all, gates and what they are for row by row in turn, as gpt-oss has them; read as matrices of each expert.</summary>
+/// <summary>A checkpoint in which the experts of a layer may be one tensor; read as matrices of each expert.</summary>
 /// <remarks>In 16 and 32 bits they lie transposed, [experts, inputs, outputs]; packed they do not. An expert that lies so is turned as a whole, and kept until the next is asked for.</remarks>
 internal sealed partial class StackedExperts : Checkpoint
 {
     private const string GateUp = "gate_up_proj", Down = "down_proj";
 
     private readonly Checkpoint _inner;
+    private readonly bool _byTurns;
     private readonly Dictionary<string, StoredTensor> _tensors;
     private readonly Dictionary<string, Part> _parts = new(StringComparer.Ordinal);
     private byte[] _stored = [], _turned = [];
     private (string Name, long Expert) _kept = ("", -1);
 
     /// <param name="inner">has the tensors; owned</param>
+    /// <param name="byTurns">whether rows of gates and of what they are for lie by turns; else all gates come first</param>
     /// <exception cref="CheckpointException">Stacks have other shapes than experts have.</exception>
-    public StackedExperts(Checkpoint inner)
+    public StackedExperts(Checkpoint inner, bool byTurns)
         : base(inner.Path)
     {
-        _inner = inner;
+        (_inner, _byTurns) = (inner, byTurns);
         _tensors = new(inner.Tensors, StringComparer.Ordinal);
         foreach (var stack in inner.Tensors.Values)
         {
@@ -77,7 +79,7 @@ internal sealed partial class StackedExperts : Checkpoint
         }
 
         var (rows, columns) = isBias ? (stack.Shape[1], 1) : turned ? (stack.Shape[2], stack.Shape[1]) : (stack.Shape[1], stack.Shape[2]);
-        (string Name, int First)[] names = part == GateUp ? [("gate_proj", 0), ("up_proj", 1)] : [(Down, 0)];
+        (string Name, long First)[] names = part == GateUp ? [("gate_proj", 0), ("up_proj", _byTurns ? 1 : rows / 2)] : [(Down, 0)];
         for (var expert = 0L; expert < stack.Shape[0]; expert++)
         {
             foreach (var (name, first) in names)
@@ -85,7 +87,7 @@ internal sealed partial class StackedExperts : Checkpoint
                 var full = $"{stem}{expert}.{name}.{(isBias ? "bias" : "weight")}";
                 var count = rows / names.Length;
                 _tensors[full] = new StoredTensor(full, stack.Packing, isBias ? [count] : [count, columns]);
-                _parts[full] = new Part(stack, expert, rows, columns, first, names.Length, turned);
+                _parts[full] = new Part(stack, expert, rows, columns, first, _byTurns ? names.Length : 1, turned);
             }
         }
     }
@@ -120,6 +122,6 @@ internal sealed partial class StackedExperts : Checkpoint
     [GeneratedRegex(@"^(?<stem>.*\.mlp\.experts\.)(?<part>gate_up_proj|down_proj)(?<end>|\.weight|_bias)$", RegexOptions.ExplicitCapture | RegexOptions.CultureInvariant)]
     private static partial Regex Stack();
 
-    /// <summary>Some rows of a stack's expert: every so manieth one.</summary>
-    private sealed record Part(StoredTensor Stack, long Expert, long Rows, long Columns, int First, int Every, bool IsTurned);
+    /// <summary>Some rows of a stack's expert, from one on: every so manieth.</summary>
+    private sealed record Part(StoredTensor Stack, long Expert, long Rows, long Columns, long First, int Every, bool IsTurned);
 }

@@ -289,9 +289,11 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
 
     /// <summary>Refuses tensors that nothing asked for: a model that has them is not the one that would be computed.</summary>
     /// <exception cref="CheckpointException">There are some.</exception>
-    public void RefuseOthers()
+    /// <param name="config">the model</param>
+    public void RefuseOthers(ModelConfig config)
     {
-        var others = checkpoint.Names.Where(n => !_asked.Contains(n) && n != TensorNames.Output && !TensorNames.IsRedundant(n) && !TensorNames.IsOfSenses(n) && !(TensorNames.IsBias(n) && checkpoint.IsZero(n))).Order(StringComparer.Ordinal).ToList();
+        var guessing = Enumerable.Range(config.Layers, config.GuessingLayers).Select(layer => TensorNames.Layer(layer, "")).ToList();
+        var others = checkpoint.Names.Where(n => !guessing.Exists(g => n.StartsWith(g, StringComparison.Ordinal)) && !_asked.Contains(n) && n != TensorNames.Output && !TensorNames.IsRedundant(n) && !TensorNames.IsOfSenses(n) && !(TensorNames.IsBias(n) && checkpoint.IsZero(n))).Order(StringComparer.Ordinal).ToList();
         if (others.Count > 0)
         {
             throw new CheckpointException($"'{checkpoint.Path}' has {others.Count} tensors that its architecture and configuration have no place for, such as '{others[0]}'.");
