@@ -284,11 +284,25 @@ internal sealed unsafe class Float4Packing(bool powers) : GroupedPacking(4, powe
 
     public bool HasPowers => powers;
 
+    public override CodeForm? Form => new(8, Group); // twice the numbers
+
+    public override void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets)
+    {
+        var groups = (int)Groups(columns);
+        var tail = row + CodeBytes(columns);
+        for (var i = 0; i < columns / Lanes; i++)
+        {
+            Codes.LookUp(Doubled, Sixteen(row + (i * Lanes / 2))).AsByte().Store(to + (i * Lanes));
+            scales[i] = Factor(tail, i * Lanes / Group, groups) / 2;
+            offsets[i] = 0;
+        }
+    }
+
     protected override long TailBytes(long groups) => groups + (powers ? 0 : sizeof(float));
 
     protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
     {
-        var factor = powers ? SmallFloats.Power(tail[number]) : SmallFloats.E4M3[tail[number]] * Scale(tail + groups, ScalarType.Float32, 0);
+        var factor = Factor(tail, number, groups);
         var i = 0;
         for (; i <= count - Lanes; i += Lanes)
         {
@@ -300,6 +314,9 @@ internal sealed unsafe class Float4Packing(bool powers) : GroupedPacking(4, powe
             to[i] = SmallFloats.E2M1[Nibble(codes, i)] * factor;
         }
     }
+
+    private float Factor(byte* tail, int number, int groups) =>
+        powers ? SmallFloats.Power(tail[number]) : SmallFloats.E4M3[tail[number]] * Scale(tail + groups, ScalarType.Float32, 0);
 }
 
 /// <summary>What the codes of small floats stand for.</summary>

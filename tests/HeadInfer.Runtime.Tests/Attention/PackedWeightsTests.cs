@@ -19,6 +19,8 @@ public sealed class PackedWeightsTests : NativeTest
         ["int4 of 16"] = new IntegerPacking(4, 16, ScalarType.BFloat16, zeros: false),
         ["int8 of 32"] = new IntegerPacking(8, 32, ScalarType.Float32, zeros: true),
         ["int4 of rows"] = new IntegerPacking(4, GroupedPacking.WholeRow, ScalarType.Float32, zeros: false),
+        ["MXFP4 of a folder"] = Float4Packing.Mx,
+        ["NVFP4"] = Float4Packing.Nv,
         ["int8 of rows"] = new IntegerPacking(8, GroupedPacking.WholeRow, ScalarType.BFloat16, zeros: false),
     };
 
@@ -213,6 +215,13 @@ public sealed class PackedWeightsTests : NativeTest
             return (bytes, all);
         }
 
+        if (packing is Float4Packing small)
+        {
+            var bytes = MadeOfSmallFloats(small, rows, columns);
+            packing.Unpack(bytes, columns, all);
+            return (bytes, all);
+        }
+
         var (random, size, of) = (new Random(7), (int)packing.RowBytes(packing.BlockColumns), packing.BlockColumns);
         var (block, numbers) = (new byte[size], new float[of]);
         var blocks = new List<byte[]>();
@@ -229,6 +238,29 @@ public sealed class PackedWeightsTests : NativeTest
         byte[] stored = [.. Enumerable.Range(0, rows * columns / of).SelectMany(_ => blocks[random.Next(blocks.Count)])];
         packing.Unpack(stored, columns, all);
         return (stored, all);
+    }
+
+    // Powers from 2^-12 to 2^-7; or E4M3 from 1/8 to 1 and one factor of a row.
+    private static byte[] MadeOfSmallFloats(Float4Packing packing, int rows, int columns)
+    {
+        var (random, row) = (new Random(11), (int)packing.RowBytes(columns));
+        var bytes = new byte[rows * row];
+        random.NextBytes(bytes);
+        for (var i = 0; i < rows; i++)
+        {
+            var tail = bytes.AsSpan((i * row) + (int)packing.CodeBytes(columns), (int)packing.Groups(columns));
+            foreach (ref var scale in tail)
+            {
+                scale = (byte)(packing.HasPowers ? 115 + random.Next(6) : 32 + random.Next(24));
+            }
+
+            if (!packing.HasPowers)
+            {
+                BitConverter.TryWriteBytes(bytes.AsSpan((int)((i * row) + packing.CodeBytes(columns) + packing.Groups(columns))), 1f / 64);
+            }
+        }
+
+        return bytes;
     }
 
     private static byte[] MadeOfIntegers(IntegerPacking packing, int rows, int columns)
