@@ -77,7 +77,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             Check(tokens, room: 0);
             if (tokens.Count > 0)
             {
-                var (lost, read) = (Lost(), (int[])[.. tokens]);
+                var (lost, read) = (Lost(tokens.Count), (int[])[.. tokens]);
                 await ReadAsync(new Request(_sequence, [.. lost, .. read], null, 0) { Lost = lost.Length }, progress, cancellationToken).ConfigureAwait(false);
                 Keep(read);
             }
@@ -205,7 +205,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         try
         {
             Check(tokens, room: 0);
-            var (lost, read, rows) = (Lost(), (int[])[.. tokens], new List<float[]>());
+            var (lost, read, rows) = (Lost(tokens.Count), (int[])[.. tokens], new List<float[]>());
             await ReadAsync(new Request(_sequence, [.. lost, .. read], null, 0) { EveryToken = hidden => rows.AddRange(_model.LogitsOf(hidden)) }, null, cancellationToken).ConfigureAwait(false);
             Keep(read);
             return rows[lost.Length..];
@@ -240,7 +240,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         {
             Check(prompt, room: 1); // again: the session may have grown since the call
             var generator = new Generator(options, _model.TokenizerOrNull, StopTokens(options), Math.Min(options.MaxTokens ?? int.MaxValue, _model.Plan.LongestContext - Length - prompt.Length));
-            var lost = Lost();
+            var lost = Lost(prompt.Length + (long)(options.MaxTokens ?? int.MaxValue));
             var request = new Request(_sequence, [.. lost, .. prompt], generator, options.MaxTokens) { Lost = lost.Length, Priority = options.Priority, Deadline = options.Deadline };
             await using var running = Submit(request, cancellationToken);
             var computed = prompt; // since the step before
@@ -336,7 +336,18 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
     }
 
     // Tokens whose keys and values made room for others. They are read again before what an operation asks for.
-    private int[] Lost() => [.. _tokens.From(_sequence.Length)];
+    private int[] Lost(long more)
+    {
+        // Keys that were rotated for shorter contexts are read again, once.
+        var rotation = Math.Max(_tokens.Count == 0 ? 0 : _sequence.Rotation, _model.Config.RotationOf(Math.Min(Length + more, _model.Plan.LongestContext)));
+        if (rotation != _sequence.Rotation)
+        {
+            _sequence.Truncate(0);
+            _sequence.Rotation = rotation;
+        }
+
+        return [.. _tokens.From(_sequence.Length)];
+    }
 
     // What the caller sees from now on.
     private void Keep(ReadOnlySpan<int> tokens)

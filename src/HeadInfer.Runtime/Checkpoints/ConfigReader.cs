@@ -157,6 +157,12 @@ internal sealed class ConfigReader
 
     public double? OptionalPositive(string name) => Has(name) ? Positive(name) : null;
 
+    /// <summary>A list of finite positive numbers; null if the field is none.</summary>
+    public float[]? PositiveList(string name) =>
+        Has(name) && _fields[name] is { ValueKind: JsonValueKind.Array } list && list.EnumerateArray().All(e => e.ValueKind == JsonValueKind.Number && (float)e.GetDouble() is > 0 and < float.PositiveInfinity)
+            ? [.. list.EnumerateArray().Select(e => (float)e.GetDouble())]
+            : null;
+
     public bool Bool(string name, bool fallback)
     {
         if (!Has(name))

@@ -14,6 +14,9 @@ public enum RopeKind
 
     /// <summary>YaRN (arXiv 2309.00071).</summary>
     Yarn,
+
+    /// <summary>Each frequency divided by a number of its own, by one for short contexts and by another for long ones (LongRoPE, arXiv 2402.13753).</summary>
+    Long,
 }
 
 /// <summary>Rotary position embeddings of a model.</summary>
@@ -46,11 +49,14 @@ public sealed record RopeConfig
     /// <summary>YaRN: whether the ramp's ends are rounded to whole dimensions.</summary>
     public bool Truncate { get; init; } = true;
 
-    /// <summary>Factor of cosines and sines; 1 except for YaRN.</summary>
+    /// <summary>Factor of cosines and sines; 1 except for YaRN and LongRoPE.</summary>
     public double AttentionFactor { get; init; } = 1;
 
     /// <summary>[rotary / 2] what each frequency is divided by besides, where a checkpoint has numbers of its own; else null.</summary>
     internal IReadOnlyList<float>? FrequencyDivisors { get; init; }
+
+    /// <summary>The same in sequences that may become longer than <see cref="OriginalMaxPositions"/>; null where they are the same.</summary>
+    internal IReadOnlyList<float>? LongDivisors { get; init; }
 
     /// <summary>Of layers that do not rotate: all angles are zero.</summary>
     internal static RopeConfig Still(int rotaryDim) => new() { RotaryDim = rotaryDim, FrequencyDivisors = [.. Enumerable.Repeat(float.PositiveInfinity, rotaryDim / 2)] };

@@ -4,13 +4,14 @@ namespace HeadInfer.Runtime.Checkpoints;
 internal static class RopeConfigReader
 {
     private const string Parameters = "rope_parameters", Scaling = "rope_scaling";
-    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Sliding = "sliding_attention";
+    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Long = "longrope", Sliding = "sliding_attention";
 
     private static readonly Dictionary<string, string[]> Known = new(StringComparer.Ordinal)
     {
         ["default"] = [],
         ["linear"] = ["factor"],
         ["llama3"] = ["factor", "low_freq_factor", "high_freq_factor", Original],
+        [Long] = ["long_factor", "short_factor", "factor", "attention_factor", Original],
         ["yarn"] = ["factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim", "llama_4_scaling_beta", Original],
     };
 
@@ -85,6 +86,7 @@ internal static class RopeConfigReader
         }
 
         var kind = all.Text(Type) ?? "default";
+        kind = kind == "su" ? Long : kind; // Phi-3's first name for it
         if (!Known.TryGetValue(kind, out var known))
         {
             throw new UnsupportedModelException($"'{json.Path}': the rope type '{kind}' is not supported. Supported: {string.Join(", ", Known.Keys)}.");
@@ -95,7 +97,25 @@ internal static class RopeConfigReader
             json.Warn($"'{name}' ({inner!.Raw(name)}) of {(json.Has(Parameters) ? Parameters : Scaling)} means nothing to the rope type '{kind}' and is not followed.");
         }
 
-        return ReadScaling(all, kind, maxPositions).Of(theta, rotary, maxPositions);
+        return kind == Long ? ReadLong(all, theta, rotary, maxPositions) : ReadScaling(all, kind, maxPositions).Of(theta, rotary, maxPositions);
+    }
+
+    private static RopeConfig ReadLong(ConfigReader all, double theta, int rotary, int maxPositions)
+    {
+        float[] Divisors(string name) => all.PositiveList(name) is { } divisors && divisors.Length == rotary / 2 ? divisors : throw all.Invalid(name, $"{rotary / 2} positive numbers, for {rotary} rotary dimensions");
+        var original = all.Int(Original, maxPositions);
+        var factor = all.Positive("factor", (double)maxPositions / original);
+        return new RopeConfig
+        {
+            Kind = RopeKind.Long,
+            Theta = theta,
+            RotaryDim = rotary,
+            Factor = Math.Max(1, factor),
+            OriginalMaxPositions = original,
+            AttentionFactor = all.OptionalPositive("attention_factor") ?? (factor <= 1 ? 1 : Math.Sqrt(1 + (Math.Log(factor) / Math.Log(original)))),
+            FrequencyDivisors = Divisors("short_factor"),
+            LongDivisors = Divisors("long_factor"),
+        };
     }
 
     private static RopeScaling ReadScaling(ConfigReader all, string kind, int maxPositions)

@@ -34,6 +34,7 @@ public sealed record RopeScaling
     /// <summary>Which property is out of range and what it should be, or null.</summary>
     internal string? Fault =>
         !Enum.IsDefined(Kind) ? $"{nameof(Kind)} is none of {string.Join(", ", Enum.GetNames<RopeKind>())}"
+        : Kind == RopeKind.Long ? $"{nameof(Kind)} is {Kind}, whose numbers a configuration has to give"
         : !(Factor >= 1 && double.IsFinite(Factor)) ? $"{nameof(Factor)} must be 1 or more"
         : Kind == RopeKind.Default && Factor != 1 ? $"{nameof(Factor)} needs a {nameof(Kind)}"
         : OriginalMaxPositions is < 1 or > 1 << 30 ? $"{nameof(OriginalMaxPositions)} must be from 1 to {1 << 30}"

@@ -15,8 +15,11 @@ internal sealed class Rope
     private readonly double[] _frequencies; // [rotary / 2], radians a position
     private readonly double _magnitude;
 
-    public Rope(RopeConfig config)
+    /// <param name="config">the embeddings</param>
+    /// <param name="rotation">which of them, where there are several for sequences of different lengths</param>
+    public Rope(RopeConfig config, int rotation = 0)
     {
+        config = rotation == 0 ? config : config with { FrequencyDivisors = config.LongDivisors ?? config.FrequencyDivisors };
         RotaryDim = config.RotaryDim;
         _magnitude = config.AttentionFactor;
         _frequencies = Frequencies(config);
@@ -27,8 +30,9 @@ internal sealed class Rope
     /// <summary>The embeddings of a model's layers.</summary>
     /// <param name="config">the model</param>
     /// <param name="ropes">those that differ, added</param>
+    /// <param name="rotation">which of them, where there are several for sequences of different lengths</param>
     /// <returns>[layers] which of them each has</returns>
-    public static int[] Of(ModelConfig config, List<Rope> ropes)
+    public static int[] Of(ModelConfig config, List<Rope> ropes, int rotation = 0)
     {
         var known = new List<RopeConfig>();
         var of = new int[config.Layers];
@@ -39,7 +43,7 @@ internal sealed class Rope
             {
                 of[layer] = known.Count;
                 known.Add(config.RopeOf(layer));
-                ropes.Add(new Rope(config.RopeOf(layer)));
+                ropes.Add(new Rope(config.RopeOf(layer), rotation));
             }
         }
 
@@ -79,7 +83,7 @@ internal sealed class Rope
 
         var scaled = config.Kind switch
         {
-            RopeKind.Default => plain,
+            RopeKind.Default or RopeKind.Long => plain,
             RopeKind.Linear => Array.ConvertAll(plain, f => f / config.Factor),
             RopeKind.Llama3 => Array.ConvertAll(plain, f => Llama3(f, config)),
             RopeKind.Yarn => Yarn(plain, config),

@@ -15,7 +15,7 @@ internal sealed class StepDecoder
     private readonly TiledAttention _attention;
     private readonly RowKernels _kernels;
     private readonly RowBuffers _buffers;
-    private readonly List<Rope> _ropes = []; // those that differ
+    private readonly List<Rope> _ropes = [], _longRopes = []; // those that differ, of each rotation
     private readonly int[] _ropeOf; // [layer]
     private readonly double _embeddingScale;
     private readonly LayerNorms[] _norms;
@@ -29,6 +29,7 @@ internal sealed class StepDecoder
     {
         (_config, _weights, _attention, _kernels, _buffers) = (config, weights, attention, attention.Rows, buffers);
         _ropeOf = Rope.Of(config, _ropes);
+        Rope.Of(config, _longRopes, rotation: 1);
         _norms = [.. weights.Layers.Select(l => new LayerNorms(
             Optional(l.AttentionNorm), Optional(l.QueryNorm), Optional(l.KeyNorm), Optional(l.PostAttentionNorm), Optional(l.MlpNorm), Optional(l.PostMlpNorm)))];
         _finalNorm = Norm(weights.FinalNorm);
@@ -119,14 +120,14 @@ internal sealed class StepDecoder
         Span<float> cosines = stackalloc float[most], sines = stackalloc float[most];
         for (var set = 0; set < _ropes.Count; set++)
         {
-            var (rope, half) = (_ropes[set], _ropes[set].RotaryDim / 2);
+            var half = _ropes[set].RotaryDim / 2;
             for (var row = 0; row < batch.Sequences.Count; row++)
             {
-                rope.HalfAngles(batch.Position(row), cosines[(row * half)..], sines[(row * half)..]);
+                (batch.Sequences[row].Rotation == 0 ? _ropes : _longRopes)[set].HalfAngles(batch.Position(row), cosines[(row * half)..], sines[(row * half)..]);
             }
 
             var all = batch.Sequences.Count * half;
-            _kernels.SetAngles(set, cosines[..all], sines[..all], rope.RotaryDim);
+            _kernels.SetAngles(set, cosines[..all], sines[..all], _ropes[set].RotaryDim);
         }
     }
 

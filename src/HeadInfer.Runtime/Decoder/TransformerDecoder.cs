@@ -15,7 +15,7 @@ namespace HeadInfer.Runtime.Decoder;
 /// <remarks>Holds no state of a sequence: that is the attention's.</remarks>
 internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weights, int chunkTokens, Device device)
 {
-    private readonly List<Rope> _ropes = []; // those that differ
+    private readonly List<Rope> _ropes = [], _longRopes = []; // those that differ, of each rotation
     private readonly bool _rotatesApart = device.RotatesApart(config.HeadDim, config.Rope.RotaryDim);
     private readonly int _queryWidth = config.Heads * config.HeadDim;
     private readonly ModelFamily _family = config.Family;
@@ -40,8 +40,13 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         using var pass = attention.Begin(batch, work);
         var fused = _rotatesApart && pass.Stages;
         var start = batch.Sequences[0].Length;
-        _ropeOf ??= Rope.Of(config, _ropes);
-        (Tensor Cos, Tensor Sin)[] angles = [.. _ropes.Select(r => r.HalfAngles(start, count, torchDevice)).Select(a => fused ? a.To(ScalarType.Float32, torchDevice) : a.Doubled(type, torchDevice))];
+        if (_ropeOf is null)
+        {
+            _ropeOf = Rope.Of(config, _ropes);
+            Rope.Of(config, _longRopes, rotation: 1);
+        }
+
+        (Tensor Cos, Tensor Sin)[] angles = [.. (batch.Sequences[0].Rotation == 0 ? _ropes : _longRopes).Select(r => r.HalfAngles(start, count, torchDevice)).Select(a => fused ? a.To(ScalarType.Float32, torchDevice) : a.Doubled(type, torchDevice))];
         var growth = Growth(start, count);
         var segment = new SegmentBuffers(config, pass, count, inOneChunk: outputs == count && Aligned(new TokenRange(0, count), start).Count() == 1, type, torchDevice);
         for (var layer = 0; layer < weights.Layers.Count; layer++)

@@ -35,7 +35,14 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     public int Length { get; private set; }
 
     /// <summary>Callers with different keys share no blocks.</summary>
-    public string Key => key;
+    public string Key => Rotation == 0 ? key : $"{key}\u001f{Rotation}";
+
+    /// <summary>Which of a model's rotations its keys have: it is chosen while the sequence has no token, and those of different ones share no blocks.</summary>
+    public int Rotation
+    {
+        get;
+        set => field = Length == 0 || value == field ? value : throw new InvalidOperationException();
+    }
 
     /// <summary>Changes when rows that may have been fetched ahead are about to be others.</summary>
     public int Version { get; private set; }
@@ -81,7 +88,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         var all = new int[Length + next.Length - 1];
         CopyTo(0, all.AsSpan(0, Length));
         next[..^1].CopyTo(all.AsSpan(Length));
-        (var length, Diverged, var blocks) = pool.Find(key, all);
+        (var length, Diverged, var blocks) = pool.Find(Key, all);
         if (length <= Length)
         {
             pool.Release(blocks, this);
@@ -119,7 +126,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
 
         var (shared, own) = (_blocks[full], blocks[0]);
         pool.Copy(shared, own, tail);
-        pool.Append(key, full > 0 ? _known[full - 1] : null, own, shared.Tokens[..tail]);
+        pool.Append(Key, full > 0 ? _known[full - 1] : null, own, shared.Tokens[..tail]);
         _blocks = [.. _blocks[..full], own, .. _blocks[(full + 1)..], .. blocks[1..]];
         pool.Release([shared], this);
         Version++;
@@ -140,7 +147,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         {
             var (block, at) = Math.DivRem(Length, pool.BlockTokens);
             var some = tokens[..Math.Min(tokens.Length, pool.BlockTokens - at)];
-            if (pool.Append(key, block > 0 ? _known[block - 1] : null, _blocks[block], some) is { } known)
+            if (pool.Append(Key, block > 0 ? _known[block - 1] : null, _blocks[block], some) is { } known)
             {
                 _known.Add(known);
             }
@@ -162,7 +169,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     /// <summary>Another sequence with the same tokens, in the same blocks.</summary>
     public Sequence Fork()
     {
-        var fork = new Sequence(pool, key) { Length = Length, _blocks = _blocks[..pool.BlocksFor(Length)] };
+        var fork = new Sequence(pool, key) { Rotation = Rotation, Length = Length, _blocks = _blocks[..pool.BlocksFor(Length)] };
         fork._known.AddRange(_known);
         pool.Retain(fork._blocks);
         pool.Retain(fork.Twins(0));
