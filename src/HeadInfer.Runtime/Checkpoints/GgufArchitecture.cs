@@ -21,6 +21,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["qwen3"] = "Qwen3ForCausalLM",
         ["qwen3moe"] = "Qwen3MoeForCausalLM",
         ["gemma2"] = "Gemma2ForCausalLM",
+        ["gemma3"] = "Gemma3ForCausalLM",
         ["phi3"] = "Phi3ForCausalLM",
     };
 
@@ -125,8 +126,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["attn_logit_softcapping"] = metadata.Number(Key("attn_logit_softcapping")),
             ["final_logit_softcapping"] = metadata.Number(Key("final_logit_softcapping")),
-            // Gemma's scale is in no file: of the three that there are, the one with 46 layers has that of its width.
-            ["query_pre_attn_scalar"] = layers == 46 ? (double)hidden / Heads : head,
+            // Gemma's scale is in no file: the largest of each kind, of 46 and of 62 layers, has that of its width.
+            ["query_pre_attn_scalar"] = layers == (Name == "gemma2" ? 46 : 62) ? (double)hidden / Heads : head,
+            ["rope_local_base_freq"] = Family.LocalTheta is null ? null : metadata.Number(Key("rope.freq_base_swa")),
             ["tie_word_embeddings"] = !checkpoint.Has(TensorNames.Output),
             ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),
             ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(TensorNames.Gate)))),

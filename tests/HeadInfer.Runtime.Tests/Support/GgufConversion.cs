@@ -12,7 +12,7 @@ internal static partial class GgufConversion
     private static readonly Dictionary<string, string> Architectures = new()
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
-        ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Phi3ForCausalLM"] = "phi3",
+        ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Phi3ForCausalLM"] = "phi3",
     };
 
     private static readonly (string From, string To)[] Names =
@@ -22,6 +22,15 @@ internal static partial class GgufConversion
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"), ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"), ("mlp.gate.", "ffn_gate_inp."), ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
     ];
+
+    private static bool IsGemma(string name) => name.StartsWith("gemma", StringComparison.Ordinal);
+
+    /// <summary>Whether a folder's model is converted: GGUF files of its architecture are read, and converters take weights that are not quantized.</summary>
+    public static bool Takes(string folder)
+    {
+        var config = ModelConfig.Load(folder);
+        return config.Quantization is null && config.Rope.Kind != RopeKind.Long && !File.ReadAllText(Path.Combine(folder, "config.json")).Contains("text_config", StringComparison.Ordinal) && Architectures.ContainsKey(config.Architecture);
+    }
 
     /// <summary>What the file would have.</summary>
     /// <param name="folder">the model folder</param>
@@ -44,7 +53,7 @@ internal static partial class GgufConversion
         {
             var heads = tensor.Contains("q_proj", StringComparison.Ordinal) ? config.Heads : tensor.Contains("k_proj", StringComparison.Ordinal) ? config.KvHeads : 0;
             var changed = name == "llama" && heads > 0 ? Neighbours(data, shape, heads)
-                : name == "gemma2" && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
+                : IsGemma(name) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
                 : data;
             Add(Renamed(tensor, name), shape, changed);
         }
@@ -84,7 +93,12 @@ internal static partial class GgufConversion
 
         if (config.AttentionSoftCap is { } cap)
         {
-            writer.With($"{name}.attn_logit_softcapping", (float)cap).With($"{name}.final_logit_softcapping", (float)config.LogitSoftCap!).With($"{name}.attention.scale", (float)config.AttentionScale);
+            writer.With($"{name}.attn_logit_softcapping", (float)cap).With($"{name}.final_logit_softcapping", (float)config.LogitSoftCap!);
+        }
+
+        if (IsGemma(name))
+        {
+            writer.With($"{name}.attention.scale", (float)config.AttentionScale);
         }
 
         return config.Rope.Kind != RopeKind.Yarn ? writer
@@ -98,7 +112,7 @@ internal static partial class GgufConversion
             tensor = tensor.Replace(from, to, StringComparison.Ordinal);
         }
 
-        return tensor.Replace("post_attention_layernorm", name == "gemma2" ? "post_attention_norm" : "ffn_norm", StringComparison.Ordinal);
+        return tensor.Replace("post_attention_layernorm", IsGemma(name) ? "post_attention_norm" : "ffn_norm", StringComparison.Ordinal);
     }
 
     // Rotary pairs beside each other: of [heads, 2, half, inner] the middle two change places.
