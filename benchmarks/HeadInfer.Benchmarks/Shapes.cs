@@ -59,6 +59,17 @@ internal static class Shapes
              "max_position_embeddings": 8192, "rope_theta": 10000.0, "rms_norm_eps": 1e-06, "hidden_activation": "gelu_pytorch_tanh",
              "sliding_window": 4096, "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
             """,
+        ["gemma-3-12b"] = """
+            {"architectures": ["Gemma3ForCausalLM"], "vocab_size": 262208, "hidden_size": 3840, "num_hidden_layers": 48,
+             "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256, "intermediate_size": 15360, "max_position_embeddings": 131072,
+             "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "sliding_window": 1024, "query_pre_attn_scalar": 256}
+            """,
+        ["gpt-oss-20b"] = """
+            {"architectures": ["GptOssForCausalLM"], "vocab_size": 201088, "hidden_size": 2880, "num_hidden_layers": 24,
+             "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64, "intermediate_size": 2880, "num_local_experts": 32,
+             "num_experts_per_tok": 4, "sliding_window": 128, "max_position_embeddings": 131072, "rope_theta": 150000,
+             "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": false}}
+            """,
     };
 
     public static IEnumerable<string> Names => Configs.Keys;
@@ -73,5 +84,5 @@ internal static class Shapes
     public static Checkpoint Weights(string name, ModelConfig config, Options options) =>
         Configs.ContainsKey(name) || options.Has("--weights") || (File.Exists(name) && !GgufFile.IsNamed(name))
             ? new RandomCheckpoint(name, config, RandomCheckpoint.PackingOf(options.Text("--weights", "bf16")))
-            : Checkpoint.Open(name, config.Quantization);
+            : Checkpoint.Open(name, config);
 }

@@ -217,6 +217,13 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         return Thread.RunAsync(_attention.Pool.Trim);
     }
 
+    // A stop sequence that is a special token never shows as text, so it stops as a token; so does one with a line's end.
+    internal HashSet<int> StopTokens(GenerationOptions options) =>
+    [
+        .. options.StopTokens ?? EndTokens,
+        .. options.StopSequences.Select(s => TokenizerOrNull?.AddedToken(s) ?? TokenizerOrNull?.AddedToken(s.Trim())).OfType<int>(),
+    ];
+
     internal void Submit(Request request) => _admissions.Submit(request);
 
     /// <summary>Says that the engine may have something to do.</summary>

@@ -21,6 +21,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
     private readonly TokenList _tokens = new(); // what the caller has seen; changed under the gate
     private readonly Lock _gate = new();
     private readonly TaskCompletionSource _freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private int _rotation; // of the sequence since the last operation that began
     private Request? _request; // the operation under way
     private bool _busy, _disposed, _released;
 
@@ -223,6 +224,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         try
         {
             _model.Plan.EnsureFits((long)Length + tokens);
+            _sequence.Rotate(_rotation = _model.Config.RotationOf(_model.Plan.LongestContext));
             await _model.FillAsync(_sequence, tokens).ConfigureAwait(false);
             Keep(new int[tokens]);
         }
@@ -239,7 +241,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         try
         {
             Check(prompt, room: 1); // again: the session may have grown since the call
-            var generator = new Generator(options, _model.TokenizerOrNull, StopTokens(options), Math.Min(options.MaxTokens ?? int.MaxValue, _model.Plan.LongestContext - Length - prompt.Length));
+            var generator = new Generator(options, _model.TokenizerOrNull, _model.StopTokens(options), Math.Min(options.MaxTokens ?? int.MaxValue, _model.Plan.LongestContext - Length - prompt.Length));
             var lost = Lost(prompt.Length + (long)(options.MaxTokens ?? int.MaxValue));
             var request = new Request(_sequence, [.. lost, .. prompt], generator, options.MaxTokens) { Lost = lost.Length, Priority = options.Priority, Deadline = options.Deadline };
             await using var running = Submit(request, cancellationToken);
@@ -294,7 +296,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
             _model.Submit(request);
-            _request = request;
+            (_request, _rotation) = (request, _sequence.Rotation);
         }
 
         return new Running(_model, request, cancellationToken.UnsafeRegister(
@@ -305,13 +307,6 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             },
             null));
     }
-
-    // A stop sequence that is a special token never shows as text, so it stops as a token; so does one with a line's end.
-    private HashSet<int> StopTokens(GenerationOptions options) =>
-    [
-        .. options.StopTokens ?? _model.EndTokens,
-        .. options.StopSequences.Select(s => _model.TokenizerOrNull?.AddedToken(s) ?? _model.TokenizerOrNull?.AddedToken(s.Trim())).OfType<int>(),
-    ];
 
     private void Check(IReadOnlyList<int> tokens, int room)
     {
@@ -338,15 +333,12 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
     // Tokens whose keys and values made room for others. They are read again before what an operation asks for.
     private int[] Lost(long more)
     {
-        // Keys that were rotated for shorter contexts are read again, once.
-        var rotation = Math.Max(_tokens.Count == 0 ? 0 : _sequence.Rotation, _model.Config.RotationOf(Math.Min(Length + more, _model.Plan.LongestContext)));
-        if (rotation != _sequence.Rotation)
+        lock (_gate)
         {
-            _sequence.Truncate(0);
-            _sequence.Rotation = rotation;
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            _sequence.Rotate(Math.Max(_tokens.Count == 0 ? 0 : _sequence.Rotation, _model.Config.RotationOf(Math.Min(Length + more, _model.Plan.LongestContext))));
+            return [.. _tokens.From(_sequence.Length)];
         }
-
-        return [.. _tokens.From(_sequence.Length)];
     }
 
     // What the caller sees from now on.
@@ -366,9 +358,11 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
     {
         lock (_gate)
         {
+            var submitted = _request is not null;
             (_busy, _request) = (false, null);
             if (!_released)
             {
+                _sequence.Rotate(submitted ? _sequence.Rotation : _rotation);
                 _sequence.Truncate(_tokens.Count);
             }
         }

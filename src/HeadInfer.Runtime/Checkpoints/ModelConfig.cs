@@ -48,6 +48,9 @@ public sealed record ModelConfig
     /// <summary>Whether the output layer is the embedding.</summary>
     public bool TiedEmbeddings { get; init; }
 
+    /// <summary>Whether the configuration says so, or that it is not.</summary>
+    internal bool SaysWhetherTied { get; init; }
+
     /// <summary>Cap of the attention scores, or null.</summary>
     public double? AttentionSoftCap { get; init; }
 

@@ -10,6 +10,9 @@ internal static class ModelConfigReader
 
     private const string Full = "full_attention", Sliding = "sliding_attention";
 
+    // Models that see, whose text is read as that of a model that does not.
+    private static readonly string[] Seeing = ["gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe"];
+
     // Fields that some published models have, for which the decoder has no place, and the value that changes nothing.
     private static readonly (string Name, bool Neutral)[] Switches =
         [("is_causal", true), ("use_bidirectional_attention", false), ("is_encoder_decoder", false), ("add_cross_attention", false), ("rope_interleaved", false), ("use_parallel_residual", false)];
@@ -115,6 +118,7 @@ internal static class ModelConfigReader
             NormEpsilon = json.Positive(family.NormEpsilonField, family.DefaultNormEpsilon),
             AttentionScale = family.Multipliers ? json.Positive("attention_multiplier", 1) : 1 / Math.Sqrt(family.SoftCaps is null ? headDim : json.Positive("query_pre_attn_scalar", 256)),
             Activation = ReadActivation(json, family),
+            SaysWhetherTied = json.Has("tie_word_embeddings"),
             TiedEmbeddings = json.Bool("tie_word_embeddings", family.TiedByDefault),
             AttentionSoftCap = family.SoftCaps is { } caps ? SoftCap(json, "attn_logit_softcapping", caps.Scores) : null,
             LogitSoftCap = family.SoftCaps is { } its ? SoftCap(json, "final_logit_softcapping", its.Logits) : null,
@@ -135,10 +139,16 @@ internal static class ModelConfigReader
             return json;
         }
 
+        // Others attend what they see in both directions, or add it within layers: their text alone is not the model.
+        if (json.Text("model_type") is { } outer && !Seeing.Contains(outer))
+        {
+            throw ModelFamily.Unsupported($"model type {outer}, which has a text_config,");
+        }
+
         var family = ModelFamily.OfType(text.Text("model_type")) ?? throw ModelFamily.Unsupported($"model type {text.Text("model_type") ?? "of its text_config"}");
         json.Warn($"the model is read as {family.Architecture}, by its text_config: it reads text alone.");
-        var outer = json.Only(("quantization_config", "quantization_config"), ("tie_word_embeddings", "tie_word_embeddings"));
-        return text.Without("architectures").Without("model_type").With(outer, (_, _, _) => null).As(("model_type", family.ModelType), (Nested, text.Path));
+        (string, string)[] kept = [.. ((string[])["quantization_config", "compression_config", "quantization", "tie_word_embeddings"]).Concat(text.Has("eos_token_id") ? [] : ["eos_token_id"]).Select(name => (name, name))];
+        return text.Without("architectures").Without("model_type").With(json.Only(kept), (_, _, _) => null).Over([.. family.NestedDefaults]).As(("model_type", family.ModelType), (Nested, text.Path));
     }
 
     private static bool[] ReadStillLayers(ConfigReader json, ModelFamily family, int?[] windows)
@@ -160,7 +170,8 @@ internal static class ModelConfigReader
     }
 
     private static (double, int)? ReadQueryGrowth(ConfigReader json, RopeConfig rope) =>
-        json.Object("rope_parameters") is { } parameters && parameters.OptionalPositive("llama_4_scaling_beta") is { } beta ? (beta, rope.OriginalMaxPositions) : null;
+        (json.Object("rope_parameters") ?? json.Object("rope_scaling")) is { } scaling && scaling.OptionalPositive("llama_4_scaling_beta") is { } beta
+            ? (beta, scaling.Int("original_max_position_embeddings", rope.OriginalMaxPositions)) : null;
 
     private static ModelFamily ReadFamily(ConfigReader json)
     {
@@ -209,14 +220,20 @@ internal static class ModelConfigReader
             dense.UnionWith(Enumerable.Range(0, json.Int("first_k_dense_replace", 1, least: 0, most: config.Layers)));
         }
 
-        // Those that do not say it have experts as wide as others' MLPs, and share among the chosen.
+        // Qwen3-VL's mixtures always do; those that do not say it have experts as wide as others' MLPs, and share among the chosen.
         var plain = family.ModelType is "mixtral" or "gpt_oss";
         var (perToken, normalized, width) = (json.Int(json.Has("num_experts_per_tok") ? "num_experts_per_tok" : "experts_per_token", most: experts),
-            json.Bool("norm_topk_prob", plain || family.SigmoidRouter), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
+            json.Bool("norm_topk_prob", plain || family.SigmoidRouter || json.Has(Nested)), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
         var groups = family.SigmoidRouter ? json.Int("n_group", 1, most: experts) : 1;
         if (experts % groups != 0)
         {
             throw json.Invalid("n_group", $"a divisor of the number of experts ({experts})");
+        }
+
+        var keptGroups = family.SigmoidRouter ? json.Int("topk_group", 1, most: groups) : 1;
+        if (perToken > experts / groups * keptGroups)
+        {
+            throw json.Invalid("topk_group", $"enough groups for {perToken} experts of a token");
         }
 
         return config with
@@ -229,7 +246,7 @@ internal static class ModelConfigReader
             {
                 Sigmoid = family.SigmoidRouter,
                 Groups = groups,
-                KeptGroups = family.SigmoidRouter ? json.Int("topk_group", 1, most: groups) : 1,
+                KeptGroups = keptGroups,
                 Scale = family.SigmoidRouter ? json.Positive("routed_scaling_factor", 1) : 1,
             },
             SharedExpertSize = family.SigmoidRouter ? json.Int("n_shared_experts", 0, least: 0, most: 1024) * width : 0,
@@ -242,7 +259,8 @@ internal static class ModelConfigReader
     {
         if (family.Activation is { } always)
         {
-            return json.Positive("swiglu_limit", 7) == 7 ? always : throw new UnsupportedModelException($"'{json.Path}': a swiglu_limit of {json.Raw("swiglu_limit")} is not supported; it is 7 in published models.");
+            return json.Positive("swiglu_limit", 7) == 7 && json.Positive("swiglu_alpha", 1.702) == 1.702 ? always
+                : throw new UnsupportedModelException($"'{json.Path}': swiglu_limit and swiglu_alpha other than 7 and 1.702 are not supported; published models have these.");
         }
 
         var activation = json.Text(family.SoftCaps is null ? "hidden_act" : "hidden_activation") ?? family.DefaultActivation;

@@ -70,9 +70,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     public static IReadOnlyList<ModelFamily> All { get; } =
     [
         new("LlamaForCausalLM", "llama"),
-        new("MistralForCausalLM", "mistral") { Windows = WindowRule.EveryLayer, DefaultWindow = 4096 },
+        new("MistralForCausalLM", "mistral") { NestedDefaults = [("num_attention_heads", 32), ("num_key_value_heads", 8)], Windows = WindowRule.EveryLayer, DefaultWindow = 4096 },
         new("Qwen2ForCausalLM", "qwen2") { QkvBias = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
-        new("Qwen3ForCausalLM", "qwen3") { QkNorm = HeadNorm.Each, NestedTypes = ["qwen3_vl_text"], Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("Qwen3ForCausalLM", "qwen3") { QkNorm = HeadNorm.Each, NestedTypes = ["qwen3_vl_text"], NestedDefaults = [("num_attention_heads", 32), ("num_key_value_heads", 32), ("head_dim", 128)], Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
         new("Qwen3MoeForCausalLM", "qwen3_moe") { QkNorm = HeadNorm.Each, NestedTypes = ["qwen3_vl_moe_text"], Experts = true, Stacks = ExpertStacks.Halves, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
         new("Gemma2ForCausalLM", "gemma2")
         {
@@ -87,7 +87,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         },
         new("Phi3ForCausalLM", "phi3") { FusedQkv = true, FusedGates = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
         new("MixtralForCausalLM", "mixtral") { Experts = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000 },
-        new("Ministral3ForCausalLM", "ministral3") { Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
+        new("Ministral3ForCausalLM", "ministral3") { NestedDefaults = [("num_attention_heads", 32), ("num_key_value_heads", 8), ("head_dim", 128)], Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
         new("GptOssForCausalLM", "gpt_oss")
         {
             BiasByDefault = true, Sinks = true, Experts = true, RouterBias = true, ExpertBias = true, Stacks = ExpertStacks.Turns, Activation = Compute.Device.ClampedSwiGlu, DefaultNormEpsilon = 1e-5, DefaultTheta = 150_000,
@@ -95,7 +95,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         },
         new("Glm4MoeForCausalLM", "glm4_moe") { QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
         new("GraniteForCausalLM", "granite") { Multipliers = true },
-        new("SmolLM3ForCausalLM", "smollm3") { Windows = WindowRule.UpperLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
+        new("SmolLM3ForCausalLM", "smollm3") { TiedByDefault = true, Windows = WindowRule.UpperLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
         new("Olmo2ForCausalLM", "olmo2") { Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5 },
         new("Olmo3ForCausalLM", "olmo3")
         {
@@ -108,7 +108,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, StillWhereFull = true,
         },
         new("SeedOssForCausalLM", "seed_oss") { BiasByDefault = true, OutputBiasField = "attention_out_bias" },
-        new("Glm4ForCausalLM", "glm4") { Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
+        new("Glm4ForCausalLM", "glm4") { BiasByDefault = true, Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
         new("Cohere2ForCausalLM", "cohere2")
         {
             Norms = LayerNormNames.Shared, NormEpsilonField = "layer_norm_eps", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NeighbourPairs = true, LogitFactor = ("logit_scale", 0.0625),
@@ -124,6 +124,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Fields that published configurations leave out.</summary>
     public (string Field, int Value)[] Defaults { get; init; } = [];
+
+    /// <summary>Such fields within configurations of models that see.</summary>
+    public (string Field, int Value)[] NestedDefaults { get; init; } = [];
 
     /// <summary>What <c>attention_bias</c> is where the configuration does not say.</summary>
     public bool BiasByDefault { get; init; }

@@ -75,7 +75,8 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
     /// <exception cref="CheckpointException">It has tokens that the model does not have.</exception>
     public static void RefuseStranger(Tokenizer? tokenizer, ModelConfig config, string path)
     {
-        if (tokenizer is not null && tokenizer.VocabularySize > config.VocabularySize)
+        // Tokens of pictures may stand beyond: no text becomes one, and a prompt that names one is refused.
+        if (tokenizer is not null && Enumerable.Range(config.VocabularySize, Math.Max(0, tokenizer.VocabularySize - config.VocabularySize)).Any(id => !tokenizer.IsSpecial(id)))
         {
             throw new CheckpointException($"'{path}': the tokenizer has {tokenizer.VocabularySize} tokens and the model {config.VocabularySize}; they do not belong together.");
         }

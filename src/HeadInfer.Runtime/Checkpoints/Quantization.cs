@@ -13,7 +13,7 @@ internal static class Quantization
 
     // Of activations and of cached keys and values, neither of which are quantized here.
     private static readonly string[] Unneeded =
-        [".input_scale", ".input_scale_ub", ".input_global_scale", ".input_zero_point", ".output_scale", ".q_scale", ".k_scale", ".v_scale", ".k_zero_point", ".v_zero_point"];
+        [".activation_scale", ".input_scale", ".input_scale_ub", ".input_global_scale", ".input_zero_point", ".output_scale", ".q_scale", ".k_scale", ".v_scale", ".k_zero_point", ".v_zero_point"];
 
     /// <summary>Whether a tensor's name is one that only quantized checkpoints have.</summary>
     public static bool IsPart(string tensor) => Parts.Any(p => tensor.EndsWith(p, StringComparison.Ordinal));

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Few rows on a GPU, by the kernels of <c>RowKernels.cu</c>, <c>RowProducts.cu</c> and <c>RowAttention.cu</c>.</summary>
-internal sealed unsafe class CudaRowKernels : RowKernels
+internal sealed unsafe partial class CudaRowKernels : RowKernels
 {
     private const int Outputs = 8, ManyOutputs = 16, Queries = 8, ManyQueries = 16, Threads = 256, StreamThreads = 288, JoinHostThreads = 128, RotateThreads = 64, AskThreads = 1024;
     private const int TensorCores = 8, EarlyStarts = 9; // compute capabilities
@@ -196,47 +196,6 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         }
     }
 
-    public override void BeginAttention(int rows, RowBuffer output, nint sinks)
-    {
-        (_output, _sinks) = (output, sinks);
-        _runs.Clear(); // what a call that failed had left
-        Array.Clear(_begun);
-    }
-
-    public override void Attend(int rows, RowBuffer queries, AttentionWork work)
-    {
-        foreach (var span in work.Spans)
-        {
-            for (var done = 0; !_runs.TryAdd(work, span, work.Heads * _traits.HeadsPerKvHead, ref done);)
-            {
-                AttendRuns(rows, queries, work);
-            }
-        }
-
-        AttendRuns(rows, queries, work);
-    }
-
-    public override void AskHost(int rows, RowBuffer queries, HostParts parts, uint number)
-    {
-        var (heads, to, flag, width, stride) = (queries.Address, parts.Queries, parts.Asked, _traits.Heads * _traits.HeadDim, queries.Width);
-        Start(_ask, (1, 1, 1), AskThreads, 0, Of(ref heads), Of(ref to), Of(ref flag), Of(ref number), Of(ref rows), Of(ref width), Of(ref stride));
-    }
-
-    public override void JoinHost(int rows, HostParts parts, uint number, int firstHead, int heads)
-    {
-        var (flag, hostSums, hostOutputs, state, output) = (parts.Done, parts.Sums, parts.Outputs, _stateAddress, _output!.Address);
-        var (first, count, queries, dim, begins) = (firstHead * _traits.HeadsPerKvHead, heads * _traits.HeadsPerKvHead, _traits.Heads, _traits.HeadDim, _begun[firstHead] ? 0 : 1);
-        Start(_await, (1, 1, 1), 1, 0, Of(ref flag), Of(ref number)); // one thread looks, as the link has better to do
-        Start(_joinHost, (count, rows, 1), Math.Min(JoinHostThreads, (dim + 31) / 32 * 32), 0,
-            Of(ref hostSums), Of(ref hostOutputs), Of(ref state), Of(ref output), Of(ref _sinks), Of(ref first), Of(ref queries), Of(ref dim), Of(ref begins));
-        _begun[firstHead] = true;
-    }
-
-    // Joined as it came.
-    public override void EndAttention(int rows)
-    {
-    }
-
     public override void Read(RowBuffer from, int row, double? cap, Span<float> to)
     {
         if (_read is null)
@@ -347,36 +306,6 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         return normed;
     }
 
-    private void AttendRuns(int rows, RowBuffer queries, AttentionWork work)
-    {
-        var (heads, sums, outputs, state, output) = (queries.Address, _sumsAddress, _outputsAddress, _stateAddress, _output!.Address);
-        var (runs, count, begins) = (_runs.Runs, _runs.Count, _begun[work.FirstHead] ? 0 : 1);
-        var shape = new Shape(_traits, work);
-        if (count > 0)
-        {
-            var (fast, all) = (_tensorCores && _traits.HeadDim % 8 == 0 && work.SplitTokens <= SplitTokens, _runs.MostRows * _traits.HeadsPerKvHead);
-            var (piece, splits) = (KeysOfPiece * _traits.HeadDim * sizeof(ushort), _runs.Splits);
-            var pieces = Math.Min(_attendShared / piece, MostPieces);
-            if (fast && all <= Queries && pieces >= FewestPieces)
-            {
-                Start(_attendStream, (Math.Min((long)splits * work.Heads, _processors), 1, 1), StreamThreads, pieces * piece,
-                    Of(ref heads), Of(ref sums), Of(ref outputs), Of(ref runs), Of(ref count), Of(ref shape), Of(ref splits), Of(ref pieces));
-            }
-            else
-            {
-                var (blocks, shared) = fast ? ((all + ManyQueries - 1) / ManyQueries, 0) : (all, work.SplitTokens * sizeof(float));
-                Start(fast ? all <= Queries ? _attend8 : _attend16 : _attendPlain, (splits, work.Heads, blocks), Threads, shared, Of(ref heads), Of(ref sums), Of(ref outputs), Of(ref runs), Of(ref count), Of(ref shape));
-            }
-        }
-
-        // Many splits of a row alone: blocks share its dimensions, so that enough of them fetch.
-        var lanes = begins == 1 && rows == 1 && _runs.Splits > FewSplits ? JoinLanes : MoreJoinLanes;
-        Start(_join, (work.Heads * _traits.HeadsPerKvHead, rows, lanes == JoinLanes ? (_traits.HeadDim + JoinLanes - 1) / JoinLanes : 1), JoinThreads, 0,
-            Of(ref sums), Of(ref outputs), Of(ref state), Of(ref output), Of(ref runs), Of(ref count), Of(ref shape), Of(ref _sinks), Of(ref begins), Of(ref lanes));
-        _begun[work.FirstHead] = true;
-        _runs.Clear();
-    }
-
     private RowBuffer Scratch(ref RowBuffer? buffer, int width)
     {
         if (buffer is null || buffer.Width < width)
@@ -413,12 +342,5 @@ internal sealed unsafe class CudaRowKernels : RowKernels
         public const int Most = 48;
 
         private Target _first;
-    }
-
-    /// <summary>The kernels' struct of the same name.</summary>
-    private readonly struct Shape(RowTraits traits, AttentionWork work)
-    {
-        public readonly int Queries = traits.Heads, KvHeads = traits.KvHeads, Dim = traits.HeadDim, FirstHead = work.FirstHead, Heads = work.Heads, SplitTokens = work.SplitTokens;
-        public readonly float Scale = (float)traits.Scale, Cap = (float)(traits.SoftCap ?? 0);
     }
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
@@ -84,6 +85,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
     {
         Span<int> chosen = stackalloc int[mixture.Routing.PerToken];
         Span<float> shares = stackalloc float[mixture.Routing.PerToken];
+        Debug.Assert(norm is not null || x != to, "The first expert would change what the next one sees.");
         var normed = norm is null ? x : Scratch(ref _normed, mixture.HiddenSize);
         if (norm is { } before)
         {

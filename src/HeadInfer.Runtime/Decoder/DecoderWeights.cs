@@ -49,13 +49,13 @@ internal sealed class DecoderWeights : IDisposable
         };
     }
 
-    /// <summary>A checkpoint that says its output layer is the embedding and has another one means that one, as in transformers 5.</summary>
+    /// <summary>A checkpoint that says its output layer is the embedding and has another one means that one, as in transformers 5; and one that does not say it and has none means the embedding.</summary>
     /// <exception cref="CheckpointException">The output layer has a shape that it cannot have.</exception>
     public static ModelConfig Untie(ModelConfig config, Checkpoint checkpoint)
     {
         if (!config.TiedEmbeddings || !checkpoint.Has(TensorNames.Output))
         {
-            return config;
+            return config.TiedEmbeddings || checkpoint.Has(TensorNames.Output) || config.SaysWhetherTied ? config : config with { TiedEmbeddings = true };
         }
 
         foreach (var name in (string[])[TensorNames.Embedding, TensorNames.Output])

@@ -174,8 +174,13 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             return x;
         }
 
-        var wide = _family.CenteredNorms ? x.to(ScalarType.Float32) : x;
-        return device.RmsNorm(_family.CenteredNorms ? (wide - wide.mean([-1L], keepdim: true)).to(x.dtype) : x, weight, config.NormEpsilon);
+        if (!_family.CenteredNorms)
+        {
+            return device.RmsNorm(x, weight, config.NormEpsilon);
+        }
+
+        var wide = x.to(ScalarType.Float32);
+        return device.RmsNorm(wide - wide.mean([-1L], keepdim: true), weight.to(ScalarType.Float32), config.NormEpsilon).to(x.dtype); // rounded once
     }
 
     private void NormWhole(Tensor all, long first, long count, Tensor weight)

@@ -37,12 +37,8 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
     /// <summary>Callers with different keys share no blocks.</summary>
     public string Key => Rotation == 0 ? key : $"{key}\u001f{Rotation}";
 
-    /// <summary>Which of a model's rotations its keys have: it is chosen while the sequence has no token, and those of different ones share no blocks.</summary>
-    public int Rotation
-    {
-        get;
-        set => field = Length == 0 || value == field ? value : throw new InvalidOperationException();
-    }
+    /// <summary>Which of a model's rotations its keys have; sequences of different ones share no blocks.</summary>
+    public int Rotation { get; private set; }
 
     /// <summary>Changes when rows that may have been fetched ahead are about to be others.</summary>
     public int Version { get; private set; }
@@ -72,6 +68,16 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
             some = some[..Math.Min(some.Length, tokens.Length - done)];
             some.CopyTo(tokens[done..]);
             done += some.Length;
+        }
+    }
+
+    /// <summary>Chooses the rotation. Tokens whose keys have another one are not its own any more.</summary>
+    public void Rotate(int rotation)
+    {
+        if (rotation != Rotation)
+        {
+            Truncate(0);
+            Rotation = rotation;
         }
     }
 

@@ -297,7 +297,7 @@ internal sealed class ConstrainedText
         for (var word = 0; word < _allowed.Length; word++)
         {
             var bits = _allowed[word];
-            var ids = logits[(word << 6)..Math.Min((word + 1) << 6, logits.Length)];
+            var ids = logits[Math.Min(word << 6, logits.Length)..Math.Min((word + 1) << 6, logits.Length)]; // a tokenizer may have more
             if (bits == 0)
             {
                 ids.Fill(float.NegativeInfinity);

@@ -41,7 +41,7 @@ public sealed class LoadErrorsTests : NativeTest
 
     [Theory]
     [InlineData("LlamaForCausalLM", "MambaForCausalLM", "MambaForCausalLM")]
-    [InlineData("\"rope_type\": \"llama3\"", "\"rope_type\": \"longrope\"", "longrope")]
+    [InlineData("\"rope_type\": \"llama3\"", "\"rope_type\": \"dynamic\"", "dynamic")]
     [InlineData("\"hidden_act\": \"silu\"", "\"hidden_act\": \"relu2\"", "relu2")]
     public async Task What_is_not_supported_is_named_before_any_weight_is_read(string old, string changed, string says)
     {
