@@ -27,7 +27,7 @@ public sealed class ModelConfigTests
     [InlineData("""{"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 24}""", "sliding_attention")]
     [InlineData("""{"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "layer_types": ["full_attention", "sliding_attention"], "sliding_window": 24}""", "use_sliding_window")]
     [InlineData("""{"rope_scaling": {"type": "dynamic", "factor": 2.0}}""", "dynamic")]
-    [InlineData("""{"rope_scaling": {"type": "su", "long_factor": [1.0], "short_factor": [1.0], "original_max_position_embeddings": 64}}""", "long_factor")]
+    [InlineData("""{"rope_scaling": {"type": "su", "long_factor": [1.0], "short_factor": [1.0], "original_max_position_embeddings": 64}}""", "short_factor")]
     [InlineData("""{"rope_scaling": {"type": "dynamic", "long_factor": [1.0], "short_factor": [1.0]}}""", "'dynamic'")]
     [InlineData("""{"rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 2.0}}""", "rope_type")]
     [InlineData("""{"rope_scaling": {"rope_type": "linear", "factor": 0}}""", "factor")]
