@@ -217,6 +217,18 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         return Thread.RunAsync(_attention.Pool.Trim);
     }
 
+    // Refuses tokens that the model does not have.
+    internal void EnsureKnown(IReadOnlyList<int> tokens)
+    {
+        for (var i = 0; i < tokens.Count; i++)
+        {
+            if ((uint)tokens[i] >= (uint)Config.VocabularySize)
+            {
+                throw new ArgumentOutOfRangeException(nameof(tokens), tokens[i], $"Token {i} of the prompt is {tokens[i]}; token ids of this model are from 0 to {Config.VocabularySize - 1}.");
+            }
+        }
+    }
+
     // A stop sequence that is a special token never shows as text, so it stops as a token; so does one with a line's end.
     internal HashSet<int> StopTokens(GenerationOptions options) =>
     [

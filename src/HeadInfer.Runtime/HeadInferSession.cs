@@ -27,7 +27,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
 
     internal HeadInferSession(HeadInferModel model, Sequence sequence, ReadOnlySpan<int> tokens)
     {
-        (_model, _sequence) = (model, sequence);
+        (_model, _sequence, _rotation) = (model, sequence, sequence.Rotation);
         _tokens.Append(tokens);
     }
 
@@ -312,13 +312,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         _model.Plan.EnsureFits((long)Length + tokens.Count + room);
-        for (var i = 0; i < tokens.Count; i++)
-        {
-            if ((uint)tokens[i] >= (uint)_model.Config.VocabularySize)
-            {
-                throw new ArgumentOutOfRangeException(nameof(tokens), tokens[i], $"Token {i} of the prompt is {tokens[i]}; token ids of this model are from 0 to {_model.Config.VocabularySize - 1}.");
-            }
-        }
+        _model.EnsureKnown(tokens);
     }
 
     private void Enter()
@@ -358,11 +352,11 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
     {
         lock (_gate)
         {
-            var submitted = _request is not null;
+            var rotation = _request is null ? _rotation : _sequence.Rotation; // what was not admitted has changed nothing
             (_busy, _request) = (false, null);
             if (!_released)
             {
-                _sequence.Rotate(submitted ? _sequence.Rotation : _rotation);
+                _sequence.Rotate(rotation);
                 _sequence.Truncate(_tokens.Count);
             }
         }

@@ -214,11 +214,15 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
         Assert.Equal(4.0 * 8 * 6 * pairs, work.Done);
     }
 
-    [Fact]
-    public void FlashAttention_equals_dense_attention() => CompareFused(cuDnn: false);
+    public static TheoryData<int, int?> Fused => new() { { 64, null }, { 128, null }, { 128, 600 }, { 256, null }, { 256, 600 } };
 
-    [Fact]
-    public void CuDnn_equals_dense_attention() => CompareFused(cuDnn: true);
+    [Theory]
+    [MemberData(nameof(Fused))]
+    public void FlashAttention_equals_dense_attention(int dim, int? window) => CompareFused(dim, window, cuDnn: false);
+
+    [Theory]
+    [MemberData(nameof(Fused))]
+    public void CuDnn_equals_dense_attention(int dim, int? window) => CompareFused(dim, window, cuDnn: true);
 
     [Fact]
     public void Nothing_is_read_while_it_is_still_written()
@@ -230,13 +234,13 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
         Assert.True(Enumerable.Range(0, 5).Any(_ => WorstOfLargeCase(ignoreWaits: true) > HalfTolerance), "without waits nothing is wrong either: the case shows nothing");
     }
 
-    private void CompareFused(bool cuDnn)
+    private void CompareFused(int dim, int? window, bool cuDnn)
     {
         Assert.SkipWhen(Gpu is null, "fused kernels of the GPU");
-        var layout = new AttentionLayout(2, 4, 128, [null], 512) { Placement = _ => HeadPlacement.Streamed };
-        var kernel = new CudaAttention(1 / Math.Sqrt(128), cuDnn, cuDnnPairs: 1);
+        var layout = new AttentionLayout(2, 4, dim, [window], 512) { Placement = _ => HeadPlacement.Streamed };
+        var kernel = new CudaAttention(1 / Math.Sqrt(dim), cuDnn, cuDnnPairs: 1);
         using var attended = new AttentionCase(layout, ScalarType.BFloat16, NewDevice(), 64, ByteSize.FromMiB(1), kernel: kernel);
-        CompareInSteps(new Random(11), attended, ScalarType.BFloat16, null, null, counts: [700, 512, 1, 300, 1]);
+        CompareInSteps(new Random(11), attended, ScalarType.BFloat16, window, null, counts: [700, 512, 1, 300, 1]);
     }
 
     private double WorstOfLargeCase(bool ignoreWaits)

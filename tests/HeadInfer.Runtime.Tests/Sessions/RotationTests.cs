@@ -28,6 +28,13 @@ public abstract class RotationTests(ComputeDevice device) : NativeTest(device)
         Assert.Equal(1, grown.Sequence.Rotation);
         Assert.True(Farthest(expected[Original..], last) < 1e-4);
 
+        using (var fork = grown.Fork())
+        {
+            fork.Truncate(90);
+            Assert.True(Farthest(expected[90..], await fork.LogitsAsync(Tokens[90..])) < 1e-4);
+            Assert.Equal(10, fork.Length - 90);
+        }
+
         // What remains when it is cut is still what was read; from the beginning on it may be short again.
         grown.Truncate(20);
         await grown.PrefillAsync(Tokens[20..30]);
