@@ -259,6 +259,8 @@ extern "C" __global__ void __launch_bounds__((ATTEND_WARPS + 1) * 32, 1) attend_
         attend_keys<false>(source, heads, run, shape, 0, count, p, joining);
         __syncwarp();
         if (lane == 0) arrive(empty + 8 * keys);
+        // A barrier's parity tells the last two times apart. Where a piece has another warp's keys first, these must have come.
+        if (pieces < 2 * ATTEND_WARPS) sync_workers();
         await(full + 8 * values, last / pieces % 2);
         for (int at = 0; at < dim; at += 128) attend_values<false>(source, sums, outputs, run, shape, split, at, 0, count, p, joining);
         __syncwarp();
