@@ -120,7 +120,11 @@ internal sealed class RandomCheckpoint : Checkpoint
             return _nothing;
         }
 
-        public Tensor Floats(string name, long size) => Vector(name, size);
+        public Tensor Floats(string name, params long[] shape)
+        {
+            tell(name, shape);
+            return _nothing;
+        }
 
         public float[] Numbers(string name, long size)
         {

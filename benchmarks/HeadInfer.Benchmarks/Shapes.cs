@@ -59,6 +59,13 @@ internal static class Shapes
              "max_position_embeddings": 8192, "rope_theta": 10000.0, "rms_norm_eps": 1e-06, "hidden_activation": "gelu_pytorch_tanh",
              "sliding_window": 4096, "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
             """,
+        ["qwen3.5-9b"] = """
+            {"architectures": ["Qwen3_5ForCausalLM"], "vocab_size": 248320, "hidden_size": 4096, "num_hidden_layers": 32,
+             "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 256, "intermediate_size": 12288, "max_position_embeddings": 262144,
+             "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128, "linear_value_head_dim": 128,
+             "linear_conv_kernel_dim": 4, "full_attention_interval": 4, "rms_norm_eps": 1e-06,
+             "rope_parameters": {"rope_type": "default", "rope_theta": 10000000, "partial_rotary_factor": 0.25}}
+            """,
         ["gemma-3-12b"] = """
             {"architectures": ["Gemma3ForCausalLM"], "vocab_size": 262208, "hidden_size": 3840, "num_hidden_layers": 48,
              "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256, "intermediate_size": 15360, "max_position_embeddings": 131072,

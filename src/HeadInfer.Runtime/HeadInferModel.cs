@@ -49,8 +49,8 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     {
         (_folder, Plan, _promise, Thread, _device, _weights, _attention, _buffers) = (folder, plan, promise, thread, device, weights, attention, buffers);
         Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, device);
-        _admissions = new Admissions(attention.Pool, plan.LongestContext, options.MaxQueuedRequests ?? DefaultQueue, thread.Wake);
-        thread.Step = new Engine(Decoder, new StepDecoder(Config, weights, attention, buffers), attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, options.DraftTokens ?? PromptLookup.Most, _admissions).Step;
+        _admissions = new Admissions(attention.Pool, plan.LongestContext, options.MaxQueuedRequests ?? DefaultQueue, thread.Wake, Config.Delta is null ? int.MaxValue : plan.MostStates);
+        thread.Step = new Engine(Decoder, new StepDecoder(Config, weights, attention, buffers), attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, Math.Min(options.DraftTokens ?? PromptLookup.Most, Config.Delta is null ? PromptLookup.Most : DeltaShape.MostRows - 1), _admissions).Step;
         var fixedSize = plan.Process + (device.HasOwnMemory ? plan.HostWeights : plan.Weights);
         promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (device.HasOwnMemory ? ByteSize.Zero : attention.Resident.Arena.InUse));
     }
@@ -264,12 +264,17 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         sequence.Reserve(tokens);
         foreach (var segment in new TokenRange(0, tokens).Split(Plan.SegmentTokens))
         {
-            for (var layer = 0; layer < Config.Layers; layer++)
+            for (var layer = 0; layer < _attention.Layout.Layers; layer++)
             {
                 _attention.Keep(sequence, layer, segment.Count, kv => kv.normal_());
             }
 
             sequence.Commit(new int[segment.Count]);
+        }
+
+        if (sequence.Pool.HasStates)
+        {
+            sequence.Pretend();
         }
     });
 }

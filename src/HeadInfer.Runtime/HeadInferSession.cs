@@ -209,7 +209,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             var (lost, read, rows) = (Lost(tokens.Count), (int[])[.. tokens], new List<float[]>());
             await ReadAsync(new Request(_sequence, [.. lost, .. read], null, 0) { EveryToken = hidden => rows.AddRange(_model.LogitsOf(hidden)) }, null, cancellationToken).ConfigureAwait(false);
             Keep(read);
-            return rows[lost.Length..];
+            return rows[^read.Length..];
         }
         finally
         {

@@ -131,7 +131,7 @@ internal static class ModelLoading
             var kernel = device.Attention(traits, options.FusedAttention);
             var read = DecoderWeights.Read(config, Own(weights(type, device, needed, plan.StreamedLayers)), device, layerDone);
             var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, kvType);
-            var pool = Own(new BlockPool(shape, config.Layers, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device));
+            var pool = Own(new BlockPool(shape, config.KvLayers.Count, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device, state: new StateShape(config.StateLayers.Count, config.Delta?.Remembered ?? 0)));
             var buffers = Own(new RowBuffers(config, device.Torch));
             var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap) { KvType = kvType };
             var rows = Own(device.CreateRows(rowTraits));
@@ -140,13 +140,13 @@ internal static class ModelLoading
             {
                 Host = host is null ? null : Own(host),
                 HostRates = rates,
-                Sinks = config.Family.Sinks ? [.. read.Layers.Select(l => l.Sinks)] : [],
+                Sinks = config.Family.Sinks ? [.. config.KvLayers.Select(layer => read.Layers[layer].Sinks)] : [],
                 HostHeads = answers => rates is not { } known ? 0
-                    : (int)Math.Round((options.HostShare ?? known.ShareFor(1)) * (known.ShareFor(answers) / known.ShareFor(1)) * config.Layers * config.KvHeads),
+                    : (int)Math.Round((options.HostShare ?? known.ShareFor(1)) * (known.ShareFor(answers) / known.ShareFor(1)) * config.KvLayers.Count * config.KvHeads),
             };
             if (device is CudaDevice && options.Placement is null)
             {
-                var share = (double)attention.HostHeads(1) / (config.Layers * config.KvHeads);
+                var share = (double)attention.HostHeads(1) / (config.KvLayers.Count * config.KvHeads);
                 plan = plan.WithForecast(config, DecodeForecast.OfStep(TimeStep(new StepDecoder(config, read, attention, buffers), pool), plan, rates, share)) with { RatesDate = measured };
             }
 
@@ -229,5 +229,5 @@ internal static class ModelLoading
     }
 
     private static IEnumerable<HeadPlacement> Places(ModelConfig config, Func<HeadKey, HeadPlacement> placement) =>
-        Enumerable.Range(0, config.Layers).SelectMany(layer => Enumerable.Range(0, config.KvHeads), (layer, head) => placement(new HeadKey(layer, head)));
+        config.KvLayers.SelectMany(layer => Enumerable.Range(0, config.KvHeads), (layer, head) => placement(new HeadKey(layer, head)));
 }

@@ -8,7 +8,7 @@ namespace HeadInfer.Runtime.Attention;
 /// <param name="KvHeads">KV heads of a layer.</param>
 /// <param name="HeadsPerKvHead">Query heads that share a KV head.</param>
 /// <param name="HeadDim">Dimensions of a head.</param>
-/// <param name="Windows">[layer] window in tokens, or null.</param>
+/// <param name="Windows">[layer, of those that attend] window in tokens, or null.</param>
 /// <param name="TileTokens">Tokens of a tile of a whole group; smaller groups have longer tiles where groups adapt.</param>
 internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int HeadDim, IReadOnlyList<int?> Windows, int TileTokens)
 {
@@ -19,6 +19,9 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
     public int? GroupSize { get; init; }
 
     public int Layers => Windows.Count;
+
+    /// <summary>Whether the last of its layers is the model's last, where only what is wanted at the end attends.</summary>
+    public bool EndsModel { get; init; } = true;
 
     /// <summary>Tokens times heads of a tile.</summary>
     public long TileRows => (long)TileTokens * Math.Min(GroupSize ?? KvHeads, KvHeads);

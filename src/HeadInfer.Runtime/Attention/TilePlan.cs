@@ -13,7 +13,7 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     public Visibility View(int layer) => new(_layout.Windows[layer]);
 
     /// <summary>Tokens that a layer is asked for.</summary>
-    public int Asked(int layer) => layer == _layout.Layers - 1 ? batch.Outputs : batch.Tokens.Length;
+    public int Asked(int layer) => layer == _layout.Layers - 1 && _layout.EndsModel ? batch.Outputs : batch.Tokens.Length;
 
     /// <summary>Of a row's sequence what a layer attends, the batch's own tokens aside.</summary>
     /// <param name="layer">the layer</param>

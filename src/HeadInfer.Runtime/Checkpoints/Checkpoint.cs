@@ -38,9 +38,10 @@ internal abstract class Checkpoint(string path) : IDisposable
         var checkpoint = Open(path, config.Quantization);
         try
         {
-            return config.Family.NeighbourPairs ? new PairedHeads(checkpoint, config.HeadDim, config.Rope.RotaryDim)
-                : config.Family.Stacks != ExpertStacks.None ? new StackedExperts(checkpoint, byTurns: config.Family.Stacks == ExpertStacks.Turns)
-                : checkpoint;
+            var family = config.Family;
+            checkpoint = family.NeighbourPairs ? new PairedHeads(checkpoint, config.HeadDim, config.Rope.RotaryDim) : checkpoint;
+            checkpoint = family.Stacks != ExpertStacks.None ? new StackedExperts(checkpoint, config.HiddenSize, byTurns: family.Stacks == ExpertStacks.Turns) : checkpoint;
+            return family.GatedAttention || config.Delta is not null ? new SplitRows(checkpoint, config) : checkpoint;
         }
         catch
         {

@@ -1,3 +1,5 @@
+using System.Collections.Frozen;
+
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>The shape of a decoder-only transformer, as its <c>config.json</c> gives it.</summary>
@@ -86,6 +88,12 @@ public sealed record ModelConfig
     /// <summary>Layers that a checkpoint has beyond the model's, to guess tokens with: they are not read.</summary>
     internal int GuessingLayers { get; init; }
 
+    /// <summary>Layers that keep a state in place of keys and values.</summary>
+    internal IReadOnlySet<int> StateLayers { get; init; } = FrozenSet<int>.Empty;
+
+    /// <summary>What such a layer computes, or null where there is none.</summary>
+    internal Compute.DeltaShape? Delta { get; init; }
+
     /// <summary>Width of the experts that see every token; 0 for none.</summary>
     internal int SharedExpertSize { get; init; }
 
@@ -124,8 +132,14 @@ public sealed record ModelConfig
     /// <summary>Factor of the queries at a position.</summary>
     internal double QueryScale(long position) => QueryGrowth is var (beta, original) ? 1 + (beta * Math.Log(1 + (position / original))) : 1;
 
+    /// <summary>The layers that have keys and values, in order.</summary>
+    internal IReadOnlyList<int> KvLayers => [.. Enumerable.Range(0, Layers).Where(layer => !StateLayers.Contains(layer))];
+
+    /// <summary>The windows of the layers that have keys and values.</summary>
+    internal IReadOnlyList<int?> KvWindows => [.. KvLayers.Select(layer => Windows[layer])];
+
     /// <summary>Elements of the KV cache for one token, all layers together.</summary>
-    internal long KvElementsPerToken => 2L * Layers * KvHeads * HeadDim;
+    internal long KvElementsPerToken => 2L * (Layers - StateLayers.Count) * KvHeads * HeadDim;
 
     /// <summary>Reads the <c>config.json</c> of a model folder, or the metadata of a GGUF file.</summary>
     /// <exception cref="CheckpointException">It is missing, not JSON, or has values out of range.</exception>

@@ -8,10 +8,10 @@ internal static class ModelConfigReader
     /// <summary>A field that a configuration within another has here.</summary>
     public const string Nested = "text_config of";
 
-    private const string Full = "full_attention", Sliding = "sliding_attention";
+    private const string Full = "full_attention", Sliding = "sliding_attention", Delta = "linear_attention";
 
     // Models that see, whose text is read as that of a model that does not.
-    private static readonly string[] Seeing = ["gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe"];
+    private static readonly string[] Seeing = ["gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"];
 
     // Fields that some published models have, for which the decoder has no place, and the value that changes nothing.
     private static readonly (string Name, bool Neutral)[] Switches =
@@ -128,7 +128,29 @@ internal static class ModelConfigReader
             MlpBias = json.Bool("mlp_bias", false),
             EndTokens = json.Ints("eos_token_id"),
         };
+        config = family.DeltaLayers ? WithStates(config, json) : config;
         return family.Experts ? WithExperts(config, json) : config;
+    }
+
+    private static ModelConfig WithStates(ModelConfig config, ConfigReader json)
+    {
+        int Size(string name, int usual) => json.Int(name, usual, most: 65_536);
+        var (types, every) = (json.Texts("layer_types"), json.Int("full_attention_interval", config.Family.FullEvery));
+        var shape = new Compute.DeltaShape(Size("linear_num_key_heads", 16), Size("linear_num_value_heads", 32), Size("linear_key_head_dim", 128), Size("linear_value_head_dim", 128), json.Int("linear_conv_kernel_dim", 4, most: 64));
+        if (shape.ValueHeads % shape.KeyHeads != 0)
+        {
+            throw json.Invalid("linear_num_value_heads", $"a multiple of linear_num_key_heads ({shape.KeyHeads})");
+        }
+
+        if (json.Text("hidden_act") is { } activation && activation != "silu")
+        {
+            throw new UnsupportedModelException($"'{json.Path}': the activation '{activation}' is not supported in layers of {Delta}.");
+        }
+
+        var states = Enumerable.Range(0, config.Layers).Where(layer => types.Length > 0 ? types[layer] == Delta : (layer + 1) % every != 0).ToHashSet();
+        return states.Count == 0 ? config
+            : states.Count == config.Layers ? throw new UnsupportedModelException($"'{json.Path}': no layer attends ({Delta} alone), which is not supported.")
+            : config with { StateLayers = states, Delta = shape };
     }
 
     // Of a model that sees or hears as well it is the part that reads text.
@@ -223,7 +245,7 @@ internal static class ModelConfigReader
         // Qwen3-VL's mixtures always do; those that do not say it have experts as wide as others' MLPs, and share among the chosen.
         var plain = family.ModelType is "mixtral" or "gpt_oss";
         var (perToken, normalized, width) = (json.Int(json.Has("num_experts_per_tok") ? "num_experts_per_tok" : "experts_per_token", most: experts),
-            json.Bool("norm_topk_prob", plain || family.SigmoidRouter || json.Has(Nested)), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
+            json.Bool("norm_topk_prob", plain || family.SigmoidRouter || family.SharesByDefault || json.Has(Nested)), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
         var groups = family.SigmoidRouter ? json.Int("n_group", 1, most: experts) : 1;
         if (experts % groups != 0)
         {
@@ -249,7 +271,7 @@ internal static class ModelConfigReader
                 KeptGroups = keptGroups,
                 Scale = family.SigmoidRouter ? json.Positive("routed_scaling_factor", 1) : 1,
             },
-            SharedExpertSize = family.SigmoidRouter ? json.Int("n_shared_experts", 0, least: 0, most: 1024) * width : 0,
+            SharedExpertSize = family.SharedExpertGate ? json.Int("shared_expert_intermediate_size", 512, least: 0) : family.SigmoidRouter ? json.Int("n_shared_experts", 0, least: 0, most: 1024) * width : 0,
             ExpertLayers = Enumerable.Range(0, config.Layers).Where(l => !dense.Contains(l) && (l + 1) % step == 0).ToHashSet(),
         };
     }
@@ -277,7 +299,7 @@ internal static class ModelConfigReader
             throw new CheckpointException($"'{json.Path}': layer_types names {types.Length} layers and num_hidden_layers is {layers}.");
         }
 
-        if (types.FirstOrDefault(t => t is not (Full or Sliding)) is { } other)
+        if (types.FirstOrDefault(t => t is not (Full or Sliding) && !(family.DeltaLayers && t == Delta)) is { } other)
         {
             throw new UnsupportedModelException($"'{json.Path}': the layer type '{other}' is not supported.");
         }

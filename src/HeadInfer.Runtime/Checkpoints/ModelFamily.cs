@@ -94,6 +94,21 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Windows = WindowRule.Pattern, FullEvery = 2, DefaultWindow = 128,
         },
         new("Glm4MoeForCausalLM", "glm4_moe") { QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
+        new("Qwen3NextForCausalLM", "qwen3_next")
+        {
+            QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, JointDelta = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
+            Experts = true, SharesByDefault = true, SharedExpertGate = true, Defaults = [("head_dim", 256), ("num_key_value_heads", 2), ("intermediate_size", 5632), ("shared_expert_intermediate_size", 512)],
+        },
+        new("Qwen3_5ForCausalLM", "qwen3_5_text")
+        {
+            QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
+            Defaults = [("head_dim", 256), ("num_key_value_heads", 4)],
+        },
+        new("Qwen3_5MoeForCausalLM", "qwen3_5_moe_text")
+        {
+            QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
+            Experts = true, SharesByDefault = true, Stacks = ExpertStacks.Halves, SharedExpertGate = true, Defaults = [("head_dim", 256), ("num_key_value_heads", 2), ("intermediate_size", 512), ("shared_expert_intermediate_size", 512)],
+        },
         new("GraniteForCausalLM", "granite") { Multipliers = true },
         new("SmolLM3ForCausalLM", "smollm3") { TiedByDefault = true, Windows = WindowRule.UpperLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
         new("Olmo2ForCausalLM", "olmo2") { Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5 },
@@ -149,6 +164,15 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Which norms a layer has.</summary>
     public LayerNormNames Norms { get; init; } = LayerNormNames.Before;
 
+    /// <summary>All but every so manieth layer keep a state by the gated delta rule in place of keys and values, unless <c>layer_types</c> says otherwise.</summary>
+    public bool DeltaLayers { get; init; }
+
+    /// <summary>The checkpoint holds what such a layer projects head by head in two matrices.</summary>
+    public bool JointDelta { get; init; }
+
+    /// <summary>Attention's output has a gate; the checkpoint holds it beside the queries, head by head.</summary>
+    public bool GatedAttention { get; init; }
+
     /// <summary>Norms take the mean off first.</summary>
     public bool CenteredNorms { get; init; }
 
@@ -193,6 +217,12 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Layers may be mixtures of experts.</summary>
     public bool Experts { get; init; }
 
+    /// <summary>The chosen experts' weights are normalised to one where the configuration does not say.</summary>
+    public bool SharesByDefault { get; init; }
+
+    /// <summary>The expert that sees every token has a gate.</summary>
+    public bool SharedExpertGate { get; init; }
+
     /// <summary>Routers score by sigmoids, with a correction where scores are compared, and in groups.</summary>
     public bool SigmoidRouter { get; init; }
 
@@ -214,7 +244,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Which layers are windowed.</summary>
     public WindowRule Windows { get; init; }
 
-    /// <summary>Of <see cref="WindowRule.Pattern"/>: every so manieth layer has no window.</summary>
+    /// <summary>Of <see cref="WindowRule.Pattern"/> and <see cref="DeltaLayers"/>: every so manieth layer attends all.</summary>
     public int FullEvery { get; init; }
 
     /// <summary>The window where the configuration does not mention one.</summary>

@@ -4,12 +4,13 @@ using HeadInfer.Runtime.Compute;
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>A checkpoint in which the experts of a layer may be one tensor; read as matrices of each expert.</summary>
-/// <remarks>In 16 and 32 bits they lie transposed, [experts, inputs, outputs]; packed they do not. An expert that lies so is turned as a whole, and kept until the next is asked for.</remarks>
+/// <remarks>In 16 and 32 bits some lie transposed, [experts, inputs, outputs], as their shape shows; packed they do not. An expert that lies so is turned as a whole, and kept until the next is asked for.</remarks>
 internal sealed partial class StackedExperts : Checkpoint
 {
     private const string GateUp = "gate_up_proj", Down = "down_proj";
 
     private readonly Checkpoint _inner;
+    private readonly int _hidden;
     private readonly bool _byTurns;
     private readonly Dictionary<string, StoredTensor> _tensors;
     private readonly Dictionary<string, Part> _parts = new(StringComparer.Ordinal);
@@ -17,12 +18,13 @@ internal sealed partial class StackedExperts : Checkpoint
     private (string Name, long Expert) _kept = ("", -1);
 
     /// <param name="inner">has the tensors; owned</param>
+    /// <param name="hidden">width of the residual stream; where an expert is square by its shape, it lies transposed</param>
     /// <param name="byTurns">whether rows of gates and of what they are for lie by turns; else all gates come first</param>
     /// <exception cref="CheckpointException">Stacks have other shapes than experts have.</exception>
-    public StackedExperts(Checkpoint inner, bool byTurns)
+    public StackedExperts(Checkpoint inner, int hidden, bool byTurns)
         : base(inner.Path)
     {
-        (_inner, _byTurns) = (inner, byTurns);
+        (_inner, _hidden, _byTurns) = (inner, hidden, byTurns);
         _tensors = new(inner.Tensors, StringComparer.Ordinal);
         foreach (var stack in inner.Tensors.Values)
         {
@@ -72,12 +74,13 @@ internal sealed partial class StackedExperts : Checkpoint
 
     private void Add(StoredTensor stack, string stem, string part, bool isBias)
     {
-        var turned = !isBias && stack.Packing is DensePacking;
         if (stack.Shape.Length != (isBias ? 2 : 3) || stack.Shape.Contains(0))
         {
             throw new CheckpointException($"'{_inner.Path}': tensor '{stack.Name}' has shape [{string.Join(", ", stack.Shape)}]; experts have [experts, {(isBias ? "outputs" : "inputs, outputs")}].");
         }
 
+        var (own, other) = part == GateUp ? (2, 1) : (1, 2); // which dimension the residual stream has, as matrices lie
+        var turned = !isBias && stack.Packing is DensePacking && (stack.Shape[own] != _hidden || stack.Shape[other] == _hidden);
         var (rows, columns) = isBias ? (stack.Shape[1], 1) : turned ? (stack.Shape[2], stack.Shape[1]) : (stack.Shape[1], stack.Shape[2]);
         (string Name, long First)[] names = part == GateUp ? [("gate_proj", 0), ("up_proj", _byTurns ? 1 : rows / 2)] : [(Down, 0)];
         for (var expert = 0L; expert < stack.Shape[0]; expert++)

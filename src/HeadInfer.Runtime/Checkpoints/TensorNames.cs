@@ -15,6 +15,21 @@ internal static class TensorNames
     public const string QueryNorm = "self_attn.q_norm.weight";
     public const string KeyNorm = "self_attn.k_norm.weight";
 
+    public const string QueryGate = "self_attn.q_gate.weight"; // split off the queries
+    public const string SharedExpertGate = "mlp.shared_expert_gate.weight";
+
+    public const string DeltaJoint = "linear_attn.in_proj_qkvz.weight";
+    public const string DeltaJointGates = "linear_attn.in_proj_ba.weight";
+    public const string DeltaHeads = "linear_attn.in_proj_qkv.weight";
+    public const string DeltaOutputGate = "linear_attn.in_proj_z.weight";
+    public const string DeltaWriteGate = "linear_attn.in_proj_b.weight";
+    public const string DeltaDecay = "linear_attn.in_proj_a.weight";
+    public const string DeltaConvolution = "linear_attn.conv1d.weight";
+    public const string DeltaDecayRate = "linear_attn.A_log";
+    public const string DeltaDecayBias = "linear_attn.dt_bias";
+    public const string DeltaNorm = "linear_attn.norm.weight";
+    public const string DeltaOutput = "linear_attn.out_proj.weight";
+
     public const string Sinks = "self_attn.sinks";
 
     public const string GateUpFused = "gate_up_proj.weight";
@@ -58,7 +73,7 @@ internal static class TensorNames
             }
         }
 
-        return name.Replace(".mlp.router.", ".mlp.gate.", StringComparison.Ordinal);
+        return name.Replace(".mlp.router.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.shared_expert.", ".mlp.shared_experts.", StringComparison.Ordinal);
     }
 
     /// <summary>Whether a tensor is of a model's eyes or ears.</summary>
@@ -74,6 +89,9 @@ internal static class TensorNames
     public static string Mlp(string name) => $"mlp.{name}";
 
     public static string SharedExpert(string name) => $"mlp.shared_experts.{name}";
+
+    /// <summary>Whether a tensor is of layers beyond the model's that guess tokens.</summary>
+    public static bool IsOfGuessing(string name) => name.StartsWith("mtp.", StringComparison.Ordinal);
 
     public static string Expert(int expert, string name) => $"mlp.experts.{expert}.{name}";
 

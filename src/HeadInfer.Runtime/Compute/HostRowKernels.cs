@@ -11,6 +11,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private readonly RowTraits _traits;
     private readonly CpuDevice _device;
     private readonly HostAttention _attention;
+    private readonly HostDelta _delta;
     private readonly Action<int> _multiply; // made once, so that a step takes no memory
     private readonly List<(RowBuffer Cosines, RowBuffer Sines, int Rotary)> _angles = [];
     private RowBuffer? _normed, _product, _output;
@@ -18,7 +19,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private (nint X, nint Product, nint Sum, WeightMatrix? Weight, int Rows) _task;
 
     public HostRowKernels(RowTraits traits, CpuDevice device) =>
-        (_traits, _device, _attention, _multiply) = (traits, device, new HostAttention(traits, device.Team), MultiplyPieces);
+        (_traits, _device, _attention, _delta, _multiply) = (traits, device, new HostAttention(traits, device.Team), new HostDelta(device.Team), MultiplyPieces);
 
     public override void Lookup(ReadOnlySpan<int> tokens, WeightMatrix embedding, double scale, RowBuffer to)
     {
@@ -61,7 +62,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
         Multiply(rows, x, norm, weight, both, add: false);
         for (var row = 0; row < rows; row++)
         {
-            Activate(both, (long)row * weight.Rows, activation, Row(to, row), width);
+            Activate(both, (long)row * weight.Rows, activation, (float*)to.Address + ((long)row * width), width);
         }
     }
 
@@ -136,6 +137,21 @@ internal sealed unsafe class HostRowKernels : RowKernels
             HostMath.AddScaled(Row(x, row), factors[row], Row(x, row), columns, begins: true);
         }
     }
+
+    public override void GateRows(int rows, RowBuffer gates, RowBuffer x, int width)
+    {
+        var each = width / gates.Width;
+        for (var row = 0; row < rows; row++)
+        {
+            for (var gate = 0; gate < gates.Width; gate++)
+            {
+                var at = (float*)x.Address + ((long)row * width) + (gate * each);
+                HostMath.AddScaled(at, 1 / (1 + MathF.Exp(-Row(gates, row)[gate])), at, each, begins: true);
+            }
+        }
+    }
+
+    public override void Recur(IReadOnlyList<StateRows> states, DeltaRows rows, DeltaShape shape, DeltaNumbers numbers, double epsilon) => _delta.Run(states, rows, shape, numbers, epsilon);
 
     public override void SetAngles(int set, ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
     {

@@ -142,7 +142,7 @@ internal abstract class RowKernels : IDisposable
     /// <param name="norm">of x; null for x as it is</param>
     /// <param name="weight">gate above up</param>
     /// <param name="activation">as the configuration names it</param>
-    /// <param name="to">[rows, half of the weight's rows]</param>
+    /// <param name="to">[rows, half of the weight's rows]; the buffer may be wider</param>
     public abstract void Gate(int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, string activation, RowBuffer to);
 
     /// <summary>Whether <see cref="Mix"/> takes experts that lie as these do.</summary>
@@ -174,6 +174,21 @@ internal abstract class RowKernels : IDisposable
 
     /// <summary>Multiplies the first columns of each row by a factor of its own.</summary>
     public abstract void ScaleRows(RowBuffer x, int columns, ReadOnlySpan<float> factors);
+
+    /// <summary><c>x *= sigmoid(gates)</c>: a gate a column, or one of as many neighbouring columns as fit.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="gates">[rows, a divisor of <paramref name="width"/>]</param>
+    /// <param name="x">[rows, width], changed; the buffer may be wider</param>
+    /// <param name="width">columns</param>
+    public abstract void GateRows(int rows, RowBuffer gates, RowBuffer x, int width);
+
+    /// <summary>Rows of a layer with a state, from its projections to what its output projection takes; see <see cref="DeltaShape"/>.</summary>
+    /// <param name="states">whose state the rows are of, in their order; a state takes in the tokens before them, and remembers them as they came</param>
+    /// <param name="rows">inputs and gates are the projections; the others are written</param>
+    /// <param name="shape">of the layer</param>
+    /// <param name="numbers">of the layer</param>
+    /// <param name="epsilon">of the norm of the outputs</param>
+    public abstract void Recur(IReadOnlyList<StateRows> states, DeltaRows rows, DeltaShape shape, DeltaNumbers numbers, double epsilon);
 
     /// <summary>Says where the rows stand, for layers that rotate alike.</summary>
     /// <param name="set">which of several rotations</param>

@@ -98,13 +98,17 @@ internal sealed record LayerWeights
 {
     public Tensor? AttentionNorm { get; init; } // [hidden]; of the attention's input
 
-    public required Linear Qkv { get; init; } // hidden -> (heads + 2 kv_heads) * dim: queries, keys, values
+    public DeltaLayer? Delta { get; init; } // what takes attention's place in a layer with a state, up to its output
+
+    public Linear? Qkv { get; init; } // hidden -> (heads + 2 kv_heads) * dim: queries, keys, values; of a layer that attends
+
+    public Linear? AttentionGate { get; init; } // hidden -> heads * dim: of what is attended
 
     public Tensor? QueryNorm { get; init; } // [dim], or [heads * dim] of all together
 
     public Tensor? KeyNorm { get; init; } // [dim], or [kv_heads * dim] of all together
 
-    public required Linear Output { get; init; } // heads * dim -> hidden
+    public required Linear Output { get; init; } // heads * dim -> hidden, or values -> hidden
 
     public Tensor? PostAttentionNorm { get; init; } // [hidden]; of the attention's output
 
@@ -123,6 +127,19 @@ internal sealed record LayerWeights
         Tensor Norm(string name, int size) => source.Vector(Name(name), size, offset);
         Tensor? Of(string? name) => name is null ? null : Norm(name, config.HiddenSize);
 
+        var (whole, names, before) = (config.QkNorm == HeadNorm.Whole, family.Norms, Of(family.Norms.BeforeAttention));
+        if (config.StateLayers.Contains(layer))
+        {
+            return new LayerWeights
+            {
+                AttentionNorm = before,
+                Delta = DeltaLayer.Read(config, source, config.Delta!, Name),
+                Output = source.Linear([Name(TensorNames.DeltaOutput)], [config.HiddenSize], config.Delta!.Values),
+                MlpNorm = Of(names.BeforeMlp),
+                FeedForward = FeedForward.Read(config, source, device, layer),
+            };
+        }
+
         long[] rows = [config.Heads * config.HeadDim, config.KvHeads * config.HeadDim, config.KvHeads * config.HeadDim];
         var heads = rows[0];
         string[] parts = family.FusedQkv ? [TensorNames.QkvFused] : [TensorNames.Query, TensorNames.Key, TensorNames.Value];
@@ -131,10 +148,10 @@ internal sealed record LayerWeights
             rows = [rows.Sum()];
         }
 
-        var (whole, names, before) = (config.QkNorm == HeadNorm.Whole, family.Norms, Of(family.Norms.BeforeAttention));
         return new LayerWeights
         {
             AttentionNorm = before,
+            AttentionGate = family.GatedAttention ? source.Linear([Name(TensorNames.QueryGate)], [heads], config.HiddenSize) : null,
             Qkv = source.Linear([.. parts.Select(Name)], rows, config.HiddenSize, config.QkvBias),
             QueryNorm = config.QkNorm == HeadNorm.None ? null : Norm(TensorNames.QueryNorm, config.HeadDim * (whole ? config.Heads : 1)),
             KeyNorm = config.QkNorm == HeadNorm.None ? null : Norm(TensorNames.KeyNorm, config.HeadDim * (whole ? config.KvHeads : 1)),

@@ -40,10 +40,11 @@ internal abstract class FeedForward
         var router = source.Linear([TensorNames.Layer(layer, TensorNames.Router)], [config.Experts], config.HiddenSize, config.Family.RouterBias);
         var routing = config.Routing.Sigmoid ? config.Routing with { Correction = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterCorrection), config.Experts) } : config.Routing;
         var shared = config.SharedExpertSize == 0 ? null : GatedMlp.Read(config, source, device, config.SharedExpertSize, n => TensorNames.Layer(layer, TensorNames.SharedExpert(n)));
+        var sharedGate = shared is not null && config.Family.SharedExpertGate ? source.Linear([TensorNames.Layer(layer, TensorNames.SharedExpertGate)], [1], config.HiddenSize) : null;
         source.Begin(layer);
         GatedMlp[] experts = [.. Enumerable.Range(0, config.Experts).Select(e => GatedMlp.Read(config, source, device, config.ExpertIntermediateSize, n => TensorNames.Layer(layer, TensorNames.Expert(e, n)), config.Family.ExpertBias))];
         source.Begin(null);
-        return new MixtureOfExperts(config, source.Type, router, routing, experts, shared);
+        return new MixtureOfExperts(config, source.Type, router, routing, experts, shared, sharedGate);
     }
 }
 
@@ -112,7 +113,8 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
 /// <param name="routing">how it chooses</param>
 /// <param name="experts">all of them</param>
 /// <param name="shared">one that sees every token, or null</param>
-internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Linear router, Routing routing, IReadOnlyList<GatedMlp> experts, GatedMlp? shared) : FeedForward
+/// <param name="sharedGate">hidden -> 1: of what that one gives; null for none</param>
+internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Linear router, Routing routing, IReadOnlyList<GatedMlp> experts, GatedMlp? shared, Linear? sharedGate) : FeedForward
 {
     private readonly bool _rests = experts.All(e => e.RestsInSight);
     private Mixture? _mixture;
@@ -125,6 +127,12 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
         var (chosen, shares) = Choose(x);
         using var scale = tensor(shares, device: x.device);
         var output = shared?.Forward(x) ?? zeros_like(x);
+        if (sharedGate is not null)
+        {
+            using var gate = sharedGate.Apply(x).sigmoid_();
+            output.mul_(gate);
+        }
+
         foreach (var (expert, places) in PlacesByExpert(chosen))
         {
             using var scope = NewDisposeScope();
@@ -143,6 +151,12 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
         {
             var add = after is null && buffers.ResidualScale == 1;
             shared?.Activate(kernels, rows, buffers, before);
+            if (sharedGate is not null)
+            {
+                sharedGate.Multiply(kernels, rows, buffers.Hidden, before, buffers.SharedGate!);
+                kernels.GateRows(rows, buffers.SharedGate!, buffers.Active, config.SharedExpertSize); // before the product: it is linear
+            }
+
             router.Multiply(kernels, rows, buffers.Hidden, before, buffers.Mixture!.Logits);
             kernels.Mix(rows, buffers.Hidden, before, _mixture!, buffers.Mixture, add ? buffers.Hidden : buffers.Output, add);
             shared?.AddActive(kernels, rows, buffers, add ? buffers.Hidden : buffers.Output);

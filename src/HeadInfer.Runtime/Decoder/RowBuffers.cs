@@ -16,6 +16,15 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
     /// <summary>[rows, heads * dim]: attention's output.</summary>
     public RowBuffer Attended { get; } = new(config.Heads * config.HeadDim, device);
 
+    /// <summary>[rows, heads * dim]: gates of that; null where it has none.</summary>
+    public RowBuffer? AttentionGates { get; } = config.Family.GatedAttention ? new(config.Heads * config.HeadDim, device) : null;
+
+    /// <summary>Of a layer with a state; null where there is none.</summary>
+    public DeltaRows? Delta { get; } = config.Delta is { } delta ? new(delta, device) : null;
+
+    /// <summary>[rows, 1]: gates of the expert that sees every token.</summary>
+    public RowBuffer? SharedGate { get; } = config.Family.SharedExpertGate ? new(1, device) : null;
+
     /// <summary>[rows, intermediate].</summary>
     public RowBuffer Active { get; } = new(Math.Max(config.IntermediateSize, config.SharedExpertSize), device);
 
@@ -66,5 +75,8 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
         }
 
         Mixture?.Dispose();
+        Delta?.Dispose();
+        AttentionGates?.Dispose();
+        SharedGate?.Dispose();
     }
 }

@@ -17,6 +17,8 @@ internal sealed class StepDecoder
     private readonly RowBuffers _buffers;
     private readonly List<Rope> _ropes = [], _longRopes = []; // those that differ, of each rotation
     private readonly int[] _ropeOf; // [layer]
+    private readonly IReadOnlyDictionary<int, int> _kvOf, _stateOf; // layer -> which of those with keys and values, or with a state
+    private readonly List<StateRows> _stateRows = []; // of a layer
     private readonly double _embeddingScale;
     private readonly LayerNorms[] _norms;
     private readonly RowNorm _finalNorm;
@@ -29,6 +31,7 @@ internal sealed class StepDecoder
     {
         (_config, _weights, _attention, _kernels, _buffers) = (config, weights, attention, attention.Rows, buffers);
         _ropeOf = Rope.Of(config, _ropes);
+        (_kvOf, _stateOf) = (Numbered(config.KvLayers), Numbered(config.StateLayers.Order()));
         Rope.Of(config, _longRopes, rotation: 1);
         _norms = [.. weights.Layers.Select(l => new LayerNorms(
             Optional(l.AttentionNorm), Optional(l.QueryNorm), Optional(l.KeyNorm), Optional(l.PostAttentionNorm), Optional(l.MlpNorm), Optional(l.PostMlpNorm)))];
@@ -50,6 +53,7 @@ internal sealed class StepDecoder
         using var pass = _attention.BeginStep(batch);
         _weights.Embedding.Lookup(_kernels, batch.Tokens.Span, _embeddingScale, _buffers.Hidden);
         SetAngles(batch);
+        var states = States(batch);
         var (family, queries, keys) = (_config.Family, _config.Heads * _config.HeadDim, _config.KvHeads * _config.HeadDim);
         Span<float> growth = stackalloc float[RowKernels.MostRows];
         var grows = Growth(batch, growth[..rows]);
@@ -57,7 +61,17 @@ internal sealed class StepDecoder
         {
             var (weights, norms) = (_weights.Layers[layer], _norms[layer]);
             _weights.Enter(layer, _kernels);
-            weights.Qkv.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.Heads);
+            if (weights.Delta is { } delta)
+            {
+                delta.Forward(_kernels, rows, _buffers, norms.Attention, Rows(states, _stateOf[layer]));
+                _buffers.Add(_kernels, rows, weights.Output, _buffers.Delta!.Outputs, norms.PostAttention);
+                weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp);
+                _weights.Leave(layer, _kernels);
+                continue;
+            }
+
+            weights.Qkv!.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.Heads);
+            weights.AttentionGate?.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.AttentionGates!);
             if (_config.QkNorm == HeadNorm.Whole)
             {
                 _kernels.NormPart(rows, _buffers.Heads, 0, queries, norms.Query!.Value);
@@ -65,13 +79,18 @@ internal sealed class StepDecoder
                 norms = norms with { Query = null, Key = null };
             }
 
-            _kernels.Rotate(rows, _buffers.Heads, _ropeOf[layer], norms.Query, norms.Key, pass.Targets(layer));
+            _kernels.Rotate(rows, _buffers.Heads, _ropeOf[layer], norms.Query, norms.Key, pass.Targets(_kvOf[layer]));
             if (grows)
             {
                 _kernels.ScaleRows(_buffers.Heads, queries, growth[..rows]);
             }
 
-            pass.Attend(layer, _buffers.Heads, _buffers.Attended);
+            pass.Attend(_kvOf[layer], _buffers.Heads, _buffers.Attended);
+            if (weights.AttentionGate is not null)
+            {
+                _kernels.GateRows(rows, _buffers.AttentionGates!, _buffers.Attended, queries);
+            }
+
             if (family.ParallelBlocks)
             {
                 weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp); // of what attention has looked at
@@ -87,6 +106,10 @@ internal sealed class StepDecoder
         }
 
         _weights.Output.Multiply(_kernels, rows, _buffers.Hidden, _finalNorm, _buffers.Logits);
+        foreach (var (_, sequence, _, _) in states)
+        {
+            sequence.KeepAtEnd();
+        }
     }
 
     /// <summary>Whether <see cref="ReadBest"/> is there.</summary>
@@ -112,6 +135,38 @@ internal sealed class StepDecoder
         }
 
         _attention.Host?.Check();
+    }
+
+    /// <summary>Numbers layers of a kind.</summary>
+    internal static IReadOnlyDictionary<int, int> Numbered(IEnumerable<int> layers) => layers.Index().ToDictionary(l => l.Item, l => l.Index);
+
+    // What is remembered of each sequence of a batch, and its rows.
+    private List<(SequenceState State, Sequence Sequence, int First, int Count)> States(Batch batch)
+    {
+        var states = new List<(SequenceState, Sequence, int, int)>();
+        for (int row = 0, end; _stateOf.Count > 0 && row < batch.Sequences.Count; row = end)
+        {
+            for (end = row + 1; end < batch.Sequences.Count && batch.FirstRow(end) == row; end++)
+            {
+            }
+
+            states.Add((batch.Sequences[row].Remember(), batch.Sequences[row], row, end - row));
+        }
+
+        return states;
+    }
+
+    // The same of a layer, whose states take in all tokens that their sequences have.
+    private List<StateRows> Rows(List<(SequenceState State, Sequence Sequence, int First, int Count)> states, int layer)
+    {
+        _stateRows.Clear();
+        foreach (var (state, sequence, first, count) in states)
+        {
+            _stateRows.Add(new StateRows(first, count, TensorMemory.Pointer(state.Memory) + (nint)(layer * state.Memory.shape[1] * sizeof(float)), state.Taken[layer], sequence.Length));
+            state.Taken[layer] = sequence.Length;
+        }
+
+        return _stateRows;
     }
 
     private void SetAngles(Batch batch)

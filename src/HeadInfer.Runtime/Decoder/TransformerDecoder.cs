@@ -19,6 +19,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     private readonly bool _rotatesApart = device.RotatesApart(config.HeadDim, config.Rope.RotaryDim);
     private readonly int _queryWidth = config.Heads * config.HeadDim;
     private readonly ModelFamily _family = config.Family;
+    private readonly IReadOnlyDictionary<int, int> _kvOf = StepDecoder.Numbered(config.KvLayers), _stateOf = StepDecoder.Numbered(config.StateLayers.Order()); // layer -> which of those with keys and values, or with a state
     private int[]? _ropeOf; // [layer]
 
     /// <summary>Runs a batch's new tokens through all layers. The caller commits them afterwards.</summary>
@@ -49,10 +50,28 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         (Tensor Cos, Tensor Sin)[] angles = [.. (batch.Sequences[0].Rotation == 0 ? _ropes : _longRopes).Select(r => r.HalfAngles(start, count, torchDevice)).Select(a => fused ? a.To(ScalarType.Float32, torchDevice) : a.Doubled(type, torchDevice))];
         var growth = Growth(start, count);
         var segment = new SegmentBuffers(config, pass, count, inOneChunk: outputs == count && Aligned(new TokenRange(0, count), start).Count() == 1, type, torchDevice);
+        using var states = _stateOf.Count == 0 ? null : new DeltaPass(batch.Sequences[0], count);
         for (var layer = 0; layer < weights.Layers.Count; layer++)
         {
             using var layerScope = NewDisposeScope();
             var layerWeights = weights.Layers[layer];
+            if (layerWeights.Delta is { } delta)
+            {
+                using var scan = states!.Begin(delta, _stateOf[layer]);
+                foreach (var chunk in Aligned(new TokenRange(0, count), start))
+                {
+                    using var chunkScope = NewDisposeScope();
+                    weights.Enter(layer);
+                    var rows = Rows(hidden, chunk);
+                    Mix(layerWeights, rows, delta.Forward(scan, Norm(rows, layerWeights.AttentionNorm), states.BlockTokens, states.AtEnd(_stateOf[layer])));
+                    work.Add((Cost.Before(config, layer) + Cost.State(config, layer) + Cost.OutputAndMlp(config, layer)) * chunk.Count);
+                }
+
+                scan.End();
+                weights.Leave(layer);
+                continue;
+            }
+
             var asked = new TokenRange(layer == weights.Layers.Count - 1 ? count - outputs : 0, count);
             var (cos, sin) = angles[_ropeOf[layer]];
             segment.Begin();
@@ -70,7 +89,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
                 queries.mul_(Rows(growth, asked));
             }
 
-            pass.Attend(layer, queries, segment.KeyValues, output: queries);
+            pass.Attend(_kvOf[layer], queries, segment.KeyValues, output: queries);
             foreach (var chunk in Aligned(asked, start))
             {
                 using var chunkScope = NewDisposeScope();
@@ -81,6 +100,8 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
 
             weights.Leave(layer);
         }
+
+        states?.Keep();
 
         // A view left alive would keep all of the segment.
         return outputs == count ? hidden.MoveToOuterDisposeScope() : Rows(hidden, new TokenRange(count - outputs, count)).clone().MoveToOuterDisposeScope();
@@ -112,7 +133,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     {
         var (count, queries) = (hidden.shape[0], withQueries ? config.Heads : 0);
         var normed = Norm(hidden, layer.AttentionNorm);
-        var projection = withQueries ? layer.Qkv : layer.Qkv.Outputs(_queryWidth, 2L * config.KvHeads * config.HeadDim);
+        var projection = withQueries ? layer.Qkv! : layer.Qkv!.Outputs(_queryWidth, 2L * config.KvHeads * config.HeadDim);
         var all = projection.Apply(normed);
         var heads = all.view(count, queries + (2 * config.KvHeads), config.HeadDim);
         if (layer.QueryNorm is not null && layer.KeyNorm is not null && config.QkNorm == HeadNorm.Whole)
@@ -139,6 +160,11 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     // Output projection and MLP of a chunk, added to the residual stream in place.
     private void Mix(LayerWeights layer, Tensor hidden, Tensor attended)
     {
+        if (layer.AttentionGate is { } gate)
+        {
+            attended.mul_(gate.Apply(Norm(hidden, layer.AttentionNorm)).sigmoid_());
+        }
+
         var before = _family.ParallelBlocks ? Norm(hidden, layer.MlpNorm) : null; // of what attention has looked at
         if (layer.PostAttentionNorm is null && config.ResidualScale == 1)
         {

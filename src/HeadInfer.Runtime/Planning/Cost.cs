@@ -8,20 +8,28 @@ namespace HeadInfer.Runtime.Planning;
 /// <summary>Floating-point operations of the parts of a forward pass, a multiply and an add counted as two.</summary>
 internal static class Cost
 {
-    /// <summary>Query, key and value projections of one layer, for one token.</summary>
+    /// <summary>Query, key and value projections of one layer that attends, with the gates where it has some, for one token.</summary>
     public static double Projections(ModelConfig config) =>
-        2.0 * config.HiddenSize * (config.Heads + (2 * config.KvHeads)) * config.HeadDim;
+        2.0 * config.HiddenSize * ((config.Heads * (config.Family.GatedAttention ? 2 : 1)) + (2 * config.KvHeads)) * config.HeadDim;
+
+    /// <summary>What a layer projects one token to, whether it attends or has a state.</summary>
+    public static double Before(ModelConfig config, int layer) =>
+        config.StateLayers.Contains(layer) ? 2.0 * config.HiddenSize * (config.Delta!.Projected + (2 * config.Delta.ValueHeads)) : Projections(config);
+
+    /// <summary>What a layer does to its state for one token, as if one came after another.</summary>
+    public static double State(ModelConfig config, int layer) =>
+        config.StateLayers.Contains(layer) ? (6.0 * config.Delta!.StateSize) + (2.0 * config.Delta.Channels * config.Delta.Taps) : 0;
 
     /// <summary>Output projection and MLP of one layer, for one token.</summary>
     public static double OutputAndMlp(ModelConfig config, int layer) =>
-        (2.0 * config.HiddenSize * config.Heads * config.HeadDim)
+        (2.0 * config.HiddenSize * (config.StateLayers.Contains(layer) ? config.Delta!.Values : config.Heads * config.HeadDim))
         + (config.ExpertLayers.Contains(layer)
             ? 2.0 * config.HiddenSize * (config.Experts + (3.0 * config.ExpertIntermediateSize * config.ExpertsPerToken))
             : 6.0 * config.HiddenSize * config.IntermediateSize);
 
     /// <summary>Elements of one layer's matrices, those of all experts among them.</summary>
     public static double Elements(ModelConfig config, int layer) =>
-        ((Projections(config) + OutputAndMlp(config, layer)) / 2)
+        ((Before(config, layer) + OutputAndMlp(config, layer)) / 2)
         + (config.ExpertLayers.Contains(layer) ? 3.0 * config.HiddenSize * config.ExpertIntermediateSize * (config.Experts - config.ExpertsPerToken) : 0);
 
     /// <summary>Bytes of weights that a token of an answer reads: of a mixture's experts those that are chosen.</summary>
@@ -41,10 +49,11 @@ internal static class Cost
     public static double Linear(ModelConfig config, int tokens)
     {
         var last = config.Layers - 1;
-        var total = (KeyValueProjections(config) * (tokens - 1)) + Projections(config) + OutputAndMlp(config, last);
+        var total = config.StateLayers.Contains(last) ? (Before(config, last) + State(config, last) + OutputAndMlp(config, last)) * tokens
+            : (KeyValueProjections(config) * (tokens - 1)) + Projections(config) + OutputAndMlp(config, last);
         for (var layer = 0; layer < last; layer++)
         {
-            total += (Projections(config) + OutputAndMlp(config, layer)) * tokens;
+            total += (Before(config, layer) + State(config, layer) + OutputAndMlp(config, layer)) * tokens;
         }
 
         return total;
@@ -54,7 +63,7 @@ internal static class Cost
     public static double Attention(ModelConfig config, int start, int end)
     {
         var pairs = 0.0;
-        for (var layer = 0; layer < config.Layers; layer++)
+        foreach (var layer in config.KvLayers)
         {
             var queries = layer == config.Layers - 1 ? new TokenRange(end - 1, end) : new TokenRange(start, end);
             pairs += new Visibility(config.Windows[layer]).Pairs(queries, new TokenRange(0, end));

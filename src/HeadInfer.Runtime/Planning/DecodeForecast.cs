@@ -29,9 +29,9 @@ internal sealed record DecodeForecast(double Step, double KvRate, HostRates? Rat
     /// <summary>Bytes of keys and values after so many tokens that a step reads: those with copies on the GPU, and those that lie in host memory alone.</summary>
     public static (double Copied, double Outside) Cache(ModelConfig config, MemoryPlan plan, int tokens)
     {
-        var perLayerToken = (double)plan.KvPerToken.Bytes / config.Layers;
+        var perLayerToken = (double)plan.KvPerToken.Bytes / config.KvLayers.Count;
         var (copied, outside) = (0.0, 0.0);
-        foreach (var window in config.Windows)
+        foreach (var window in config.KvWindows)
         {
             var history = Math.Min(tokens, window - 1 ?? int.MaxValue);
             var resident = window is null ? Math.Min(history, plan.ResidentTokens) : 0;

@@ -92,13 +92,19 @@ public sealed record MemoryPlan
     public ByteSize KvBudget => Gpu is null ? HostBudget - Weights - Workspace - Process : HostBudget - Process - HostWeights;
 
     /// <summary>The part of <see cref="KvBudget"/> that pages may take; on the CPU resident copies take the rest.</summary>
-    internal ByteSize PageBudget => new((long)(KvBudget.Bytes * ((double)KvPerToken.Bytes / HostPerToken.Bytes)));
+    internal ByteSize PageBudget => new((long)(KvBudget.Bytes * ((double)((KvPerToken * PageTokens) + StateSize).Bytes / KvFor(PageTokens).Bytes)));
 
     /// <summary>What resident copies may take; more than one longest context, in whole pages, would be of little use.</summary>
     internal ByteSize ResidentBudget => Gpu is null ? KvBudget - PageBudget : new(Math.Min(Gpu.Resident.Bytes, KvPerToken.Bytes * (MaxContextTokens + (2L * PageTokens))));
 
     /// <summary>Host memory that the model is sure to be able to take: with the longest context. Further sessions take what is left then.</summary>
     internal ByteSize HostPromise => HostBudget - KvBudget + KvFor(LongestContext);
+
+    /// <summary>What layers without keys and values remember of a sequence; zero where there are none. A page keeps it once in host memory.</summary>
+    public ByteSize StateSize { get; init; }
+
+    /// <summary>Requests that may be read and answered at once, where layers have states: these lie where the model computes.</summary>
+    internal int MostStates { get; init; }
 
     /// <summary>What of <see cref="Weights"/> a token of an answer reads.</summary>
     internal ByteSize ReadPerToken { get; init; }
@@ -126,7 +132,7 @@ public sealed record MemoryPlan
     };
 
     /// <summary>Host memory of a context of so many tokens, on the CPU with its resident copies.</summary>
-    public ByteSize KvFor(int tokens) => HostPerToken * ((tokens + PageTokens - 1L) / PageTokens * PageTokens);
+    public ByteSize KvFor(int tokens) => ((HostPerToken * PageTokens) + StateSize) * ((tokens + PageTokens - 1L) / PageTokens);
 
     /// <summary>Refuses a context that is longer than the model or the memory allows.</summary>
     /// <param name="tokens">prompt and answer together</param>
@@ -176,7 +182,7 @@ public sealed record MemoryPlan
         }
 
         Line("  process", $"{Process}");
-        Line("  KV cache", $"{KvBudget} left, {KvPerToken} a token ({KvElementType}) in pages of {PageTokens:N0}");
+        Line("  KV cache", $"{KvBudget} left, {KvPerToken} a token ({KvElementType}) in pages of {PageTokens:N0}{(StateSize > ByteSize.Zero ? $", {StateSize} of states a page" : "")}");
         Line("KV heads", $"{string.Join(", ", Heads.OrderBy(h => h.Key).Select(h => $"{h.Value} {h.Key.ToString().ToLowerInvariant()}"))}");
         if (DecodeTimes.Count > 0)
         {

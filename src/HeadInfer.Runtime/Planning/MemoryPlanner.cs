@@ -11,7 +11,9 @@ namespace HeadInfer.Runtime.Planning;
 internal static class MemoryPlanner
 {
     private const int MaxSegment = 8192, MaxGpuSegment = 65_536, MinSegment = 256;
-    private const int Page = 256, Tile = 2048, Chunk = 256, GpuChunk = 4096;
+    private const int Page = 256, MostPage = 2048, Tile = 2048, Chunk = 256, GpuChunk = 4096;
+
+    private const int OtherStates = 2; // what a pass of many tokens makes, and what a pass in its gap does
 
     private static readonly ByteSize ProcessSize = ByteSize.FromMiB(200), CudaProcessSize = ByteSize.FromGiB(2);
     private static readonly (ByteSize Least, ByteSize Most) WorkspaceGoal = (ByteSize.FromMiB(48), ByteSize.FromGiB(1));
@@ -29,10 +31,12 @@ internal static class MemoryPlanner
     public static MemoryPlan Plan(ModelConfig config, WeightNeeds weights, ScalarType type, HeadInferOptions options, MemoryBudget budget)
     {
         var onGpu = budget.Gpu is not null;
-        var page = options.PageTokens ?? Page;
+        var (kvType, state) = (options.KvTypeFor(type, onGpu), new StateShape(config.StateLayers.Count, config.Delta?.Remembered ?? 0).Size);
+        var kv = new ByteSize(config.KvElementsPerToken * DataTypes.Size(kvType));
+        var page = options.PageTokens ?? PageFor(kv, state);
         var group = Math.Min(options.HeadGroupSize ?? config.KvHeads, config.KvHeads);
-        var kvType = options.KvTypeFor(type, onGpu);
-        var sizes = new Sizes(config, type, kvType, onGpu, group, options.TileTokens ?? (onGpu ? GpuTileTokens(config, kvType, group, page) : Tile), options.ChunkTokens ?? (onGpu ? GpuChunk : Chunk));
+        var most = state == ByteSize.Zero ? 0 : (int)Math.Clamp((budget.Gpu ?? budget.Host).Bytes / 24 / state.Bytes, 1, RowKernels.MostRows);
+        var sizes = new Sizes(config, type, kvType, onGpu, group, options.TileTokens ?? (onGpu ? GpuTileTokens(config, kvType, group, page) : Tile), options.ChunkTokens ?? (onGpu ? GpuChunk : Chunk), state * (most + OtherStates));
 
         // So that the workspace never dominates; a segment is a power of two. Longer ones stream the history less often,
         // and from a few thousand tokens on it streams faster than it is attended.
@@ -49,9 +53,8 @@ internal static class MemoryPlanner
 
         var streamed = onGpu ? StreamedLayers(budget.Gpu!.Value, weights, sizes, segment, options) : 0;
         var gpu = onGpu ? PlanGpu(budget.Gpu!.Value, weights.OnDevice(streamed), sizes, segment, options) : null;
-        var kv = new ByteSize(config.KvElementsPerToken * DataTypes.Size(kvType));
         var heads = Placements(config, options, onGpu);
-        var copied = kv.Bytes * config.Windows.Count(w => w is null) / config.Layers; // of a token; what is behind a window is not worth it
+        var copied = kv.Bytes * config.KvWindows.Count(w => w is null) / config.KvLayers.Count; // of a token; what is behind a window is not worth it
         var plan = new MemoryPlan
         {
             HostBudget = budget.Host,
@@ -65,7 +68,9 @@ internal static class MemoryPlanner
             Workspace = sizes.Activations(segment) + sizes.KvBuffers(segment),
             Process = onGpu ? CudaProcessSize : ProcessSize,
             KvPerToken = kv,
-            ResidentPerToken = new ByteSize(kv.Bytes * heads.GetValueOrDefault(HeadPlacement.Resident) / ((long)config.Layers * config.KvHeads)),
+            StateSize = state,
+            MostStates = most,
+            ResidentPerToken = new ByteSize(kv.Bytes * heads.GetValueOrDefault(HeadPlacement.Resident) / ((long)config.KvLayers.Count * config.KvHeads)),
             Heads = heads,
             ResidentTokens = gpu is null || options.Placement is not null || copied == 0 ? 0 : (int)Math.Min(gpu.Resident.Bytes / copied, int.MaxValue),
             MaxContextTokens = options.MaxContextTokens ?? config.MaxPositions,
@@ -83,11 +88,16 @@ internal static class MemoryPlanner
     }
 
     /// <summary>The attention layout that a plan stands for.</summary>
-    public static AttentionLayout Layout(ModelConfig config, HeadInferOptions options, MemoryPlan plan) => new(config.KvHeads, config.Heads / config.KvHeads, config.HeadDim, config.Windows, plan.TileTokens)
+    public static AttentionLayout Layout(ModelConfig config, HeadInferOptions options, MemoryPlan plan)
     {
-        Placement = options.Placement ?? (plan.Gpu is null ? _ => HeadPlacement.Host : null),
-        GroupSize = plan.Gpu is null ? plan.HeadGroupSize : options.HeadGroupSize,
-    };
+        var layers = config.KvLayers; // attention counts these alone, and callers all
+        return new(config.KvHeads, config.Heads / config.KvHeads, config.HeadDim, config.KvWindows, plan.TileTokens)
+        {
+            Placement = options.Placement is { } placement ? head => placement(new HeadKey(layers[head.Layer], head.Head)) : plan.Gpu is null ? _ => HeadPlacement.Host : null,
+            GroupSize = plan.Gpu is null ? plan.HeadGroupSize : options.HeadGroupSize,
+            EndsModel = layers[^1] == config.Layers - 1,
+        };
+    }
 
     // The last layers come by turns if they do not fit beside what has to be there; as few as that takes. Of a mixture a token reads
     // a few experts of each, but all keys and values: so these have a quarter of the GPU first.
@@ -135,6 +145,18 @@ internal static class MemoryPlanner
             : $"There is no room for a KV cache: {plan.HostBudget} of host memory less {plan.Process} for the process, and {plan.Gpu.Resident} of the GPU for resident copies. Raise HeadInferOptions.HostMemory, or place fewer heads as resident.");
     }
 
+    // A page has room for a state beside its keys and values, and so has many tokens where states are large.
+    private static int PageFor(ByteSize kv, ByteSize state)
+    {
+        var page = Page;
+        while (page < MostPage && kv * page < state)
+        {
+            page *= 2;
+        }
+
+        return page;
+    }
+
     // A tile of 64 MiB whatever the heads, in whole pages.
     private static int GpuTileTokens(ModelConfig config, ScalarType type, int group, int page)
     {
@@ -145,14 +167,14 @@ internal static class MemoryPlanner
     private static Dictionary<HeadPlacement, int> Placements(ModelConfig config, HeadInferOptions options, bool onGpu)
     {
         var placement = options.Placement ?? (_ => onGpu ? HeadPlacement.Streamed : HeadPlacement.Host);
-        return Enumerable.Range(0, config.Layers)
+        return config.KvLayers
             .SelectMany(layer => Enumerable.Range(0, config.KvHeads), (layer, head) => placement(new HeadKey(layer, head)))
             .CountBy(p => p)
             .ToDictionary();
     }
 
     /// <summary>What a segment takes where the model computes.</summary>
-    private readonly record struct Sizes(ModelConfig Config, ScalarType Type, ScalarType KvType, bool OnGpu, int Group, int Tile, int Chunk)
+    private readonly record struct Sizes(ModelConfig Config, ScalarType Type, ScalarType KvType, bool OnGpu, int Group, int Tile, int Chunk, ByteSize States)
     {
         private long Element => DataTypes.Size(Type);
 
@@ -172,8 +194,12 @@ internal static class MemoryPlanner
             var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv, 3 * width) : (3 * Config.HiddenSize) + heads + kv + (3 * width)) * Element;
             var scores = OnGpu && (Config.AttentionSoftCap is not null || Type == ScalarType.Float32) ? ExplicitAttention.MaxScores * 12 : 0;
             var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + width + Config.Experts + (Config.ExpertsPerToken * ((long)Config.HiddenSize + Config.ExpertIntermediateSize))); // buffers of a decoding step
-            return new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps) + (OnGpu ? CudaRowKernels.SizeFor(Config.Heads, Config.HeadDim) : ByteSize.Zero);
+            return States + new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps + Delta(Math.Min(Chunk, segment))) + (OnGpu ? CudaRowKernels.SizeFor(Config.Heads, Config.HeadDim) : ByteSize.Zero);
         }
+
+        // What a chunk is projected to in layers with states, what a scan of it makes, and buffers of a step.
+        private long Delta(int chunk) => Config.Delta is not { } delta ? 0
+            : (((delta.Projected + (3L * delta.ValueHeads) + delta.Values) * Element) * chunk) + delta.WorkBytes(chunk) + (RowKernels.MostRows * 4L * ((DeltaShape.MostRows + 2) * (long)(delta.Channels + delta.Values)));
 
         /// <summary>Tile rings, tiles in the type that is computed in where pages have another, and rows on their way to host memory: of a pass, and of one in its gap.</summary>
         public ByteSize KvBuffers(int segment)

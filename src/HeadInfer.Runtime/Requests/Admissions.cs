@@ -10,8 +10,9 @@ namespace HeadInfer.Runtime.Requests;
 /// <param name="longest">tokens that a sequence may have</param>
 /// <param name="most">requests that may wait; answers that are paused wait outside of that number</param>
 /// <param name="wake">says that somebody has come</param>
+/// <param name="mostBegun">requests that may be read and answered at once</param>
 /// <remarks>All of it but <see cref="Submit"/> runs on the engine's thread.</remarks>
-internal sealed class Admissions(BlockPool pool, int longest, int most, Action wake)
+internal sealed class Admissions(BlockPool pool, int longest, int most, Action wake, int mostBegun = int.MaxValue)
 {
     private static readonly TimeSpan Grace = TimeSpan.FromMilliseconds(500);
 
@@ -131,10 +132,15 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         }
 
         var sequence = request.Sequence;
+        if (sequence.Settled(sequence.Length) is var settled && settled < sequence.Length)
+        {
+            request.GoBack(settled);
+        }
+
         request.Done = request.EveryToken is null ? sequence.Adopt(request.Prompt) : 0;
-        var admission = ReadsForIt(request) ? Admission.Later : Missing(request, Wanted(request)) <= FreeBlocks() ? Admission.Done : Admission.NoRoom;
+        var admission = ReadsForIt(request) ? Admission.Later : Reading.Count + Answering.Count >= mostBegun ? Admission.NoRoom : Missing(request, Wanted(request)) <= FreeBlocks() ? Admission.Done : Admission.NoRoom;
         var whole = sequence.Length - (sequence.Length % pool.BlockTokens);
-        if (admission is Admission.NoRoom && request.Done > 0 && whole >= request.Start)
+        if (admission is Admission.NoRoom && request.Done > 0 && whole >= request.Start && sequence.Settled(whole) == whole)
         {
             sequence.Truncate(whole); // a shared block that must be copied takes room twice
             request.Done = whole - request.Start;
@@ -257,6 +263,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
 
     private void Pause(Request request)
     {
+        request.Sequence.Park();
         request.ReadAgain();
         Answering.Remove(request);
         request.TryMove(RequestState.Answering, RequestState.Waiting);
@@ -271,6 +278,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         Reading.Remove(request);
         Answering.Remove(request);
         (_lookAgain, _lastEnd) = (true, Stopwatch.GetTimestamp());
+        request.Sequence.Park();
         request.End(error);
     }
 

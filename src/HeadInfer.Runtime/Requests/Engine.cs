@@ -239,6 +239,7 @@ internal sealed class Engine(
         var counts = _costs.Choose([.. drafts.Select(d => (d.Tokens.Length, d.Likelihood))], RowKernels.MostRows);
         for (var i = 0; i < ready.Count; i++)
         {
+            counts[i] = attention.Pool.HasStates ? Math.Min(counts[i], attention.Pool.BlockTokens - 1 - (ready[i].Sequence.Length % attention.Pool.BlockTokens)) : counts[i]; // a state is kept at a block's end
             counts[i] = counts[i] > 0 && admissions.TryReserveDraft(ready[i], counts[i]) ? counts[i] : 0;
             ready[i].Drafted += counts[i];
         }

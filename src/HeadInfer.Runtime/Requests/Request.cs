@@ -64,7 +64,7 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     public Action<TorchSharp.torch.Tensor>? EveryToken { get; init; }
 
     /// <summary>Tokens that the sequence had before.</summary>
-    public int Start { get; } = sequence.Length;
+    public int Start { get; private set; } = sequence.Length;
 
     /// <summary>Ends the work under way.</summary>
     public CancellationTokenSource Cancelled { get; } = new();
@@ -79,7 +79,7 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     public int Reused { get; set; }
 
     /// <summary>Tokens at the prompt's beginning that its caller did not ask for: they had been read, and made room for others.</summary>
-    public int Lost { get; init; }
+    public int Lost { get; set; }
 
     /// <summary>Of what the caller asked for, the tokens that were known when its reading began, and whether what is known goes on otherwise after them.</summary>
     public (int Reused, bool Diverged) Found { get; private set; }
@@ -168,6 +168,16 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
         MaxTokens -= tokens.Length - Prompt.Length;
         (Prompt, Done, Work) = (tokens, 0, 0);
         sequence.Truncate(Start);
+    }
+
+    /// <summary>Makes the sequence's last tokens part of what is to be read: what is remembered of them has made room for others.</summary>
+    /// <param name="length">of the sequence from now on</param>
+    public void GoBack(int length)
+    {
+        var again = new int[Start - length];
+        sequence.CopyTo(length, again);
+        (Prompt, Lost, Start) = ([.. again, .. Prompt], Lost + (HasAnswered ? 0 : again.Length), length);
+        sequence.Truncate(length);
     }
 
     /// <summary>Moves on from a state; false if it is another one.</summary>

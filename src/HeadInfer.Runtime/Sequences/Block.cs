@@ -29,6 +29,9 @@ internal sealed class Block(long number, int capacity, Page[] pages)
     /// <summary>The one sequence that may add rows. Others that have them all must copy the block to go on.</summary>
     public Sequence? Writer { get; set; }
 
+    /// <summary>What layers without keys and values remember after some of its tokens or all, in host memory; null if that is not kept. Owned.</summary>
+    public SequenceState? State { get; set; }
+
     /// <summary>Its place in the index; null while it has no tokens, or where another block there has the same ones.</summary>
     public PrefixNode? Node { get; set; }
 

@@ -40,8 +40,10 @@ internal sealed class BlockPool : IDisposable
     /// <param name="keep">memory of blocks that nobody has, at most</param>
     /// <param name="device">takes rows to the pages; not owned</param>
     /// <param name="slabSize">memory that is taken from the system at once; null for what suits the device</param>
-    public BlockPool(PageShape shape, int layers, ByteSize budget, ByteSize keep, Device device, ByteSize? slabSize = null)
+    /// <param name="state">what other layers remember of a sequence; a block may have it once</param>
+    public BlockPool(PageShape shape, int layers, ByteSize budget, ByteSize keep, Device device, ByteSize? slabSize = null, StateShape state = default)
     {
+        State = state;
         (_device, Layers, _computed, _arrived) = (device, layers, device.CreateFence(), device.CreateFence());
         _pages = new PagePool(shape, slabSize ?? device.SlabSize, device);
         _written = [.. Enumerable.Range(0, layers).Select(_ => device.CreateFence())];
@@ -58,7 +60,12 @@ internal sealed class BlockPool : IDisposable
 
     public int BlockTokens => Shape.Tokens;
 
-    public ByteSize BlockSize => Shape.Size * Layers;
+    /// <summary>What layers without keys and values remember of a sequence.</summary>
+    public StateShape State { get; }
+
+    public bool HasStates => State.Layers > 0;
+
+    public ByteSize BlockSize => (Shape.Size * Layers) + State.Size;
 
     public int MostBlocks { get; }
 
@@ -149,7 +156,7 @@ internal sealed class BlockPool : IDisposable
                 _inUse--;
                 if (block.Node is null)
                 {
-                    PagePool.Return(block.Pages);
+                    Return(block);
                     continue;
                 }
 
@@ -206,7 +213,8 @@ internal sealed class BlockPool : IDisposable
             {
                 // It would be in use again, beside this one, and take a block that may be promised to others.
                 _index.Replace(known, block);
-                PagePool.Return(known.Pages);
+                (block.State, known.State) = (block.State ?? known.State, block.State is null ? null : known.State);
+                Return(known);
                 _kept--;
                 return block;
             }
@@ -235,6 +243,18 @@ internal sealed class BlockPool : IDisposable
 
             block.Writer = by;
             return true;
+        }
+    }
+
+    /// <summary>Keeps what layers remember in a block, in place of what it had. Engine thread.</summary>
+    /// <param name="block">of a sequence</param>
+    /// <param name="state">in host memory; owned from now on</param>
+    public void Keep(Block block, SequenceState state)
+    {
+        lock (_gate)
+        {
+            block.State?.Dispose();
+            block.State = state;
         }
     }
 
@@ -323,10 +343,18 @@ internal sealed class BlockPool : IDisposable
 
     public void Dispose()
     {
+        Clear(); // what is remembered in them
         _pages.Dispose();
         Array.ForEach(_written, f => f.Dispose());
         _computed.Dispose();
         _arrived.Dispose();
+    }
+
+    private static void Return(Block block)
+    {
+        PagePool.Return(block.Pages);
+        block.State?.Dispose();
+        block.State = null;
     }
 
     private void RetainOne(Block block)
@@ -341,7 +369,7 @@ internal sealed class BlockPool : IDisposable
 
     private void Evict()
     {
-        PagePool.Return(_index.TakeOldest()!.Pages);
+        Return(_index.TakeOldest()!);
         _kept--;
         _evicted++;
     }

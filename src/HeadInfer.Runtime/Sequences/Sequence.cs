@@ -26,7 +26,7 @@ internal readonly record struct PageRows(nint Page, int First, int Count);
 /// look at its <see cref="Blocks"/> meanwhile: that list is replaced and never changed, and a block is in it only as long as the
 /// pool counts the sequence among its users. All else is for the thread that may change it.
 /// </remarks>
-internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>, IDisposable
+internal sealed partial class Sequence(BlockPool pool, string key) : IReadOnlyList<int>, IDisposable
 {
     private volatile Block[] _blocks = []; // of the tokens, then those that are reserved
     private readonly List<Block> _known = [];  // of each full block the one with the same tokens that the index has, mostly itself
@@ -95,16 +95,26 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         CopyTo(0, all.AsSpan(0, Length));
         next[..^1].CopyTo(all.AsSpan(Length));
         (var length, Diverged, var blocks) = pool.Find(Key, all);
+        if (pool.HasStates)
+        {
+            length = Known(blocks, length);
+        }
+
         if (length <= Length)
         {
             pool.Release(blocks, this);
             return 0;
         }
 
+        var more = blocks.Skip(pool.BlocksFor(length)).ToList();
+        pool.Release(more, this);
+        blocks.RemoveRange(blocks.Count - more.Count, more.Count);
+
         var adopted = length - Length;
         Replace([.. blocks], 0, 0);
         _known.AddRange(blocks.Take(length / pool.BlockTokens));
         Length = length;
+        Recede();
         return adopted;
     }
 
@@ -121,6 +131,11 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         if (missing <= 0 && !copied)
         {
             return;
+        }
+
+        if (copied && pool.HasStates)
+        {
+            Remember(); // what the shared block keeps is its own
         }
 
         var blocks = pool.Rent(Math.Max(missing, 0) + (copied ? 1 : 0), this);
@@ -161,6 +176,8 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
             Length += some.Length;
             tokens = tokens[some.Length..];
         }
+
+        Advance();
     }
 
     /// <summary>Forgets the tokens from <paramref name="length"/> on, and gives back what was reserved. Their blocks stay known.</summary>
@@ -169,6 +186,7 @@ internal sealed class Sequence(BlockPool pool, string key) : IReadOnlyList<int>,
         Length = Math.Min(Length, length);
         var kept = pool.BlocksFor(Length);
         Replace(_blocks[..kept], kept, Length / pool.BlockTokens);
+        Recede();
         Version++;
     }
 

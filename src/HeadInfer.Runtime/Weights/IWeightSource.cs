@@ -30,8 +30,8 @@ internal interface IWeightSource : IDisposable
     /// <summary>A vector, with <paramref name="offset"/> added.</summary>
     Tensor Vector(string name, long size, double offset = 0);
 
-    /// <summary>A vector in float32, whatever is computed in.</summary>
-    Tensor Floats(string name, long size);
+    /// <summary>Numbers of a shape in float32, whatever is computed in.</summary>
+    Tensor Floats(string name, params long[] shape);
 
     /// <summary>The same for the host.</summary>
     float[] Numbers(string name, long size);
@@ -108,9 +108,9 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
         return offset == 0 ? vector : vector.add_(offset);
     }
 
-    public Tensor Floats(string name, long size)
+    public Tensor Floats(string name, params long[] shape)
     {
-        var floats = Own(empty([size], ScalarType.Float32, device.Torch));
+        var floats = Own(empty(shape, ScalarType.Float32, device.Torch));
         checkpoint.Read(name, floats);
         return floats;
     }
@@ -279,7 +279,12 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
         return _nothing;
     }
 
-    public Tensor Floats(string name, long size) => Vector(name, size);
+    public Tensor Floats(string name, params long[] shape)
+    {
+        Check(name, shape);
+        _vectors += shape.Aggregate(1L, (product, n) => product * n) * sizeof(float) / sizeof(ushort); // of 16 bits, mostly
+        return _nothing;
+    }
 
     public float[] Numbers(string name, long size)
     {
@@ -293,7 +298,7 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
     public void RefuseOthers(ModelConfig config)
     {
         var guessing = Enumerable.Range(config.Layers, config.GuessingLayers).Select(layer => TensorNames.Layer(layer, "")).ToList();
-        var others = checkpoint.Names.Where(n => !guessing.Exists(g => n.StartsWith(g, StringComparison.Ordinal)) && !_asked.Contains(n) && n != TensorNames.Output && !TensorNames.IsRedundant(n) && !TensorNames.IsOfSenses(n) && !(TensorNames.IsBias(n) && checkpoint.IsZero(n))).Order(StringComparer.Ordinal).ToList();
+        var others = checkpoint.Names.Where(n => !guessing.Exists(g => n.StartsWith(g, StringComparison.Ordinal)) && !_asked.Contains(n) && n != TensorNames.Output && !TensorNames.IsRedundant(n) && !TensorNames.IsOfSenses(n) && !TensorNames.IsOfGuessing(n) && !(TensorNames.IsBias(n) && checkpoint.IsZero(n))).Order(StringComparer.Ordinal).ToList();
         if (others.Count > 0)
         {
             throw new CheckpointException($"'{checkpoint.Path}' has {others.Count} tensors that its architecture and configuration have no place for, such as '{others[0]}'.");

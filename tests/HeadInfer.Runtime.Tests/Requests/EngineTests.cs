@@ -46,6 +46,7 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
     [InlineData("mistral-window")]
     [InlineData("qwen3-moe")]
     [InlineData("gemma2")]
+    [InlineData("qwen3.5")]
     public async Task Logits_do_not_depend_on_the_company_to_the_bit(string name)
     {
         SkipWhereExpertsAreLibTorchs(name);
@@ -319,6 +320,7 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
     [InlineData("mistral-window", 32)]
     [InlineData("qwen3-moe", 32)]
     [InlineData("gemma2", 32)]
+    [InlineData("qwen3.5", 32)]
     [InlineData("qwen3", 1)] // less than a step has
     public async Task Drafts_change_no_bit_of_an_answer(string name, int segment)
     {

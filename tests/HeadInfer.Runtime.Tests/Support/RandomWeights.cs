@@ -16,7 +16,7 @@ internal sealed class RandomWeights(ScalarType type, Compute.Device device) : IW
 
     public Tensor Vector(string name, long size, double offset = 0) => Own(ones([size], type, device.Torch));
 
-    public Tensor Floats(string name, long size) => Own(ones([size], ScalarType.Float32, device.Torch));
+    public Tensor Floats(string name, params long[] shape) => Own(ones(shape, ScalarType.Float32, device.Torch));
 
     public float[] Numbers(string name, long size) => new float[size];
 

@@ -1,0 +1,101 @@
+namespace HeadInfer.Runtime.Checkpoints;
+
+/// <summary>A checkpoint that holds several matrices of a layer as one, head by head; read as the matrices that the decoder knows.</summary>
+internal sealed class SplitRows : Checkpoint
+{
+    private readonly Checkpoint _inner;
+    private readonly Dictionary<string, StoredTensor> _tensors;
+    private readonly Dictionary<string, Part> _parts = new(StringComparer.Ordinal);
+
+    /// <param name="inner">has the tensors; owned</param>
+    /// <param name="config">the model</param>
+    /// <exception cref="CheckpointException">A tensor that is to be split has other rows than it would have.</exception>
+    public SplitRows(Checkpoint inner, ModelConfig config)
+        : base(inner.Path)
+    {
+        (_inner, _tensors) = (inner, new(inner.Tensors, StringComparer.Ordinal));
+        var kinds = new List<(string Name, int Groups, (string Name, int Rows)[][] Parts)>();
+        if (config.Family.GatedAttention)
+        {
+            kinds.Add((TensorNames.Query, config.Heads, [[(TensorNames.Query, config.HeadDim)], [(TensorNames.QueryGate, config.HeadDim)]]));
+        }
+
+        if (config.Delta is { } delta)
+        {
+            var (each, value) = (delta.ValueHeads / delta.KeyHeads, delta.ValueHeads / delta.KeyHeads * delta.ValueDim);
+            kinds.Add((TensorNames.DeltaConvolution, delta.Channels, [[(TensorNames.DeltaConvolution, 1)]])); // its shape alone is another
+            if (config.Family.JointDelta)
+            {
+                (string, int) Heads(int rows) => (TensorNames.DeltaHeads, rows);
+                kinds.Add((TensorNames.DeltaJoint, delta.KeyHeads, [[Heads(delta.KeyDim)], [Heads(delta.KeyDim)], [Heads(value)], [(TensorNames.DeltaOutputGate, value)]]));
+                kinds.Add((TensorNames.DeltaJointGates, delta.KeyHeads, [[(TensorNames.DeltaWriteGate, each)], [(TensorNames.DeltaDecay, each)]]));
+            }
+        }
+
+        foreach (var tensor in inner.Tensors.Values)
+        {
+            foreach (var (name, groups, parts) in kinds.Where(k => tensor.Name.EndsWith($".{k.Name}", StringComparison.Ordinal)))
+            {
+                Split(tensor, tensor.Name[..^name.Length], groups, [.. parts.SelectMany(p => p)]);
+            }
+        }
+    }
+
+    public override IReadOnlyDictionary<string, StoredTensor> Tensors => _tensors;
+
+    public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to)
+    {
+        if (!_parts.TryGetValue(tensor.Name, out var part))
+        {
+            _inner.ReadBytes(tensor, at, to);
+            return;
+        }
+
+        var bytes = tensor.Packing.RowBytes(tensor.Columns);
+        while (!to.IsEmpty)
+        {
+            var (row, within) = Math.DivRem(at, bytes);
+            var run = part.Runs.First(r => row < r.End);
+            var (group, rest) = Math.DivRem(row - run.Start, run.Rows);
+            var some = (int)Math.Min(((run.Rows - rest) * bytes) - within, to.Length); // the rest of a group's rows are neighbours
+            _inner.ReadBytes(part.Whole, (((group * part.GroupRows) + run.First + rest) * bytes) + within, to[..some]);
+            at += some;
+            to = to[some..];
+        }
+    }
+
+    public override void Dispose()
+    {
+        base.Dispose();
+        _inner.Dispose();
+    }
+
+    // Of each group of rows the first ones are of the first part, and so on; parts of one name follow each other in its matrix.
+    private void Split(StoredTensor whole, string layer, int groups, (string Name, int Rows)[] parts)
+    {
+        var (groupRows, columns) = (parts.Sum(p => p.Rows), whole.Columns);
+        if (whole.Rows != (long)groups * groupRows)
+        {
+            throw new CheckpointException($"'{_inner.Path}': tensor '{whole.Name}' has shape [{string.Join(", ", whole.Shape)}]; the configuration makes it {(long)groups * groupRows} rows.");
+        }
+
+        _tensors.Remove(whole.Name);
+        var first = 0;
+        foreach (var (name, rows) in parts)
+        {
+            var full = layer + name;
+            var runs = _parts.GetValueOrDefault(full)?.Runs ?? [];
+            var start = runs.Count > 0 ? runs[^1].End : 0;
+            runs.Add(new Run(start, start + ((long)groups * rows), first, rows));
+            _parts[full] = new Part(whole, groupRows, runs);
+            _tensors[full] = new StoredTensor(full, whole.Packing, [runs[^1].End, columns]);
+            first += rows;
+        }
+    }
+
+    /// <summary>Some rows of every group of a tensor.</summary>
+    private sealed record Part(StoredTensor Whole, int GroupRows, List<Run> Runs);
+
+    /// <summary>Rows of a matrix from a start to an end, that are so many of each group from its first one on.</summary>
+    private readonly record struct Run(long Start, long End, int First, int Rows);
+}

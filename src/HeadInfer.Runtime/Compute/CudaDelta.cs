@@ -1,0 +1,47 @@
+using System.Runtime.CompilerServices;
+using static HeadInfer.Runtime.Compute.CudaModule;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>Layers with a state on a GPU, a few rows at a time, by the kernels of <c>RowStates.cu</c>.</summary>
+/// <param name="module">has the kernels</param>
+/// <param name="early">whether kernels may start while the one before still runs</param>
+internal sealed class CudaDelta(CudaModule module, bool early)
+{
+    private const int Threads = 256, Columns = 32; // of a block
+
+    private readonly nint _mix = module.Function("mix_states"), _correct = module.Function("correct_states"), _finish = module.Function("finish_states");
+
+    /// <summary>Computes as <see cref="RowKernels.Recur"/> says.</summary>
+    public void Run(IReadOnlyList<StateRows> states, DeltaRows rows, DeltaShape shape, DeltaNumbers numbers, double epsilon)
+    {
+        AllStateRows all = default;
+        var (mixed, count) = (0, 0);
+        for (var i = 0; i < states.Count; i++)
+        {
+            var state = states[i];
+            all[i] = new RowsOfState(state.Memory, state.First, state.Count, state.Taken, state.Length, mixed);
+            (mixed, count) = (mixed + state.Length - state.Taken + state.Count, count + state.Count);
+        }
+
+        var delta = new Delta(shape.KeyHeads, shape.ValueHeads, shape.KeyDim, shape.ValueDim, shape.Taps, shape.Recent, (float)epsilon);
+        var (inputs, gates, between, outputs) = (rows.Inputs.Address, rows.Gates.Address, rows.Mixed.Address, rows.Outputs.Address);
+        var (weights, decay, bias, norm) = (TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay), TensorMemory.Pointer(numbers.DecayBias), TensorMemory.Pointer(numbers.Norm));
+        Launch(_mix, ((shape.Width + Threads - 1) / Threads, states.Count, 1), Threads, 0, early, Of(ref inputs), Of(ref gates), Of(ref weights), Of(ref between), Of(ref all), Of(ref delta));
+        Launch(_correct, (shape.ValueHeads, (shape.ValueDim + Columns - 1) / Columns, states.Count), Threads, (Columns + 2) * shape.KeyDim * sizeof(float), early,
+            Of(ref between), Of(ref decay), Of(ref bias), Of(ref outputs), Of(ref all), Of(ref delta));
+        Launch(_finish, (shape.ValueHeads, count, 1), Threads, 0, early, Of(ref inputs), Of(ref norm), Of(ref outputs), Of(ref delta));
+    }
+
+    /// <summary>The kernels' StateRows.</summary>
+    private readonly record struct RowsOfState(nint Memory, int First, int Count, int Taken, int Length, int Mixed);
+
+    /// <summary>The kernels' struct of the same name.</summary>
+    private readonly record struct Delta(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps, int Recent, float Epsilon);
+
+    [InlineArray(RowKernels.MostRows)]
+    private struct AllStateRows
+    {
+        private RowsOfState _first;
+    }
+}

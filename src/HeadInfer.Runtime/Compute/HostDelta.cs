@@ -1,0 +1,213 @@
+using System.Numerics;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>Layers with a state in host memory, a few rows at a time; a team shares the heads.</summary>
+/// <remarks>A row's sums are formed in one order, so what is taken in later was the same when it was a step's own.</remarks>
+internal sealed unsafe class HostDelta
+{
+    private readonly HostTeam _team;
+    private readonly Action<int> _work; // made once, so that a step takes no memory
+    private readonly float[][] _scratch; // [member]: a head's state that goes on from the one that is kept, and a row's values
+    private DeltaShape _shape = new(1, 1, 1, 1, 1);
+    private DeltaNumbers? _numbers;
+    private DeltaRows? _rows;
+    private StateRows _state;
+    private float _epsilon;
+    private int _taken;
+
+    public HostDelta(HostTeam team) => (_team, _work, _scratch) = (team, Correct, new float[team.Size][]);
+
+    public void Run(IReadOnlyList<StateRows> states, DeltaRows rows, DeltaShape shape, DeltaNumbers numbers, double epsilon)
+    {
+        (_shape, _rows, _numbers, _epsilon) = (shape, rows, numbers, (float)epsilon);
+        for (var member = 0; member < _scratch.Length; member++)
+        {
+            if (_scratch[member] is not { } own || own.Length < (shape.KeyDim * shape.ValueDim) + shape.ValueDim)
+            {
+                _scratch[member] = new float[(shape.KeyDim * shape.ValueDim) + shape.ValueDim];
+            }
+        }
+
+        for (var i = 0; i < states.Count; i++)
+        {
+            _state = states[i];
+            Mix();
+            _taken = 0;
+            _team.Run(_work);
+        }
+    }
+
+    // Remembers the rows as they came, and gives what the convolution makes of them and of those that the state has yet to take in.
+    private void Mix()
+    {
+        var shape = _shape;
+        var memory = (float*)_state.Memory + shape.StateSize;
+        var weights = (float*)TensorMemory.Pointer(_numbers!.Convolution);
+        for (var i = 0; i < _state.Count; i++)
+        {
+            var row = _state.First + i;
+            var to = new Span<float>(memory + ((_state.Length + i) % shape.Recent * shape.Width), shape.Width);
+            new ReadOnlySpan<float>((float*)_rows!.Inputs.Address + ((long)row * shape.Projected), shape.Channels).CopyTo(to);
+            new ReadOnlySpan<float>((float*)_rows.Gates.Address + ((long)row * 2 * shape.ValueHeads), 2 * shape.ValueHeads).CopyTo(to[shape.Channels..]);
+        }
+
+        for (var position = _state.Taken; position < _state.Length + _state.Count; position++)
+        {
+            var to = Mixed(position);
+            for (var channel = 0; channel < shape.Channels; channel++)
+            {
+                var sum = 0f;
+                for (var tap = 0; tap < shape.Taps; tap++)
+                {
+                    var at = position - shape.Taps + 1 + tap;
+                    sum = at < 0 ? sum : MathF.FusedMultiplyAdd(memory[(at % shape.Recent * shape.Width) + channel], weights[(channel * shape.Taps) + tap], sum);
+                }
+
+                to[channel] = sum / (1 + MathF.Exp(-sum));
+            }
+
+            for (var head = 0; head < 2 * shape.KeyHeads; head++)
+            {
+                var own = new Span<float>(to + (head * shape.KeyDim), shape.KeyDim);
+                var squares = 0f;
+                foreach (var x in own)
+                {
+                    squares = MathF.FusedMultiplyAdd(x, x, squares);
+                }
+
+                var scale = (float)((head < shape.KeyHeads ? 1 / Math.Sqrt(shape.KeyDim) : 1) / Math.Sqrt(squares + DeltaShape.NormEpsilon));
+                foreach (ref var x in own)
+                {
+                    x *= scale;
+                }
+            }
+        }
+    }
+
+    private float* Mixed(int position) => (float*)_rows!.Mixed.Address + ((long)(position - _state.Taken) * _shape.Channels);
+
+    private void Correct(int member)
+    {
+        for (int head; (head = Interlocked.Increment(ref _taken) - 1) < _shape.ValueHeads;)
+        {
+            Correct(head, _scratch[member]);
+        }
+    }
+
+    private void Correct(int head, float[] scratch)
+    {
+        var (shape, size) = (_shape, _shape.KeyDim * _shape.ValueDim);
+        var memory = (float*)_state.Memory;
+        fixed (float* going = scratch)
+        {
+            float* state = memory + ((long)head * size), values = going + size;
+            for (var position = _state.Taken; position < _state.Length + _state.Count; position++)
+            {
+                if (position == _state.Length)
+                {
+                    new ReadOnlySpan<float>(state, size).CopyTo(new Span<float>(going, size)); // these rows may not be what comes
+                    state = going;
+                }
+
+                float* mixed = Mixed(position), gates = memory + shape.StateSize + (position % shape.Recent * shape.Width) + shape.Channels;
+                var key = head / (shape.ValueHeads / shape.KeyHeads) * shape.KeyDim;
+                var rate = gates[shape.ValueHeads + head] + ((float*)TensorMemory.Pointer(_numbers!.DecayBias))[head];
+                var decay = MathF.Exp(((float*)TensorMemory.Pointer(_numbers.Decay))[head] * (rate > 20 ? rate : MathF.Log(1 + MathF.Exp(rate))));
+                var output = position < _state.Length ? null : (float*)_rows!.Outputs.Address + ((long)(_state.First + position - _state.Length) * shape.Values) + (head * shape.ValueDim);
+                Token(state, mixed + key, mixed + (shape.KeyHeads * shape.KeyDim) + key, mixed + (2 * shape.KeyHeads * shape.KeyDim) + (head * shape.ValueDim), decay, 1 / (1 + MathF.Exp(-gates[head])), values, output);
+                if (output is not null)
+                {
+                    Finish(output, (float*)_rows!.Inputs.Address + ((long)(_state.First + position - _state.Length) * shape.Projected) + shape.Channels + (head * shape.ValueDim));
+                }
+            }
+        }
+    }
+
+    // One token of a head: what its key reads is corrected towards its value, and then its query reads.
+    private void Token(float* state, float* query, float* key, float* value, float decay, float write, float* read, float* output)
+    {
+        var dim = _shape.ValueDim;
+        new Span<float>(read, dim).Clear();
+        for (var i = 0; i < _shape.KeyDim; i++)
+        {
+            ScaleAndAdd(state + (i * dim), decay, key[i], read, dim);
+        }
+
+        for (var d = 0; d < dim; d++)
+        {
+            read[d] = write * (value[d] - read[d]);
+        }
+
+        if (output is not null)
+        {
+            new Span<float>(output, dim).Clear();
+        }
+
+        for (var i = 0; i < _shape.KeyDim; i++)
+        {
+            AddAndRead(state + (i * dim), key[i], read, query[i], output, dim);
+        }
+    }
+
+    // row *= decay; sum += key * row
+    private static void ScaleAndAdd(float* row, float decay, float key, float* sum, int dim)
+    {
+        var d = 0;
+        var (decays, keys) = (new Vector<float>(decay), new Vector<float>(key));
+        for (; d <= dim - Vector<float>.Count; d += Vector<float>.Count)
+        {
+            var x = Vector.Load(row + d) * decays;
+            Vector.Store(x, row + d);
+            Vector.Store(Vector.FusedMultiplyAdd(x, keys, Vector.Load(sum + d)), sum + d);
+        }
+
+        for (; d < dim; d++)
+        {
+            row[d] *= decay;
+            sum[d] = MathF.FusedMultiplyAdd(row[d], key, sum[d]);
+        }
+    }
+
+    // row += key * added; output += query * row
+    private static void AddAndRead(float* row, float key, float* added, float query, float* output, int dim)
+    {
+        var d = 0;
+        var (keys, queries) = (new Vector<float>(key), new Vector<float>(query));
+        for (; d <= dim - Vector<float>.Count; d += Vector<float>.Count)
+        {
+            var x = Vector.FusedMultiplyAdd(Vector.Load(added + d), keys, Vector.Load(row + d));
+            Vector.Store(x, row + d);
+            if (output is not null)
+            {
+                Vector.Store(Vector.FusedMultiplyAdd(x, queries, Vector.Load(output + d)), output + d);
+            }
+        }
+
+        for (; d < dim; d++)
+        {
+            row[d] = MathF.FusedMultiplyAdd(added[d], key, row[d]);
+            if (output is not null)
+            {
+                output[d] = MathF.FusedMultiplyAdd(row[d], query, output[d]);
+            }
+        }
+    }
+
+    // A head's outputs, normed and gated.
+    private void Finish(float* output, float* gates)
+    {
+        var squares = 0f;
+        for (var d = 0; d < _shape.ValueDim; d++)
+        {
+            squares = MathF.FusedMultiplyAdd(output[d], output[d], squares);
+        }
+
+        var scale = (float)(1 / Math.Sqrt((squares / _shape.ValueDim) + _epsilon));
+        var norm = (float*)TensorMemory.Pointer(_numbers!.Norm);
+        for (var d = 0; d < _shape.ValueDim; d++)
+        {
+            output[d] = output[d] * scale * norm[d] * (gates[d] / (1 + MathF.Exp(-gates[d])));
+        }
+    }
+}
