@@ -93,7 +93,12 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, Action<lon
         }
 
         ChatTurn[] thinking = [User, Calling(Call) with { Reasoning = Thought }, Found];
-        return FirstThat(both, s => Fails(s, thinking, Thought), both with { Thoughts = "reasoning_content" }, both with { Thoughts = "thinking" }, both with { Thoughts = "reasoning" }) ?? both;
+        var shown = FirstThat(both, s => Fails(s, thinking, Thought), both with { Thoughts = "reasoning_content" }, both with { Thoughts = "thinking" }, both with { Thoughts = "reasoning" }) ?? both;
+
+        // Some take text beside a call, or thoughts, but not both.
+        ChatTurn[] all = [User, thinking[1] with { Content = Said }, Found];
+        string? AllFail(ConversationShape s) => Fails(s, all, Name, Value, Result);
+        return FirstThat(shown, AllFail, shown with { Beside = TextBesideCalls.Before }) ?? shown with { Thoughts = null };
     }
 
     // Ids as they stand, arguments as an object and "" as content are what most templates take.

@@ -57,6 +57,15 @@ public sealed class TemplateProbeTests
     }
 
     [Fact]
+    public void Text_goes_before_calls_that_have_thoughts_where_a_template_takes_one_of_both()
+    {
+        var template = Template("{% for m in messages %}{% if m.tool_calls and m.content and m.thinking %}{{ raise_exception('one of both') }}{% endif %}<{{ m.role }}>{{ m.thinking }}{{ m.content }}{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}{% endfor %}");
+        Assert.Equal(
+            "<user>Go<assistant>I look.<assistant>Hm.{\"name\": \"now\", \"arguments\": {}}<tool>twelve",
+            template.Render([User, Calling("I look.", new ChatToolCall("call_1", "now", "{}")) with { Reasoning = "Hm." }, Result]));
+    }
+
+    [Fact]
     public void Text_beside_calls_goes_before_them_where_a_template_would_lose_it()
     {
         const string source = "{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}<call>{{ c.function | tojson }}{% endfor %}{% else %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}";
