@@ -79,6 +79,8 @@ public sealed class CallTextTests
     [InlineData(ToolCallFormat.QwenCoder, "Write <function=name> and </function>.", "")]
     [InlineData(ToolCallFormat.Glm, "<tool_call>now</tool_call>", "now")]
     [InlineData(ToolCallFormat.Glm, "<tool_call>now\n</tool_call>\n<tool_call>now\n</tool_call>", "now now")]
+    [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}<|call|>", "now")]
+    [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.now<|message|>", "now")]
     public void What_is_a_call_is_one_and_the_rest_stays_text(ToolCallFormat format, string answer, string names)
     {
         var (calls, shown) = Scan(format, answer);
@@ -103,6 +105,8 @@ public sealed class CallTextTests
     [InlineData(ToolCallFormat.Llama, "{\"name\": \"note\", \"parameters\": {\"text\": \"ab")]
     [InlineData(ToolCallFormat.MistralNames, "[TOOL_CALLS]note[ARGS]{\"text\": \"ab")]
     [InlineData(ToolCallFormat.Mistral, "[TOOL_CALLS][{\"name\": \"note\", \"argum")]
+    [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.note <|constrain|>json<|message|>{\"text\": \"ab")]
+    [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.note <|constr")]
     public void A_call_that_is_cut_off_carries_its_error(ToolCallFormat format, string answer) =>
         Assert.IsType<FormatException>(Assert.Single(Scan(format, answer).Calls).Error);
 

@@ -72,6 +72,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("[TOOL_CALLS]place_order[CALL_ID]123[ARGS]{\"item\": \"a <b>\\nc\", \"count\": 3}", ToolCallFormat.MistralNames)]
     [InlineData("[TOOL_CALLS] [{\"name\": \"place_order\", \"arguments\": {\"item\": \"a <b>\\nc\", \"count\": 3}}]", ToolCallFormat.Mistral)]
     [InlineData("{\"name\": \"place_order\", \"parameters\": {\"item\": \"a <b>\\nc\", \"count\": 3}}", ToolCallFormat.Llama)]
+    [InlineData("<|channel|>commentary to=functions.place_order <|constrain|>json<|message|>{\"item\": \"a <b>\\nc\", \"count\": 3}<|call|>", ToolCallFormat.Harmony)]
     [InlineData("<|python_tag|>{\n  \"type\": \"function\", \"name\": \"place_order\", \"parameters\": {\"item\": \"a <b>\\nc\", \"count\": 3}}", ToolCallFormat.Llama)]
     [InlineData("<tool_call>\n{\"name\": \"place_order\", \"arguments\": \"{\\\"item\\\": \\\"a <b>\\\\nc\\\", \\\"count\\\": 3}\"}\n</tool_call>", ToolCallFormat.Hermes)]
     public async Task A_call_is_read_as_published_models_write_it(string answer, ToolCallFormat format)
@@ -90,6 +91,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("<tool_call>\n<function={{ name }}>", ToolCallFormat.QwenCoder)]
     [InlineData("<tool_call>{{ name }}<arg_key>", ToolCallFormat.Glm)]
     [InlineData("<tool_call>{\"name\"", ToolCallFormat.Hermes)]
+    [InlineData("<|start|>assistant<|channel|>final<|message|>", ToolCallFormat.Harmony)]
     [InlineData("{\"name\": function name, \"parameters\": dictionary}", ToolCallFormat.Llama)]
     public void The_template_shows_the_format(string template, ToolCallFormat expected) =>
         Assert.IsType(ToolCallFormats.Of("", expected).GetType(), ToolCallFormats.Of(template));

@@ -37,8 +37,8 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
     private readonly ThoughtTags _tags = ThoughtTags.Of(template.Source);
     private readonly Random _random = new(1);
 
-    // As the folder of such a model would say it: GLM's names the marker of what is observed, too.
-    private readonly List<int> _end = [.. ((int?[])[template.EndOfTurn(tokenizer), tokenizer.AddedToken("</s>"), template.Source.Contains("<|observation|>", StringComparison.Ordinal) ? tokenizer.AddedToken("<|observation|>") : null]).OfType<int>().Distinct()];
+    // As the folder of such a model would say it.
+    private readonly List<int> _end = [.. ((int?[])[template.EndOfTurn(tokenizer), tokenizer.AddedToken("</s>"), .. ToolCallFormats.Of(template.Source).Stops.Select(tokenizer.AddedToken)]).OfType<int>().Distinct()];
 
     /// <summary>Whether a template takes a conversation at all: some want roles that nobody has.</summary>
     public static bool IsTaken(ChatTemplate template)
@@ -70,7 +70,7 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
             // Every other answer has as many calls as the template takes, the last one has none.
             var shape = shapes is null ? new Shape(0, false, false) : i >= Turns - 1 ? shapes.Value with { Calls = 0, Thinks = shapes.Value.Thinks && shapes.Value.Calls > 0 } : i % 2 == 1 && shapes.Value.Calls == 2 ? shapes.Value with { Calls = 1 } : shapes.Value;
             var answer = Answer(i, shape);
-            var written = Written(turns, answer) ?? (_tags.OpenedBy(template.RenderTurns(turns, Tools(shapes), null, default).Text) is not null ? $"Hm.\n{_tags.End}\n\n" : "") + answer.Content;
+            var written = Written(turns, answer) ?? (_tags.IsOpenedBy(template.RenderTurns(turns, Tools(shapes), null, default).Text) ? $"Hm.\n{_tags.End}\n\n" : "") + answer.Content;
             engine.Next = Cut(Spaced(written));
             var response = await client.GetResponseAsync(messages, options);
             if (i > 0)
@@ -147,9 +147,9 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
             }
 
             var written = text.Text[prompt.Length..end];
-            var stream = new TokenStream(tokenizer).Show(ThoughtTags.All.SelectMany(t => (string[])[t.Start, t.End]).Concat(_format.Markers).Select(tokenizer.AddedToken).OfType<int>());
+            var stream = new TokenStream(tokenizer).Show(_tags.Markers.Concat(_format.Markers).Select(tokenizer.AddedToken).OfType<int>());
             var shown = string.Concat(tokenizer.Encode(text.Substring(prompt.Length, end - prompt.Length), continues: true).Select(stream.Append));
-            var said = Said.Of(shown, new AnswerReader(_format, Offered, int.MaxValue, _tags.OpenedBy(prompt.Text), showThoughts: true));
+            var said = Said.Of(shown, new AnswerReader(_format, Offered, int.MaxValue, _tags, _tags.IsOpenedBy(prompt.Text), showThoughts: true));
             return said.Equals(Said.Of(answer)) ? written : null;
         }
         catch (ChatTemplateException)

@@ -23,6 +23,9 @@ internal interface IToolCallFormat
     /// <summary>Words of the format that are special tokens of some models, and are read as text all the same.</summary>
     IReadOnlyList<string> Markers { get; }
 
+    /// <summary>Special tokens that end an answer after its calls, beside those of the model's configuration.</summary>
+    IReadOnlyList<string> Stops => [];
+
     /// <summary>Reads what stands between start and end: the calls, in order. What cannot be read is a call with its error.</summary>
     /// <param name="body">the text, with the start where that belongs to the call</param>
     /// <param name="tools">the functions that were offered</param>

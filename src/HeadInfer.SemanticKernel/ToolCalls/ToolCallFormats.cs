@@ -22,6 +22,9 @@ public enum ToolCallFormat
 
     /// <summary><c>&lt;tool_call&gt;name&lt;arg_key&gt;key&lt;/arg_key&gt;&lt;arg_value&gt;</c>: GLM 4.5 and later.</summary>
     Glm,
+
+    /// <summary><c>&lt;|channel|&gt;commentary to=functions.name&lt;|message|&gt;{...}</c>: gpt-oss.</summary>
+    Harmony,
 }
 
 /// <summary>Knows a model's format from its chat template, which shows the model its own earlier calls.</summary>
@@ -35,6 +38,7 @@ internal static class ToolCallFormats
         ToolCallFormat.MistralNames => new MistralFormat(names: true),
         ToolCallFormat.QwenCoder => new QwenCoderFormat(),
         ToolCallFormat.Glm => new GlmFormat(),
+        ToolCallFormat.Harmony => new HarmonyFormat(),
         var other => throw new ArgumentOutOfRangeException(nameof(chosen), other, "There is no such tool call format."),
     };
 
@@ -42,6 +46,7 @@ internal static class ToolCallFormats
     {
         bool Has(string text) => template.Contains(text, StringComparison.Ordinal);
         return Has("[TOOL_CALLS]") ? Has("[ARGS]") ? ToolCallFormat.MistralNames : ToolCallFormat.Mistral
+            : HarmonyTags.IsIn(template) ? ToolCallFormat.Harmony
             : Has("<function=") ? ToolCallFormat.QwenCoder
             : Has("<arg_key>") ? ToolCallFormat.Glm
             : Has("<tool_call>") ? ToolCallFormat.Hermes

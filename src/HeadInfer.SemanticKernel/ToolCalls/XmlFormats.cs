@@ -69,6 +69,9 @@ internal sealed partial class GlmFormat : XmlFormat
 
     public override IReadOnlyList<CallMarks> Marks { get; } = [new(Start, End)];
 
+    // What answers calls begins so, and models begin it themselves.
+    public override IReadOnlyList<string> Stops => ["<|observation|>"];
+
     public override bool IsWhole(string body) => body.AsSpan().TrimEnd().EndsWith(ValueEnd) || !body.Contains("<arg_key>", StringComparison.Ordinal);
 
     protected override OutputConstraint Name(ChatTool tool) => OutputConstraint.Sequence(OutputConstraint.Text(tool.Name), Between);
@@ -110,6 +113,8 @@ internal abstract class XmlFormat : IToolCallFormat
     public abstract IReadOnlyList<CallMarks> Marks { get; }
 
     public IReadOnlyList<string> Markers => [Start, End];
+
+    public virtual IReadOnlyList<string> Stops => [];
 
     public abstract bool IsWhole(string body);
 
