@@ -6,6 +6,8 @@ namespace HeadInfer.SemanticKernel;
 /// <summary>Text with markers in it, such as <c>&lt;|channel|&gt;analysis&lt;|message|&gt;</c>: a vocabulary has tokens for the markers, and for nothing longer.</summary>
 internal static partial class Markup
 {
+    private const int MostCalls = 8;
+
     /// <summary>The markers of a text, in order.</summary>
     public static IEnumerable<string> Markers(string text) => Shape().Matches(text).Select(m => m.Value);
 
@@ -30,6 +32,18 @@ internal static partial class Markup
                 parts.Add(OutputConstraint.Text(text[from..to]));
             }
         }
+    }
+
+    /// <summary>A call once or more, with nothing between. More than a few at once are not asked of a model.</summary>
+    public static OutputConstraint Several(OutputConstraint call, int most)
+    {
+        var calls = call;
+        for (var i = 1; i < Math.Min(most, MostCalls); i++)
+        {
+            calls = OutputConstraint.Sequence(call, OutputConstraint.Optional(calls));
+        }
+
+        return calls;
     }
 
     /// <summary>Characters at the end of a text that may be the beginning of a marker.</summary>

@@ -72,6 +72,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("[TOOL_CALLS]place_order[CALL_ID]123[ARGS]{\"item\": \"a <b>\\nc\", \"count\": 3}", ToolCallFormat.MistralNames)]
     [InlineData("[TOOL_CALLS] [{\"name\": \"place_order\", \"arguments\": {\"item\": \"a <b>\\nc\", \"count\": 3}}]", ToolCallFormat.Mistral)]
     [InlineData("{\"name\": \"place_order\", \"parameters\": {\"item\": \"a <b>\\nc\", \"count\": 3}}", ToolCallFormat.Llama)]
+    [InlineData("<|tool_call>call:place_order{item:<|\"|>a <b>\nc<|\"|>,count:3}<tool_call|>", ToolCallFormat.Gemma)]
     [InlineData("<|channel|>commentary to=functions.place_order <|constrain|>json<|message|>{\"item\": \"a <b>\\nc\", \"count\": 3}<|call|>", ToolCallFormat.Harmony)]
     [InlineData("<|python_tag|>{\n  \"type\": \"function\", \"name\": \"place_order\", \"parameters\": {\"item\": \"a <b>\\nc\", \"count\": 3}}", ToolCallFormat.Llama)]
     [InlineData("<tool_call>\n{\"name\": \"place_order\", \"arguments\": \"{\\\"item\\\": \\\"a <b>\\\\nc\\\", \\\"count\\\": 3}\"}\n</tool_call>", ToolCallFormat.Hermes)]
@@ -92,6 +93,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("<tool_call>{{ name }}<arg_key>", ToolCallFormat.Glm)]
     [InlineData("<tool_call>{\"name\"", ToolCallFormat.Hermes)]
     [InlineData("<|start|>assistant<|channel|>final<|message|>", ToolCallFormat.Harmony)]
+    [InlineData("<|turn>model\n<|tool_call>call:{{ name }}{", ToolCallFormat.Gemma)]
     [InlineData("{\"name\": function name, \"parameters\": dictionary}", ToolCallFormat.Llama)]
     public void The_template_shows_the_format(string template, ToolCallFormat expected) =>
         Assert.IsType(ToolCallFormats.Of("", expected).GetType(), ToolCallFormats.Of(template));
@@ -102,11 +104,12 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
         const string text = "a </tool_call> b [TOOL_CALLS] c";
         foreach (var (format, answer) in ((ToolCallFormat, string)[])[
             (ToolCallFormat.Hermes, $"<tool_call>\n{{\"name\": \"place_order\", \"arguments\": {{\"item\": \"{text}\"}}}}\n</tool_call>\nthen"),
+            (ToolCallFormat.Gemma, $"<|tool_call>call:place_order{{item:<|\"|>{text.Replace("</tool_call>", "<tool_call|>", StringComparison.Ordinal)}<|\"|>}}<tool_call|>then"),
             (ToolCallFormat.MistralNames, $"then[TOOL_CALLS]place_order[ARGS]{{\"item\": \"{text}\"}}")])
         {
             using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, answer), new HeadInferChatClientOptions { ToolCallFormat = format });
             var response = await client.GetResponseAsync("Go", new ChatOptions { Tools = [Order] });
-            Assert.Equal(text, Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>()).Arguments!["item"]!.ToString());
+            Assert.Equal(text, Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>()).Arguments!["item"]!.ToString()!.Replace("<tool_call|>", "</tool_call>", StringComparison.Ordinal));
             Assert.Equal("then", response.Text.Trim());
         }
     }

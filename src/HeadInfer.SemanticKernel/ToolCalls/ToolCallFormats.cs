@@ -25,6 +25,9 @@ public enum ToolCallFormat
 
     /// <summary><c>&lt;|channel|&gt;commentary to=functions.name&lt;|message|&gt;{...}</c>: gpt-oss.</summary>
     Harmony,
+
+    /// <summary><c>&lt;|tool_call&gt;call:name{key:value}&lt;tool_call|&gt;</c>: Gemma 4.</summary>
+    Gemma,
 }
 
 /// <summary>Knows a model's format from its chat template, which shows the model its own earlier calls.</summary>
@@ -39,6 +42,7 @@ internal static class ToolCallFormats
         ToolCallFormat.QwenCoder => new QwenCoderFormat(),
         ToolCallFormat.Glm => new GlmFormat(),
         ToolCallFormat.Harmony => new HarmonyFormat(),
+        ToolCallFormat.Gemma => new GemmaFormat(),
         var other => throw new ArgumentOutOfRangeException(nameof(chosen), other, "There is no such tool call format."),
     };
 
@@ -47,6 +51,7 @@ internal static class ToolCallFormats
         bool Has(string text) => template.Contains(text, StringComparison.Ordinal);
         return Has("[TOOL_CALLS]") ? Has("[ARGS]") ? ToolCallFormat.MistralNames : ToolCallFormat.Mistral
             : HarmonyTags.IsIn(template) ? ToolCallFormat.Harmony
+            : Has("<|tool_call>") ? ToolCallFormat.Gemma
             : Has("<function=") ? ToolCallFormat.QwenCoder
             : Has("<arg_key>") ? ToolCallFormat.Glm
             : Has("<tool_call>") ? ToolCallFormat.Hermes
