@@ -60,7 +60,7 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
         var engine = new TokenEngine(tokenizer, template, _end);
         using var client = new HeadInferChatClient(engine, loggerFactory: factory);
         List<ChatMessage> messages = [new(ChatRole.System, "Be brief."), new(ChatRole.User, "Go <|im_end|> on")];
-        var shapes = Shapes().First(s => s is null || Written([new("system", "Be brief."), new("user", "Go")], Answer(0, s.Value)) is not null);
+        var shapes = Shapes().First(s => s is null || IsWritten(s.Value));
         var options = shapes is { Calls: > 0 } ? new ChatOptions { Tools = [Now] } : new ChatOptions();
         List<ChatTurn> turns = [.. ChatRequest.Conversation(messages, null, null).Turns];
         var (ends, continued) = (new List<IReadOnlyList<int>>(), 0);
@@ -127,12 +127,22 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
 
     private static ChatTool[]? Tools(Shape? shape) => shape is { Calls: > 0 } ? Offered : null;
 
+    // Whether the template writes such answers, also one behind another: DeepSeek R1's writes the second calls of a conversation in another form.
+    private bool IsWritten(Shape shape)
+    {
+        var (first, second) = (Answer(0, shape), Answer(1, shape with { Calls = Math.Min(shape.Calls, 1) }));
+        IReadOnlyList<ChatTurn> turns = [new("system", "Be brief."), new("user", "Go")];
+        return Written(turns, first) is not null && (shape.Calls == 0 || Written([.. turns, first, .. Results(first)], second) is not null);
+    }
+
+    private static IEnumerable<ChatTurn> Results(ChatTurn answer) => answer.ToolCalls.Select(c => new ChatTurn("tool", "12:00") { ToolCallId = c.Id, Name = c.Name });
+
     // How the template writes an answer behind its prompt; null if it writes it otherwise than it can be read.
     private string? Written(IReadOnlyList<ChatTurn> turns, ChatTurn answer)
     {
         try
         {
-            IReadOnlyList<ChatTurn> after = [.. turns, answer, .. answer.ToolCalls.Select(c => new ChatTurn("tool", "12:00") { ToolCallId = c.Id, Name = c.Name }), .. answer.ToolCalls.Count == 0 ? (ChatTurn[])[new("user", "And?")] : []];
+            IReadOnlyList<ChatTurn> after = [.. turns, answer, .. Results(answer), .. answer.ToolCalls.Count == 0 ? (ChatTurn[])[new("user", "And?")] : []];
             var tools = answer.ToolCalls.Count > 0 || turns.Any(t => t.ToolCalls.Count > 0) ? Offered : null;
             var (prompt, text) = (template.RenderTurns(turns, tools, null, default), template.RenderTurns(after, tools, null, default));
             if (!text.Text.StartsWith(prompt.Text, StringComparison.Ordinal))

@@ -22,6 +22,13 @@ internal static class JsonCalls
     public static OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, string argumentsName, Func<ChatTool, OutputConstraint> arguments) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
         OutputConstraint.Text(Beginning(t, argumentsName)), arguments(t), OutputConstraint.Text("}")))]);
 
+    /// <summary>A list of such calls.</summary>
+    /// <param name="tools">the functions</param>
+    /// <param name="most">calls at most</param>
+    /// <param name="arguments">makes the form of a function's arguments</param>
+    public static OutputConstraint ConstrainList(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments) =>
+        OutputConstraint.Sequence(OutputConstraint.Text("["), OutputConstraint.Repeat(Constrain(tools, "arguments", arguments), ", ", most), OutputConstraint.Text("]"));
+
     /// <summary>How a call begins, up to its arguments.</summary>
     public static string Beginning(ChatTool tool, string argumentsName) => $"{{\"name\": {JsonSerializer.Serialize(tool.Name)}, \"{argumentsName}\": ";
 
@@ -141,8 +148,8 @@ internal static class JsonCalls
         }
     }
 
-    // The text of the first JSON value; null if there is none that is whole.
-    private static string? FirstValue(string text)
+    /// <summary>The text of the first JSON value; null if there is none that is whole.</summary>
+    public static string? FirstValue(string text)
     {
         try
         {

@@ -28,6 +28,18 @@ public enum ToolCallFormat
 
     /// <summary><c>&lt;|tool_call&gt;call:name{key:value}&lt;tool_call|&gt;</c>: Gemma 4.</summary>
     Gemma,
+
+    /// <summary><c>&lt;｜tool▁call▁begin｜&gt;function&lt;｜tool▁sep｜&gt;name</c> with a block of JSON: DeepSeek V3 and R1.</summary>
+    DeepSeek,
+
+    /// <summary><c>&lt;｜tool▁call▁begin｜&gt;name&lt;｜tool▁sep｜&gt;{...}</c>: DeepSeek V3.1.</summary>
+    DeepSeekNames,
+
+    /// <summary><c>&lt;|tool_call|&gt;[{"name": ..., "arguments": {...}}]</c>: Granite 3.</summary>
+    Granite,
+
+    /// <summary><c>&lt;|tool_call|&gt;[{"name": ..., "arguments": {...}}]&lt;|/tool_call|&gt;</c>: Phi-4-mini.</summary>
+    Phi,
 }
 
 /// <summary>Knows a model's format from its chat template, which shows the model its own earlier calls.</summary>
@@ -43,6 +55,10 @@ internal static class ToolCallFormats
         ToolCallFormat.Glm => new GlmFormat(),
         ToolCallFormat.Harmony => new HarmonyFormat(),
         ToolCallFormat.Gemma => new GemmaFormat(),
+        ToolCallFormat.DeepSeek => new DeepSeekFormat(names: false),
+        ToolCallFormat.DeepSeekNames => new DeepSeekFormat(names: true),
+        ToolCallFormat.Granite => new CallListFormat(end: null),
+        ToolCallFormat.Phi => new CallListFormat(CallListFormat.PhiEnd),
         var other => throw new ArgumentOutOfRangeException(nameof(chosen), other, "There is no such tool call format."),
     };
 
@@ -52,6 +68,9 @@ internal static class ToolCallFormats
         return Has("[TOOL_CALLS]") ? Has("[ARGS]") ? ToolCallFormat.MistralNames : ToolCallFormat.Mistral
             : HarmonyTags.IsIn(template) ? ToolCallFormat.Harmony
             : Has("<|tool_call>") ? ToolCallFormat.Gemma
+            : Has("<｜tool▁sep｜>") ? Has("```json") ? ToolCallFormat.DeepSeek : ToolCallFormat.DeepSeekNames
+            : Has("<|/tool_call|>") || Has("<|/tool|>") ? ToolCallFormat.Phi
+            : Has("<|tool_call|>") ? ToolCallFormat.Granite
             : Has("<function=") ? ToolCallFormat.QwenCoder
             : Has("<arg_key>") ? ToolCallFormat.Glm
             : Has("<tool_call>") ? ToolCallFormat.Hermes
