@@ -67,6 +67,9 @@ internal sealed record ConversationShape
     /// <summary>What the template calls thoughts; null if it shows none.</summary>
     public string? Thoughts { get; init; }
 
+    /// <summary>Whether they are a part of the content, beside the text, as Mistral's templates have them.</summary>
+    public bool ThoughtParts { get; init; }
+
     /// <summary>Why the template takes no calls and results; null if it does.</summary>
     public string? NoCalls { get; init; }
 
@@ -247,10 +250,16 @@ internal sealed record ConversationShape
 
         if (showThoughts && Thoughts is { } key && turn is { Role: "assistant", Reasoning: { Length: > 0 } reasoning })
         {
-            message.Set(key, TemplateText.Data(reasoning));
+            message.Set(ThoughtParts ? "content" : key, ThoughtParts ? Parts(key, reasoning, turn.Content) : TemplateText.Data(reasoning));
         }
 
         return message;
+    }
+
+    private static List<object?> Parts(string key, string thoughts, string text)
+    {
+        static JinjaDict Part(string key, string text) => Values.Dict([("type", TemplateText.Trusted(key)), (key, TemplateText.Data(text))]);
+        return text.Length > 0 ? [Part(key, thoughts), Part("text", text)] : [Part(key, thoughts)];
     }
 
     private object? ArgumentsOf(ChatToolCall call)

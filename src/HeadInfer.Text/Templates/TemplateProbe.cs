@@ -93,7 +93,8 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, Action<lon
         }
 
         ChatTurn[] thinking = [User, Calling(Call) with { Reasoning = Thought }, Found];
-        var shown = FirstThat(both, s => Fails(s, thinking, Thought), both with { Thoughts = "reasoning_content" }, both with { Thoughts = "thinking" }, both with { Thoughts = "reasoning" }) ?? both;
+        string? ThoughtsFail(ConversationShape s) => Fails(s, thinking, Thought) ?? (Renders(thinking, Tools, s).Contains("type': 'thinking", StringComparison.Ordinal) ? "it prints a list." : null);
+        var shown = FirstThat(both, ThoughtsFail, [.. ((string[])["reasoning_content", "thinking", "reasoning"]).Select(t => both with { Thoughts = t }), both with { Thoughts = "thinking", ThoughtParts = true }]) ?? both;
 
         // Some take text beside a call, or thoughts, but not both.
         ChatTurn[] all = [User, thinking[1] with { Content = Said }, Found];

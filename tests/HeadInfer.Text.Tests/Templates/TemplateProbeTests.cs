@@ -56,6 +56,15 @@ public sealed class TemplateProbeTests
         Assert.Equal("<user>Go<assistant>I look.{\"name\": \"first\", \"arguments\": {}}<tool>one<assistant>{\"name\": \"second\", \"arguments\": {}}<tool>two", text);
     }
 
+    [Theory]
+    [InlineData("{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{{ '[THINK]' + p.thinking + '[/THINK]' if p.type == 'thinking' else p.text }}{% endfor %}{% endif %}", "<user>Go<assistant>[THINK]Hm.[/THINK]I look.<call><tool>twelve")]
+    [InlineData("{{ m.content }}", "<user>Go<assistant>I look.<call><tool>twelve")]
+    public void Thoughts_are_parts_of_the_content_for_a_template_that_takes_parts(string content, string expected)
+    {
+        var template = Template("{% for m in messages %}<{{ m.role }}>" + content + "{% for c in m.tool_calls %}<call{{ '' if c.function.arguments == {} else c.function | tojson }}>{% endfor %}{% endfor %}");
+        Assert.Equal(expected, template.Render([User, Calling("I look.", new ChatToolCall("call_1", "now", "{}")) with { Reasoning = "Hm." }, Result]));
+    }
+
     [Fact]
     public void Text_goes_before_calls_that_have_thoughts_where_a_template_takes_one_of_both()
     {
