@@ -26,6 +26,7 @@ public sealed class HeadInferChatClient : IChatClient
     private readonly ChatClientMetadata _metadata;
     private readonly IToolCallFormat _toolCalls;
     private readonly ThoughtTags _thoughts;
+    private readonly WrittenCalls _writtenCalls;
     private readonly IReadOnlyList<int> _endTokens;
     private readonly OutputForm _forms;
     private readonly ConversationStore _conversations;
@@ -69,6 +70,7 @@ public sealed class HeadInferChatClient : IChatClient
         _forms = new OutputForm(_toolCalls, _thoughts, new SchemaForms(_logger));
         var past = new Recollection();
         _misses = new CacheMisses(past, engine.Tokenizer, _logger);
+        _writtenCalls = new WrittenCalls(engine.Template, _toolCalls, _thoughts, ToolCallFormats.IsSaid(engine.Template.Source, _options.ToolCallFormat));
         _endTokens = EndTokens(engine);
         _continuation = new Continuation(engine, past, _toolCalls, _thoughts, _endTokens, _logger);
         TemplateLog.Limitations(_logger, engine.Template);
@@ -133,7 +135,7 @@ public sealed class HeadInferChatClient : IChatClient
         IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
         var key = options.CacheKey();
         var conversation = _continuation.WithThoughts(key, ChatRequest.Conversation(all, options, tools));
-        var text = template.RenderTurns(conversation.Turns, tools, ChatRequest.Variables(options, template.Source), cancellationToken);
+        var text = template.RenderTurns(_writtenCalls.In(conversation), tools, ChatRequest.Variables(options, template.Source), cancellationToken);
         var prompt = _continuation.Prompt(key, conversation, text, cancellationToken);
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
         var thinking = _thoughts.IsOpenedBy(text.Text);

@@ -15,7 +15,7 @@ public sealed class ContinuationTests(ITestOutputHelper output)
         var result = await new ToolLoop(LoopTemplates.Tokenizer([source]), LoopTemplates.Template(source)).RunAsync();
         output.WriteLine(result.ToString());
         Assert.Equal(continues, result.GoesOn);
-        Assert.Equal(source.Contains("tool_calls", StringComparison.Ordinal), result.Calls.Contains("calls", StringComparison.Ordinal));
+        Assert.Equal(ToolCallFormats.IsSaid(source, null), result.Calls.Contains("calls", StringComparison.Ordinal));
         Assert.Equal(continues && result.Next, result.Reasons.Count == 0);
     }
 

@@ -70,7 +70,7 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
             // Every other answer has as many calls as the template takes, the last one has none.
             var shape = shapes is null ? new Shape(0, false, false) : i >= Turns - 1 ? shapes.Value with { Calls = 0, Thinks = shapes.Value.Thinks && shapes.Value.Calls > 0 } : i % 2 == 1 && shapes.Value.Calls == 2 ? shapes.Value with { Calls = 1 } : shapes.Value;
             var answer = Answer(i, shape);
-            var written = Written(turns, answer) ?? (_tags.IsOpenedBy(template.RenderTurns(turns, Tools(shapes), null, default).Text) ? $"Hm.\n{_tags.End}\n\n" : "") + answer.Content;
+            var written = Written(turns, answer) ?? (_tags.IsOpenedBy(Render(turns, Tools(shapes)).Text) ? $"Hm.\n{_tags.End}\n\n" : "") + answer.Content;
             engine.Next = Cut(Spaced(written));
             var response = await client.GetResponseAsync(messages, options);
             if (i > 0)
@@ -135,6 +135,9 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
         return Written(turns, first) is not null && (shape.Calls == 0 || Written([.. turns, first, .. Results(first)], second) is not null);
     }
 
+    private TemplateText Render(IReadOnlyList<ChatTurn> turns, ChatTool[]? tools) => template.RenderTurns(
+        new WrittenCalls(template, _format, _tags, ToolCallFormats.IsSaid(template.Source, null)).In(new Conversation(turns, [], tools)), tools, null, default);
+
     private static IEnumerable<ChatTurn> Results(ChatTurn answer) => answer.ToolCalls.Select(c => new ChatTurn("tool", "12:00") { ToolCallId = c.Id, Name = c.Name });
 
     // How the template writes an answer behind its prompt; null if it writes it otherwise than it can be read.
@@ -144,7 +147,7 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
         {
             IReadOnlyList<ChatTurn> after = [.. turns, answer, .. Results(answer), .. answer.ToolCalls.Count == 0 ? (ChatTurn[])[new("user", "And?")] : []];
             var tools = answer.ToolCalls.Count > 0 || turns.Any(t => t.ToolCalls.Count > 0) ? Offered : null;
-            var (prompt, text) = (template.RenderTurns(turns, tools, null, default), template.RenderTurns(after, tools, null, default));
+            var (prompt, text) = (Render(turns, tools), Render(after, tools));
             if (!text.Text.StartsWith(prompt.Text, StringComparison.Ordinal))
             {
                 return null;

@@ -1,4 +1,5 @@
 using HeadInfer.Text;
+using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
@@ -18,6 +19,18 @@ internal sealed class CallListFormat(string? end) : IToolCallFormat
 
     // A call may stand without the list.
     public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools) => JsonCalls.ParseMany(body.Trim());
+
+    public TemplateText Write(IReadOnlyList<ChatToolCall> calls)
+    {
+        var text = new TemplateTextBuilder().Append(TemplateText.Trusted(Start + "["));
+        foreach (var (call, at) in calls.Select((c, i) => (c, i)))
+        {
+            text.Append(TemplateText.Trusted(at > 0 ? ", " : ""));
+            JsonCalls.Write(call, text);
+        }
+
+        return text.Append(TemplateText.Trusted("]" + end)).Build();
+    }
 
     public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) =>
         OutputConstraint.Sequence(OutputConstraint.Marker(Start), AfterStart(tools, most, schemas.Arguments));

@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using HeadInfer.Text;
+using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
@@ -28,6 +29,12 @@ internal static class JsonCalls
     /// <param name="arguments">makes the form of a function's arguments</param>
     public static OutputConstraint ConstrainList(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments) =>
         OutputConstraint.Sequence(OutputConstraint.Text("["), OutputConstraint.Repeat(Constrain(tools, "arguments", arguments), ", ", most), OutputConstraint.Text("]"));
+
+    /// <summary>Writes a call.</summary>
+    public static void Write(ChatToolCall call, TemplateTextBuilder text) => text
+        .Append(TemplateText.Data($"{{\"name\": {JsonSerializer.Serialize(call.Name)}, \"arguments\": "))
+        .Append(ConversationShape.JsonArguments(call))
+        .Append(TemplateText.Data("}"));
 
     /// <summary>How a call begins, up to its arguments.</summary>
     public static string Beginning(ChatTool tool, string argumentsName) => $"{{\"name\": {JsonSerializer.Serialize(tool.Name)}, \"{argumentsName}\": ";

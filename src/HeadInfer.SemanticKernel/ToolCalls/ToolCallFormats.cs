@@ -45,7 +45,7 @@ public enum ToolCallFormat
 /// <summary>Knows a model's format from its chat template, which shows the model its own earlier calls.</summary>
 internal static class ToolCallFormats
 {
-    public static IToolCallFormat Of(string template, ToolCallFormat? chosen = null) => (chosen ?? Guess(template)) switch
+    public static IToolCallFormat Of(string template, ToolCallFormat? chosen = null) => (chosen ?? Guess(template) ?? ToolCallFormat.Hermes) switch
     {
         ToolCallFormat.Hermes => new HermesFormat(),
         ToolCallFormat.Llama => new LlamaFormat(),
@@ -62,7 +62,10 @@ internal static class ToolCallFormats
         var other => throw new ArgumentOutOfRangeException(nameof(chosen), other, "There is no such tool call format."),
     };
 
-    private static ToolCallFormat Guess(string template)
+    /// <summary>Whether a template, or the caller, says what the model's format is.</summary>
+    public static bool IsSaid(string template, ToolCallFormat? chosen) => (chosen ?? Guess(template)) is not null;
+
+    private static ToolCallFormat? Guess(string template)
     {
         bool Has(string text) => template.Contains(text, StringComparison.Ordinal);
         return Has("[TOOL_CALLS]") ? Has("[ARGS]") ? ToolCallFormat.MistralNames : ToolCallFormat.Mistral
@@ -75,6 +78,6 @@ internal static class ToolCallFormats
             : Has("<arg_key>") ? ToolCallFormat.Glm
             : Has("<tool_call>") ? ToolCallFormat.Hermes
             : Has("\"parameters\": ") ? ToolCallFormat.Llama
-            : ToolCallFormat.Hermes;
+            : null;
     }
 }

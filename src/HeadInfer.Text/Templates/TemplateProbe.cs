@@ -72,13 +72,11 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, Action<lon
         if (BestForCalls(shape, out var refusal) is not { } calls)
         {
             notes.Add($"The chat template does not take calls of functions and their results: {refusal}");
-            return shape with { NoCalls = refusal };
+            var refused = WithTools(shape, notes);
+            return refused with { NoCalls = refusal, TakesResults = Fails(refused, [User, Assistant, Found, Assistant with { Content = Later }, User with { Content = Last }], Said, Result, Later, Last) is null };
         }
 
-        if (!Renders([User], Tools, calls).Contains(Offered, StringComparison.Ordinal))
-        {
-            notes.Add("The chat template does not show the model its functions. Describe them in a system message.");
-        }
+        calls = WithTools(calls, notes);
 
         ChatTurn[] several = [User, Calling(Call, OtherCall), Found, Answer(OtherCall, Other)];
         string? SeveralFail(ConversationShape s) => Goes(s, several, Key, Value, Result, OtherValue, Other);
@@ -100,6 +98,30 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, Action<lon
         ChatTurn[] all = [User, thinking[1] with { Content = Said }, Found];
         string? AllFail(ConversationShape s) => Fails(s, all, Name, Value, Result);
         return FirstThat(shown, AllFail, shown with { Beside = TextBesideCalls.Before }) ?? shown with { Thoughts = null };
+    }
+
+    private ConversationShape WithTools(ConversationShape shape, List<string> notes)
+    {
+        bool Shows(ConversationShape s)
+        {
+            try
+            {
+                return Renders([User], Tools, s).Contains(Offered, StringComparison.Ordinal);
+            }
+            catch (ChatTemplateException e) when (!e.IsTooMuch)
+            {
+                return false;
+            }
+        }
+
+        var inSystem = shape with { ToolsInSystem = true };
+        if (!Shows(shape) && !Shows(inSystem))
+        {
+            notes.Add("The chat template does not show the model its functions. Describe them in a system message.");
+            return shape;
+        }
+
+        return Shows(shape) ? shape : inSystem;
     }
 
     // Ids as they stand, arguments as an object and "" as content are what most templates take.

@@ -56,6 +56,17 @@ public sealed class TemplateProbeTests
         Assert.Equal("<user>Go<assistant>I look.{\"name\": \"first\", \"arguments\": {}}<tool>one<assistant>{\"name\": \"second\", \"arguments\": {}}<tool>two", text);
     }
 
+    [Fact]
+    public void Functions_are_in_a_system_message_for_a_template_that_looks_for_them_there()
+    {
+        var template = Template("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.tools %}<tools>{{ m.tools }}{% endif %}{% endfor %}");
+        const string shown = "<tools>[{\"name\": \"now\", \"description\": \"Tells the time.\", \"parameters\": {\"type\": \"object\", \"properties\": {}}}]<user>Go";
+        Assert.Equal("<system>" + shown, template.Render([User], Tools));
+        Assert.Equal("<system>Be brief." + shown, template.Render([new("system", "Be brief."), User], Tools));
+        Assert.Equal("<user>Go", template.Render([User]));
+        Assert.DoesNotContain(template.Limitations, l => l.Contains("its functions.", StringComparison.Ordinal));
+    }
+
     [Theory]
     [InlineData("{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{{ '[THINK]' + p.thinking + '[/THINK]' if p.type == 'thinking' else p.text }}{% endfor %}{% endif %}", "<user>Go<assistant>[THINK]Hm.[/THINK]I look.<call><tool>twelve")]
     [InlineData("{{ m.content }}", "<user>Go<assistant>I look.<call><tool>twelve")]
