@@ -83,7 +83,7 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, Action<lon
         calls = FirstThat(calls, SeveralFail, calls with { OneCall = true }) ?? calls with { NoSeveralCalls = SeveralFail(calls) };
 
         ChatTurn[] beside = [User, Calling(Call) with { Content = Said }, Found];
-        string? BesideFails(ConversationShape s) => Goes(s, beside, Said, Name, Value, Result);
+        string? BesideFails(ConversationShape s) => Goes(s, beside, Said, Name, Value, Result) ?? (IsInOrder(Renders(beside, Tools, s), Said, Result) ? null : "it writes the text behind the result.");
         if (FirstThat(calls, BesideFails, calls with { Beside = TextBesideCalls.Before }) is not { } both)
         {
             notes.Add($"Text beside a call is left out of the conversation, since the chat template does not take it: {BesideFails(calls)}");
@@ -159,6 +159,8 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, Action<lon
     // A dictionary where text is written, JSON text where JSON is made of it, or a content of none that is printed.
     private static bool IsWellWritten(string text) =>
         !text.Contains($"'{Key}': ", StringComparison.Ordinal) && !text.Contains($"\\\"{Key}", StringComparison.Ordinal) && !text.Contains("None", StringComparison.Ordinal);
+
+    private static bool IsInOrder(string text, string first, string second) => text.IndexOf(first, StringComparison.Ordinal) < text.LastIndexOf(second, StringComparison.Ordinal);
 
     private static ConversationShape? FirstThat(ConversationShape shape, Func<ConversationShape, string?> fails, params ConversationShape[] others) =>
         others.Prepend(shape).FirstOrDefault(s => fails(s) is null);

@@ -77,6 +77,13 @@ public sealed class TemplateProbeTests
     }
 
     [Fact]
+    public void Text_goes_before_calls_where_a_template_would_write_it_behind_their_results()
+    {
+        var template = Template("{% for m in messages %}{% if m.role != 'tool' %}<{{ m.role }}>{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}{% for r in messages[loop.index:] if m.tool_calls and r.role == 'tool' %}<tool>{{ r.content }}{% endfor %}{{ m.content }}{% endif %}{% endfor %}");
+        Assert.Equal("<user>Go<assistant>I look.<assistant>{\"name\": \"now\", \"arguments\": {}}<tool>twelve", template.Render([User, Calling("I look.", new ChatToolCall("call_1", "now", "{}")), Result]));
+    }
+
+    [Fact]
     public void Text_goes_before_calls_that_have_thoughts_where_a_template_takes_one_of_both()
     {
         var template = Template("{% for m in messages %}{% if m.tool_calls and m.content and m.thinking %}{{ raise_exception('one of both') }}{% endif %}<{{ m.role }}>{{ m.thinking }}{{ m.content }}{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}{% endfor %}");
