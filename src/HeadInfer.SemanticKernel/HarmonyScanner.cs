@@ -27,13 +27,16 @@ internal sealed record HarmonyTags() : ThoughtTags("<|channel|>analysis<|message
 /// <param name="opened">whether the prompt has begun a message of thoughts</param>
 internal sealed partial class HarmonyScanner(bool opened) : IThoughtScanner
 {
-    private const string Start = "<|start|>", Channel = "<|channel|>", Message = "<|message|>";
+    private const string Start = "<|start|>", Channel = "<|channel|>", Message = "<|message|>", Recipients = "to=";
+
+    // What begins as a header may without a marker, and goes on longer than this, is text.
+    private const int LongestRecipient = 200;
 
     // A message may be left without its end; then the next one's header ends it.
     private static readonly string[] Ends = ["<|end|>", HarmonyFormat.End, "<|return|>", Start, Channel];
 
     // What a header begins with. The role stands in the prompt before the first one.
-    private static readonly string[] Openings = [Start, Channel, Message, "to="];
+    private static readonly string[] Openings = [Start, Channel, Message, Recipients];
 
     private readonly StringBuilder _pending = new();
     private State _state = opened ? State.Thinking : State.Between;
@@ -76,12 +79,13 @@ internal sealed partial class HarmonyScanner(bool opened) : IThoughtScanner
                     Keep(begun, Openings.Any(o => begun.StartsWith(o, StringComparison.Ordinal)) ? State.Header : State.Saying);
                     break;
                 case State.Header:
-                    if (pending.IndexOf(Message, StringComparison.Ordinal) is not (>= 0 and var body))
+                    var body = pending.IndexOf(Message, StringComparison.Ordinal);
+                    if (body < 0 && !IsText(pending))
                     {
                         yield break;
                     }
 
-                    Keep(pending[(body + Message.Length)..], StateOf(pending[..body]));
+                    Keep(body < 0 ? pending : pending[(body + Message.Length)..], body < 0 ? State.Saying : StateOf(pending[..body]));
                     break;
                 case State.Calling:
                     if (EndOfCall(pending, out var rest) is not (>= 0 and var last))
@@ -123,6 +127,9 @@ internal sealed partial class HarmonyScanner(bool opened) : IThoughtScanner
             _ => pending.Length > 0 ? [(Joined(pending, IsThinking), IsThinking)] : [],
         };
     }
+
+    private static bool IsText(string header) =>
+        header.StartsWith(Recipients, StringComparison.Ordinal) && (header.Length > LongestRecipient || header.AsSpan().TrimEnd().Contains('\n'));
 
     // A message to a function is a call, whatever its channel.
     private State StateOf(string header)

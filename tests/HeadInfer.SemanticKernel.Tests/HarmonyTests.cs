@@ -32,6 +32,8 @@ public sealed class HarmonyTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|chan", "Hm.", "")]
     [InlineData("Yes, to=day.", "", "Yes, to=day.")]
     [InlineData("to", "", "to")]
+    [InlineData("to=5\nis what it says.", "", "to=5\nis what it says.")]
+    [InlineData("<|channel|>final<|message|>Yes.<|end|><|end|>\n<|start|>assistant<|channel|>final<|message|>No.", "", "Yes.\n\nNo.")]
     public void Thoughts_are_told_from_what_is_said(string answer, string thoughts, string said)
     {
         foreach (var piece in (int[])[1, 2, 3, 7, 1000])
