@@ -10,9 +10,10 @@ namespace HeadInfer.SemanticKernel;
 /// <param name="format">how the model writes calls</param>
 /// <param name="tools">the functions that were offered</param>
 /// <param name="callsAtMost">calls that are wanted; none leaves text that looks like one as it is</param>
-/// <param name="thinking">what the prompt has opened of the model's thoughts; null if nothing</param>
+/// <param name="tags">what it thinks between</param>
+/// <param name="thinking">whether the prompt has opened the model's thoughts</param>
 /// <param name="showThoughts">whether thoughts are shown</param>
-internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatTool> tools, int callsAtMost, ThoughtTags? thinking, bool showThoughts)
+internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatTool> tools, int callsAtMost, ThoughtTags tags, bool thinking, bool showThoughts)
 {
     /// <summary>The property of a call that keeps the thoughts before it, so that they can be shown to the model with the call's result.</summary>
     public const string ThoughtsKey = "reasoning";
@@ -21,7 +22,7 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
     private const int IdLength = 9;
     private const string IdCharacters = "abcdefghijklmnopqrstuvwxyz0123456789";
 
-    private readonly ReasoningScanner _reasoning = new(thinking);
+    private readonly IThoughtScanner _reasoning = tags.Scanner(thinking);
     private readonly ToolCallScanner? _calls = callsAtMost > 0 ? new ToolCallScanner(format, tools) : null;
     private readonly StringBuilder _thoughts = new();
     private int _lastThoughts; // where they begin

@@ -29,13 +29,14 @@ internal sealed record RenderedPrompt(string Key, Conversation Conversation, Tem
 /// <param name="past">the answers that were given</param>
 /// <param name="format">how it writes calls</param>
 /// <param name="tags">what it thinks between</param>
+/// <param name="endTokens">what ends its answers</param>
 /// <param name="logger">told, once each, why conversations of this template cannot go on so</param>
-internal sealed class Continuation(IChatEngine engine, Recollection past, IToolCallFormat format, ThoughtTags tags, ILogger logger)
+internal sealed class Continuation(IChatEngine engine, Recollection past, IToolCallFormat format, ThoughtTags tags, IReadOnlyList<int> endTokens, ILogger logger)
 {
     private readonly ConcurrentDictionary<string, bool> _told = new(StringComparer.Ordinal);
 
     // What a reader of answers looks for may be special tokens, which are no text to anybody else.
-    private readonly HashSet<int> _shown = [.. ThoughtTags.All.SelectMany(t => (string[])[t.Start, t.End]).Concat(format.Markers).Select(engine.Tokenizer.AddedToken).OfType<int>()];
+    private readonly HashSet<int> _shown = [.. tags.Markers.Concat(format.Markers).Select(engine.Tokenizer.AddedToken).OfType<int>()];
 
     /// <summary>Gives calls the thoughts that stood before them, where the client could not send these back. Ids of calls are random, so no others can be meant.</summary>
     public Conversation WithThoughts(string key, Conversation conversation)
@@ -112,7 +113,7 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
         {
             past.Add(new PastAnswer(
                 prompt.Key, answer.Identity, prompt.Lead, prompt.Hash, prompt.Edits, prompt.Text.Text[prompt.Lead..], prompt.LeadTokens,
-                [.. prompt.Tokens.TakeLast(prompt.LeadTokens), .. tokens.Take(count)], tags.OpenedBy(prompt.Text.Text), prompt.Tokens.Count + count, prompt.Conversation.Outline));
+                [.. prompt.Tokens.TakeLast(prompt.LeadTokens), .. tokens.Take(count)], tags.IsOpenedBy(prompt.Text.Text), prompt.Tokens.Count + count, prompt.Conversation.Outline));
         }
     }
 
@@ -129,7 +130,7 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
 
     // A stop token ends an answer also where the limit shortened what came before it.
     private bool Ends(int token, FinishReason? reason, GenerationOptions options) =>
-        reason is not null && ((options.StopTokens ?? engine.EndTokens).Contains(token) || (reason == FinishReason.Stop && IsMark(token)));
+        reason is not null && ((options.StopTokens ?? endTokens).Contains(token) || (reason == FinishReason.Stop && IsMark(token)));
 
     private bool IsMark(int token) => engine.Tokenizer.IsSpecial(token) && !_shown.Contains(token);
 
@@ -152,10 +153,10 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
         return Read(engine.Tokenizer.Encode(text.Substring(start, end - start), continues: true), answer.Thinking, conversation);
     }
 
-    private Said Read(IReadOnlyList<int> tokens, ThoughtTags? thinking, Conversation conversation)
+    private Said Read(IReadOnlyList<int> tokens, bool thinking, Conversation conversation)
     {
         var stream = new TokenStream(engine.Tokenizer).Show(_shown);
-        return Said.Of(string.Concat(tokens.Select(t => Text(stream, t))) + stream.Flush(), new AnswerReader(format, conversation.Tools ?? [], int.MaxValue, thinking, showThoughts: true)) with { Marks = [.. tokens.Where(IsMark)] };
+        return Said.Of(string.Concat(tokens.Select(t => Text(stream, t))) + stream.Flush(), new AnswerReader(format, conversation.Tools ?? [], int.MaxValue, tags, thinking, showThoughts: true)) with { Marks = [.. tokens.Where(IsMark)] };
     }
 
     private List<int> Encode(TemplateText text, int lead, Edit? edits, CancellationToken cancellationToken, out int leadTokens)
@@ -190,9 +191,14 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
     // Where the template ends an answer that begins at a place: by a token that no message can forge, else where what the message brought ends.
     private int? EndOfAnswer(TemplateText text, int from)
     {
-        if (engine.Tokenizer.Find(text, from, engine.EndTokens) is { } end)
+        // What ends thoughts ends an answer too, if no more of the answer follows.
+        var ends = tags.Between.Length > 0 && engine.Tokenizer.AddedToken(tags.End) is { } inner ? [.. endTokens, inner] : endTokens;
+        for (var at = from; engine.Tokenizer.Find(text, at, ends) is { } end; at = end + 1)
         {
-            return end;
+            if (ends == endTokens || !text.Text.AsSpan(end).StartsWith(tags.End + tags.Between))
+            {
+                return end;
+            }
         }
 
         foreach (var (start, length) in text.TrustedRanges)
@@ -238,7 +244,7 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
 
         if (answers.Count == 0 || written is null)
         {
-            return tags.OpenedBy(text.Text) is not null ? CacheMiss.OfTemplate($"writes {tags.Start} before an answer, and writes earlier answers without it") : CacheMiss.Of(CacheMiss.Template);
+            return tags.IsOpenedBy(text.Text) ? CacheMiss.OfTemplate($"writes {tags.Start} before an answer, and writes earlier answers without it") : CacheMiss.Of(CacheMiss.Template);
         }
 
         var said = Generated(answers[0], conversation);

@@ -26,6 +26,8 @@ public sealed class HeadInferChatClient : IChatClient
     private readonly ChatClientMetadata _metadata;
     private readonly IToolCallFormat _toolCalls;
     private readonly ThoughtTags _thoughts;
+    private readonly WrittenCalls _writtenCalls;
+    private readonly IReadOnlyList<int> _endTokens;
     private readonly OutputForm _forms;
     private readonly ConversationStore _conversations;
     private readonly Continuation _continuation;
@@ -68,7 +70,9 @@ public sealed class HeadInferChatClient : IChatClient
         _forms = new OutputForm(_toolCalls, _thoughts, new SchemaForms(_logger));
         var past = new Recollection();
         _misses = new CacheMisses(past, engine.Tokenizer, _logger);
-        _continuation = new Continuation(engine, past, _toolCalls, _thoughts, _logger);
+        _writtenCalls = new WrittenCalls(engine.Template, _toolCalls, _thoughts, ToolCallFormats.IsSaid(engine.Template.Source, _options.ToolCallFormat));
+        _endTokens = EndTokens(engine);
+        _continuation = new Continuation(engine, past, _toolCalls, _thoughts, _endTokens, _logger);
         TemplateLog.Limitations(_logger, engine.Template);
         _conversations = new ConversationStore(_options.Conversations);
     }
@@ -117,6 +121,10 @@ public sealed class HeadInferChatClient : IChatClient
 
     private static ILogger Logger(ILoggerFactory? factory) => (factory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferChatClient>();
 
+    // What ends thoughts does not end the answer, though a folder may say so.
+    private List<int> EndTokens(IChatEngine engine) =>
+        [.. engine.EndTokens.Concat(_toolCalls.Stops.Select(engine.Tokenizer.AddedToken).OfType<int>()).Distinct().Where(t => t != engine.Tokenizer.AddedToken(_thoughts.End))];
+
     private Request Prepare(IEnumerable<ChatMessage> messages, ChatOptions? options, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(messages);
@@ -127,21 +135,22 @@ public sealed class HeadInferChatClient : IChatClient
         IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
         var key = options.CacheKey();
         var conversation = _continuation.WithThoughts(key, ChatRequest.Conversation(all, options, tools));
-        var text = template.RenderTurns(conversation.Turns, tools, ChatRequest.Variables(options, template.Source), cancellationToken);
+        var text = template.RenderTurns(_writtenCalls.In(conversation), tools, ChatRequest.Variables(options, template.Source), cancellationToken);
         var prompt = _continuation.Prompt(key, conversation, text, cancellationToken);
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
-        var thinking = _thoughts.OpenedBy(text.Text);
+        var thinking = _thoughts.IsOpenedBy(text.Text);
         var showThoughts = options?.Reasoning?.Output == ReasoningOutput.Full;
         var mayThink = template.Source.Contains(_thoughts.End, StringComparison.Ordinal);
         generation = generation with
         {
-            Constraint = _forms.Of(options, tools, callsAtMost, thinking is not null, mayThink, generation.Constraint, cancellationToken),
-            ShownTokens = [.. generation.ShownTokens, .. ThoughtTags.All.SelectMany(t => (string[])[t.Start, t.End]), .. tools is null ? [] : _toolCalls.Markers],
+            Constraint = _forms.Of(options, tools, callsAtMost, thinking, mayThink, generation.Constraint, cancellationToken),
+            ShownTokens = [.. generation.ShownTokens, .. _thoughts.Markers, .. tools is null ? [] : _toolCalls.Markers],
+            StopTokens = generation.StopTokens ?? (_endTokens.SequenceEqual(_engine.EndTokens) ? null : _endTokens),
         };
         return new Request(
             prompt,
             generation,
-            () => new AnswerReader(_toolCalls, tools ?? [], callsAtMost, thinking, showThoughts),
+            () => new AnswerReader(_toolCalls, tools ?? [], callsAtMost, _thoughts, thinking, showThoughts),
             progress ?? _options.Progress,
             options?.ConversationId,
             all);

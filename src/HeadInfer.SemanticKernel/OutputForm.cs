@@ -22,7 +22,7 @@ internal sealed class OutputForm(IToolCallFormat format, ThoughtTags tags, Schem
     public OutputConstraint? Of(ChatOptions? options, IReadOnlyList<ChatTool>? tools, int callsAtMost, bool thinking, bool mayThink, OutputConstraint? given, CancellationToken cancellationToken = default)
     {
         var now = schemas.Under(cancellationToken);
-        OutputConstraint? answer = options?.ResponseFormat is ChatResponseFormatJson json ? json.Schema is { } schema ? now.Of(schema) : schemas.Any : null;
+        OutputConstraint? answer = options?.ResponseFormat is ChatResponseFormatJson json ? Said(json.Schema is { } schema ? now.Of(schema) : schemas.Any) : null;
         if (options?.ToolMode is RequiredChatToolMode required)
         {
             answer = format.Constrain(Required(required, tools), callsAtMost, now);
@@ -37,9 +37,9 @@ internal sealed class OutputForm(IToolCallFormat format, ThoughtTags tags, Schem
             return given ?? (tools is null ? null : Held(tools, thinking));
         }
 
-        var thoughts = OutputConstraint.Sequence(OutputConstraint.Until(tags.End), OutputConstraint.Space(), answer);
+        var thoughts = tags.Before(answer);
         return thinking ? thoughts
-            : mayThink ? OutputConstraint.OneOf(answer, OutputConstraint.Sequence(OutputConstraint.Marker(tags.Start), thoughts))
+            : mayThink ? OutputConstraint.OneOf(answer, OutputConstraint.Sequence(Markup.Form(tags.Start), thoughts))
             : answer;
     }
 
@@ -53,6 +53,8 @@ internal sealed class OutputForm(IToolCallFormat format, ThoughtTags tags, Schem
             text = OutputConstraint.Held([(tags.Start, thoughts), .. format.Hold(tools, schemas, again)], format.OnlyAtBeginning);
             return thinking ? thoughts : text;
         });
+
+    private OutputConstraint Said(OutputConstraint text) => tags.Said.Length > 0 ? OutputConstraint.Sequence(Markup.Form(tags.Said), text) : text;
 
     private static IReadOnlyList<ChatTool> Required(RequiredChatToolMode mode, IReadOnlyList<ChatTool>? tools)
     {

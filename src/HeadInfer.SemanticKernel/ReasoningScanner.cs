@@ -2,25 +2,9 @@ using System.Text;
 
 namespace HeadInfer.SemanticKernel;
 
-/// <summary>What a model's thoughts stand between.</summary>
-internal sealed record ThoughtTags(string Start, string End)
-{
-    /// <summary>Those of models in general.</summary>
-    public static ThoughtTags Usual { get; } = new("<think>", "</think>");
-
-    /// <summary>All that are known: Mistral's are others.</summary>
-    public static IReadOnlyList<ThoughtTags> All { get; } = [Usual, new("[THINK]", "[/THINK]")];
-
-    /// <summary>These, if a prompt ends with what opens thoughts; else null.</summary>
-    public ThoughtTags? OpenedBy(string prompt) => prompt.AsSpan().TrimEnd().EndsWith(Start) ? this : null;
-
-    /// <summary>Those that a chat template speaks of.</summary>
-    public static ThoughtTags Of(string template) => All.FirstOrDefault(t => template.Contains(t.End, StringComparison.Ordinal)) ?? Usual;
-}
-
 /// <summary>Tells what a model thinks from what it says. Thoughts begin an answer; once there were some, more may come later.</summary>
 /// <param name="begun">what the prompt has opened already, as some templates do; null if nothing</param>
-internal sealed class ReasoningScanner(ThoughtTags? begun)
+internal sealed class ReasoningScanner(ThoughtTags? begun) : IThoughtScanner
 {
     private readonly StringBuilder _pending = new();
     private ThoughtTags? _tags = begun; // of the thoughts that came last
@@ -41,10 +25,8 @@ internal sealed class ReasoningScanner(ThoughtTags? begun)
         Saying,
     }
 
-    /// <summary>Whether the answer is within thoughts.</summary>
     public bool IsThinking => _state is State.Opening or State.Thinking;
 
-    /// <summary>Takes the next piece of the answer.</summary>
     public IEnumerable<(string Text, bool IsReasoning)> Append(string text)
     {
         _pending.Append(text);
@@ -62,7 +44,7 @@ internal sealed class ReasoningScanner(ThoughtTags? begun)
                     break;
                 case State.Thinking:
                     var end = pending.IndexOf(_tags!.End, StringComparison.Ordinal);
-                    var thought = end >= 0 ? end : pending.Length - Held(pending, _tags.End);
+                    var thought = end >= 0 ? end : pending.Length - Markup.Held(pending, _tags.End);
                     Keep(pending[(end >= 0 ? end + _tags.End.Length : thought)..], end < 0 ? State.Thinking : _last is null ? State.Between : State.Saying);
                     if (thought > 0)
                     {
@@ -78,7 +60,7 @@ internal sealed class ReasoningScanner(ThoughtTags? begun)
                 default:
                     var start = Start(pending);
                     var close = start < 0 ? -1 : pending.IndexOf(_tags!.End, start, StringComparison.Ordinal);
-                    var said = start >= 0 ? start : pending.Length - (_tags is null ? 0 : Held(pending, _tags.Start));
+                    var said = start >= 0 ? start : pending.Length - (_tags is null ? 0 : Markup.Held(pending, _tags.Start));
                     _last = said > 0 ? pending[said - 1] : _last;
                     Keep(pending[(close >= 0 ? close + _tags!.End.Length : said)..], State.Saying);
                     if (said > 0)
@@ -97,7 +79,6 @@ internal sealed class ReasoningScanner(ThoughtTags? begun)
         }
     }
 
-    /// <summary>Ends the answer: what was held back is what it seemed to be.</summary>
     public IEnumerable<(string Text, bool IsReasoning)> Finish() =>
         _pending.Length > 0 && _state != State.Between ? [(_pending.ToString(), IsThinking)] : [];
 
@@ -137,19 +118,5 @@ internal sealed class ReasoningScanner(ThoughtTags? begun)
     {
         _pending.Clear().Append(text);
         _state = state;
-    }
-
-    // Characters at the end that may be a tag's beginning.
-    private static int Held(string text, string tag)
-    {
-        for (var length = Math.Min(tag.Length - 1, text.Length); length > 0; length--)
-        {
-            if (text.EndsWith(tag[..length], StringComparison.Ordinal))
-            {
-                return length;
-            }
-        }
-
-        return 0;
     }
 }

@@ -62,10 +62,10 @@ internal sealed record Edit(int Start, int End, int[] Tokens, Edit? Before)
 /// <param name="Lead">what the template wrote behind them, to be answered</param>
 /// <param name="LeadTokens">tokens of the lead</param>
 /// <param name="Tokens">these, and what was generated, without what ended it</param>
-/// <param name="Thinking">what the prompt had opened of the model's thoughts; null if nothing</param>
+/// <param name="Thinking">whether the prompt had opened the model's thoughts</param>
 /// <param name="KnownTokens">tokens of the whole prompt and of what was generated</param>
 /// <param name="Outline">the parts of the conversation</param>
-internal sealed record PastAnswer(string Key, Digest Identity, int Length, Digest Beginning, Edit? Edits, string Lead, int LeadTokens, int[] Tokens, ThoughtTags? Thinking, int KnownTokens, Outline Outline)
+internal sealed record PastAnswer(string Key, Digest Identity, int Length, Digest Beginning, Edit? Edits, string Lead, int LeadTokens, int[] Tokens, bool Thinking, int KnownTokens, Outline Outline)
 {
     // Each is one of its own; comparing the edits would go through all of a conversation.
     public bool Equals(PastAnswer? other) => ReferenceEquals(this, other);

@@ -30,6 +30,10 @@ public sealed class ChatTemplate
     /// <summary>What the template does not take as it stands, and what is done about it; found by rendering small conversations when first asked for.</summary>
     public IReadOnlyList<string> Limitations => [.. _shape.Value.Notes.Union(_shapeForTools.Value.Notes)];
 
+    /// <summary>Whether the template takes calls of functions in an assistant's message.</summary>
+    /// <param name="withTools">whether functions are offered</param>
+    internal bool TakesCalls(bool withTools) => (withTools ? _shapeForTools : _shape).Value.NoCalls is null;
+
     /// <summary>The conversation's tokens, ready for the model to answer.</summary>
     /// <param name="turns">the messages, oldest first</param>
     /// <param name="tokenizer">the model's tokenizer</param>

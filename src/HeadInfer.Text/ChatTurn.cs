@@ -20,6 +20,9 @@ public sealed record ChatTurn(string Role, string Content)
 
     /// <summary>The function that a tool's message comes from, or null.</summary>
     public string? Name { get; init; }
+
+    /// <summary>What is written in place of the content, with markers in it that may be tokens; null if the content is.</summary>
+    internal TemplateText? Written { get; init; }
 }
 
 /// <summary>A call of a function by a model.</summary>
@@ -56,6 +59,7 @@ internal static class ChatData
         data["add_generation_prompt"] = answer;
         if (tools is { Count: > 0 })
         {
+            shape?.AddTools((List<object?>)data["messages"]!, tools);
             data["tools"] = tools.Select(t => (object?)Function(("name", TemplateText.Data(t.Name)), ("description", TemplateText.Data(t.Description)), ("parameters", Parameters(t)))).ToList();
         }
 
@@ -63,7 +67,7 @@ internal static class ChatData
     }
 
     // Arguments are an object, and templates go through its properties, so both are said where the schema does not.
-    private static JinjaDict Parameters(ChatTool tool)
+    public static JinjaDict Parameters(ChatTool tool)
     {
         var schema = Values.From(tool.Parameters) as JinjaDict ?? Values.Dict([]);
         foreach (var (key, value) in ((string, object?)[])[("type", TemplateText.Data("object")), ("properties", Values.Dict([]))])

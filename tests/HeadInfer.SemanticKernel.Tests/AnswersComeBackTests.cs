@@ -158,13 +158,13 @@ public sealed class AnswersComeBackTests : IDisposable
         {
             // A conversation that goes on forks now and then; its answers share what stands before.
             edit = new Edit(i, i + 1, new int[i % 7 == 0 ? 900 : 30], i % 5 == 0 ? null : edit);
-            past.Add(new PastAnswer("", new Digest(0, (UInt128)i), i, default, edit, "", 0, new int[50], null, 0, new Outline(0, [1, 2], false)));
+            past.Add(new PastAnswer("", new Digest(0, (UInt128)i), i, default, edit, "", 0, new int[50], false, 0, new Outline(0, [1, 2], false)));
             most = Math.Max(most, past.Bytes);
             Assert.InRange(past.Count, 1, 10);
         }
 
         Assert.InRange(most, 5_000, 20_000);
-        past.Add(new PastAnswer("", default, 0, default, null, "", 0, new int[100_000], null, 0, new Outline(0, [], false)));
+        past.Add(new PastAnswer("", default, 0, default, null, "", 0, new int[100_000], false, 0, new Outline(0, [], false)));
         Assert.Equal((0, 0), (past.Count, past.Bytes));
     }
 

@@ -79,12 +79,58 @@ public sealed class CallTextTests
     [InlineData(ToolCallFormat.QwenCoder, "Write <function=name> and </function>.", "")]
     [InlineData(ToolCallFormat.Glm, "<tool_call>now</tool_call>", "now")]
     [InlineData(ToolCallFormat.Glm, "<tool_call>now\n</tool_call>\n<tool_call>now\n</tool_call>", "now now")]
+    [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}<|call|>", "now")]
+    [InlineData(ToolCallFormat.Gemma, "<|tool_call>call:now{}<tool_call|>", "now")]
+    [InlineData(ToolCallFormat.DeepSeek, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{\n}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "now now")]
+    [InlineData(ToolCallFormat.DeepSeek, "<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "now now")]
+    [InlineData(ToolCallFormat.DeepSeekNames, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁call▁begin｜>now<｜tool▁sep｜><｜tool▁call▁end｜><｜tool▁calls▁end｜>", "now now")]
+    [InlineData(ToolCallFormat.Granite, "<|tool_call|> [{\"name\": \"now\", \"arguments\": {}}, {\"name\": \"now\"}]", "now now")]
+    [InlineData(ToolCallFormat.Phi, "<|tool_call|>{\"name\": \"now\", \"arguments\": {}}<|/tool_call|>", "now")]
+    [InlineData(ToolCallFormat.Phi, "<|tool_call|>[{\"name\": \"now\"}]<|/tool_call|><|tool_call|>[{\"name\": \"now\"}]<|/tool_call|>", "now now")]
+    [InlineData(ToolCallFormat.Gemma, "<|tool_call>call:now{}<tool_call|><|tool_call>call:now{}<tool_call|>", "now now")]
+    [InlineData(ToolCallFormat.Gemma, "<|tool_call>now<tool_call|>", "now")]
+    [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.now<|message|>", "now")]
     public void What_is_a_call_is_one_and_the_rest_stays_text(ToolCallFormat format, string answer, string names)
     {
         var (calls, shown) = Scan(format, answer);
         Assert.Equal(names, string.Join(' ', calls.Select(c => c.Name)));
         Assert.All(calls, c => Assert.NotNull(c.Arguments));
         Assert.Equal(names.Length > 0 ? "" : answer, shown.Length == 0 ? shown : shown.Trim('\n'));
+    }
+
+    [Theory]
+    [InlineData("{}", "{}")]
+    [InlineData("{a:1,b:-2.5e3,c:true,d:None,e:False}", """{"a":1,"b":-2.5e3,"c":true,"d":null,"e":false}""")]
+    [InlineData("{ a : <|\"|>x, y: {z}<|\"|> , b:[1, [ ], {c:<|\"|><|\"|>}] }", """{"a":"x, y: {z}","b":[1,[],{"c":""}]}""")]
+    [InlineData("{<|\"|>a:b<|\"|>:<|\"|>\"q\" \\ \n<|\"|>}", """{"a:b":"\u0022q\u0022 \\ \n"}""")]
+    [InlineData("{\"a\":\"b\\\"}\",c:Oslo}", """{"a":"b\"}","c":"Oslo"}""")]
+    [InlineData("{a:[1,2,],}", """{"a":[1,2]}""")]
+    [InlineData("{a:}", null)]
+    [InlineData("{a}", null)]
+    [InlineData("{a:1", null)]
+    [InlineData("{a:1}}", null)]
+    [InlineData("{a:<|\"|>x}", null)]
+    [InlineData("{a:\"x}", null)]
+    public void A_value_as_Gemma_writes_it_is_JSON(string text, string? json) => Assert.Equal(json, GemmaText.ToJson(text));
+
+    [Fact]
+    public void A_value_that_is_nested_without_end_is_refused() =>
+        Assert.Null(GemmaText.ToJson(string.Concat(Enumerable.Repeat("[", 100_000))));
+
+    [Fact]
+    public void Gemmas_values_are_held_to_the_schema_in_the_order_of_their_names()
+    {
+        var tool = Tool("f", """
+            {"type":"object","$defs":{"u":{"enum":["kg","lb",3]},"n":{"type":"object","properties":{"next":{"$ref":"#/$defs/n"}}}},"required":["d","a"],"properties":{
+              "d":{"type":"integer","minimum":5},"a":{"$ref":"#/$defs/u"},"b":{"type":["boolean","null"]},"c":{"type":"array","items":{"type":"string"},"maxItems":2},"n":{"$ref":"#/$defs/n"},"x":{}}}
+            """);
+        var form = ToolCallFormats.Of("", ToolCallFormat.Gemma).Constrain([tool], 2, new SchemaForms(Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance));
+        bool Allows(string arguments) => StructuredOutputTests.Allows(form, $"<|tool_call>call:f{{{arguments}}}<tool_call|>");
+        Assert.True(Allows("a:<|\"|>kg<|\"|>,d:7"));
+        Assert.True(Allows("a:3,b:null,c:[<|\"|>x } y<|\"|>,<|\"|><|\"|>],d:5,n:{next:{next:{next:{next:{next:{}}}}}},x:{any:[1,<|\"|>t<|\"|>,{k:true}]}"));
+        Assert.True(Allows("a:3,d:5}<tool_call|><|tool_call>call:f{a:3,d:5"));
+        Assert.False(Allows("a:3,d:5}<tool_call|><|tool_call>call:f{a:3,d:5}<tool_call|><|tool_call>call:f{a:3,d:5"));
+        Assert.All((string[])["a:3", "d:5", "a:4,d:5", "a:3,d:4", "a:<|\"|>g<|\"|>,d:5", "d:5,a:3", "a:3,d:5,b:null", "a:3,b:1,d:5", "a:3,c:[<|\"|>1<|\"|>,<|\"|>2<|\"|>,<|\"|>3<|\"|>],d:5", "a:3,d:5,", ",a:3,d:5"], a => Assert.False(Allows(a), a));
     }
 
     [Fact]
@@ -103,6 +149,17 @@ public sealed class CallTextTests
     [InlineData(ToolCallFormat.Llama, "{\"name\": \"note\", \"parameters\": {\"text\": \"ab")]
     [InlineData(ToolCallFormat.MistralNames, "[TOOL_CALLS]note[ARGS]{\"text\": \"ab")]
     [InlineData(ToolCallFormat.Mistral, "[TOOL_CALLS][{\"name\": \"note\", \"argum")]
+    [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.note <|constrain|>json<|message|>{\"text\": \"ab")]
+    [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.note <|constr")]
+    [InlineData(ToolCallFormat.DeepSeek, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>note\n```json\n{\"text\": \"ab")]
+    [InlineData(ToolCallFormat.DeepSeek, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>note\n```json\n{text: ab}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>")]
+    [InlineData(ToolCallFormat.DeepSeekNames, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>no")]
+    [InlineData(ToolCallFormat.Granite, "<|tool_call|>[{\"name\": \"note\", \"argum")]
+    [InlineData(ToolCallFormat.Phi, "<|tool_call|>[{\"name\": \"note\", \"argum")]
+    [InlineData(ToolCallFormat.Gemma, "<|tool_call>call:note{text:<|\"|>ab")]
+    [InlineData(ToolCallFormat.Gemma, "<|tool_call>call:note{text")]
+    [InlineData(ToolCallFormat.Gemma, "<|tool_call>call:note{text:<|\"|>ab<|\"|>,more<tool_call|>")]
+    [InlineData(ToolCallFormat.Gemma, "<|tool_call>call:later")]
     public void A_call_that_is_cut_off_carries_its_error(ToolCallFormat format, string answer) =>
         Assert.IsType<FormatException>(Assert.Single(Scan(format, answer).Calls).Error);
 

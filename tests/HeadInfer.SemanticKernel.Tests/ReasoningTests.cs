@@ -10,6 +10,7 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
     [Theory]
     [InlineData("<think>a</think>\n\nYes.", "a", "Yes.")]
     [InlineData("[THINK]a[/THINK]Yes.", "a", "Yes.")]
+    [InlineData("<|channel>thought\na<channel|>Yes.", "\na", "Yes.")]
     [InlineData("<think>a</think>\n<think>b</think>Yes.", "ab", "Yes.")]
     [InlineData("<think>a</think>Yes.\n<think>b</think>\nNo.", "ab", "Yes.\n\nNo.")]
     [InlineData("<think>a [/THINK] b</think>Yes.", "a [/THINK] b", "Yes.")]

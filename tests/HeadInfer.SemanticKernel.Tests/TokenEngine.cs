@@ -29,6 +29,9 @@ internal sealed class TokenEngine(Tokenizer tokenizer, ChatTemplate template, IR
     /// <summary>What each request read.</summary>
     public List<IReadOnlyList<int>> Prompts { get; } = [];
 
+    /// <summary>Their options.</summary>
+    public List<GenerationOptions> Options { get; } = [];
+
     /// <summary>What was generated for each of them.</summary>
     public List<IReadOnlyList<int>> Generated { get; } = [];
 
@@ -42,6 +45,7 @@ internal sealed class TokenEngine(Tokenizer tokenizer, ChatTemplate template, IR
     {
         await Task.Yield();
         Prompts.Add(prompt);
+        Options.Add(options);
         Generated.Add(Next);
         Keys.Add(key);
         reused(0, false);

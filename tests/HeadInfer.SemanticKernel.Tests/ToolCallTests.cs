@@ -72,6 +72,13 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("[TOOL_CALLS]place_order[CALL_ID]123[ARGS]{\"item\": \"a <b>\\nc\", \"count\": 3}", ToolCallFormat.MistralNames)]
     [InlineData("[TOOL_CALLS] [{\"name\": \"place_order\", \"arguments\": {\"item\": \"a <b>\\nc\", \"count\": 3}}]", ToolCallFormat.Mistral)]
     [InlineData("{\"name\": \"place_order\", \"parameters\": {\"item\": \"a <b>\\nc\", \"count\": 3}}", ToolCallFormat.Llama)]
+    [InlineData("<|tool_call>call:place_order{item:<|\"|>a <b>\nc<|\"|>,count:3}<tool_call|>", ToolCallFormat.Gemma)]
+    [InlineData("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>place_order\n```json\n{\"item\": \"a <b>\\nc\", \"count\": 3}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", ToolCallFormat.DeepSeek)]
+    [InlineData("\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>place_order\n```json\n{\"item\": \"a <b>\\nc\", \"count\": 3}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", ToolCallFormat.DeepSeek)]
+    [InlineData("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>place_order<｜tool▁sep｜>{\"item\": \"a <b>\\nc\", \"count\": 3}<｜tool▁call▁end｜><｜tool▁calls▁end｜>", ToolCallFormat.DeepSeekNames)]
+    [InlineData("<|tool_call|>[{\"name\": \"place_order\", \"arguments\": {\"item\": \"a <b>\\nc\", \"count\": 3}}]", ToolCallFormat.Granite)]
+    [InlineData("<|tool_call|>[{\"type\": \"function\", \"function\": {\"name\": \"place_order\", \"arguments\": {\"item\": \"a <b>\\nc\", \"count\": 3}}}]<|/tool_call|>", ToolCallFormat.Phi)]
+    [InlineData("<|channel|>commentary to=functions.place_order <|constrain|>json<|message|>{\"item\": \"a <b>\\nc\", \"count\": 3}<|call|>", ToolCallFormat.Harmony)]
     [InlineData("<|python_tag|>{\n  \"type\": \"function\", \"name\": \"place_order\", \"parameters\": {\"item\": \"a <b>\\nc\", \"count\": 3}}", ToolCallFormat.Llama)]
     [InlineData("<tool_call>\n{\"name\": \"place_order\", \"arguments\": \"{\\\"item\\\": \\\"a <b>\\\\nc\\\", \\\"count\\\": 3}\"}\n</tool_call>", ToolCallFormat.Hermes)]
     public async Task A_call_is_read_as_published_models_write_it(string answer, ToolCallFormat format)
@@ -90,9 +97,19 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("<tool_call>\n<function={{ name }}>", ToolCallFormat.QwenCoder)]
     [InlineData("<tool_call>{{ name }}<arg_key>", ToolCallFormat.Glm)]
     [InlineData("<tool_call>{\"name\"", ToolCallFormat.Hermes)]
+    [InlineData("<|start|>assistant<|channel|>final<|message|>", ToolCallFormat.Harmony)]
+    [InlineData("<｜tool▁call▁begin｜>{{ type }}<｜tool▁sep｜>{{ name }}\n```json", ToolCallFormat.DeepSeek)]
+    [InlineData("<｜tool▁call▁begin｜>{{ name }}<｜tool▁sep｜>", ToolCallFormat.DeepSeekNames)]
+    [InlineData("<|start_of_role|>assistant<|end_of_role|><|tool_call|>", ToolCallFormat.Granite)]
+    [InlineData("<|system|><|tool|>{{ tools }}<|/tool|><|end|>", ToolCallFormat.Phi)]
+    [InlineData("<|turn>model\n<|tool_call>call:{{ name }}{", ToolCallFormat.Gemma)]
     [InlineData("{\"name\": function name, \"parameters\": dictionary}", ToolCallFormat.Llama)]
-    public void The_template_shows_the_format(string template, ToolCallFormat expected) =>
-        Assert.IsType(ToolCallFormats.Of("", expected).GetType(), ToolCallFormats.Of(template));
+    public void The_template_shows_the_format(string template, ToolCallFormat expected)
+    {
+        var (wanted, found) = (ToolCallFormats.Of("", expected), ToolCallFormats.Of(template));
+        Assert.IsType(wanted.GetType(), found);
+        Assert.Equal(wanted.Markers, found.Markers);
+    }
 
     [Fact]
     public async Task An_end_within_an_argument_is_none()
@@ -100,11 +117,15 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
         const string text = "a </tool_call> b [TOOL_CALLS] c";
         foreach (var (format, answer) in ((ToolCallFormat, string)[])[
             (ToolCallFormat.Hermes, $"<tool_call>\n{{\"name\": \"place_order\", \"arguments\": {{\"item\": \"{text}\"}}}}\n</tool_call>\nthen"),
+            (ToolCallFormat.Gemma, $"<|tool_call>call:place_order{{item:<|\"|>{text.Replace("</tool_call>", "<tool_call|>", StringComparison.Ordinal)}<|\"|>}}<tool_call|>then"),
+            (ToolCallFormat.DeepSeekNames, $"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>place_order<｜tool▁sep｜>{{\"item\": \"{text.Replace("</tool_call>", "<｜tool▁call▁end｜><｜tool▁calls▁end｜>", StringComparison.Ordinal)}\"}}<｜tool▁call▁end｜><｜tool▁calls▁end｜>then"),
+            (ToolCallFormat.Phi, $"<|tool_call|>[{{\"name\": \"place_order\", \"arguments\": {{\"item\": \"{text.Replace("</tool_call>", "<|/tool_call|>", StringComparison.Ordinal)}\"}}}}]<|/tool_call|>then"),
             (ToolCallFormat.MistralNames, $"then[TOOL_CALLS]place_order[ARGS]{{\"item\": \"{text}\"}}")])
         {
             using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, answer), new HeadInferChatClientOptions { ToolCallFormat = format });
             var response = await client.GetResponseAsync("Go", new ChatOptions { Tools = [Order] });
-            Assert.Equal(text, Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>()).Arguments!["item"]!.ToString());
+            Assert.Equal(text, Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>()).Arguments!["item"]!.ToString()!
+                .Replace("<tool_call|>", "</tool_call>", StringComparison.Ordinal).Replace("<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "</tool_call>", StringComparison.Ordinal).Replace("<|/tool_call|>", "</tool_call>", StringComparison.Ordinal));
             Assert.Equal("then", response.Text.Trim());
         }
     }

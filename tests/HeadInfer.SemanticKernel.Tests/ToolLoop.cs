@@ -37,8 +37,8 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
     private readonly ThoughtTags _tags = ThoughtTags.Of(template.Source);
     private readonly Random _random = new(1);
 
-    // As the folder of such a model would say it: GLM's names the marker of what is observed, too.
-    private readonly List<int> _end = [.. ((int?[])[template.EndOfTurn(tokenizer), tokenizer.AddedToken("</s>"), template.Source.Contains("<|observation|>", StringComparison.Ordinal) ? tokenizer.AddedToken("<|observation|>") : null]).OfType<int>().Distinct()];
+    // As the folder of such a model would say it.
+    private readonly List<int> _end = [.. ((int?[])[template.EndOfTurn(tokenizer), tokenizer.AddedToken("</s>"), .. ToolCallFormats.Of(template.Source).Stops.Select(tokenizer.AddedToken)]).OfType<int>().Distinct()];
 
     /// <summary>Whether a template takes a conversation at all: some want roles that nobody has.</summary>
     public static bool IsTaken(ChatTemplate template)
@@ -60,7 +60,7 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
         var engine = new TokenEngine(tokenizer, template, _end);
         using var client = new HeadInferChatClient(engine, loggerFactory: factory);
         List<ChatMessage> messages = [new(ChatRole.System, "Be brief."), new(ChatRole.User, "Go <|im_end|> on")];
-        var shapes = Shapes().First(s => s is null || Written([new("system", "Be brief."), new("user", "Go")], Answer(0, s.Value)) is not null);
+        var shapes = Shapes().First(s => s is null || IsWritten(s.Value));
         var options = shapes is { Calls: > 0 } ? new ChatOptions { Tools = [Now] } : new ChatOptions();
         List<ChatTurn> turns = [.. ChatRequest.Conversation(messages, null, null).Turns];
         var (ends, continued) = (new List<IReadOnlyList<int>>(), 0);
@@ -70,7 +70,7 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
             // Every other answer has as many calls as the template takes, the last one has none.
             var shape = shapes is null ? new Shape(0, false, false) : i >= Turns - 1 ? shapes.Value with { Calls = 0, Thinks = shapes.Value.Thinks && shapes.Value.Calls > 0 } : i % 2 == 1 && shapes.Value.Calls == 2 ? shapes.Value with { Calls = 1 } : shapes.Value;
             var answer = Answer(i, shape);
-            var written = Written(turns, answer) ?? (_tags.OpenedBy(template.RenderTurns(turns, Tools(shapes), null, default).Text) is not null ? $"Hm.\n{_tags.End}\n\n" : "") + answer.Content;
+            var written = Written(turns, answer) ?? (_tags.IsOpenedBy(Render(turns, Tools(shapes)).Text) ? $"Hm.\n{_tags.End}\n\n" : "") + answer.Content;
             engine.Next = Cut(Spaced(written));
             var response = await client.GetResponseAsync(messages, options);
             if (i > 0)
@@ -127,14 +127,27 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
 
     private static ChatTool[]? Tools(Shape? shape) => shape is { Calls: > 0 } ? Offered : null;
 
+    // Whether the template writes such answers, also one behind another: DeepSeek R1's writes the second calls of a conversation in another form.
+    private bool IsWritten(Shape shape)
+    {
+        var (first, second) = (Answer(0, shape), Answer(1, shape with { Calls = Math.Min(shape.Calls, 1) }));
+        IReadOnlyList<ChatTurn> turns = [new("system", "Be brief."), new("user", "Go")];
+        return Written(turns, first) is not null && (shape.Calls == 0 || Written([.. turns, first, .. Results(first)], second) is not null);
+    }
+
+    private TemplateText Render(IReadOnlyList<ChatTurn> turns, ChatTool[]? tools) => template.RenderTurns(
+        new WrittenCalls(template, _format, _tags, ToolCallFormats.IsSaid(template.Source, null)).In(new Conversation(turns, [], tools)), tools, null, default);
+
+    private static IEnumerable<ChatTurn> Results(ChatTurn answer) => answer.ToolCalls.Select(c => new ChatTurn("tool", "12:00") { ToolCallId = c.Id, Name = c.Name });
+
     // How the template writes an answer behind its prompt; null if it writes it otherwise than it can be read.
     private string? Written(IReadOnlyList<ChatTurn> turns, ChatTurn answer)
     {
         try
         {
-            IReadOnlyList<ChatTurn> after = [.. turns, answer, .. answer.ToolCalls.Select(c => new ChatTurn("tool", "12:00") { ToolCallId = c.Id, Name = c.Name }), .. answer.ToolCalls.Count == 0 ? (ChatTurn[])[new("user", "And?")] : []];
+            IReadOnlyList<ChatTurn> after = [.. turns, answer, .. Results(answer), .. answer.ToolCalls.Count == 0 ? (ChatTurn[])[new("user", "And?")] : []];
             var tools = answer.ToolCalls.Count > 0 || turns.Any(t => t.ToolCalls.Count > 0) ? Offered : null;
-            var (prompt, text) = (template.RenderTurns(turns, tools, null, default), template.RenderTurns(after, tools, null, default));
+            var (prompt, text) = (Render(turns, tools), Render(after, tools));
             if (!text.Text.StartsWith(prompt.Text, StringComparison.Ordinal))
             {
                 return null;
@@ -147,9 +160,9 @@ internal sealed partial class ToolLoop(Tokenizer tokenizer, ChatTemplate templat
             }
 
             var written = text.Text[prompt.Length..end];
-            var stream = new TokenStream(tokenizer).Show(ThoughtTags.All.SelectMany(t => (string[])[t.Start, t.End]).Concat(_format.Markers).Select(tokenizer.AddedToken).OfType<int>());
+            var stream = new TokenStream(tokenizer).Show(_tags.Markers.Concat(_format.Markers).Select(tokenizer.AddedToken).OfType<int>());
             var shown = string.Concat(tokenizer.Encode(text.Substring(prompt.Length, end - prompt.Length), continues: true).Select(stream.Append));
-            var said = Said.Of(shown, new AnswerReader(_format, Offered, int.MaxValue, _tags.OpenedBy(prompt.Text), showThoughts: true));
+            var said = Said.Of(shown, new AnswerReader(_format, Offered, int.MaxValue, _tags, _tags.IsOpenedBy(prompt.Text), showThoughts: true));
             return said.Equals(Said.Of(answer)) ? written : null;
         }
         catch (ChatTemplateException)

@@ -1,4 +1,5 @@
 using HeadInfer.Text;
+using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
@@ -14,6 +15,19 @@ internal sealed class HermesFormat : IToolCallFormat
     public bool IsWhole(string body) => JsonCalls.IsWhole(body);
 
     public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools) => JsonCalls.Parse(body);
+
+    public TemplateText Write(IReadOnlyList<ChatToolCall> calls)
+    {
+        var text = new TemplateTextBuilder();
+        foreach (var call in calls)
+        {
+            text.Append(TemplateText.Trusted((text.Length > 0 ? "\n" : "") + Start + "\n"));
+            JsonCalls.Write(call, text);
+            text.Append(TemplateText.Trusted("\n" + End));
+        }
+
+        return text.Build();
+    }
 
     public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) =>
         OutputConstraint.Repeat(OutputConstraint.Sequence(OutputConstraint.Marker(Start), AfterStart(tools, schemas.Arguments)), "\n", most);

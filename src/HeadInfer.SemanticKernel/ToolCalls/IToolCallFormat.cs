@@ -1,4 +1,5 @@
 using HeadInfer.Text;
+using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
@@ -22,6 +23,12 @@ internal interface IToolCallFormat
 
     /// <summary>Words of the format that are special tokens of some models, and are read as text all the same.</summary>
     IReadOnlyList<string> Markers { get; }
+
+    /// <summary>Calls as the model writes them, for a template that writes none; null if templates of this format all do.</summary>
+    TemplateText? Write(IReadOnlyList<ChatToolCall> calls) => null;
+
+    /// <summary>Special tokens that end an answer after its calls, beside those of the model's configuration.</summary>
+    IReadOnlyList<string> Stops => [];
 
     /// <summary>Reads what stands between start and end: the calls, in order. What cannot be read is a call with its error.</summary>
     /// <param name="body">the text, with the start where that belongs to the call</param>

@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using HeadInfer.Text;
+using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
@@ -21,6 +22,19 @@ internal static class JsonCalls
     /// <param name="arguments">makes the form of a function's arguments</param>
     public static OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, string argumentsName, Func<ChatTool, OutputConstraint> arguments) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
         OutputConstraint.Text(Beginning(t, argumentsName)), arguments(t), OutputConstraint.Text("}")))]);
+
+    /// <summary>A list of such calls.</summary>
+    /// <param name="tools">the functions</param>
+    /// <param name="most">calls at most</param>
+    /// <param name="arguments">makes the form of a function's arguments</param>
+    public static OutputConstraint ConstrainList(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments) =>
+        OutputConstraint.Sequence(OutputConstraint.Text("["), OutputConstraint.Repeat(Constrain(tools, "arguments", arguments), ", ", most), OutputConstraint.Text("]"));
+
+    /// <summary>Writes a call.</summary>
+    public static void Write(ChatToolCall call, TemplateTextBuilder text) => text
+        .Append(TemplateText.Data($"{{\"name\": {JsonSerializer.Serialize(call.Name)}, \"arguments\": "))
+        .Append(ConversationShape.JsonArguments(call))
+        .Append(TemplateText.Data("}"));
 
     /// <summary>How a call begins, up to its arguments.</summary>
     public static string Beginning(ChatTool tool, string argumentsName) => $"{{\"name\": {JsonSerializer.Serialize(tool.Name)}, \"{argumentsName}\": ";
@@ -141,8 +155,8 @@ internal static class JsonCalls
         }
     }
 
-    // The text of the first JSON value; null if there is none that is whole.
-    private static string? FirstValue(string text)
+    /// <summary>The text of the first JSON value; null if there is none that is whole.</summary>
+    public static string? FirstValue(string text)
     {
         try
         {

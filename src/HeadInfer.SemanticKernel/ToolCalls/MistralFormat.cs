@@ -19,23 +19,20 @@ internal sealed class MistralFormat(bool names) : IToolCallFormat
         body.TrimStart() is ['[' or '{', ..] and var json && !json.StartsWith(Arguments, StringComparison.Ordinal) ? JsonCalls.ParseMany(json) : [.. Calls(body).Select(c => One(c, tools))];
 
     public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) => names
-        ? OutputConstraint.Sequence(OutputConstraint.Marker(Start), NamedCall(tools, schemas.Arguments))
-        : OutputConstraint.Sequence(OutputConstraint.Marker(Start), CallList(tools, most, schemas.Arguments));
+        ? Markup.Several(OutputConstraint.Sequence(OutputConstraint.Marker(Start), NamedCall(tools, schemas.Arguments)), most)
+        : OutputConstraint.Sequence(OutputConstraint.Marker(Start), JsonCalls.ConstrainList(tools, most, schemas.Arguments));
 
     public IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text)
     {
         if (!names)
         {
-            return [(Start, OutputConstraint.Sequence(OutputConstraint.Optional(OutputConstraint.Text(" ")), CallList(tools, int.MaxValue, schemas.ArgumentsLater)))];
+            return [(Start, OutputConstraint.Sequence(OutputConstraint.Optional(OutputConstraint.Text(" ")), JsonCalls.ConstrainList(tools, int.MaxValue, schemas.ArgumentsLater)))];
         }
 
         OutputConstraint? calls = null;
         var more = OutputConstraint.Optional(OutputConstraint.Sequence(OutputConstraint.Marker(Start), OutputConstraint.Defer(() => calls!)));
         return [(Start, calls = OutputConstraint.Sequence(NamedCall(tools, schemas.ArgumentsLater), more))];
     }
-
-    private static OutputConstraint CallList(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments) =>
-        OutputConstraint.Sequence(OutputConstraint.Text("["), OutputConstraint.Repeat(JsonCalls.Constrain(tools, "arguments", arguments), ", ", most), OutputConstraint.Text("]"));
 
     private static OutputConstraint NamedCall(IReadOnlyList<ChatTool> tools, Func<ChatTool, OutputConstraint> arguments) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
         OutputConstraint.Text(t.Name), OutputConstraint.Marker(Arguments), arguments(t)))]);

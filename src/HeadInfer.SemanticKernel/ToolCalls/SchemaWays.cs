@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
@@ -34,6 +35,9 @@ internal static class SchemaWays
             way is null ? [] : [.. (JsonObject)way["properties"]!],
             (way?["required"] as JsonArray)?.Select(n => Word(n) ?? "").ToHashSet(StringComparer.Ordinal) ?? []);
     }
+
+    /// <summary>What a function's parameters must be; null if anything.</summary>
+    public static JsonNode? Schema(ChatTool tool) => tool.Parameters.ValueKind == JsonValueKind.Object ? JsonNode.Parse(tool.Parameters.GetRawText()) : null;
 
     private static void Add(JsonNode? schema, JsonNode? whole, int depth, List<JsonObject> ways)
     {

@@ -9,7 +9,8 @@ namespace HeadInfer.SemanticKernel.ToolCalls;
 /// <param name="whole">where its references look</param>
 internal sealed class TaggedValue(JsonNode? schema, JsonNode? whole)
 {
-    private static readonly string[] NotHeld = ["pattern", "minLength", "maxLength", "format"];
+    /// <summary>Keywords that texts are not held to.</summary>
+    public static readonly string[] NotHeld = ["pattern", "minLength", "maxLength", "format"];
 
     private readonly IReadOnlyList<JsonObject> _ways = SchemaWays.Of(schema, whole);
 

@@ -22,12 +22,30 @@ public enum ToolCallFormat
 
     /// <summary><c>&lt;tool_call&gt;name&lt;arg_key&gt;key&lt;/arg_key&gt;&lt;arg_value&gt;</c>: GLM 4.5 and later.</summary>
     Glm,
+
+    /// <summary><c>&lt;|channel|&gt;commentary to=functions.name&lt;|message|&gt;{...}</c>: gpt-oss.</summary>
+    Harmony,
+
+    /// <summary><c>&lt;|tool_call&gt;call:name{key:value}&lt;tool_call|&gt;</c>: Gemma 4.</summary>
+    Gemma,
+
+    /// <summary><c>&lt;｜tool▁call▁begin｜&gt;function&lt;｜tool▁sep｜&gt;name</c> with a block of JSON: DeepSeek V3 and R1.</summary>
+    DeepSeek,
+
+    /// <summary><c>&lt;｜tool▁call▁begin｜&gt;name&lt;｜tool▁sep｜&gt;{...}</c>: DeepSeek V3.1.</summary>
+    DeepSeekNames,
+
+    /// <summary><c>&lt;|tool_call|&gt;[{"name": ..., "arguments": {...}}]</c>: Granite 3.</summary>
+    Granite,
+
+    /// <summary><c>&lt;|tool_call|&gt;[{"name": ..., "arguments": {...}}]&lt;|/tool_call|&gt;</c>: Phi-4-mini.</summary>
+    Phi,
 }
 
 /// <summary>Knows a model's format from its chat template, which shows the model its own earlier calls.</summary>
 internal static class ToolCallFormats
 {
-    public static IToolCallFormat Of(string template, ToolCallFormat? chosen = null) => (chosen ?? Guess(template)) switch
+    public static IToolCallFormat Of(string template, ToolCallFormat? chosen = null) => (chosen ?? Guess(template) ?? ToolCallFormat.Hermes) switch
     {
         ToolCallFormat.Hermes => new HermesFormat(),
         ToolCallFormat.Llama => new LlamaFormat(),
@@ -35,17 +53,31 @@ internal static class ToolCallFormats
         ToolCallFormat.MistralNames => new MistralFormat(names: true),
         ToolCallFormat.QwenCoder => new QwenCoderFormat(),
         ToolCallFormat.Glm => new GlmFormat(),
+        ToolCallFormat.Harmony => new HarmonyFormat(),
+        ToolCallFormat.Gemma => new GemmaFormat(),
+        ToolCallFormat.DeepSeek => new DeepSeekFormat(names: false),
+        ToolCallFormat.DeepSeekNames => new DeepSeekFormat(names: true),
+        ToolCallFormat.Granite => new CallListFormat(end: null),
+        ToolCallFormat.Phi => new CallListFormat(CallListFormat.PhiEnd),
         var other => throw new ArgumentOutOfRangeException(nameof(chosen), other, "There is no such tool call format."),
     };
 
-    private static ToolCallFormat Guess(string template)
+    /// <summary>Whether a template, or the caller, says what the model's format is.</summary>
+    public static bool IsSaid(string template, ToolCallFormat? chosen) => (chosen ?? Guess(template)) is not null;
+
+    private static ToolCallFormat? Guess(string template)
     {
         bool Has(string text) => template.Contains(text, StringComparison.Ordinal);
         return Has("[TOOL_CALLS]") ? Has("[ARGS]") ? ToolCallFormat.MistralNames : ToolCallFormat.Mistral
+            : HarmonyTags.IsIn(template) ? ToolCallFormat.Harmony
+            : Has("<|tool_call>") ? ToolCallFormat.Gemma
+            : Has("<｜tool▁sep｜>") ? Has("```json") ? ToolCallFormat.DeepSeek : ToolCallFormat.DeepSeekNames
+            : Has("<|/tool_call|>") || Has("<|/tool|>") ? ToolCallFormat.Phi
+            : Has("<|tool_call|>") ? ToolCallFormat.Granite
             : Has("<function=") ? ToolCallFormat.QwenCoder
             : Has("<arg_key>") ? ToolCallFormat.Glm
             : Has("<tool_call>") ? ToolCallFormat.Hermes
             : Has("\"parameters\": ") ? ToolCallFormat.Llama
-            : ToolCallFormat.Hermes;
+            : null;
     }
 }

@@ -212,18 +212,7 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
     // How many characters at the end may be white space before a marker, or the marker's beginning.
     private int Held(string text)
     {
-        var held = 0;
-        foreach (var marks in format.Marks)
-        {
-            for (var length = Math.Min(marks.Start.Length - 1, text.Length); length > held; length--)
-            {
-                if (text.EndsWith(marks.Start[..length], StringComparison.Ordinal))
-                {
-                    held = length;
-                }
-            }
-        }
-
+        var held = Markup.Held(text, [.. format.Marks.Select(m => m.Start)]);
         while (held < text.Length && char.IsWhiteSpace(text[^(held + 1)]))
         {
             held++;

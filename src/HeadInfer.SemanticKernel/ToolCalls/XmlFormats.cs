@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using HeadInfer.Text;
 
@@ -69,6 +68,9 @@ internal sealed partial class GlmFormat : XmlFormat
 
     public override IReadOnlyList<CallMarks> Marks { get; } = [new(Start, End)];
 
+    // What answers calls begins so, and models begin it themselves.
+    public override IReadOnlyList<string> Stops => ["<|observation|>"];
+
     public override bool IsWhole(string body) => body.AsSpan().TrimEnd().EndsWith(ValueEnd) || !body.Contains("<arg_key>", StringComparison.Ordinal);
 
     protected override OutputConstraint Name(ChatTool tool) => OutputConstraint.Sequence(OutputConstraint.Text(tool.Name), Between);
@@ -110,6 +112,8 @@ internal abstract class XmlFormat : IToolCallFormat
     public abstract IReadOnlyList<CallMarks> Marks { get; }
 
     public IReadOnlyList<string> Markers => [Start, End];
+
+    public virtual IReadOnlyList<string> Stops => [];
 
     public abstract bool IsWhole(string body);
 
@@ -156,7 +160,7 @@ internal abstract class XmlFormat : IToolCallFormat
             var from = at;
             var (name, arguments) = (head.Groups["name"].Value.Trim(), new Dictionary<string, object?>(StringComparer.Ordinal));
             at = head.Index + head.Length;
-            var schema = tools.FirstOrDefault(t => t.Name == name) is { } tool ? Schema(tool) : null;
+            var schema = tools.FirstOrDefault(t => t.Name == name) is { } tool ? SchemaWays.Schema(tool) : null;
             var parameters = SchemaWays.Parameters(schema).Properties.ToDictionary(p => p.Key, p => p.Value, StringComparer.Ordinal);
             for (var match = Parameter.Match(body, at); match.Success; match = Parameter.Match(body, at))
             {
@@ -190,7 +194,7 @@ internal abstract class XmlFormat : IToolCallFormat
     /// <summary>The parameters of a function, in its schema's order.</summary>
     protected IEnumerable<OutputConstraint> Parameters(ChatTool tool, SchemaForms schemas)
     {
-        var schema = Schema(tool);
+        var schema = SchemaWays.Schema(tool);
         var (properties, required) = SchemaWays.Parameters(schema);
         foreach (var (name, property) in properties)
         {
@@ -212,6 +216,4 @@ internal abstract class XmlFormat : IToolCallFormat
 
         return end;
     }
-
-    private static JsonNode? Schema(ChatTool tool) => tool.Parameters.ValueKind == System.Text.Json.JsonValueKind.Object ? JsonNode.Parse(tool.Parameters.GetRawText()) : null;
 }

@@ -172,9 +172,9 @@ internal sealed class MarkerAutomaton
 
     private int Next(int state, byte value, bool anywhere)
     {
-        if (state == Elsewhere)
+        if (state == Elsewhere || value == TokenTrie.SpecialMark)
         {
-            return Elsewhere;
+            return state; // a marker may be several special tokens
         }
 
         while (true)
@@ -186,7 +186,7 @@ internal sealed class MarkerAutomaton
 
             if (state == Root)
             {
-                return anywhere || value == TokenTrie.SpecialMark || JsonText.IsSpace(value) ? Root : Elsewhere;
+                return anywhere || JsonText.IsSpace(value) ? Root : Elsewhere;
             }
 
             if (!anywhere)

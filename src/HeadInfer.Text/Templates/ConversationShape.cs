@@ -67,8 +67,17 @@ internal sealed record ConversationShape
     /// <summary>What the template calls thoughts; null if it shows none.</summary>
     public string? Thoughts { get; init; }
 
+    /// <summary>Whether they are a part of the content, beside the text, as Mistral's templates have them.</summary>
+    public bool ThoughtParts { get; init; }
+
     /// <summary>Why the template takes no calls and results; null if it does.</summary>
     public string? NoCalls { get; init; }
+
+    /// <summary>Whether it takes their results all the same, so that calls may be written as an assistant's text.</summary>
+    public bool TakesResults { get; init; }
+
+    /// <summary>Whether a system message carries the functions, as JSON, where the template looks for them nowhere else.</summary>
+    public bool ToolsInSystem { get; init; }
 
     /// <summary>Why it does not take several calls, neither in one message nor in several.</summary>
     public string? NoSeveralCalls { get; init; }
@@ -80,7 +89,7 @@ internal sealed record ConversationShape
     /// <exception cref="ChatTemplateException">The template does not take such a conversation.</exception>
     public List<object?> Messages(IReadOnlyList<ChatTurn> turns)
     {
-        if (NoCalls is not null && turns.Any(t => t.ToolCalls.Count > 0 || t.Role == "tool"))
+        if (NoCalls is not null && turns.Any(t => t.ToolCalls.Count > 0 || (t.Role == "tool" && !TakesResults)))
         {
             throw Refused("calls of functions and their results", NoCalls);
         }
@@ -94,6 +103,25 @@ internal sealed record ConversationShape
         var lastUser = turns.Select((t, i) => t.Role == "user" ? i : -1).DefaultIfEmpty(-1).Max();
         return [.. turns.Select((t, i) => (object?)Message(t, showThoughts: i > lastUser))];
     }
+
+    /// <summary>Gives the functions to the messages, where the template looks for them there.</summary>
+    public void AddTools(List<object?> messages, IEnumerable<ChatTool> tools)
+    {
+        if (!ToolsInSystem)
+        {
+            return;
+        }
+
+        if (messages is not [JinjaDict first, ..] || !first.TryGet("role", out var role) || role is not TemplateText { Text: "system" })
+        {
+            messages.Insert(0, first = Values.Dict([("role", Role("system")), ("content", TemplateText.Empty)]));
+        }
+
+        first.Set("tools", Json(new JinjaList(tools.Select(t => (object?)Values.Dict([("name", TemplateText.Data(t.Name)), ("description", TemplateText.Data(t.Description)), ("parameters", ChatData.Parameters(t))])))));
+    }
+
+    /// <summary>The arguments of a call as JSON, with the spaces that models write.</summary>
+    public static TemplateText JsonArguments(ChatToolCall call) => (TemplateText)(Plain with { Arguments = ArgumentForm.Text }).ArgumentsOf(call)!;
 
     private static ChatTemplateException Refused(string what, string reason) => new(
         $"The model's chat template does not take {what}: {reason} Set HeadInferOptions.ChatTemplate to one that does, or leave them out of the conversation.");
@@ -198,7 +226,7 @@ internal sealed record ConversationShape
         var run = new List<ChatTurn>();
         foreach (var turn in turns)
         {
-            if (run.Count > 0 && !(run[^1].Role == turn.Role && turn.Role != "tool" && run[^1].ToolCalls.Count == 0 && turn.ToolCalls.Count == 0))
+            if (run.Count > 0 && !(run[^1].Role == turn.Role && turn.Role != "tool" && run[^1] is { ToolCalls.Count: 0, Written: null } && turn is { ToolCalls.Count: 0, Written: null }))
             {
                 yield return run;
                 run = [];
@@ -218,7 +246,7 @@ internal sealed record ConversationShape
         var message = Values.Dict([("role", Role(turn.Role))]);
         if (turn.ToolCalls.Count == 0 || turn.Content.Length > 0 || Empty == EmptyContent.Text)
         {
-            message.Set("content", TemplateText.Data(turn.Content));
+            message.Set("content", turn.Written ?? TemplateText.Data(turn.Content));
         }
         else if (Empty == EmptyContent.None)
         {
@@ -247,10 +275,16 @@ internal sealed record ConversationShape
 
         if (showThoughts && Thoughts is { } key && turn is { Role: "assistant", Reasoning: { Length: > 0 } reasoning })
         {
-            message.Set(key, TemplateText.Data(reasoning));
+            message.Set(ThoughtParts ? "content" : key, ThoughtParts ? Parts(key, reasoning, turn.Content) : TemplateText.Data(reasoning));
         }
 
         return message;
+    }
+
+    private static List<object?> Parts(string key, string thoughts, string text)
+    {
+        static JinjaDict Part(string key, string text) => Values.Dict([("type", TemplateText.Trusted(key)), (key, TemplateText.Data(text))]);
+        return text.Length > 0 ? [Part(key, thoughts), Part("text", text)] : [Part(key, thoughts)];
     }
 
     private object? ArgumentsOf(ChatToolCall call)

@@ -72,20 +72,18 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, Action<lon
         if (BestForCalls(shape, out var refusal) is not { } calls)
         {
             notes.Add($"The chat template does not take calls of functions and their results: {refusal}");
-            return shape with { NoCalls = refusal };
+            var refused = WithTools(shape, notes);
+            return refused with { NoCalls = refusal, TakesResults = Fails(refused, [User, Assistant, Found, Assistant with { Content = Later }, User with { Content = Last }], Said, Result, Later, Last) is null };
         }
 
-        if (!Renders([User], Tools, calls).Contains(Offered, StringComparison.Ordinal))
-        {
-            notes.Add("The chat template does not show the model its functions. Describe them in a system message.");
-        }
+        calls = WithTools(calls, notes);
 
         ChatTurn[] several = [User, Calling(Call, OtherCall), Found, Answer(OtherCall, Other)];
         string? SeveralFail(ConversationShape s) => Goes(s, several, Key, Value, Result, OtherValue, Other);
         calls = FirstThat(calls, SeveralFail, calls with { OneCall = true }) ?? calls with { NoSeveralCalls = SeveralFail(calls) };
 
         ChatTurn[] beside = [User, Calling(Call) with { Content = Said }, Found];
-        string? BesideFails(ConversationShape s) => Goes(s, beside, Said, Name, Value, Result);
+        string? BesideFails(ConversationShape s) => Goes(s, beside, Said, Name, Value, Result) ?? (IsInOrder(Renders(beside, Tools, s), Said, Result) ? null : "it writes the text behind the result.");
         if (FirstThat(calls, BesideFails, calls with { Beside = TextBesideCalls.Before }) is not { } both)
         {
             notes.Add($"Text beside a call is left out of the conversation, since the chat template does not take it: {BesideFails(calls)}");
@@ -93,7 +91,37 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, Action<lon
         }
 
         ChatTurn[] thinking = [User, Calling(Call) with { Reasoning = Thought }, Found];
-        return FirstThat(both, s => Fails(s, thinking, Thought), both with { Thoughts = "reasoning_content" }, both with { Thoughts = "thinking" }, both with { Thoughts = "reasoning" }) ?? both;
+        string? ThoughtsFail(ConversationShape s) => Fails(s, thinking, Thought) ?? (Renders(thinking, Tools, s).Contains("type': 'thinking", StringComparison.Ordinal) ? "it prints a list." : null);
+        var shown = FirstThat(both, ThoughtsFail, [.. ((string[])["reasoning_content", "thinking", "reasoning"]).Select(t => both with { Thoughts = t }), both with { Thoughts = "thinking", ThoughtParts = true }]) ?? both;
+
+        // Some take text beside a call, or thoughts, but not both.
+        ChatTurn[] all = [User, thinking[1] with { Content = Said }, Found];
+        string? AllFail(ConversationShape s) => Fails(s, all, Name, Value, Result);
+        return FirstThat(shown, AllFail, shown with { Beside = TextBesideCalls.Before }) ?? shown with { Thoughts = null };
+    }
+
+    private ConversationShape WithTools(ConversationShape shape, List<string> notes)
+    {
+        bool Shows(ConversationShape s)
+        {
+            try
+            {
+                return Renders([User], Tools, s).Contains(Offered, StringComparison.Ordinal);
+            }
+            catch (ChatTemplateException e) when (!e.IsTooMuch)
+            {
+                return false;
+            }
+        }
+
+        var inSystem = shape with { ToolsInSystem = true };
+        if (!Shows(shape) && !Shows(inSystem))
+        {
+            notes.Add("The chat template does not show the model its functions. Describe them in a system message.");
+            return shape;
+        }
+
+        return Shows(shape) ? shape : inSystem;
     }
 
     // Ids as they stand, arguments as an object and "" as content are what most templates take.
@@ -131,6 +159,8 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, Action<lon
     // A dictionary where text is written, JSON text where JSON is made of it, or a content of none that is printed.
     private static bool IsWellWritten(string text) =>
         !text.Contains($"'{Key}': ", StringComparison.Ordinal) && !text.Contains($"\\\"{Key}", StringComparison.Ordinal) && !text.Contains("None", StringComparison.Ordinal);
+
+    private static bool IsInOrder(string text, string first, string second) => text.IndexOf(first, StringComparison.Ordinal) < text.LastIndexOf(second, StringComparison.Ordinal);
 
     private static ConversationShape? FirstThat(ConversationShape shape, Func<ConversationShape, string?> fails, params ConversationShape[] others) =>
         others.Prepend(shape).FirstOrDefault(s => fails(s) is null);

@@ -57,6 +57,42 @@ public sealed class TemplateProbeTests
     }
 
     [Fact]
+    public void Functions_are_in_a_system_message_for_a_template_that_looks_for_them_there()
+    {
+        var template = Template("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.tools %}<tools>{{ m.tools }}{% endif %}{% endfor %}");
+        const string shown = "<tools>[{\"name\": \"now\", \"description\": \"Tells the time.\", \"parameters\": {\"type\": \"object\", \"properties\": {}}}]<user>Go";
+        Assert.Equal("<system>" + shown, template.Render([User], Tools));
+        Assert.Equal("<system>Be brief." + shown, template.Render([new("system", "Be brief."), User], Tools));
+        Assert.Equal("<user>Go", template.Render([User]));
+        Assert.DoesNotContain(template.Limitations, l => l.Contains("its functions.", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{{ '[THINK]' + p.thinking + '[/THINK]' if p.type == 'thinking' else p.text }}{% endfor %}{% endif %}", "<user>Go<assistant>[THINK]Hm.[/THINK]I look.<call><tool>twelve")]
+    [InlineData("{{ m.content }}", "<user>Go<assistant>I look.<call><tool>twelve")]
+    public void Thoughts_are_parts_of_the_content_for_a_template_that_takes_parts(string content, string expected)
+    {
+        var template = Template("{% for m in messages %}<{{ m.role }}>" + content + "{% for c in m.tool_calls %}<call{{ '' if c.function.arguments == {} else c.function | tojson }}>{% endfor %}{% endfor %}");
+        Assert.Equal(expected, template.Render([User, Calling("I look.", new ChatToolCall("call_1", "now", "{}")) with { Reasoning = "Hm." }, Result]));
+    }
+
+    [Fact]
+    public void Text_goes_before_calls_where_a_template_would_write_it_behind_their_results()
+    {
+        var template = Template("{% for m in messages %}{% if m.role != 'tool' %}<{{ m.role }}>{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}{% for r in messages[loop.index:] if m.tool_calls and r.role == 'tool' %}<tool>{{ r.content }}{% endfor %}{{ m.content }}{% endif %}{% endfor %}");
+        Assert.Equal("<user>Go<assistant>I look.<assistant>{\"name\": \"now\", \"arguments\": {}}<tool>twelve", template.Render([User, Calling("I look.", new ChatToolCall("call_1", "now", "{}")), Result]));
+    }
+
+    [Fact]
+    public void Text_goes_before_calls_that_have_thoughts_where_a_template_takes_one_of_both()
+    {
+        var template = Template("{% for m in messages %}{% if m.tool_calls and m.content and m.thinking %}{{ raise_exception('one of both') }}{% endif %}<{{ m.role }}>{{ m.thinking }}{{ m.content }}{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}{% endfor %}");
+        Assert.Equal(
+            "<user>Go<assistant>I look.<assistant>Hm.{\"name\": \"now\", \"arguments\": {}}<tool>twelve",
+            template.Render([User, Calling("I look.", new ChatToolCall("call_1", "now", "{}")) with { Reasoning = "Hm." }, Result]));
+    }
+
+    [Fact]
     public void Text_beside_calls_goes_before_them_where_a_template_would_lose_it()
     {
         const string source = "{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}<call>{{ c.function | tojson }}{% endfor %}{% else %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}";

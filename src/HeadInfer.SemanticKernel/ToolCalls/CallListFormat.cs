@@ -1,0 +1,49 @@
+using HeadInfer.Text;
+using HeadInfer.Text.Templates;
+
+namespace HeadInfer.SemanticKernel.ToolCalls;
+
+/// <summary>A JSON list of calls behind a marker: <c>&lt;|tool_call|&gt;[{"name": ..., "arguments": {...}}, ...]</c> of Granite 3, with <c>&lt;|/tool_call|&gt;</c> behind it of Phi-4-mini.</summary>
+/// <param name="end">what stands behind the list; null if nothing does</param>
+internal sealed class CallListFormat(string? end) : IToolCallFormat
+{
+    public const string PhiEnd = "<|/tool_call|>";
+
+    private const string Start = "<|tool_call|>";
+
+    public IReadOnlyList<CallMarks> Marks { get; } = [new(Start, end)];
+
+    public IReadOnlyList<string> Markers => end is null ? [Start] : [Start, end];
+
+    public bool IsWhole(string body) => JsonCalls.IsWhole(body);
+
+    // A call may stand without the list.
+    public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools) => JsonCalls.ParseMany(body.Trim());
+
+    public TemplateText Write(IReadOnlyList<ChatToolCall> calls)
+    {
+        var text = new TemplateTextBuilder().Append(TemplateText.Trusted(Start + "["));
+        foreach (var (call, at) in calls.Select((c, i) => (c, i)))
+        {
+            text.Append(TemplateText.Trusted(at > 0 ? ", " : ""));
+            JsonCalls.Write(call, text);
+        }
+
+        return text.Append(TemplateText.Trusted("]" + end)).Build();
+    }
+
+    public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) =>
+        OutputConstraint.Sequence(OutputConstraint.Marker(Start), AfterStart(tools, most, schemas.Arguments));
+
+    public IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text)
+    {
+        var calls = OutputConstraint.Sequence(OutputConstraint.Space(), AfterStart(tools, int.MaxValue, schemas.ArgumentsLater));
+        return [(Start, end is null ? calls : OutputConstraint.Sequence(calls, text))];
+    }
+
+    private OutputConstraint AfterStart(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments)
+    {
+        var list = JsonCalls.ConstrainList(tools, most, arguments);
+        return end is null ? list : OutputConstraint.Sequence(list, OutputConstraint.Marker(end));
+    }
+}
