@@ -37,7 +37,7 @@ internal sealed class CudaDelta(CudaModule module, bool early)
     private readonly record struct RowsOfState(nint Memory, int First, int Count, int Taken, int Length, int Mixed);
 
     /// <summary>The kernels' struct of the same name.</summary>
-    private readonly record struct Delta(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps, int Recent, float Epsilon);
+    internal readonly record struct Delta(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps, int Recent, float Epsilon);
 
     [InlineArray(RowKernels.MostRows)]
     private struct AllStateRows

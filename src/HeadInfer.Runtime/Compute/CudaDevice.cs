@@ -29,6 +29,7 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     private readonly Dictionary<TiledPacking, PackedKernels> _packed = [];
     private CudaModule? _module;
     private FusedKernels? _kernels;
+    private CudaStatePieces? _pieces;
     private int _warned;
 
     /// <summary>Whether copies and waits are timed, which costs two events each.</summary>
@@ -55,7 +56,7 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     public override void Prepare(ScalarType type)
     {
         _module = new CudaModule(gpu, type);
-        _kernels = new FusedKernels(_module);
+        (_kernels, _pieces) = (new FusedKernels(_module), new CudaStatePieces(_module));
     }
 
     public override Fence CreateFence() => new CudaFence();
@@ -138,6 +139,8 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     }
 
     public override Tensor Gate(Tensor both, int width, string activation) => _kernels?.Gate(both, width, activation) ?? base.Gate(both, width, activation);
+
+    public override StatePieces StatePieces => _pieces ?? base.StatePieces;
 
     public override bool RotatesApart(int headDim, int rotaryDim) => _kernels?.TakesHeads(headDim, rotaryDim) == true;
 

@@ -7,7 +7,7 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>The kernels of the <c>.cu</c> files beside this one, compiled for one GPU and one element type. They run on libtorch's stream.</summary>
 internal sealed unsafe class CudaModule : IDisposable
 {
-    private static readonly string[] Sources = ["Kernels.cu", "RowKernels.cu", "RowChoices.cu", "RowStates.cu", "RowProducts.cu"]; // each uses those before
+    private static readonly string[] Sources = ["Kernels.cu", "RowKernels.cu", "RowChoices.cu", "RowStates.cu", "StatePieces.cu", "RowProducts.cu"]; // each uses those before
 
     private static readonly ConcurrentDictionary<string, byte[]> Images = new(StringComparer.Ordinal);
 

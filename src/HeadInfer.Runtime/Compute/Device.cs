@@ -223,6 +223,9 @@ internal abstract class Device : IWeightLayout, IDisposable
         rotary.mul_(cos).addcmul_(swapped, sin, 1);
     }
 
+    /// <summary>Layers with a state over many tokens.</summary>
+    public virtual StatePieces StatePieces { get; } = new();
+
     /// <summary>Whether <see cref="RotateApart"/> takes heads of this size.</summary>
     public virtual bool RotatesApart(int headDim, int rotaryDim) => false;
 

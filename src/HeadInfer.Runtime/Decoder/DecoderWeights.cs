@@ -133,7 +133,7 @@ internal sealed record LayerWeights
             return new LayerWeights
             {
                 AttentionNorm = before,
-                Delta = DeltaLayer.Read(config, source, config.Delta!, Name),
+                Delta = DeltaLayer.Read(config, source, device, config.Delta!, Name),
                 Output = source.Linear([Name(TensorNames.DeltaOutput)], [config.HiddenSize], config.Delta!.Values),
                 MlpNorm = Of(names.BeforeMlp),
                 FeedForward = FeedForward.Read(config, source, device, layer),

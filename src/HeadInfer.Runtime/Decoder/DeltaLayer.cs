@@ -7,18 +7,20 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Decoder;
 
 /// <summary>A layer with a state, from its normed input to what its output projection takes. See <see cref="DeltaShape"/>.</summary>
+/// <param name="device">computes; null if nobody does</param>
 /// <param name="shape">its sizes</param>
 /// <param name="inputs">hidden -> channels, then gates of the outputs</param>
 /// <param name="gates">hidden -> write gates, then decays, of each value head</param>
 /// <param name="numbers">what else it has</param>
 /// <param name="epsilon">of the norm of its outputs</param>
-internal sealed class DeltaLayer(DeltaShape shape, Linear inputs, Linear gates, DeltaNumbers numbers, double epsilon)
+internal sealed class DeltaLayer(Device? device, DeltaShape shape, Linear inputs, Linear gates, DeltaNumbers numbers, double epsilon)
 {
-    public static DeltaLayer Read(ModelConfig config, IWeightSource source, DeltaShape shape, Func<string, string> name)
+    public static DeltaLayer Read(ModelConfig config, IWeightSource source, Device? device, DeltaShape shape, Func<string, string> name)
     {
         var decay = source.Floats(name(TensorNames.DeltaDecayRate), shape.ValueHeads);
         decay.exp_().neg_();
         return new DeltaLayer(
+            device,
             shape,
             source.Linear([name(TensorNames.DeltaHeads), name(TensorNames.DeltaOutputGate)], [shape.Channels, shape.Values], config.HiddenSize),
             source.Linear([name(TensorNames.DeltaWriteGate), name(TensorNames.DeltaDecay)], [shape.ValueHeads, shape.ValueHeads], config.HiddenSize),
@@ -34,7 +36,7 @@ internal sealed class DeltaLayer(DeltaShape shape, Linear inputs, Linear gates, 
     /// <param name="before">what is remembered of the tokens before</param>
     /// <param name="next">gets what is remembered after the segment</param>
     /// <param name="layer">which of the layers with states it is</param>
-    public DeltaScan Begin(SequenceState before, SequenceState next, int layer) => new(shape, numbers, before.Memory.select(0, layer), before.Taken[layer], before.Length, next.Memory.select(0, layer));
+    public DeltaScan Begin(SequenceState before, SequenceState next, int layer) => new(device!.StatePieces, shape, numbers, before.Memory.select(0, layer), before.Taken[layer], before.Length, next.Memory.select(0, layer));
 
     /// <summary>The next tokens of a segment.</summary>
     /// <param name="scan">its state</param>
@@ -53,10 +55,7 @@ internal sealed class DeltaLayer(DeltaShape shape, Linear inputs, Linear gates, 
             some = Math.Min(Math.Min(normed.shape[0] - at, DeltaScan.Room(scan.Length)), blockTokens - (scan.Length % blockTokens));
             var (own, outputGates) = (projected.narrow(0, at, some), projected.narrow(0, at, some).narrow(1, shape.Channels, shape.Values));
             var raw = cat([own.narrow(1, 0, shape.Channels), gated.narrow(0, at, some)], 1).to(ScalarType.Float32);
-            var values = scan.Take(raw); // [tokens, value heads, dim]
-            var normal = values * rsqrt(values.square().mean([-1L], keepdim: true) + epsilon) * numbers.Norm;
-            var gate = nn.functional.silu(outputGates.to(ScalarType.Float32)).view(some, shape.ValueHeads, shape.ValueDim);
-            output.narrow(0, at, some).copy_(normal.mul_(gate).reshape(some, shape.Values));
+            scan.Take(raw, outputGates, epsilon, output.narrow(0, at, some));
             if (scan.Length % blockTokens == 0)
             {
                 atEnd(scan.Length, scan);

@@ -42,7 +42,7 @@ internal static class MemoryPlanner
         // and from a few thousand tokens on it streams faster than it is attended.
         var goal = onGpu ? budget.Gpu!.Value.Bytes / 12 : Math.Clamp(weights.Total.Bytes / 2, WorkspaceGoal.Least.Bytes, WorkspaceGoal.Most.Bytes);
         var segment = options.SegmentTokens ?? (onGpu ? MaxGpuSegment : MaxSegment);
-        while (options.SegmentTokens is null && segment > MinSegment && (sizes.Activations(segment) + sizes.KvBuffers(segment)).Bytes > goal)
+        while (options.SegmentTokens is null && segment > MinSegment && (sizes.Activations(segment) - sizes.States + sizes.KvBuffers(segment)).Bytes > goal)
         {
             segment /= 2;
             if (onGpu && options.ChunkTokens is null && segment < 4 * sizes.Chunk && sizes.Chunk > MinSegment)
