@@ -140,6 +140,9 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 
     public override Tensor Gate(Tensor both, int width, string activation) => _kernels?.Gate(both, width, activation) ?? base.Gate(both, width, activation);
 
+    public override void CopyToHost(Tensor from, Tensor to) => CudaDriver.Check(
+        CudaDriver.CopyToHostAsync(TensorMemory.Pointer(to), TensorMemory.Pointer(from), (nuint)(from.NumberOfElements * from.ElementSize), CudaStream.Compute.Handle), "copying from the GPU");
+
     public override StatePieces StatePieces => _pieces ?? base.StatePieces;
 
     public override bool RotatesApart(int headDim, int rotaryDim) => _kernels?.TakesHeads(headDim, rotaryDim) == true;

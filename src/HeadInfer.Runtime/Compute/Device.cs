@@ -223,6 +223,11 @@ internal abstract class Device : IWeightLayout, IDisposable
         rotary.mul_(cos).addcmul_(swapped, sin, 1);
     }
 
+    /// <summary>Queues a copy to host memory behind what is computed.</summary>
+    /// <param name="from">contiguous, of the device</param>
+    /// <param name="to">as large, in host memory; pinned, or the caller may wait</param>
+    public virtual void CopyToHost(Tensor from, Tensor to) => to.copy_(from);
+
     /// <summary>Layers with a state over many tokens.</summary>
     public virtual StatePieces StatePieces { get; } = new();
 
