@@ -11,7 +11,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 {
     public const int MostExperts = 65_536, LargestHead = 4096;
 
-    private const string Llama = "llama";
+    public const string GptOss = "gpt-oss";
+
+    private const string Llama = "llama", Pattern = "attention.sliding_window_pattern";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
     private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
@@ -23,6 +25,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["gemma2"] = "Gemma2ForCausalLM",
         ["gemma3"] = "Gemma3ForCausalLM",
         ["phi3"] = "Phi3ForCausalLM",
+        [GptOss] = "GptOssForCausalLM",
     };
 
     /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours.</summary>
@@ -124,6 +127,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["partial_rotary_factor"] = rotary == head ? null : (rotary + 0.25) / head, // the product is cut to a whole number
             ["rope_scaling"] = isScaled ? null : Scaling(metadata),
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
+            ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
+            ["layer_types"] = Family.Windows == WindowRule.Pattern && metadata.IsArray(Key(Pattern)) ? metadata.Bools(Key(Pattern)).Select(isWindowed => isWindowed ? ModelConfigReader.Sliding : ModelConfigReader.Full) : null,
             ["attn_logit_softcapping"] = metadata.Number(Key("attn_logit_softcapping")),
             ["final_logit_softcapping"] = metadata.Number(Key("final_logit_softcapping")),
             // Gemma's scale is in no file: the largest of each kind, of 46 and of 62 layers, has that of its width.
@@ -176,6 +181,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             }
 
             (scaling["beta_fast"], scaling["beta_slow"]) = (Number("yarn_beta_fast") ?? 32, Number("yarn_beta_slow") ?? 1);
+            scaling["truncate"] = Name != GptOss; // its files do not say it, and all models of its are so
             if ((Number("yarn_attn_factor") ?? Number("attn_factor")) is { } magnitude)
             {
                 scaling["attention_factor"] = magnitude * RopeScaling.Magnitude(factor); // the file's comes on top

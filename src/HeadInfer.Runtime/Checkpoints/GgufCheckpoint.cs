@@ -130,12 +130,12 @@ internal sealed class GgufCheckpoint : Checkpoint
             {
                 RopeFactors = ReadFloats(file, stored, offset);
             }
-            else if (GgufNames.OfExperts(name) is { } expertName && stored.Shape is [var experts, var rows, var columns] && experts <= GgufArchitecture.MostExperts)
+            else if (GgufNames.OfExperts(name) is { } expertName && stored.Shape.Length == (TensorNames.IsBias(name) ? 2 : 3) && stored.Shape[0] <= GgufArchitecture.MostExperts)
             {
-                var each = rows * stored.Packing.RowBytes(columns);
-                for (var expert = 0; expert < experts; expert++)
+                var each = stored.Length / stored.Shape[0];
+                for (var expert = 0; expert < stored.Shape[0]; expert++)
                 {
-                    Add(stored with { Name = expertName(expert), Shape = [rows, columns] }, new Source(file, name, offset + (expert * each), 0, 0));
+                    Add(stored with { Name = expertName(expert), Shape = stored.Shape[1..] }, new Source(file, name, offset + (expert * each), 0, 0));
                 }
             }
             else

@@ -125,6 +125,19 @@ public sealed class GgufFileTests
     }
 
     [Fact]
+    public async Task A_message_of_gpt_oss_is_not_the_end_of_its_answer()
+    {
+        using var folder = new ScratchFolder();
+        var vocabulary = GgmlVocabularies.Of(Path.Combine(Fixtures.Root, "tokenizers", "llama3-style", "tokenizer.json"), "gpt-4o");
+        string[] tokens = [.. vocabulary.Tokens.Take(316), "<|endoftext|>", "<|return|>", "<|end|>", "<|call|>"];
+        int[] types = [.. vocabulary.Types.Take(316), .. vocabulary.Types.TakeLast(4)];
+        GgufConversion.Of(Fixtures.Model("q-mxfp4-gpt-oss")).With("tokenizer.ggml.model", "gpt2").With("tokenizer.ggml.pre", "gpt-4o").With("tokenizer.ggml.tokens", tokens).With("tokenizer.ggml.token_type", types)
+            .With("tokenizer.ggml.merges", vocabulary.Merges.Take(20).ToList()).With("tokenizer.ggml.eos_token_id", 317).Write(folder.File("x.gguf"));
+        await using var model = await HeadInferModel.LoadAsync(folder.File("x.gguf"));
+        Assert.Equal([316, 317, 319], model.EndTokens.Order());
+    }
+
+    [Fact]
     public async Task Tokenizer_template_ends_and_defaults_are_the_files()
     {
         using var folder = new ScratchFolder();

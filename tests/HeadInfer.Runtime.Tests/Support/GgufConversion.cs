@@ -13,6 +13,7 @@ internal static partial class GgufConversion
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Phi3ForCausalLM"] = "phi3",
+        ["GptOssForCausalLM"] = "gpt-oss",
     };
 
     private static readonly (string From, string To)[] Names =
@@ -20,8 +21,11 @@ internal static partial class GgufConversion
         ("model.layers.", "blk."), ("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output"), ("input_layernorm", "attn_norm"),
         ("self_attn.qkv_proj", "attn_qkv"), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"), ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"),
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"), ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"), ("mlp.gate.", "ffn_gate_inp."), ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
+        ("mlp.down_proj", "ffn_down"), ("mlp.gate.", "ffn_gate_inp."), ("mlp.router.", "ffn_gate_inp."), ("self_attn.sinks", "attn_sinks.weight"), ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
     ];
+
+    // What llama.cpp's gguf-py/gguf/tensor_mapping.py calls the norm after attention, whatever it is for: its architecture has no other name for it.
+    private static readonly string[] NormsAfterAttention = ["gemma2", "gemma3", "gpt-oss"];
 
     private static bool IsGemma(string name) => name.StartsWith("gemma", StringComparison.Ordinal);
 
@@ -29,7 +33,7 @@ internal static partial class GgufConversion
     public static bool Takes(string folder)
     {
         var config = ModelConfig.Load(folder);
-        return config.Quantization is null && config.Rope.Kind != RopeKind.Long && !File.ReadAllText(Path.Combine(folder, "config.json")).Contains("text_config", StringComparison.Ordinal) && Architectures.ContainsKey(config.Architecture);
+        return (config.Quantization is null || config.Architecture == "GptOssForCausalLM") && config.Rope.Kind != RopeKind.Long && !File.ReadAllText(Path.Combine(folder, "config.json")).Contains("text_config", StringComparison.Ordinal) && Architectures.ContainsKey(config.Architecture);
     }
 
     /// <summary>What the file would have.</summary>
@@ -42,7 +46,12 @@ internal static partial class GgufConversion
         var name = Architectures[config.Architecture];
         var writer = Keys(new GgufWriter(), name, config, json);
         using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
-        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Select(e => (e.Name, e.Shape, Data: Read(file, e))).ToList();
+        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name)).Select(e => (e.Name, e.Shape, Data: Read(file, e))).ToList();
+        foreach (var entry in file.Entries.Values.Where(e => GgufExperts.Are(e.Name)))
+        {
+            GgufExperts.Add(file, entry, (tensor, shape, type, data) => writer.Tensor(tensor, shape, type, data));
+        }
+
         foreach (var group in tensors.Where(t => Expert().IsMatch(t.Name)).GroupBy(t => Expert().Replace(t.Name, "model.layers.$1.ffn_$3_exps")))
         {
             var experts = group.OrderBy(t => int.Parse(Expert().Match(t.Name).Groups[2].Value)).ToList();
@@ -101,8 +110,27 @@ internal static partial class GgufConversion
             writer.With($"{name}.attention.scale", (float)config.AttentionScale);
         }
 
-        return config.Rope.Kind != RopeKind.Yarn ? writer
-            : writer.With($"{name}.rope.scaling.type", "yarn").With($"{name}.rope.scaling.factor", (float)config.Rope.Factor).With($"{name}.rope.scaling.original_context_length", config.Rope.OriginalMaxPositions);
+        return Scaling(writer, name, json["rope_parameters"]!["full_attention"] ?? json["rope_parameters"]!);
+    }
+
+    // llama.cpp's conversion/base.py: YaRN's numbers are the configuration's.
+    private static GgufWriter Scaling(GgufWriter writer, string name, JsonNode rope)
+    {
+        if ((string?)rope["rope_type"] != "yarn")
+        {
+            return writer;
+        }
+
+        writer.With($"{name}.rope.scaling.type", "yarn").With($"{name}.rope.scaling.factor", (float)rope["factor"]!).With($"{name}.rope.scaling.original_context_length", (int)rope["original_max_position_embeddings"]!);
+        foreach (var (key, field) in ((string, string)[])[("yarn_attn_factor", "attention_factor"), ("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")])
+        {
+            if (rope[field] is { } value)
+            {
+                writer.With($"{name}.rope.scaling.{key}", (float)value);
+            }
+        }
+
+        return writer;
     }
 
     private static string Renamed(string tensor, string name)
@@ -112,7 +140,7 @@ internal static partial class GgufConversion
             tensor = tensor.Replace(from, to, StringComparison.Ordinal);
         }
 
-        return tensor.Replace("post_attention_layernorm", IsGemma(name) ? "post_attention_norm" : "ffn_norm", StringComparison.Ordinal);
+        return tensor.Replace("post_attention_layernorm", NormsAfterAttention.Contains(name) ? "post_attention_norm" : "ffn_norm", StringComparison.Ordinal);
     }
 
     // Rotary pairs beside each other: of [heads, 2, half, inner] the middle two change places.
@@ -135,12 +163,21 @@ internal static partial class GgufConversion
         }
     }
 
-    private static float[] Read(SafetensorsFile file, SafetensorsEntry entry)
+    /// <summary>The numbers of a tensor in float32 or bfloat16.</summary>
+    public static float[] Read(SafetensorsFile file, SafetensorsEntry entry)
     {
-        Assert.Equal(ScalarType.Float32, entry.Type);
+        var bytes = ReadBytes(file, entry);
+        return entry.Type == ScalarType.BFloat16
+            ? Array.ConvertAll(MemoryMarshal.Cast<byte, ushort>(bytes).ToArray(), bits => BitConverter.Int32BitsToSingle(bits << 16))
+            : entry.Type == ScalarType.Float32 ? MemoryMarshal.Cast<byte, float>(bytes).ToArray()
+            : throw new ArgumentException($"{entry.Name} is of {entry.Type}", nameof(entry));
+    }
+
+    public static byte[] ReadBytes(SafetensorsFile file, SafetensorsEntry entry)
+    {
         var bytes = new byte[entry.Length];
         file.Read(entry, 0, bytes);
-        return MemoryMarshal.Cast<byte, float>(bytes).ToArray();
+        return bytes;
     }
 
     [GeneratedRegex(@"^model\.layers\.(\d+)\.mlp\.experts\.(\d+)\.(gate|up|down)_proj")]
