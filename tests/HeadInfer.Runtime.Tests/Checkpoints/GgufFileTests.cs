@@ -109,6 +109,33 @@ public sealed class GgufFileTests
         Assert.Contains("x.gguf", error.Message, StringComparison.Ordinal);
     }
 
+    public static TheoryData<string, string, object, string> OwnRefusals => new()
+    {
+        { "granite", "granite.rope.scaling.finetuned", false, "without rotary embeddings" }, { "granite", "granite.logit_scale", 0f, "lacks 'granite.logit_scale'" },
+        { "ministral3", "mistral3.rope.scaling.type", "none", "temperature_scale' without YaRN" },
+    };
+
+    [Theory]
+    [MemberData(nameof(OwnRefusals))]
+    public void What_an_architecture_of_its_own_has_is_named(string model, string key, object value, string says)
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model(model)).Without(key).With(key, value).Write(folder.File("x.gguf"));
+        Assert.Contains(says, Assert.ThrowsAny<HeadInferException>(() => ModelConfig.Load(folder.File("x.gguf"))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Queries_grow_whatever_scales_positions()
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("ministral3")).Write(folder.File("x.gguf"));
+        var options = new HeadInferOptions { RopeScaling = new RopeScaling { Kind = RopeKind.Linear, Factor = 3 } };
+        await using var model = await HeadInferModel.LoadAsync(folder.File("x.gguf"), options);
+        await using var original = await HeadInferModel.LoadAsync(Fixtures.Model("ministral3"), options);
+        Assert.Equal((0.1, 64), model.Config.QueryGrowth);
+        Assert.Equal((original.Config.QueryGrowth, original.Config.Rope), (model.Config.QueryGrowth, model.Config.Rope));
+    }
+
     [Fact]
     public async Task A_key_that_is_not_followed_is_told_and_a_scaling_of_the_callers_replaces_the_files()
     {

@@ -13,7 +13,7 @@ internal static partial class GgufConversion
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Phi3ForCausalLM"] = "phi3",
-        ["GptOssForCausalLM"] = "gpt-oss",
+        ["GptOssForCausalLM"] = "gpt-oss", ["GraniteForCausalLM"] = "granite", ["SmolLM3ForCausalLM"] = "smollm3", ["Ministral3ForCausalLM"] = "mistral3",
     };
 
     private static readonly (string From, string To)[] Names =
@@ -23,6 +23,9 @@ internal static partial class GgufConversion
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"), ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"), ("mlp.gate.", "ffn_gate_inp."), ("mlp.router.", "ffn_gate_inp."), ("self_attn.sinks", "attn_sinks.weight"), ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
     ];
+
+    // Those that llama.cpp's conversion/llama.py converts, and it permutes what is rotated.
+    private static readonly string[] Permuted = ["llama", "granite", "smollm3", "mistral3"];
 
     // What llama.cpp's gguf-py/gguf/tensor_mapping.py calls the norm after attention, whatever it is for: its architecture has no other name for it.
     private static readonly string[] NormsAfterAttention = ["gemma2", "gemma3", "gpt-oss"];
@@ -61,7 +64,7 @@ internal static partial class GgufConversion
         foreach (var (tensor, shape, data) in tensors.Where(t => !Expert().IsMatch(t.Name)))
         {
             var heads = tensor.Contains("q_proj", StringComparison.Ordinal) ? config.Heads : tensor.Contains("k_proj", StringComparison.Ordinal) ? config.KvHeads : 0;
-            var changed = name == "llama" && heads > 0 ? Neighbours(data, shape, heads)
+            var changed = Permuted.Contains(name) && heads > 0 ? Neighbours(data, shape, heads)
                 : IsGemma(name) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
                 : data;
             Add(Renamed(tensor, name), shape, changed);
@@ -88,8 +91,13 @@ internal static partial class GgufConversion
         writer.With("general.architecture", name).With("general.name", "made by a test")
             .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers)
             .With($"{name}.feed_forward_length", config.IntermediateSize).With($"{name}.attention.head_count", config.Heads).With($"{name}.attention.head_count_kv", config.KvHeads)
-            .With($"{name}.attention.key_length", config.HeadDim).With($"{name}.attention.value_length", config.HeadDim)
             .With($"{name}.attention.layer_norm_rms_epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta).With($"{name}.rope.dimension_count", config.Rope.RotaryDim);
+        // conversion/base.py; conversion/granite.py leaves it out.
+        if (json["head_dim"] is not null && name != "granite")
+        {
+            writer.With($"{name}.attention.key_length", config.HeadDim).With($"{name}.attention.value_length", config.HeadDim);
+        }
+
         if (config.Windows.Any(w => w is not null))
         {
             writer.With($"{name}.attention.sliding_window", config.Windows.OfType<int>().First());
@@ -108,6 +116,15 @@ internal static partial class GgufConversion
         if (IsGemma(name))
         {
             writer.With($"{name}.attention.scale", (float)config.AttentionScale);
+        }
+
+        // conversion/granite.py
+        foreach (var (key, field) in ((string, string)[])[("attention.scale", "attention_multiplier"), ("embedding_scale", "embedding_multiplier"), ("residual_scale", "residual_multiplier"), ("logit_scale", "logits_scaling")])
+        {
+            if (json[field] is { } factor)
+            {
+                writer.With($"{name}.{key}", (float)factor);
+            }
         }
 
         return Scaling(writer, name, json["rope_parameters"]!["full_attention"] ?? json["rope_parameters"]!);
@@ -130,7 +147,8 @@ internal static partial class GgufConversion
             }
         }
 
-        return writer;
+        // conversion/mistral3.py
+        return name != "mistral3" ? writer : writer.With($"{name}.rope.scaling.yarn_log_multiplier", (float)rope["mscale_all_dim"]!).With($"{name}.attention.temperature_scale", (float)rope["llama_4_scaling_beta"]!);
     }
 
     private static string Renamed(string tensor, string name)
