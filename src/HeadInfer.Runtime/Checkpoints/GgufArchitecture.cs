@@ -105,7 +105,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     {
         string Key(string key) => $"{Name}.{key}";
         double? Factor(string key) => metadata.Number(Key(key)) is { } factor && factor != 0 ? factor : null; // zero is none
-        RefuseOthers(metadata, checkpoint);
+        RefuseOthers(metadata);
         int hidden = metadata.RequiredInt(Key("embedding_length")), layers = metadata.RequiredInt(Key("block_count"), most: 4096);
         var head = metadata.Int(Key("attention.key_length"), 2, LargestHead) ?? (hidden % Heads == 0 ? hidden / Heads : throw metadata.Lacks(Key("attention.key_length")));
         if ((metadata.Int(Key("attention.value_length")) ?? head) != head)
@@ -135,7 +135,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["rms_norm_eps"] = metadata.Number(Key("attention.layer_norm_rms_epsilon")) ?? throw metadata.Lacks(Key("attention.layer_norm_rms_epsilon")),
             ["rope_theta"] = metadata.Number(Key("rope.freq_base")),
             ["partial_rotary_factor"] = rotary == head ? null : (rotary + 0.25) / head, // the product is cut to a whole number
-            ["rope_scaling"] = GgufRopeScaling.Read(this, metadata, isScaled),
+            ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled),
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
             ["layer_types"] = Family.Windows == WindowRule.Pattern && metadata.IsArray(Key(Pattern)) ? metadata.Bools(Key(Pattern)).Select(isWindowed => isWindowed ? ModelConfigReader.Sliding : ModelConfigReader.Full) : null,
@@ -155,10 +155,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     }
 
     // Experts in a family that has none here are of another model (Mixtral is llama with them).
-    private void RefuseOthers(GgufMetadata metadata, GgufCheckpoint checkpoint)
+    private void RefuseOthers(GgufMetadata metadata)
     {
         var what = !Family.Experts && metadata.Int($"{Name}.expert_count") > 0 ? $"'{Name}' with experts"
-            : checkpoint.Has(GgufNames.LongRopeFactors) ? $"'{GgufNames.LongRopeFactors}' (longrope)"
             : Name == Granite && metadata.Bool($"{Name}.{Finetuned}") == false ? $"'{Name}' without rotary embeddings ('{Name}.{Finetuned}')"
             : GgufRopeScaling.Unknown(this, metadata) is { } key ? $"'{key}'"
             : null;

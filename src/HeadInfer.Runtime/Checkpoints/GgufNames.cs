@@ -9,6 +9,7 @@ internal static class GgufNames
     public const string Output = "output.weight";
     public const string RopeFactors = "rope_freqs.weight";
     public const string LongRopeFactors = "rope_factors_long.weight";
+    public const string ShortRopeFactors = "rope_factors_short.weight";
 
     private const string Layer = "blk.";
     private const string Weight = ".weight", Bias = ".bias", Experts = "_exps";

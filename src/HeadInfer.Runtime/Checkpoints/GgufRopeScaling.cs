@@ -15,12 +15,13 @@ internal static class GgufRopeScaling
     }
 
     /// <summary>The <c>rope_scaling</c> of a configuration; null for none.</summary>
-    /// <param name="architecture">whose it is</param>
-    /// <param name="metadata">the file's</param>
+    /// <param name="checkpoint">the file</param>
     /// <param name="isReplaced">whether a scaling of the caller's is in its place</param>
+    /// <exception cref="CheckpointException">What it needs is not there.</exception>
     /// <exception cref="UnsupportedModelException">The scaling is not supported.</exception>
-    public static Dictionary<string, object>? Read(GgufArchitecture architecture, GgufMetadata metadata, bool isReplaced)
+    public static Dictionary<string, object>? Read(GgufCheckpoint checkpoint, bool isReplaced)
     {
+        var (architecture, metadata) = (checkpoint.Architecture, checkpoint.Metadata);
         var name = architecture.Name;
         double? Number(string key) => metadata.Number($"{name}.{Prefix}{key}");
         var original = metadata.Int($"{name}.{Prefix}original_context_length", 1);
@@ -28,15 +29,34 @@ internal static class GgufRopeScaling
         var growth = architecture.QueriesGrow && metadata.Number($"{name}.{Temperature}") is { } beta && beta != 0 ? beta : (double?)null;
         if (isReplaced)
         {
-            return growth is null ? null : With(new(StringComparer.Ordinal), ("llama_4_scaling_beta", growth), ("original_max_position_embeddings", original));
+            return With(new(StringComparer.Ordinal), ("llama_4_scaling_beta", growth), ("original_max_position_embeddings", original));
         }
 
         // Older files have the divisor of positions alone.
         var linear = metadata.Number($"{name}.rope.scale_linear");
         var type = metadata.Text($"{name}.{Prefix}type") ?? (linear is not (null or 1) ? "linear" : "none");
-        if (type is not ("none" or "linear" or "yarn") || (Number("yarn_ext_factor") ?? 1) != 1)
+        var (ofShort, ofLong) = checkpoint.LongRopeFactors;
+        if ((ofShort is null) != (ofLong is null))
         {
-            throw new UnsupportedModelException($"'{metadata.Path}': the scaling of positions '{type}'{(Number("yarn_ext_factor") is { } ext ? $" with yarn_ext_factor {ext}" : "")} is not supported. Supported: none, linear, yarn; or set HeadInferOptions.RopeScaling.");
+            throw new CheckpointException($"'{metadata.Path}' lacks the tensor '{(ofShort is null ? GgufNames.ShortRopeFactors : GgufNames.LongRopeFactors)}'.");
+        }
+
+        // Phi-3's files do not name it.
+        if (ofLong is not null && (type is "none" or "longrope"))
+        {
+            return With(
+                new(StringComparer.Ordinal),
+                ("rope_type", "longrope"),
+                ("short_factor", ofShort),
+                ("long_factor", ofLong),
+                ("attention_factor", Number("attn_factor")),
+                ("original_max_position_embeddings", original ?? throw metadata.Lacks($"{name}.{Prefix}original_context_length")));
+        }
+
+        if (type is not ("none" or "linear" or "yarn") || ofLong is not null || (Number("yarn_ext_factor") ?? 1) != 1)
+        {
+            var with = ofLong is not null ? $" with '{GgufNames.LongRopeFactors}'" : type == "longrope" ? $" without '{GgufNames.LongRopeFactors}'" : Number("yarn_ext_factor") is { } ext ? $" with yarn_ext_factor {ext}" : "";
+            throw new UnsupportedModelException($"'{metadata.Path}': the scaling of positions '{type}'{with} is not supported. Supported: none, linear, yarn, longrope; or set HeadInferOptions.RopeScaling.");
         }
 
         if (type != "yarn" && growth is not null)

@@ -113,6 +113,7 @@ public sealed class GgufFileTests
     {
         { "granite", "granite.rope.scaling.finetuned", false, "without rotary embeddings" }, { "granite", "granite.logit_scale", 0f, "lacks 'granite.logit_scale'" },
         { "ministral3", "mistral3.rope.scaling.type", "none", "temperature_scale' without YaRN" },
+        { "phi3-longrope", "phi3.rope.scaling.type", "yarn", "'yarn' with 'rope_factors_long.weight'" }, { "phi3-longrope", "phi3.rope.dimension_count", 8, "short_factor" },
     };
 
     [Theory]
@@ -134,6 +135,14 @@ public sealed class GgufFileTests
         await using var original = await HeadInferModel.LoadAsync(Fixtures.Model("ministral3"), options);
         Assert.Equal((0.1, 64), model.Config.QueryGrowth);
         Assert.Equal((original.Config.QueryGrowth, original.Config.Rope), (model.Config.QueryGrowth, model.Config.Rope));
+    }
+
+    [Fact]
+    public void Divisors_for_long_contexts_alone_are_refused()
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("phi3-longrope"), t => t != "rope_factors_short.weight").Write(folder.File("x.gguf"));
+        Assert.Contains("lacks the tensor 'rope_factors_short.weight'", Assert.Throws<CheckpointException>(() => ModelConfig.Load(folder.File("x.gguf"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]

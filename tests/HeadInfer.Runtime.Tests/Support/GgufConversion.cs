@@ -36,7 +36,7 @@ internal static partial class GgufConversion
     public static bool Takes(string folder)
     {
         var config = ModelConfig.Load(folder);
-        return (config.Quantization is null || config.Architecture == "GptOssForCausalLM") && config.Rope.Kind != RopeKind.Long && !File.ReadAllText(Path.Combine(folder, "config.json")).Contains("text_config", StringComparison.Ordinal) && Architectures.ContainsKey(config.Architecture);
+        return (config.Quantization is null || config.Architecture == "GptOssForCausalLM") && !File.ReadAllText(Path.Combine(folder, "config.json")).Contains("text_config", StringComparison.Ordinal) && Architectures.ContainsKey(config.Architecture);
     }
 
     /// <summary>What the file would have.</summary>
@@ -73,6 +73,12 @@ internal static partial class GgufConversion
         if (config.Rope.Kind == RopeKind.Llama3)
         {
             Add("rope_freqs.weight", [config.Rope.RotaryDim / 2], [.. Divisors(config.Rope)]);
+        }
+
+        if (config.Rope.Kind == RopeKind.Long)
+        {
+            Add("rope_factors_long.weight", [config.Rope.RotaryDim / 2], [.. config.Rope.LongDivisors!]);
+            Add("rope_factors_short.weight", [config.Rope.RotaryDim / 2], [.. config.Rope.FrequencyDivisors!]);
         }
 
         return writer;
@@ -127,12 +133,19 @@ internal static partial class GgufConversion
             }
         }
 
-        return Scaling(writer, name, json["rope_parameters"]!["full_attention"] ?? json["rope_parameters"]!);
+        return Scaling(writer, name, json["rope_parameters"]!["full_attention"] ?? json["rope_parameters"]!, (int)json["max_position_embeddings"]!);
     }
 
     // llama.cpp's conversion/base.py: YaRN's numbers are the configuration's.
-    private static GgufWriter Scaling(GgufWriter writer, string name, JsonNode rope)
+    private static GgufWriter Scaling(GgufWriter writer, string name, JsonNode rope, int positions)
     {
+        if ((string?)rope["rope_type"] == "longrope")
+        {
+            // conversion/phi.py, which does not name the method
+            var (original, scale) = ((double)rope["original_max_position_embeddings"]!, (double)positions / (double)rope["original_max_position_embeddings"]!);
+            return writer.With($"{name}.rope.scaling.original_context_length", (int)original).With($"{name}.rope.scaling.attn_factor", (float)Math.Sqrt(1 + (Math.Log(scale) / Math.Log(original))));
+        }
+
         if ((string?)rope["rope_type"] != "yarn")
         {
             return writer;
