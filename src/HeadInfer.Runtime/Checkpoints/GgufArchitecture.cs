@@ -14,7 +14,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     public const string GptOss = "gpt-oss";
 
     private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3";
-    private const string Pattern = "attention.sliding_window_pattern", Finetuned = "rope.scaling.finetuned";
+    private const string Pattern = "attention.sliding_window_pattern", Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
     private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
@@ -29,10 +29,12 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [GptOss] = "GptOssForCausalLM",
         [Granite] = "GraniteForCausalLM",
         [SmolLm3] = "SmolLM3ForCausalLM",
+        ["glm4"] = "Glm4ForCausalLM",
+        ["cohere2"] = "Cohere2ForCausalLM",
         [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN
     };
 
-    /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours.</summary>
+    /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours. Those of a family that has them so anyway are as they were.</summary>
     public bool PairsAreNeighbours => Name is Llama or Granite or SmolLm3 or Mistral3;
 
     /// <summary>Whether queries may grow with their positions.</summary>
@@ -116,6 +118,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         var rotary = metadata.Int(Key("rope.dimension_count"), 2, LargestHead) ?? head;
         // The embedding knows: some files count only tokens that are used.
         var vocabulary = metadata.Int(Key("vocab_size")) is var named && checkpoint.Tensors.TryGetValue(TensorNames.Embedding, out var embedding) ? embedding.Rows : named ?? throw metadata.Lacks(Key("vocab_size"));
+        var epsilon = Family.CenteredNorms ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
         var window = metadata.Int(Key("attention.sliding_window"));
         return new(StringComparer.Ordinal)
         {
@@ -132,9 +135,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["norm_topk_prob"] = Family.Experts ? metadata.Bool(Key("expert_weights_norm")) ?? true : null, // qwen3moe's files do not say it
             ["vocab_size"] = vocabulary,
             ["max_position_embeddings"] = metadata.RequiredInt(Key("context_length")),
-            ["rms_norm_eps"] = metadata.Number(Key("attention.layer_norm_rms_epsilon")) ?? throw metadata.Lacks(Key("attention.layer_norm_rms_epsilon")),
+            [Family.NormEpsilonField] = metadata.Number(Key(epsilon)) ?? throw metadata.Lacks(Key(epsilon)),
             ["rope_theta"] = metadata.Number(Key("rope.freq_base")),
-            ["partial_rotary_factor"] = rotary == head ? null : (rotary + 0.25) / head, // the product is cut to a whole number
+            ["partial_rotary_factor"] = rotary == head ? 1 : (rotary + 0.25) / head, // the product is cut to a whole number
             ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled),
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
@@ -144,7 +147,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["embedding_multiplier"] = Family.Multipliers ? Factor("embedding_scale") : null,
             ["residual_multiplier"] = Family.Multipliers ? Factor("residual_scale") : null,
             ["attention_multiplier"] = Family.Multipliers ? 1 / Math.Sqrt(head) : null, // unless the file has a scale of scores
-            ["logits_scaling"] = Family.Multipliers ? Factor("logit_scale") ?? throw metadata.Lacks(Key("logit_scale")) : null,
+            ["logits_scaling"] = Family.Multipliers ? Factor("logit_scale") ?? throw metadata.Lacks(Key("logit_scale")) : null, // a divisor
+            ["logit_scale"] = Family.LogitFactor is null ? null : Factor("logit_scale") ?? 1, // a factor
             // Gemma's scale is in no file: the largest of each kind, of 46 and of 62 layers, has that of its width.
             ["query_pre_attn_scalar"] = layers == (Name == "gemma2" ? 46 : 62) ? (double)hidden / Heads : head,
             ["rope_local_base_freq"] = Family.LocalTheta is null ? null : metadata.Number(Key("rope.freq_base_swa")),
@@ -159,6 +163,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     {
         var what = !Family.Experts && metadata.Int($"{Name}.expert_count") > 0 ? $"'{Name}' with experts"
             : Name == Granite && metadata.Bool($"{Name}.{Finetuned}") == false ? $"'{Name}' without rotary embeddings ('{Name}.{Finetuned}')"
+            : Family.NeighbourPairs && metadata.Ints($"{Name}.{Sections}").Any(section => section != 0) ? $"'{Name}' of a model that sees ('{Name}.{Sections}')" // its rows are in another order
+            : metadata.Int($"{Name}.{Guessing}") > 0 ? $"'{Name}' with layers that guess tokens ('{Name}.{Guessing}')"
             : GgufRopeScaling.Unknown(this, metadata) is { } key ? $"'{key}'"
             : null;
         if (what is not null)

@@ -113,6 +113,7 @@ public sealed class GgufFileTests
     {
         { "granite", "granite.rope.scaling.finetuned", false, "without rotary embeddings" }, { "granite", "granite.logit_scale", 0f, "lacks 'granite.logit_scale'" },
         { "ministral3", "mistral3.rope.scaling.type", "none", "temperature_scale' without YaRN" },
+        { "glm4", "glm4.rope.dimension_sections", new[] { 8, 12, 12, 0 }, "of a model that sees" }, { "glm4", "glm4.nextn_predict_layers", 1, "guess tokens" },
         { "phi3-longrope", "phi3.rope.scaling.type", "yarn", "'yarn' with 'rope_factors_long.weight'" }, { "phi3-longrope", "phi3.rope.dimension_count", 8, "short_factor" },
     };
 

@@ -13,6 +13,7 @@ internal static partial class GgufConversion
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Phi3ForCausalLM"] = "phi3",
+        ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2",
         ["GptOssForCausalLM"] = "gpt-oss", ["GraniteForCausalLM"] = "granite", ["SmolLM3ForCausalLM"] = "smollm3", ["Ministral3ForCausalLM"] = "mistral3",
     };
 
@@ -21,7 +22,7 @@ internal static partial class GgufConversion
         ("model.layers.", "blk."), ("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output"), ("input_layernorm", "attn_norm"),
         ("self_attn.qkv_proj", "attn_qkv"), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"), ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"),
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"), ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"), ("mlp.gate.", "ffn_gate_inp."), ("mlp.router.", "ffn_gate_inp."), ("self_attn.sinks", "attn_sinks.weight"), ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
+        ("mlp.down_proj", "ffn_down"), ("mlp.gate.", "ffn_gate_inp."), ("mlp.router.", "ffn_gate_inp."), ("self_attn.sinks", "attn_sinks.weight"), ("pre_feedforward_layernorm", "ffn_norm"), ("post_self_attn_layernorm", "post_attention_norm"), ("post_mlp_layernorm", "post_ffw_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
     ];
 
     // Those that llama.cpp's conversion/llama.py converts, and it permutes what is rotated.
@@ -124,8 +125,8 @@ internal static partial class GgufConversion
             writer.With($"{name}.attention.scale", (float)config.AttentionScale);
         }
 
-        // conversion/granite.py
-        foreach (var (key, field) in ((string, string)[])[("attention.scale", "attention_multiplier"), ("embedding_scale", "embedding_multiplier"), ("residual_scale", "residual_multiplier"), ("logit_scale", "logits_scaling")])
+        // conversion/granite.py, and conversion/command_r.py for cohere2
+        foreach (var (key, field) in ((string, string)[])[("attention.scale", "attention_multiplier"), ("embedding_scale", "embedding_multiplier"), ("residual_scale", "residual_multiplier"), ("logit_scale", "logits_scaling"), ("logit_scale", "logit_scale"), ("attention.layer_norm_epsilon", "layer_norm_eps")])
         {
             if (json[field] is { } factor)
             {
