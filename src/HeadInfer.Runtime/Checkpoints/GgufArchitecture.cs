@@ -11,10 +11,10 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 {
     public const int MostExperts = 65_536, LargestHead = 4096;
 
-    public const string GptOss = "gpt-oss";
+    public const string GptOss = "gpt-oss", Olmo = "olmo2";
 
-    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3";
-    private const string Pattern = "attention.sliding_window_pattern", Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers";
+    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4";
+    private const string Pattern = "attention.sliding_window_pattern", Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
     private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
@@ -31,6 +31,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [SmolLm3] = "SmolLM3ForCausalLM",
         ["glm4"] = "Glm4ForCausalLM",
         ["cohere2"] = "Cohere2ForCausalLM",
+        [Olmo] = "Olmo2ForCausalLM",
+        [Exaone] = "Exaone4ForCausalLM",
+        ["seed_oss"] = "SeedOssForCausalLM",
         [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN
     };
 
@@ -65,10 +68,10 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             throw new UnsupportedModelException($"'{metadata.Path}': the architecture '{name}' is not supported in GGUF files. Supported: {string.Join(", ", Known.Keys)}.");
         }
 
-        // Mistral is llama with a window; files that were converted lately do not say it.
-        var windowed = name == Llama && metadata.Int($"{name}.attention.sliding_window") > 0;
+        // Mistral is llama with a window; files that were converted lately do not say it. OLMo 3 is olmo2 with windows.
+        var windowed = name is Llama or Olmo && metadata.Int($"{name}.attention.sliding_window") > 0;
         var heads = metadata.RequiredInt($"{name}.attention.head_count", most: 65_536);
-        return new GgufArchitecture(name, ModelFamily.Of(windowed ? "MistralForCausalLM" : family), heads, metadata.Int($"{name}.attention.head_count_kv", 1, 65_536) ?? heads);
+        return new GgufArchitecture(name, ModelFamily.Of(!windowed ? family : name == Olmo ? "Olmo3ForCausalLM" : "MistralForCausalLM"), heads, metadata.Int($"{name}.attention.head_count_kv", 1, 65_536) ?? heads);
     }
 
     /// <summary>Gives the configuration: the metadata as the <c>config.json</c> that it was made from.</summary>
@@ -136,23 +139,26 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["vocab_size"] = vocabulary,
             ["max_position_embeddings"] = metadata.RequiredInt(Key("context_length")),
             [Family.NormEpsilonField] = metadata.Number(Key(epsilon)) ?? throw metadata.Lacks(Key(epsilon)),
-            ["rope_theta"] = metadata.Number(Key("rope.freq_base")),
+            ["rope_theta"] = metadata.Number(Key(Base)),
             ["partial_rotary_factor"] = rotary == head ? 1 : (rotary + 0.25) / head, // the product is cut to a whole number
             ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled),
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
-            ["layer_types"] = Family.Windows == WindowRule.Pattern && metadata.IsArray(Key(Pattern)) ? metadata.Bools(Key(Pattern)).Select(isWindowed => isWindowed ? ModelConfigReader.Sliding : ModelConfigReader.Full) : null,
+            ["layer_types"] = Family.Windows != WindowRule.Pattern ? null
+                : metadata.IsArray(Key(Pattern)) ? metadata.Bools(Key(Pattern)).Select(isWindowed => isWindowed ? ModelConfigReader.Sliding : ModelConfigReader.Full)
+                : Name == Exaone && window is null or 0 ? Enumerable.Repeat(ModelConfigReader.Full, layers) : null, // its small model has no windows
             ["attn_logit_softcapping"] = metadata.Number(Key("attn_logit_softcapping")),
             ["final_logit_softcapping"] = metadata.Number(Key("final_logit_softcapping")),
             ["embedding_multiplier"] = Family.Multipliers ? Factor("embedding_scale") : null,
             ["residual_multiplier"] = Family.Multipliers ? Factor("residual_scale") : null,
             ["attention_multiplier"] = Family.Multipliers ? 1 / Math.Sqrt(head) : null, // unless the file has a scale of scores
             ["logits_scaling"] = Family.Multipliers ? Factor("logit_scale") ?? throw metadata.Lacks(Key("logit_scale")) : null, // a divisor
-            ["logit_scale"] = Family.LogitFactor is null ? null : Factor("logit_scale") ?? 1, // a factor
+            ["logit_scale"] = Family.LogitFactor is null ? null : metadata.Number(Key("logit_scale")) ?? throw metadata.Lacks(Key("logit_scale")), // a factor
             // Gemma's scale is in no file: the largest of each kind, of 46 and of 62 layers, has that of its width.
             ["query_pre_attn_scalar"] = layers == (Name == "gemma2" ? 46 : 62) ? (double)hidden / Heads : head,
-            ["rope_local_base_freq"] = Family.LocalTheta is null ? null : metadata.Number(Key("rope.freq_base_swa")),
+            ["rope_local_base_freq"] = Family.LocalTheta is null ? null : metadata.Number(Key(LocalBase)),
             ["tie_word_embeddings"] = !checkpoint.Has(TensorNames.Output),
+            ["attention_out_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.AttentionOutput))),
             ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),
             ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(TensorNames.Gate)))),
         };
@@ -164,6 +170,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         var what = !Family.Experts && metadata.Int($"{Name}.expert_count") > 0 ? $"'{Name}' with experts"
             : Name == Granite && metadata.Bool($"{Name}.{Finetuned}") == false ? $"'{Name}' without rotary embeddings ('{Name}.{Finetuned}')"
             : Family.NeighbourPairs && metadata.Ints($"{Name}.{Sections}").Any(section => section != 0) ? $"'{Name}' of a model that sees ('{Name}.{Sections}')" // its rows are in another order
+            : Family.LocalTheta is null && metadata.Number($"{Name}.{LocalBase}") is { } local && local != metadata.Number($"{Name}.{Base}") ? $"'{Name}.{LocalBase}' other than '{Name}.{Base}'"
             : metadata.Int($"{Name}.{Guessing}") > 0 ? $"'{Name}' with layers that guess tokens ('{Name}.{Guessing}')"
             : GgufRopeScaling.Unknown(this, metadata) is { } key ? $"'{key}'"
             : null;

@@ -71,13 +71,15 @@ internal static class GgufRopeScaling
 
         var factor = Number("factor") ?? linear ?? throw metadata.Lacks($"{name}.{Prefix}factor");
         var scaling = With(new(StringComparer.Ordinal), ("rope_type", type), ("factor", factor));
+        // What converters take from a configuration as it is; OLMo's first ones wrote it where others write what comes on top.
+        var whole = Number("yarn_attn_factor") ?? (name == GgufArchitecture.Olmo ? Number("attn_factor") : null);
         return type != "yarn" ? scaling : With(
             scaling,
             ("original_max_position_embeddings", original),
             ("beta_fast", Number("yarn_beta_fast") ?? 32),
             ("beta_slow", Number("yarn_beta_slow") ?? 1),
             ("truncate", name != GgufArchitecture.GptOss), // its files do not say it, and all models of its are so
-            ("attention_factor", (Number("yarn_attn_factor") ?? Number("attn_factor")) is { } magnitude ? magnitude * RopeScaling.Magnitude(factor) : null), // the file's comes on top
+            ("attention_factor", whole ?? Number("attn_factor") * RopeScaling.Magnitude(factor)),
             ("mscale", architecture.QueriesGrow ? 1 : null),
             ("mscale_all_dim", architecture.QueriesGrow ? Number(Multiplier) : null),
             ("llama_4_scaling_beta", growth));

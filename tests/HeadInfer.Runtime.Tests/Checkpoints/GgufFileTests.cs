@@ -114,6 +114,8 @@ public sealed class GgufFileTests
         { "granite", "granite.rope.scaling.finetuned", false, "without rotary embeddings" }, { "granite", "granite.logit_scale", 0f, "lacks 'granite.logit_scale'" },
         { "ministral3", "mistral3.rope.scaling.type", "none", "temperature_scale' without YaRN" },
         { "glm4", "glm4.rope.dimension_sections", new[] { 8, 12, 12, 0 }, "of a model that sees" }, { "glm4", "glm4.nextn_predict_layers", 1, "guess tokens" },
+        { "olmo3", "olmo2.rope.freq_base_swa", 10_000f, "'olmo2.rope.freq_base_swa' other than" }, { "olmo3", "olmo2.attention.sliding_window_pattern", new[] { true }, "layer_types names 1 layers" },
+        { "olmo3", "olmo2.attention.sliding_window_pattern", new[] { 1 }, "expected a list of truth values" }, { "cohere2", "cohere2.attention.sliding_window_pattern", "LLLG", "expected a whole number" },
         { "phi3-longrope", "phi3.rope.scaling.type", "yarn", "'yarn' with 'rope_factors_long.weight'" }, { "phi3-longrope", "phi3.rope.dimension_count", 8, "short_factor" },
     };
 

@@ -20,7 +20,10 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
     public Task A_converted_folder_is_the_folders_model(string name) => Converted_is_the_same(Fixtures.Model(name));
 
     [Theory]
+    [InlineData("exaone4")]
     [InlineData("gpt-oss")] // experts that are not packed
+    [InlineData("olmo2")]
+    [InlineData("seed-oss")]
     public Task A_converted_folder_of_the_larger_collection_is_its_model(string name)
     {
         var file = Fixtures.Shared("fixtures", "families", "models", name, "model.safetensors");

@@ -13,6 +13,7 @@ internal static partial class GgufConversion
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Phi3ForCausalLM"] = "phi3",
+        ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
         ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2",
         ["GptOssForCausalLM"] = "gpt-oss", ["GraniteForCausalLM"] = "granite", ["SmolLM3ForCausalLM"] = "smollm3", ["Ministral3ForCausalLM"] = "mistral3",
     };
@@ -29,7 +30,7 @@ internal static partial class GgufConversion
     private static readonly string[] Permuted = ["llama", "granite", "smollm3", "mistral3"];
 
     // What llama.cpp's gguf-py/gguf/tensor_mapping.py calls the norm after attention, whatever it is for: its architecture has no other name for it.
-    private static readonly string[] NormsAfterAttention = ["gemma2", "gemma3", "gpt-oss"];
+    private static readonly string[] NormsAfterAttention = ["gemma2", "gemma3", "gpt-oss", "olmo2", "exaone4", "seed_oss"];
 
     private static bool IsGemma(string name) => name.StartsWith("gemma", StringComparison.Ordinal);
 
@@ -98,7 +99,18 @@ internal static partial class GgufConversion
         writer.With("general.architecture", name).With("general.name", "made by a test")
             .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers)
             .With($"{name}.feed_forward_length", config.IntermediateSize).With($"{name}.attention.head_count", config.Heads).With($"{name}.attention.head_count_kv", config.KvHeads)
-            .With($"{name}.attention.layer_norm_rms_epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta).With($"{name}.rope.dimension_count", config.Rope.RotaryDim);
+            .With($"{name}.attention.layer_norm_rms_epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta);
+        if (name is not ("gpt-oss" or "olmo2" or "exaone4" or "seed_oss"))
+        {
+            writer.With($"{name}.rope.dimension_count", config.Rope.RotaryDim);
+        }
+
+        // conversion/base.py
+        if (json["rope_parameters"]!["sliding_attention"]?["rope_theta"] is { } local)
+        {
+            writer.With($"{name}.rope.freq_base_swa", (float)local);
+        }
+
         // conversion/base.py; conversion/granite.py leaves it out.
         if (json["head_dim"] is not null && name != "granite")
         {
@@ -108,6 +120,10 @@ internal static partial class GgufConversion
         if (config.Windows.Any(w => w is not null))
         {
             writer.With($"{name}.attention.sliding_window", config.Windows.OfType<int>().First());
+            if (name is "olmo2" or "exaone4")
+            {
+                writer.With($"{name}.attention.sliding_window_pattern", config.Windows.Select(w => w is not null).ToArray()); // conversion/olmo.py, conversion/exaone.py
+            }
         }
 
         if (config.Experts > 0)
