@@ -11,7 +11,10 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 {
     public const int MostExperts = 65_536, LargestHead = 4096;
 
-    private const string Llama = "llama";
+    public const string GptOss = "gpt-oss", Olmo = "olmo2";
+
+    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4";
+    private const string Pattern = "attention.sliding_window_pattern", Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
     private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
@@ -23,10 +26,22 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["gemma2"] = "Gemma2ForCausalLM",
         ["gemma3"] = "Gemma3ForCausalLM",
         ["phi3"] = "Phi3ForCausalLM",
+        [GptOss] = "GptOssForCausalLM",
+        [Granite] = "GraniteForCausalLM",
+        [SmolLm3] = "SmolLM3ForCausalLM",
+        ["glm4"] = "Glm4ForCausalLM",
+        ["cohere2"] = "Cohere2ForCausalLM",
+        [Olmo] = "Olmo2ForCausalLM",
+        [Exaone] = "Exaone4ForCausalLM",
+        ["seed_oss"] = "SeedOssForCausalLM",
+        [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN
     };
 
-    /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours.</summary>
-    public bool PairsAreNeighbours => Name == Llama;
+    /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours. Those of a family that has them so anyway are as they were.</summary>
+    public bool PairsAreNeighbours => Name is Llama or Granite or SmolLm3 or Mistral3;
+
+    /// <summary>Whether queries may grow with their positions.</summary>
+    public bool QueriesGrow => Name == Mistral3;
 
     /// <summary>Finds what a file's architecture is.</summary>
     /// <exception cref="UnsupportedModelException">It is none that is supported, or the file is no model.</exception>
@@ -53,10 +68,10 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             throw new UnsupportedModelException($"'{metadata.Path}': the architecture '{name}' is not supported in GGUF files. Supported: {string.Join(", ", Known.Keys)}.");
         }
 
-        // Mistral is llama with a window; files that were converted lately do not say it.
-        var windowed = name == Llama && metadata.Int($"{name}.attention.sliding_window") > 0;
+        // Mistral is llama with a window; files that were converted lately do not say it. OLMo 3 is olmo2 with windows.
+        var windowed = name is Llama or Olmo && metadata.Int($"{name}.attention.sliding_window") > 0;
         var heads = metadata.RequiredInt($"{name}.attention.head_count", most: 65_536);
-        return new GgufArchitecture(name, ModelFamily.Of(windowed ? "MistralForCausalLM" : family), heads, metadata.Int($"{name}.attention.head_count_kv", 1, 65_536) ?? heads);
+        return new GgufArchitecture(name, ModelFamily.Of(!windowed ? family : name == Olmo ? "Olmo3ForCausalLM" : "MistralForCausalLM"), heads, metadata.Int($"{name}.attention.head_count_kv", 1, 65_536) ?? heads);
     }
 
     /// <summary>Gives the configuration: the metadata as the <c>config.json</c> that it was made from.</summary>
@@ -83,8 +98,10 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             return config;
         }
 
+        // Layers that do not rotate have divisors already.
+        RopeConfig Divided(RopeConfig rope) => rope.FrequencyDivisors is null ? rope with { FrequencyDivisors = checkpoint.RopeFactors } : rope;
         return checkpoint.RopeFactors.Length == config.Rope.RotaryDim / 2
-            ? config with { Rope = config.Rope with { FrequencyDivisors = checkpoint.RopeFactors } }
+            ? config with { Rope = Divided(config.Rope), LayerRopes = [.. config.LayerRopes.Select(Divided)] }
             : throw new CheckpointException($"'{metadata.Path}': tensor '{GgufNames.RopeFactors}' has {checkpoint.RopeFactors.Length} numbers, and {config.Rope.RotaryDim} dimensions are rotated.");
     }
 
@@ -92,7 +109,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     private Dictionary<string, object?> Fields(GgufMetadata metadata, GgufCheckpoint checkpoint, bool isScaled)
     {
         string Key(string key) => $"{Name}.{key}";
-        RefuseOthers(metadata, checkpoint);
+        double? Factor(string key) => metadata.Number(Key(key)) is { } factor && factor != 0 ? factor : null; // zero is none
+        RefuseOthers(metadata);
         int hidden = metadata.RequiredInt(Key("embedding_length")), layers = metadata.RequiredInt(Key("block_count"), most: 4096);
         var head = metadata.Int(Key("attention.key_length"), 2, LargestHead) ?? (hidden % Heads == 0 ? hidden / Heads : throw metadata.Lacks(Key("attention.key_length")));
         if ((metadata.Int(Key("attention.value_length")) ?? head) != head)
@@ -103,6 +121,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         var rotary = metadata.Int(Key("rope.dimension_count"), 2, LargestHead) ?? head;
         // The embedding knows: some files count only tokens that are used.
         var vocabulary = metadata.Int(Key("vocab_size")) is var named && checkpoint.Tensors.TryGetValue(TensorNames.Embedding, out var embedding) ? embedding.Rows : named ?? throw metadata.Lacks(Key("vocab_size"));
+        var epsilon = Family.CenteredNorms ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
         var window = metadata.Int(Key("attention.sliding_window"));
         return new(StringComparer.Ordinal)
         {
@@ -119,69 +138,45 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["norm_topk_prob"] = Family.Experts ? metadata.Bool(Key("expert_weights_norm")) ?? true : null, // qwen3moe's files do not say it
             ["vocab_size"] = vocabulary,
             ["max_position_embeddings"] = metadata.RequiredInt(Key("context_length")),
-            ["rms_norm_eps"] = metadata.Number(Key("attention.layer_norm_rms_epsilon")) ?? throw metadata.Lacks(Key("attention.layer_norm_rms_epsilon")),
-            ["rope_theta"] = metadata.Number(Key("rope.freq_base")),
-            ["partial_rotary_factor"] = rotary == head ? null : (rotary + 0.25) / head, // the product is cut to a whole number
-            ["rope_scaling"] = isScaled ? null : Scaling(metadata),
+            [Family.NormEpsilonField] = metadata.Number(Key(epsilon)) ?? throw metadata.Lacks(Key(epsilon)),
+            ["rope_theta"] = metadata.Number(Key(Base)),
+            ["partial_rotary_factor"] = rotary == head ? 1 : (rotary + 0.25) / head, // the product is cut to a whole number
+            ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled),
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
+            ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
+            ["layer_types"] = Family.Windows != WindowRule.Pattern ? null
+                : metadata.IsArray(Key(Pattern)) ? metadata.Bools(Key(Pattern)).Select(isWindowed => isWindowed ? ModelConfigReader.Sliding : ModelConfigReader.Full)
+                : Name == Exaone && window is null or 0 ? Enumerable.Repeat(ModelConfigReader.Full, layers) : null, // its small model has no windows
             ["attn_logit_softcapping"] = metadata.Number(Key("attn_logit_softcapping")),
             ["final_logit_softcapping"] = metadata.Number(Key("final_logit_softcapping")),
+            ["embedding_multiplier"] = Family.Multipliers ? Factor("embedding_scale") : null,
+            ["residual_multiplier"] = Family.Multipliers ? Factor("residual_scale") : null,
+            ["attention_multiplier"] = Family.Multipliers ? 1 / Math.Sqrt(head) : null, // unless the file has a scale of scores
+            ["logits_scaling"] = Family.Multipliers ? Factor("logit_scale") ?? throw metadata.Lacks(Key("logit_scale")) : null, // a divisor
+            ["logit_scale"] = Family.LogitFactor is null ? null : metadata.Number(Key("logit_scale")) ?? throw metadata.Lacks(Key("logit_scale")), // a factor
             // Gemma's scale is in no file: the largest of each kind, of 46 and of 62 layers, has that of its width.
             ["query_pre_attn_scalar"] = layers == (Name == "gemma2" ? 46 : 62) ? (double)hidden / Heads : head,
-            ["rope_local_base_freq"] = Family.LocalTheta is null ? null : metadata.Number(Key("rope.freq_base_swa")),
+            ["rope_local_base_freq"] = Family.LocalTheta is null ? null : metadata.Number(Key(LocalBase)),
             ["tie_word_embeddings"] = !checkpoint.Has(TensorNames.Output),
+            ["attention_out_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.AttentionOutput))),
             ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),
             ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(TensorNames.Gate)))),
         };
     }
 
     // Experts in a family that has none here are of another model (Mixtral is llama with them).
-    private void RefuseOthers(GgufMetadata metadata, GgufCheckpoint checkpoint)
+    private void RefuseOthers(GgufMetadata metadata)
     {
         var what = !Family.Experts && metadata.Int($"{Name}.expert_count") > 0 ? $"'{Name}' with experts"
-            : checkpoint.Has(GgufNames.LongRopeFactors) ? $"'{GgufNames.LongRopeFactors}' (longrope)"
-            : metadata.Keys.FirstOrDefault(k => k.StartsWith($"{Name}.rope.scaling.", StringComparison.Ordinal) && !RopeKeys.Contains(k[$"{Name}.rope.scaling.".Length..])) is { } key ? $"'{key}'"
+            : Name == Granite && metadata.Bool($"{Name}.{Finetuned}") == false ? $"'{Name}' without rotary embeddings ('{Name}.{Finetuned}')"
+            : Family.NeighbourPairs && metadata.Ints($"{Name}.{Sections}").Any(section => section != 0) ? $"'{Name}' of a model that sees ('{Name}.{Sections}')" // its rows are in another order
+            : Family.LocalTheta is null && metadata.Number($"{Name}.{LocalBase}") is { } local && local != metadata.Number($"{Name}.{Base}") ? $"'{Name}.{LocalBase}' other than '{Name}.{Base}'"
+            : metadata.Int($"{Name}.{Guessing}") > 0 ? $"'{Name}' with layers that guess tokens ('{Name}.{Guessing}')"
+            : GgufRopeScaling.Unknown(this, metadata) is { } key ? $"'{key}'"
             : null;
         if (what is not null)
         {
             throw new UnsupportedModelException($"'{metadata.Path}': {what} is not supported.");
         }
-    }
-
-    private static readonly string[] RopeKeys = ["type", "factor", "original_context_length", "finetuned", "attn_factor", "yarn_attn_factor", "yarn_ext_factor", "yarn_beta_fast", "yarn_beta_slow"];
-
-    private Dictionary<string, object>? Scaling(GgufMetadata metadata)
-    {
-        double? Number(string key) => metadata.Number($"{Name}.rope.scaling.{key}");
-        // Older files have the divisor of positions alone.
-        var linear = metadata.Number($"{Name}.rope.scale_linear");
-        var type = metadata.Text($"{Name}.rope.scaling.type") ?? (linear is not (null or 1) ? "linear" : "none");
-        if (type is not ("none" or "linear" or "yarn") || (Number("yarn_ext_factor") ?? 1) != 1)
-        {
-            throw new UnsupportedModelException($"'{metadata.Path}': the scaling of positions '{type}'{(Number("yarn_ext_factor") is { } ext ? $" with yarn_ext_factor {ext}" : "")} is not supported. Supported: none, linear, yarn; or set HeadInferOptions.RopeScaling.");
-        }
-
-        if (type == "none")
-        {
-            return null;
-        }
-
-        var factor = Number("factor") ?? linear ?? throw metadata.Lacks($"{Name}.rope.scaling.factor");
-        var scaling = new Dictionary<string, object>(StringComparer.Ordinal) { ["rope_type"] = type, ["factor"] = factor };
-        if (type == "yarn")
-        {
-            if (metadata.Int($"{Name}.rope.scaling.original_context_length", 1) is { } original)
-            {
-                scaling["original_max_position_embeddings"] = original;
-            }
-
-            (scaling["beta_fast"], scaling["beta_slow"]) = (Number("yarn_beta_fast") ?? 32, Number("yarn_beta_slow") ?? 1);
-            if ((Number("yarn_attn_factor") ?? Number("attn_factor")) is { } magnitude)
-            {
-                scaling["attention_factor"] = magnitude * RopeScaling.Magnitude(factor); // the file's comes on top
-            }
-        }
-
-        return scaling;
     }
 }

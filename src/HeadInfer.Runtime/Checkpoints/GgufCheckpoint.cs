@@ -27,6 +27,9 @@ internal sealed class GgufCheckpoint : Checkpoint
     /// <summary>Divisors of the rotary frequencies, where the file has its own; else empty.</summary>
     public float[] RopeFactors { get; private set; } = [];
 
+    /// <summary>Such divisors for short contexts and for long ones, where the file has both; else null.</summary>
+    public (float[]? Short, float[]? Long) LongRopeFactors { get; private set; }
+
     /// <inheritdoc cref="Checkpoint.Open(string, QuantizationConfig)"/>
     /// <exception cref="UnsupportedModelException">It is no model, or has something that is not supported.</exception>
     public static GgufCheckpoint Open(string path)
@@ -130,12 +133,20 @@ internal sealed class GgufCheckpoint : Checkpoint
             {
                 RopeFactors = ReadFloats(file, stored, offset);
             }
-            else if (GgufNames.OfExperts(name) is { } expertName && stored.Shape is [var experts, var rows, var columns] && experts <= GgufArchitecture.MostExperts)
+            else if (name == GgufNames.LongRopeFactors)
             {
-                var each = rows * stored.Packing.RowBytes(columns);
-                for (var expert = 0; expert < experts; expert++)
+                LongRopeFactors = LongRopeFactors with { Long = ReadFloats(file, stored, offset) };
+            }
+            else if (name == GgufNames.ShortRopeFactors)
+            {
+                LongRopeFactors = LongRopeFactors with { Short = ReadFloats(file, stored, offset) };
+            }
+            else if (GgufNames.OfExperts(name) is { } expertName && stored.Shape.Length == (TensorNames.IsBias(name) ? 2 : 3) && stored.Shape[0] <= GgufArchitecture.MostExperts)
+            {
+                var each = stored.Length / stored.Shape[0];
+                for (var expert = 0; expert < stored.Shape[0]; expert++)
                 {
-                    Add(stored with { Name = expertName(expert), Shape = [rows, columns] }, new Source(file, name, offset + (expert * each), 0, 0));
+                    Add(stored with { Name = expertName(expert), Shape = stored.Shape[1..] }, new Source(file, name, offset + (expert * each), 0, 0));
                 }
             }
             else

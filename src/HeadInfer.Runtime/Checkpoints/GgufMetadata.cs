@@ -23,6 +23,9 @@ internal sealed class GgufMetadata(string path, GgufHeader header, IReadOnlyDict
 
     public bool Has(string key) => values.ContainsKey(key);
 
+    /// <summary>Whether a key's value is an array.</summary>
+    public bool IsArray(string key) => values.TryGetValue(key, out var value) && value.Type == GgufType.Array;
+
     /// <summary>A text; null if the key is not there.</summary>
     public string? Text(string key)
     {
@@ -99,6 +102,11 @@ internal sealed class GgufMetadata(string path, GgufHeader header, IReadOnlyDict
     public int[] Ints(string key) => !Find(key, out var value) ? []
         : value is { Type: GgufType.Array, Count: <= LongestList } && IsWhole(value.Item) ? [.. Enumerable.Range(0, value.Count).Select(i => (int)Int128.Clamp(Whole(value, i), int.MinValue, int.MaxValue))]
         : throw Invalid(key, Shown(value), "a list of whole numbers");
+
+    /// <summary>A list of truth values; none if the key is not there.</summary>
+    public bool[] Bools(string key) => !Find(key, out var value) ? []
+        : value is { Type: GgufType.Array, Count: <= LongestList, Item: GgufType.Bool } && header[value.At, value.Count].IndexOfAnyExcept((byte)0, (byte)1) < 0 ? [.. header[value.At, value.Count].ToArray().Select(b => b == 1)]
+        : throw Invalid(key, Shown(value), "a list of truth values");
 
     /// <summary>A list of float32; none if the key is not there.</summary>
     public float[] Floats(string key) => !Find(key, out var value) ? []

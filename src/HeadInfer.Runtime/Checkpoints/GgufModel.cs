@@ -14,6 +14,9 @@ internal static class GgufModel
     // Control tokens that end an answer whatever the file says: files name one of them, and models write others too.
     private static readonly string[] Ends = ["<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"];
 
+    // gpt-oss ends each message with <|end|>, thoughts among them.
+    private static readonly string[] EndsOfGptOss = ["<|endoftext|>", "<|return|>", "<|call|>"];
+
     /// <summary>Reads and checks it; reads no weight.</summary>
     /// <param name="path">the file; of several shards the first one</param>
     /// <param name="options">a chat template or a scaling of positions in place of the file's, and who is warned</param>
@@ -28,7 +31,7 @@ internal static class GgufModel
         ModelFolder.RefuseStranger(tokenizer, config, path);
         var chat = ChatTemplate.Of(files, tokenizer);
         var ends = ((string[])["eos", "eot", "eom"]).Select(name => TokenId(metadata, name, config.VocabularySize)).OfType<int>();
-        var named = tokenizer is null ? [] : Ends.Select(tokenizer.AddedToken).OfType<int>().Where(tokenizer.IsSpecial);
+        var named = tokenizer is null ? [] : (checkpoint.Architecture.Name == GgufArchitecture.GptOss ? EndsOfGptOss : Ends).Select(tokenizer.AddedToken).OfType<int>().Where(tokenizer.IsSpecial);
         var name = metadata.Text("general.name")?.Trim();
         return new ModelFolder(path, config, tokenizer, chat, Defaults(metadata, config, options.Warning), [.. ends.Union(ModelFolder.EndOfTurn(chat, tokenizer)).Union(named)])
         {

@@ -9,9 +9,10 @@ internal static class GgufNames
     public const string Output = "output.weight";
     public const string RopeFactors = "rope_freqs.weight";
     public const string LongRopeFactors = "rope_factors_long.weight";
+    public const string ShortRopeFactors = "rope_factors_short.weight";
 
     private const string Layer = "blk.";
-    private const string Weight = ".weight", Bias = ".bias", Experts = "_exps.weight";
+    private const string Weight = ".weight", Bias = ".bias", Experts = "_exps";
 
     private static readonly Dictionary<string, string> Model = new(StringComparer.Ordinal)
     {
@@ -30,8 +31,6 @@ internal static class GgufNames
         ["attn_output.weight"] = TensorNames.AttentionOutput,
         ["attn_q_norm.weight"] = TensorNames.QueryNorm,
         ["attn_k_norm.weight"] = TensorNames.KeyNorm,
-        ["post_attention_norm.weight"] = LayerNormNames.Both.AfterAttention!,
-        ["post_ffw_norm.weight"] = LayerNormNames.Both.AfterMlp!,
         ["ffn_gate_inp.weight"] = TensorNames.Router,
         ["ffn_gate.weight"] = TensorNames.Mlp(TensorNames.Gate),
         ["ffn_up.weight"] = TensorNames.Mlp(TensorNames.Up),
@@ -53,11 +52,14 @@ internal static class GgufNames
             return Model.GetValueOrDefault(name, name);
         }
 
-        var isBias = part.EndsWith(Bias, StringComparison.Ordinal);
+        var isBias = TensorNames.IsBias(part);
         var weight = isBias ? part[..^Bias.Length] + Weight : part;
         var known = weight switch
         {
+            "post_attention_norm.weight" => family.Norms.AfterAttention ?? family.Norms.BeforeMlp, // it stands after attention in either case
             "ffn_norm.weight" => family.Norms.BeforeMlp,
+            "post_ffw_norm.weight" => family.Norms.AfterMlp,
+            "attn_sinks.weight" when !isBias => TensorNames.Sinks,
             "ffn_up.weight" when family.FusedGates => TensorNames.Mlp(TensorNames.GateUpFused),
             _ => Parts.GetValueOrDefault(weight),
         };
@@ -65,10 +67,19 @@ internal static class GgufNames
     }
 
     /// <summary>What the parts of a tensor are called that has those of all experts; null if it is another.</summary>
-    public static Func<int, string>? OfExperts(string name) =>
-        Split(name) is var (layer, part) && part.EndsWith(Experts, StringComparison.Ordinal) && ExpertParts.TryGetValue(part[..^Experts.Length], out var known)
-            ? expert => TensorNames.Layer(layer, TensorNames.Expert(expert, known))
+    public static Func<int, string>? OfExperts(string name)
+    {
+        if (Split(name) is not var (layer, part))
+        {
+            return null;
+        }
+
+        var isBias = TensorNames.IsBias(part);
+        var stem = isBias ? part[..^Bias.Length] : part.EndsWith(Weight, StringComparison.Ordinal) ? part[..^Weight.Length] : part;
+        return stem.EndsWith(Experts, StringComparison.Ordinal) && ExpertParts.TryGetValue(stem[..^Experts.Length], out var known)
+            ? expert => TensorNames.Layer(layer, TensorNames.Expert(expert, isBias ? TensorNames.BiasOf(known) : known))
             : null;
+    }
 
     /// <summary>Whether a tensor's rows are queries.</summary>
     public static bool IsQuery(string name) => Split(name)?.Part is "attn_q.weight" or "attn_q.bias";

@@ -8,7 +8,10 @@ internal static class ModelConfigReader
     /// <summary>A field that a configuration within another has here.</summary>
     public const string Nested = "text_config of";
 
-    private const string Full = "full_attention", Sliding = "sliding_attention", Delta = "linear_attention";
+    /// <summary>Types of layers.</summary>
+    public const string Full = "full_attention", Sliding = "sliding_attention";
+
+    private const string Delta = "linear_attention";
 
     // Models that see, whose text is read as that of a model that does not.
     private static readonly string[] Seeing = ["gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"];

@@ -109,6 +109,45 @@ public sealed class GgufFileTests
         Assert.Contains("x.gguf", error.Message, StringComparison.Ordinal);
     }
 
+    public static TheoryData<string, string, object, string> OwnRefusals => new()
+    {
+        { "granite", "granite.rope.scaling.finetuned", false, "without rotary embeddings" }, { "granite", "granite.logit_scale", 0f, "lacks 'granite.logit_scale'" },
+        { "ministral3", "mistral3.rope.scaling.type", "none", "temperature_scale' without YaRN" },
+        { "glm4", "glm4.rope.dimension_sections", new[] { 8, 12, 12, 0 }, "of a model that sees" }, { "glm4", "glm4.nextn_predict_layers", 1, "guess tokens" },
+        { "olmo3", "olmo2.rope.freq_base_swa", 10_000f, "'olmo2.rope.freq_base_swa' other than" }, { "olmo3", "olmo2.attention.sliding_window_pattern", new[] { true }, "layer_types names 1 layers" },
+        { "olmo3", "olmo2.attention.sliding_window_pattern", new[] { 1 }, "expected a list of truth values" }, { "cohere2", "cohere2.attention.sliding_window_pattern", "LLLG", "expected a whole number" },
+        { "phi3-longrope", "phi3.rope.scaling.type", "yarn", "'yarn' with 'rope_factors_long.weight'" }, { "phi3-longrope", "phi3.rope.dimension_count", 8, "short_factor" },
+    };
+
+    [Theory]
+    [MemberData(nameof(OwnRefusals))]
+    public void What_an_architecture_of_its_own_has_is_named(string model, string key, object value, string says)
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model(model)).Without(key).With(key, value).Write(folder.File("x.gguf"));
+        Assert.Contains(says, Assert.ThrowsAny<HeadInferException>(() => ModelConfig.Load(folder.File("x.gguf"))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Queries_grow_whatever_scales_positions()
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("ministral3")).Write(folder.File("x.gguf"));
+        var options = new HeadInferOptions { RopeScaling = new RopeScaling { Kind = RopeKind.Linear, Factor = 3 } };
+        await using var model = await HeadInferModel.LoadAsync(folder.File("x.gguf"), options);
+        await using var original = await HeadInferModel.LoadAsync(Fixtures.Model("ministral3"), options);
+        Assert.Equal((0.1, 64), model.Config.QueryGrowth);
+        Assert.Equal((original.Config.QueryGrowth, original.Config.Rope), (model.Config.QueryGrowth, model.Config.Rope));
+    }
+
+    [Fact]
+    public void Divisors_for_long_contexts_alone_are_refused()
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("phi3-longrope"), t => t != "rope_factors_short.weight").Write(folder.File("x.gguf"));
+        Assert.Contains("lacks the tensor 'rope_factors_short.weight'", Assert.Throws<CheckpointException>(() => ModelConfig.Load(folder.File("x.gguf"))).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_key_that_is_not_followed_is_told_and_a_scaling_of_the_callers_replaces_the_files()
     {
@@ -122,6 +161,19 @@ public sealed class GgufFileTests
         Assert.Contains("no tokenizer in its metadata", Assert.Throws<TokenizerException>(() => model.Tokenizer).Message, StringComparison.Ordinal);
         GgufConversion.Of(Fixtures.Model("llama3")).With("llama.rope.scaling.type", "linear").With("llama.rope.scaling.factor", 4f).Write(folder.File("x.gguf"));
         Assert.Equal((RopeKind.Linear, 4.0), (ModelConfig.Load(folder.File("x.gguf")).Rope.Kind, ModelConfig.Load(folder.File("x.gguf")).Rope.Factor));
+    }
+
+    [Fact]
+    public async Task A_message_of_gpt_oss_is_not_the_end_of_its_answer()
+    {
+        using var folder = new ScratchFolder();
+        var vocabulary = GgmlVocabularies.Of(Path.Combine(Fixtures.Root, "tokenizers", "llama3-style", "tokenizer.json"), "gpt-4o");
+        string[] tokens = [.. vocabulary.Tokens.Take(316), "<|endoftext|>", "<|return|>", "<|end|>", "<|call|>"];
+        int[] types = [.. vocabulary.Types.Take(316), .. vocabulary.Types.TakeLast(4)];
+        GgufConversion.Of(Fixtures.Model("q-mxfp4-gpt-oss")).With("tokenizer.ggml.model", "gpt2").With("tokenizer.ggml.pre", "gpt-4o").With("tokenizer.ggml.tokens", tokens).With("tokenizer.ggml.token_type", types)
+            .With("tokenizer.ggml.merges", vocabulary.Merges.Take(20).ToList()).With("tokenizer.ggml.eos_token_id", 317).Write(folder.File("x.gguf"));
+        await using var model = await HeadInferModel.LoadAsync(folder.File("x.gguf"));
+        Assert.Equal([316, 317, 319], model.EndTokens.Order());
     }
 
     [Fact]

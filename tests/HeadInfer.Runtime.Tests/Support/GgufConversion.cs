@@ -13,6 +13,9 @@ internal static partial class GgufConversion
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Phi3ForCausalLM"] = "phi3",
+        ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
+        ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2",
+        ["GptOssForCausalLM"] = "gpt-oss", ["GraniteForCausalLM"] = "granite", ["SmolLM3ForCausalLM"] = "smollm3", ["Ministral3ForCausalLM"] = "mistral3",
     };
 
     private static readonly (string From, string To)[] Names =
@@ -20,8 +23,14 @@ internal static partial class GgufConversion
         ("model.layers.", "blk."), ("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output"), ("input_layernorm", "attn_norm"),
         ("self_attn.qkv_proj", "attn_qkv"), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"), ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"),
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"), ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"), ("mlp.gate.", "ffn_gate_inp."), ("pre_feedforward_layernorm", "ffn_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
+        ("mlp.down_proj", "ffn_down"), ("mlp.gate.", "ffn_gate_inp."), ("mlp.router.", "ffn_gate_inp."), ("self_attn.sinks", "attn_sinks.weight"), ("pre_feedforward_layernorm", "ffn_norm"), ("post_self_attn_layernorm", "post_attention_norm"), ("post_mlp_layernorm", "post_ffw_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
     ];
+
+    // Those that llama.cpp's conversion/llama.py converts, and it permutes what is rotated.
+    private static readonly string[] Permuted = ["llama", "granite", "smollm3", "mistral3"];
+
+    // What llama.cpp's gguf-py/gguf/tensor_mapping.py calls the norm after attention, whatever it is for: its architecture has no other name for it.
+    private static readonly string[] NormsAfterAttention = ["gemma2", "gemma3", "gpt-oss", "olmo2", "exaone4", "seed_oss"];
 
     private static bool IsGemma(string name) => name.StartsWith("gemma", StringComparison.Ordinal);
 
@@ -29,7 +38,7 @@ internal static partial class GgufConversion
     public static bool Takes(string folder)
     {
         var config = ModelConfig.Load(folder);
-        return config.Quantization is null && config.Rope.Kind != RopeKind.Long && !File.ReadAllText(Path.Combine(folder, "config.json")).Contains("text_config", StringComparison.Ordinal) && Architectures.ContainsKey(config.Architecture);
+        return (config.Quantization is null || config.Architecture == "GptOssForCausalLM") && !File.ReadAllText(Path.Combine(folder, "config.json")).Contains("text_config", StringComparison.Ordinal) && Architectures.ContainsKey(config.Architecture);
     }
 
     /// <summary>What the file would have.</summary>
@@ -42,7 +51,12 @@ internal static partial class GgufConversion
         var name = Architectures[config.Architecture];
         var writer = Keys(new GgufWriter(), name, config, json);
         using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
-        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Select(e => (e.Name, e.Shape, Data: Read(file, e))).ToList();
+        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name)).Select(e => (e.Name, e.Shape, Data: Read(file, e))).ToList();
+        foreach (var entry in file.Entries.Values.Where(e => GgufExperts.Are(e.Name)))
+        {
+            GgufExperts.Add(file, entry, (tensor, shape, type, data) => writer.Tensor(tensor, shape, type, data));
+        }
+
         foreach (var group in tensors.Where(t => Expert().IsMatch(t.Name)).GroupBy(t => Expert().Replace(t.Name, "model.layers.$1.ffn_$3_exps")))
         {
             var experts = group.OrderBy(t => int.Parse(Expert().Match(t.Name).Groups[2].Value)).ToList();
@@ -52,7 +66,7 @@ internal static partial class GgufConversion
         foreach (var (tensor, shape, data) in tensors.Where(t => !Expert().IsMatch(t.Name)))
         {
             var heads = tensor.Contains("q_proj", StringComparison.Ordinal) ? config.Heads : tensor.Contains("k_proj", StringComparison.Ordinal) ? config.KvHeads : 0;
-            var changed = name == "llama" && heads > 0 ? Neighbours(data, shape, heads)
+            var changed = Permuted.Contains(name) && heads > 0 ? Neighbours(data, shape, heads)
                 : IsGemma(name) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
                 : data;
             Add(Renamed(tensor, name), shape, changed);
@@ -61,6 +75,12 @@ internal static partial class GgufConversion
         if (config.Rope.Kind == RopeKind.Llama3)
         {
             Add("rope_freqs.weight", [config.Rope.RotaryDim / 2], [.. Divisors(config.Rope)]);
+        }
+
+        if (config.Rope.Kind == RopeKind.Long)
+        {
+            Add("rope_factors_long.weight", [config.Rope.RotaryDim / 2], [.. config.Rope.LongDivisors!]);
+            Add("rope_factors_short.weight", [config.Rope.RotaryDim / 2], [.. config.Rope.FrequencyDivisors!]);
         }
 
         return writer;
@@ -79,11 +99,31 @@ internal static partial class GgufConversion
         writer.With("general.architecture", name).With("general.name", "made by a test")
             .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers)
             .With($"{name}.feed_forward_length", config.IntermediateSize).With($"{name}.attention.head_count", config.Heads).With($"{name}.attention.head_count_kv", config.KvHeads)
-            .With($"{name}.attention.key_length", config.HeadDim).With($"{name}.attention.value_length", config.HeadDim)
-            .With($"{name}.attention.layer_norm_rms_epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta).With($"{name}.rope.dimension_count", config.Rope.RotaryDim);
+            .With($"{name}.attention.layer_norm_rms_epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta);
+        if (name is not ("gpt-oss" or "olmo2" or "exaone4" or "seed_oss"))
+        {
+            writer.With($"{name}.rope.dimension_count", config.Rope.RotaryDim);
+        }
+
+        // conversion/base.py
+        if (json["rope_parameters"]!["sliding_attention"]?["rope_theta"] is { } local)
+        {
+            writer.With($"{name}.rope.freq_base_swa", (float)local);
+        }
+
+        // conversion/base.py; conversion/granite.py leaves it out.
+        if (json["head_dim"] is not null && name != "granite")
+        {
+            writer.With($"{name}.attention.key_length", config.HeadDim).With($"{name}.attention.value_length", config.HeadDim);
+        }
+
         if (config.Windows.Any(w => w is not null))
         {
             writer.With($"{name}.attention.sliding_window", config.Windows.OfType<int>().First());
+            if (name is "olmo2" or "exaone4")
+            {
+                writer.With($"{name}.attention.sliding_window_pattern", config.Windows.Select(w => w is not null).ToArray()); // conversion/olmo.py, conversion/exaone.py
+            }
         }
 
         if (config.Experts > 0)
@@ -101,8 +141,44 @@ internal static partial class GgufConversion
             writer.With($"{name}.attention.scale", (float)config.AttentionScale);
         }
 
-        return config.Rope.Kind != RopeKind.Yarn ? writer
-            : writer.With($"{name}.rope.scaling.type", "yarn").With($"{name}.rope.scaling.factor", (float)config.Rope.Factor).With($"{name}.rope.scaling.original_context_length", config.Rope.OriginalMaxPositions);
+        // conversion/granite.py, and conversion/command_r.py for cohere2
+        foreach (var (key, field) in ((string, string)[])[("attention.scale", "attention_multiplier"), ("embedding_scale", "embedding_multiplier"), ("residual_scale", "residual_multiplier"), ("logit_scale", "logits_scaling"), ("logit_scale", "logit_scale"), ("attention.layer_norm_epsilon", "layer_norm_eps")])
+        {
+            if (json[field] is { } factor)
+            {
+                writer.With($"{name}.{key}", (float)factor);
+            }
+        }
+
+        return Scaling(writer, name, json["rope_parameters"]!["full_attention"] ?? json["rope_parameters"]!, (int)json["max_position_embeddings"]!);
+    }
+
+    // llama.cpp's conversion/base.py: YaRN's numbers are the configuration's.
+    private static GgufWriter Scaling(GgufWriter writer, string name, JsonNode rope, int positions)
+    {
+        if ((string?)rope["rope_type"] == "longrope")
+        {
+            // conversion/phi.py, which does not name the method
+            var (original, scale) = ((double)rope["original_max_position_embeddings"]!, (double)positions / (double)rope["original_max_position_embeddings"]!);
+            return writer.With($"{name}.rope.scaling.original_context_length", (int)original).With($"{name}.rope.scaling.attn_factor", (float)Math.Sqrt(1 + (Math.Log(scale) / Math.Log(original))));
+        }
+
+        if ((string?)rope["rope_type"] != "yarn")
+        {
+            return writer;
+        }
+
+        writer.With($"{name}.rope.scaling.type", "yarn").With($"{name}.rope.scaling.factor", (float)rope["factor"]!).With($"{name}.rope.scaling.original_context_length", (int)rope["original_max_position_embeddings"]!);
+        foreach (var (key, field) in ((string, string)[])[("yarn_attn_factor", "attention_factor"), ("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")])
+        {
+            if (rope[field] is { } value)
+            {
+                writer.With($"{name}.rope.scaling.{key}", (float)value);
+            }
+        }
+
+        // conversion/mistral3.py
+        return name != "mistral3" ? writer : writer.With($"{name}.rope.scaling.yarn_log_multiplier", (float)rope["mscale_all_dim"]!).With($"{name}.attention.temperature_scale", (float)rope["llama_4_scaling_beta"]!);
     }
 
     private static string Renamed(string tensor, string name)
@@ -112,7 +188,7 @@ internal static partial class GgufConversion
             tensor = tensor.Replace(from, to, StringComparison.Ordinal);
         }
 
-        return tensor.Replace("post_attention_layernorm", IsGemma(name) ? "post_attention_norm" : "ffn_norm", StringComparison.Ordinal);
+        return tensor.Replace("post_attention_layernorm", NormsAfterAttention.Contains(name) ? "post_attention_norm" : "ffn_norm", StringComparison.Ordinal);
     }
 
     // Rotary pairs beside each other: of [heads, 2, half, inner] the middle two change places.
@@ -135,12 +211,21 @@ internal static partial class GgufConversion
         }
     }
 
-    private static float[] Read(SafetensorsFile file, SafetensorsEntry entry)
+    /// <summary>The numbers of a tensor in float32 or bfloat16.</summary>
+    public static float[] Read(SafetensorsFile file, SafetensorsEntry entry)
     {
-        Assert.Equal(ScalarType.Float32, entry.Type);
+        var bytes = ReadBytes(file, entry);
+        return entry.Type == ScalarType.BFloat16
+            ? Array.ConvertAll(MemoryMarshal.Cast<byte, ushort>(bytes).ToArray(), bits => BitConverter.Int32BitsToSingle(bits << 16))
+            : entry.Type == ScalarType.Float32 ? MemoryMarshal.Cast<byte, float>(bytes).ToArray()
+            : throw new ArgumentException($"{entry.Name} is of {entry.Type}", nameof(entry));
+    }
+
+    public static byte[] ReadBytes(SafetensorsFile file, SafetensorsEntry entry)
+    {
         var bytes = new byte[entry.Length];
         file.Read(entry, 0, bytes);
-        return MemoryMarshal.Cast<byte, float>(bytes).ToArray();
+        return bytes;
     }
 
     [GeneratedRegex(@"^model\.layers\.(\d+)\.mlp\.experts\.(\d+)\.(gate|up|down)_proj")]

@@ -11,7 +11,7 @@ internal sealed class GgufWriter
 
     public uint Version { get; set; } = 3;
 
-    /// <summary>A text, a truth value, an int, a float, a list of texts, ints or floats, or bytes as they are: a type and what follows it.</summary>
+    /// <summary>A text, a truth value, an int, a float, a list of texts, truth values, ints or floats, or bytes as they are: a type and what follows it.</summary>
     public GgufWriter With(string key, object value)
     {
         _values.Add((key, value));
@@ -93,6 +93,7 @@ internal sealed class GgufWriter
         int number => [.. Bytes(4u), .. BitConverter.GetBytes(number)],
         float number => [.. Bytes(6u), .. BitConverter.GetBytes(number)],
         IReadOnlyList<string> texts => [.. Bytes(9u), .. Bytes(8u), .. Bytes((ulong)texts.Count), .. texts.SelectMany(Text)],
+        IReadOnlyList<bool> flags => [.. Bytes(9u), .. Bytes(7u), .. Bytes((ulong)flags.Count), .. flags.Select(f => f ? (byte)1 : (byte)0)],
         IReadOnlyList<int> numbers => [.. Bytes(9u), .. Bytes(5u), .. Bytes((ulong)numbers.Count), .. numbers.SelectMany(BitConverter.GetBytes)],
         IReadOnlyList<float> numbers => [.. Bytes(9u), .. Bytes(6u), .. Bytes((ulong)numbers.Count), .. numbers.SelectMany(BitConverter.GetBytes)],
         _ => throw new ArgumentException($"{value.GetType()} is not written", nameof(value)),
