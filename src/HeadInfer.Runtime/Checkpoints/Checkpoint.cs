@@ -40,7 +40,7 @@ internal abstract class Checkpoint(string path) : IDisposable
         {
             var family = config.Family;
             checkpoint = family.NeighbourPairs ? new PairedHeads(checkpoint, config.HeadDim, config.Rope.RotaryDim) : checkpoint;
-            checkpoint = family.Stacks != ExpertStacks.None ? new StackedExperts(checkpoint, config.HiddenSize, byTurns: family.Stacks == ExpertStacks.Turns) : checkpoint;
+            checkpoint = family.Stacks != ExpertStacks.None ? new StackedExperts(checkpoint, config.HiddenSize, family.Stacks == ExpertStacks.Turns, family.StacksAsMatrices) : checkpoint;
             return family.GatedAttention || config.Delta is not null ? new SplitRows(checkpoint, config) : checkpoint;
         }
         catch

@@ -97,17 +97,19 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("Qwen3NextForCausalLM", "qwen3_next")
         {
             QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, JointDelta = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
-            Experts = true, SharesByDefault = true, SharedExpertGate = true, Defaults = [("head_dim", 256), ("num_key_value_heads", 2), ("intermediate_size", 5632), ("shared_expert_intermediate_size", 512)],
+            Experts = true, SharesByDefault = true, SharedExpertGate = true,
+            Defaults = [("head_dim", 256), ("num_attention_heads", 16), ("num_key_value_heads", 2), ("intermediate_size", 5632), ("shared_expert_intermediate_size", 512), ("moe_intermediate_size", 512), ("num_experts", 512), ("num_experts_per_tok", 10), ("vocab_size", 151_936), ("hidden_size", 2048), ("num_hidden_layers", 48), ("max_position_embeddings", 32_768)],
         },
         new("Qwen3_5ForCausalLM", "qwen3_5_text")
         {
             QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
-            Defaults = [("head_dim", 256), ("num_key_value_heads", 4)],
+            Defaults = [("head_dim", 256), ("num_attention_heads", 16), ("num_key_value_heads", 4), ("intermediate_size", 12_288), ("vocab_size", 248_320), ("hidden_size", 4096), ("num_hidden_layers", 32), ("max_position_embeddings", 32_768)],
         },
         new("Qwen3_5MoeForCausalLM", "qwen3_5_moe_text")
         {
             QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
-            Experts = true, SharesByDefault = true, Stacks = ExpertStacks.Halves, SharedExpertGate = true, Defaults = [("head_dim", 256), ("num_key_value_heads", 2), ("intermediate_size", 512), ("shared_expert_intermediate_size", 512)],
+            Experts = true, SharesByDefault = true, Stacks = ExpertStacks.Halves, StacksAsMatrices = true, SharedExpertGate = true,
+            Defaults = [("head_dim", 256), ("num_attention_heads", 16), ("num_key_value_heads", 2), ("intermediate_size", 512), ("shared_expert_intermediate_size", 512), ("moe_intermediate_size", 512), ("num_experts", 256), ("num_experts_per_tok", 8), ("vocab_size", 248_320), ("hidden_size", 2048), ("num_hidden_layers", 40), ("max_position_embeddings", 32_768)],
         },
         new("GraniteForCausalLM", "granite") { Multipliers = true },
         new("SmolLM3ForCausalLM", "smollm3") { TiedByDefault = true, Windows = WindowRule.UpperLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
@@ -237,6 +239,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>How gates and what they are for lie where the experts of a layer are one tensor.</summary>
     public ExpertStacks Stacks { get; init; }
+
+    /// <summary>Experts that are one tensor lie as matrices do; elsewhere transposed.</summary>
+    public bool StacksAsMatrices { get; init; }
 
     /// <summary>Biases of the experts.</summary>
     public bool ExpertBias { get; init; }

@@ -11,20 +11,21 @@ internal sealed partial class StackedExperts : Checkpoint
 
     private readonly Checkpoint _inner;
     private readonly int _hidden;
-    private readonly bool _byTurns;
+    private readonly bool _byTurns, _asMatrices;
     private readonly Dictionary<string, StoredTensor> _tensors;
     private readonly Dictionary<string, Part> _parts = new(StringComparer.Ordinal);
     private byte[] _stored = [], _turned = [];
     private (string Name, long Expert) _kept = ("", -1);
 
     /// <param name="inner">has the tensors; owned</param>
-    /// <param name="hidden">width of the residual stream; where an expert is square by its shape, it lies transposed</param>
+    /// <param name="hidden">width of the residual stream, by which it shows how experts lie</param>
     /// <param name="byTurns">whether rows of gates and of what they are for lie by turns; else all gates come first</param>
+    /// <param name="asMatrices">whether experts whose shape does not show it lie as matrices; else transposed</param>
     /// <exception cref="CheckpointException">Stacks have other shapes than experts have.</exception>
-    public StackedExperts(Checkpoint inner, int hidden, bool byTurns)
+    public StackedExperts(Checkpoint inner, int hidden, bool byTurns, bool asMatrices)
         : base(inner.Path)
     {
-        (_inner, _hidden, _byTurns) = (inner, hidden, byTurns);
+        (_inner, _hidden, _byTurns, _asMatrices) = (inner, hidden, byTurns, asMatrices);
         _tensors = new(inner.Tensors, StringComparer.Ordinal);
         foreach (var stack in inner.Tensors.Values)
         {
@@ -80,7 +81,7 @@ internal sealed partial class StackedExperts : Checkpoint
         }
 
         var (own, other) = part == GateUp ? (2, 1) : (1, 2); // which dimension the residual stream has, as matrices lie
-        var turned = !isBias && stack.Packing is DensePacking && (stack.Shape[own] != _hidden || stack.Shape[other] == _hidden);
+        var turned = !isBias && stack.Packing is DensePacking && (stack.Shape[own] != _hidden || (stack.Shape[other] == _hidden && !_asMatrices));
         var (rows, columns) = isBias ? (stack.Shape[1], 1) : turned ? (stack.Shape[2], stack.Shape[1]) : (stack.Shape[1], stack.Shape[2]);
         (string Name, long First)[] names = part == GateUp ? [("gate_proj", 0), ("up_proj", _byTurns ? 1 : rows / 2)] : [(Down, 0)];
         for (var expert = 0L; expert < stack.Shape[0]; expert++)

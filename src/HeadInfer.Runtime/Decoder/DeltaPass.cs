@@ -45,11 +45,10 @@ internal sealed class DeltaPass : IDisposable
             Finish(end, length);
         }
 
-        var memory = end.Memory.select(0, number).DetachFromDisposeScope();
         if (!Device.HasOwnMemory)
         {
-            scan.Write(memory);
-            memory.Dispose();
+            using var own = end.Memory.select(0, number);
+            scan.Write(own);
             return;
         }
 
@@ -67,7 +66,7 @@ internal sealed class DeltaPass : IDisposable
         scan.Write(_leaving ??= zeros([_sequence.Pool.State.Numbers], ScalarType.Float32, Device.Torch).DetachFromDisposeScope());
         Device.CopyToHost(_leaving, _slots[slot].Memory);
         Device.Record(WorkQueue.Compute, _slots[slot].Arrived);
-        _coming.Enqueue((slot, memory));
+        _coming.Enqueue((slot, end.Memory.select(0, number).DetachFromDisposeScope()));
     };
 
     /// <summary>Gives it to the sequence.</summary>
@@ -84,26 +83,36 @@ internal sealed class DeltaPass : IDisposable
 
     public void Dispose()
     {
-        foreach (var (slot, to) in _coming)
+        try
         {
-            Device.Block(_slots[slot].Arrived); // it is written to until then
-            to.Dispose();
+            foreach (var (slot, _) in _coming)
+            {
+                Device.Block(_slots[slot].Arrived); // it is written to until then
+            }
         }
-
-        _slots.ForEach(s => s.Dispose());
-        _leaving?.Dispose();
-        if (!_kept)
+        finally
         {
-            _next.Dispose();
-            _ends.Values.ToList().ForEach(e => e.Dispose());
+            foreach (var (_, to) in _coming)
+            {
+                to.Dispose();
+            }
+
+            _slots.ForEach(s => s.Dispose());
+            _leaving?.Dispose();
+            if (!_kept)
+            {
+                _next.Dispose();
+                _ends.Values.ToList().ForEach(e => e.Dispose());
+            }
         }
     }
 
     private void Receive()
     {
-        var (slot, to) = _coming.Dequeue();
+        var (slot, to) = _coming.Peek(); // ours until it is there
         Device.Block(_slots[slot].Arrived);
         to.copy_(_slots[slot].Memory);
+        _coming.Dequeue();
         to.Dispose();
     }
 
@@ -120,9 +129,9 @@ internal sealed class DeltaPass : IDisposable
 
         public Slot(int numbers, Compute.Device device)
         {
+            Arrived = device.CreateFence();
             Memory = empty([numbers], ScalarType.Float32).DetachFromDisposeScope();
             _pin = device.Pin(TensorMemory.Pointer(Memory), numbers * sizeof(float));
-            Arrived = device.CreateFence();
         }
 
         public Tensor Memory { get; }

@@ -64,6 +64,7 @@ internal sealed class StepDecoder
             if (weights.Delta is { } delta)
             {
                 delta.Forward(_kernels, rows, _buffers, norms.Attention, Rows(states, _stateOf[layer]));
+                states.ForEach(s => s.State.Taken[_stateOf[layer]] = s.Sequence.Length);
                 _buffers.Add(_kernels, rows, weights.Output, _buffers.Delta!.Outputs, norms.PostAttention);
                 weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp);
                 _weights.Leave(layer, _kernels);
@@ -163,7 +164,6 @@ internal sealed class StepDecoder
         foreach (var (state, sequence, first, count) in states)
         {
             _stateRows.Add(new StateRows(first, count, TensorMemory.Pointer(state.Memory) + (nint)(layer * state.Memory.shape[1] * sizeof(float)), state.Taken[layer], sequence.Length));
-            state.Taken[layer] = sequence.Length;
         }
 
         return _stateRows;

@@ -116,7 +116,7 @@ internal static class MemoryPlanner
         if (left < ByteSize.Zero)
         {
             throw new MemoryBudgetException(string.Create(CultureInfo.InvariantCulture,
-                $"The model does not fit the GPU: weights {weights}, libraries {plan.Libraries}, activations {plan.Activations} (segment {segment:N0}, chunk {sizes.Chunk:N0} tokens) and KV buffers {plan.KvBuffers} (tile {sizes.Tile:N0} tokens) need {plan.Fixed + GpuMargin} of {budget}. Raise HeadInferOptions.GpuMemory, lower SegmentTokens, ChunkTokens or TileTokens, or take a smaller model."));
+                $"The model does not fit the GPU: weights {weights}, libraries {plan.Libraries}, activations {plan.Activations} (segment {segment:N0}, chunk {sizes.Chunk:N0} tokens) {(sizes.States > ByteSize.Zero ? $", {sizes.States} of it states of requests," : "")} and KV buffers {plan.KvBuffers} (tile {sizes.Tile:N0} tokens) need {plan.Fixed + GpuMargin} of {budget}. Raise HeadInferOptions.GpuMemory, lower SegmentTokens, ChunkTokens or TileTokens, or take a smaller model."));
         }
 
         if (options.ResidentMemory is { } resident && resident > left)

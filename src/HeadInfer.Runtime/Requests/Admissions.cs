@@ -138,9 +138,10 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         }
 
         request.Done = request.EveryToken is null ? sequence.Adopt(request.Prompt) : 0;
-        var admission = ReadsForIt(request) ? Admission.Later : Reading.Count + Answering.Count >= mostBegun ? Admission.NoRoom : Missing(request, Wanted(request)) <= FreeBlocks() ? Admission.Done : Admission.NoRoom;
+        var full = Reading.Count + Answering.Count >= mostBegun;
+        var admission = ReadsForIt(request) ? Admission.Later : full ? Admission.NoRoom : Missing(request, Wanted(request)) <= FreeBlocks() ? Admission.Done : Admission.NoRoom;
         var whole = sequence.Length - (sequence.Length % pool.BlockTokens);
-        if (admission is Admission.NoRoom && request.Done > 0 && whole >= request.Start && sequence.Settled(whole) == whole)
+        if (admission is Admission.NoRoom && !full && request.Done > 0 && whole >= request.Start && sequence.Settled(whole) == whole)
         {
             sequence.Truncate(whole); // a shared block that must be copied takes room twice
             request.Done = whole - request.Start;
@@ -150,6 +151,11 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         if (admission is Admission.Done)
         {
             request.LeaveQueue();
+            if (!TryRemember(request))
+            {
+                return admission;
+            }
+
             request.BeginAfterKnown();
             request.Reserved = Wanted(request);
             request.Times = (request.Times.Asked, Stopwatch.GetTimestamp());
@@ -161,6 +167,25 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         sequence.Truncate(request.Start);
         request.Done = 0;
         return request.TryMove(RequestState.Reading, RequestState.Waiting) ? admission : Admission.Done;
+    }
+
+    // What is remembered of its tokens is its own from now on: others may put theirs in its place.
+    private bool TryRemember(Request request)
+    {
+        try
+        {
+            if (pool.HasStates)
+            {
+                request.Sequence.Remember();
+            }
+
+            return true;
+        }
+        catch (Exception e)
+        {
+            End(request, e);
+            return false;
+        }
     }
 
     /// <summary>Takes what others have read of a prompt since the request was admitted, to the token. Before its first piece is read.</summary>
@@ -176,7 +201,13 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
             return;
         }
 
-        request.Done += request.Sequence.Adopt(request.Prompt.AsSpan(request.Done));
+        var more = request.Sequence.Adopt(request.Prompt.AsSpan(request.Done));
+        if (more > 0 && pool.HasStates)
+        {
+            request.Sequence.Remember();
+        }
+
+        request.Done += more;
         request.BeginAfterKnown();
     }
 

@@ -302,6 +302,11 @@ internal sealed class Engine(
         foreach (var request in requests)
         {
             request.Sequence.Truncate(request.Sequence.Length); // what was reserved for the step
+            if (error is not OperationCanceledException)
+            {
+                request.Sequence.Lose();
+            }
+
             admissions.End(request, error is OperationCanceledException ? request.CancelReason : MemoryFault.Explain(error, plan) ?? error);
         }
     }

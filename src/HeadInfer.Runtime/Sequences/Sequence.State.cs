@@ -48,6 +48,13 @@ internal sealed partial class Sequence
         Array.Fill(_state.Taken, Length);
     }
 
+    /// <summary>Gives up what is remembered: a step has failed in the midst of it.</summary>
+    public void Lose()
+    {
+        _state?.Dispose();
+        _state = null;
+    }
+
     /// <summary>Takes what a pass makes of it, which counts when its tokens are committed.</summary>
     /// <param name="next">after all tokens of the pass; owned from now on</param>
     /// <param name="ends">after those blocks that it fills, in host memory; owned from now on</param>
@@ -74,7 +81,7 @@ internal sealed partial class Sequence
         {
             var last = pool.BlocksFor(Length) - 1;
             var block = Length % pool.BlockTokens == 0 ? EndOf(last + 1)! : _blocks[last];
-            if (block.State is not { } kept || kept.Length < (last + 1) * pool.BlockTokens)
+            if (block.State is not { } kept || kept.Length < Length) // else it is another's that has gone further
             {
                 state.Length = Length;
                 pool.Keep(block, Saved(state));

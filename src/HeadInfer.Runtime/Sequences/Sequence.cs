@@ -97,7 +97,8 @@ internal sealed partial class Sequence(BlockPool pool, string key) : IReadOnlyLi
         (var length, Diverged, var blocks) = pool.Find(Key, all);
         if (pool.HasStates)
         {
-            length = Known(blocks, length);
+            var known = Known(blocks, length);
+            (length, Diverged) = (known, Diverged && known == length);
         }
 
         if (length <= Length)

@@ -115,6 +115,25 @@ public sealed class AdmissionsTests : NativeTest
         End(admissions, first, second);
     }
 
+    [Fact]
+    public void No_more_begin_at_once_than_may_though_their_beginnings_are_known()
+    {
+        using var device = new CpuDevice();
+        using var pool = NewPool(device, blocks: 20);
+        var admissions = new Admissions(pool, 20 * BlockTokens, most: 4, () => { }, mostBegun: 1);
+        var first = Begin(admissions, pool, 1, (2 * BlockTokens) + 1);
+        var second = NewRequest(pool, 1, (2 * BlockTokens) + 2);
+        admissions.Submit(second);
+        admissions.Collect(null);
+        Assert.Equal(RequestState.Waiting, second.State);
+        admissions.End(first, null);
+        admissions.Collect(null);
+        Assert.Equal(RequestState.Reading, second.State);
+        Assert.True(second.Done > 0);
+        first.Sequence.Dispose();
+        End(admissions, second);
+    }
+
     private static BlockPool NewPool(CpuDevice device, int blocks) => new(Shape, 1, Shape.Size * blocks, Shape.Size * blocks, device);
 
     private static Request NewRequest(BlockPool pool, int text, int tokens, int? most = null, DateTimeOffset? deadline = null) =>

@@ -112,6 +112,25 @@ public abstract class StateTests(ComputeDevice device) : NativeTest(device)
         await AssertKnows(model, session, [.. Text(1, 50), .. Text(3, 20)], "beside others");
     }
 
+    [Theory]
+    [InlineData(2)]
+    [InlineData(40)]
+    public async Task Forks_within_a_block_go_their_own_ways_at_once(int more)
+    {
+        await using var model = await Load(Fixtures.Model("qwen3.5"), Odd);
+        using var first = model.CreateSession();
+        await first.PrefillAsync(Text(1, 61));
+        var sessions = Enumerable.Range(0, 24).Select(_ => first.Fork()).ToList(); // more than may be read at once
+        var texts = sessions.Select((_, i) => Text(10 + i, more + i)).ToList();
+        await Task.WhenAll(sessions.Select((s, i) => s.PrefillAsync(texts[i])));
+        for (var i = 0; i < sessions.Count; i += 5)
+        {
+            await AssertKnows(model, sessions[i], [.. Text(1, 61), .. texts[i]], $"fork {i}");
+        }
+
+        sessions.ForEach(s => s.Dispose());
+    }
+
     [Fact]
     public async Task A_plan_counts_states_where_they_lie()
     {
