@@ -4,18 +4,26 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Compute;
 
 /// <summary>The same by the kernels of <c>StatePieces.cu</c>: all but four products, so that a prompt is not bound by how fast kernels start.</summary>
-/// <param name="module">has the kernels; not owned</param>
-internal sealed class CudaStatePieces(CudaModule module) : StatePieces
+internal sealed class CudaStatePieces : StatePieces
 {
-    private const int Columns = 32, Threads = 256, MixThreads = 128, KeysOfWarp = 16, MostShared = 48 << 10;
+    private const int Columns = 32, Threads = 256, ScanThreads = 512, MixThreads = 128, KeysOfWarp = 8;
 
-    private readonly nint _mix = module.Function("mix_pieces"), _decay = module.Function("decay_pieces"), _solve = module.Function("solve_pieces");
-    private readonly nint _scan = module.Function("scan_pieces"), _finish = module.Function("finish_pieces");
+    private readonly CudaModule _module;
+    private readonly nint _mix, _decay, _solve, _scan, _finish;
+
+    /// <param name="module">has the kernels; not owned</param>
+    public CudaStatePieces(CudaModule module)
+    {
+        _module = module;
+        (_mix, _decay, _solve) = (module.Function("mix_pieces"), module.Function("decay_pieces"), module.Function("solve_pieces"));
+        (_scan, _finish) = (module.Function("scan_pieces"), module.Function("finish_pieces"));
+        AllowShared(_scan, module.Gpu.BlockSharedBytes);
+    }
 
     public override void Take(DeltaShape shape, DeltaNumbers numbers, Tensor seen, Tensor state, Tensor gates, double epsilon, Tensor output)
     {
-        var shared = ((Columns * (shape.KeyDim + Piece)) + (2 * Piece)) * sizeof(float);
-        if (shape.KeyDim % KeysOfWarp != 0 || shared > MostShared || output.dtype != module.Type || gates.dtype != module.Type)
+        var shared = ((Columns * (shape.KeyDim + Piece)) + (2 * Piece) + (Piece * (shape.KeyDim + Math.Max(shape.KeyDim, Piece)))) * sizeof(float);
+        if (shape.KeyDim % KeysOfWarp != 0 || shared > _module.Gpu.BlockSharedBytes || output.dtype != _module.Type || gates.dtype != _module.Type)
         {
             base.Take(shape, numbers, seen, state, gates, epsilon, output);
             return;
@@ -39,7 +47,7 @@ internal sealed class CudaStatePieces(CudaModule module) : StatePieces
         Launch(_decay, ((long)heads * pieces.Count, 1, 1), Threads, 0, early: false, Of(ref asked), Of(ref sums));
         var (corrected, reading) = (matmul(solve, v), matmul(solve, written.mul_(since.exp())));
         var (right, left, kept, result) = (TensorMemory.Pointer(corrected), TensorMemory.Pointer(reading), TensorMemory.Pointer(state), TensorMemory.Pointer(v)); // the outputs take the values' place
-        Launch(_scan, (heads, (shape.ValueDim + Columns - 1) / Columns, 1), Threads, shared, early: false,
+        Launch(_scan, (heads, (shape.ValueDim + Columns - 1) / Columns, 1), ScanThreads, shared, early: false,
             Of(ref queries), Of(ref keys), Of(ref sums), Of(ref right), Of(ref left), Of(ref asked), Of(ref kept), Of(ref result), Of(ref delta), Of(ref pieces));
         var (outputGates, to) = (TensorMemory.Pointer(gates), TensorMemory.Pointer(output));
         Launch(_finish, (heads, count, 1), MixThreads, 0, early: false, Of(ref result), Of(ref outputGates), Of(ref norm), Of(ref to), Of(ref delta), Of(ref pieces));

@@ -1,3 +1,4 @@
+using System.Numerics;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
@@ -54,12 +55,13 @@ internal class StatePieces
     private static Tensor Correct(Tensor q, Tensor k, Tensor v, Tensor write, Tensor decay, Tensor state)
     {
         var (count, heads) = (q.shape[0], q.shape[1]);
-        var pieces = (count + Piece - 1) / Piece;
-        var missing = (pieces * Piece) - count;
+        var size = count < Piece ? (long)BitOperations.RoundUpToPowerOf2((uint)count) : Piece;
+        var pieces = (count + size - 1) / size;
+        var missing = (pieces * size) - count;
         Tensor Cut(Tensor x) // -> [value heads, pieces, tokens of a piece, dim]; what is filled up changes nothing
         {
             var whole = missing == 0 ? x : cat([x, zeros([missing, .. x.shape[1..]], x.dtype, x.device)], 0);
-            return whole.view([pieces, Piece, .. x.shape[1..]]).transpose(1, 2).transpose(0, 1).contiguous();
+            return whole.view([pieces, size, .. x.shape[1..]]).transpose(1, 2).transpose(0, 1).contiguous();
         }
 
         (q, k, v, write) = (Cut(q), Cut(k), Cut(v), Cut(write.unsqueeze(-1)));
@@ -69,7 +71,7 @@ internal class StatePieces
         var solve = InverseOf((matmul(written, transposed) * between).tril_(-1));
         var (corrected, reading) = (matmul(solve, v * write), matmul(solve, written * since.exp()));
         var seen = matmul(q, transposed).mul_(between);
-        var (asked, last) = (q * since.exp(), since.narrow(2, Piece - 1, 1));
+        var (asked, last) = (q * since.exp(), since.narrow(2, size - 1, 1));
         var (left, kept) = (last.exp(), (k * (last - since).exp()).transpose(2, 3));
         var output = empty_like(v);
         for (var i = 0L; i < pieces; i++)
@@ -80,7 +82,7 @@ internal class StatePieces
             state.mul_(left.select(1, i)).add_(matmul(kept.select(1, i), added));
         }
 
-        return output.transpose(0, 1).transpose(1, 2).reshape(pieces * Piece, heads, v.shape[^1]).narrow(0, 0, count);
+        return output.transpose(0, 1).transpose(1, 2).reshape(pieces * size, heads, v.shape[^1]).narrow(0, 0, count);
     }
 
     // (I + L)^-1 of strictly lower triangular L, in blocks of twice the size each time: [[A, 0], [B, C]]^-1 = [[A', 0], [-C' B A', C']].

@@ -85,16 +85,22 @@ extern "C" __global__ void solve_pieces(float* products, const float* since) {
     for (int at = threadIdx.x; at < PIECE * PIECE; at += blockDim.x) all[at] = solved[at / PIECE][at % PIECE];
 }
 
-#define SCAN_WARPS 8
+#define SCAN_WARPS 16
+#define SCAN_KEYS 8 // rows of the state that a warp changes at a time
 #define SCAN_ROWS (PIECE / SCAN_WARPS)
 
-// Goes through the pieces of a head, 32 columns of its values a block: a lane a column. key dim: a multiple of 16.
+// Goes through the pieces of a head, 32 columns of its values a block: a lane a column. key dim: a multiple of 8.
+// What a warp's lanes read alike is brought to shared memory first: from there it comes to all of them at once.
+__device__ inline void stage(float* to, const float* from, int count) {
+    for (int i = threadIdx.x; i < count / 4; i += SCAN_WARPS * 32) ((float4*)to)[i] = ((const float4*)from)[i];
+}
+
 extern "C" __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_pieces(
     const float* q, const float* k, const float* since, const float* corrected, const float* reading, const float* seen, float* state, float* out, Delta d, Pieces p) {
-    extern __shared__ float own[]; // [key dim][32], then [64][32] of what is added, then two numbers of each token
+    extern __shared__ float own[]; // [key dim][32]; [64][32] of what is added; two numbers of each token; two matrices of a piece
     int head = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32, column = blockIdx.y * 32 + lane, dim = d.key_dim;
     bool inside = column < d.value_dim;
-    float *added = own + dim * 32, *begun = added + PIECE * 32, *kept = begun + PIECE;
+    float *added = own + dim * 32, *begun = added + PIECE * 32, *kept = begun + PIECE, *left_matrix = kept + PIECE, *right_matrix = left_matrix + PIECE * max(dim, PIECE);
     state += (long long)head * dim * d.value_dim;
     for (int i = warp; i < dim; i += SCAN_WARPS) own[i * 32 + lane] = inside ? state[(long long)i * d.value_dim + column] : 0.0f;
     for (int piece = 0; piece < p.pieces; piece++) {
@@ -104,11 +110,13 @@ extern "C" __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_pieces(
             begun[threadIdx.x] = expf(since[first + threadIdx.x]);
             kept[threadIdx.x] = expf(last - since[first + threadIdx.x]);
         }
+        stage(left_matrix, q + first * dim, PIECE * dim);
+        stage(right_matrix, reading + first * dim, PIECE * dim);
         __syncthreads();
         float asked[SCAN_ROWS], read[SCAN_ROWS];
 #pragma unroll
         for (int r = 0; r < SCAN_ROWS; r++) asked[r] = read[r] = 0;
-        const float *q_row = q + (first + warp * SCAN_ROWS) * dim, *reading_row = reading + (first + warp * SCAN_ROWS) * dim;
+        const float *q_row = left_matrix + warp * SCAN_ROWS * dim, *reading_row = right_matrix + warp * SCAN_ROWS * dim;
         for (int i = 0; i < dim; i += 4) {
             float s[4];
 #pragma unroll
@@ -127,13 +135,16 @@ extern "C" __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_pieces(
             asked[r] *= begun[t];
         }
         __syncthreads();
+        stage(left_matrix, seen + first * PIECE, PIECE * PIECE);
+        stage(right_matrix, k + first * dim, PIECE * dim);
+        __syncthreads();
         for (int m = 0; m < (warp + 1) * SCAN_ROWS; m += 4) {
             float x[4];
 #pragma unroll
             for (int n = 0; n < 4; n++) x[n] = added[(m + n) * 32 + lane];
 #pragma unroll
             for (int r = 0; r < SCAN_ROWS; r++) {
-                float4 a = *(const float4*)(seen + (first + warp * SCAN_ROWS + r) * PIECE + m);
+                float4 a = *(const float4*)(left_matrix + (warp * SCAN_ROWS + r) * PIECE + m);
                 asked[r] = fmaf(a.w, x[3], fmaf(a.z, x[2], fmaf(a.y, x[1], fmaf(a.x, x[0], asked[r]))));
             }
         }
@@ -141,15 +152,15 @@ extern "C" __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_pieces(
         for (int r = 0; r < SCAN_ROWS; r++)
             if (inside) out[(first + warp * SCAN_ROWS + r) * d.value_dim + column] = asked[r];
         float left = expf(last);
-        for (int base = warp * 16; base < dim; base += SCAN_WARPS * 16) {
-            float s[16];
+        for (int base = warp * SCAN_KEYS; base < dim; base += SCAN_WARPS * SCAN_KEYS) {
+            float s[SCAN_KEYS];
 #pragma unroll
-            for (int n = 0; n < 16; n++) s[n] = own[(base + n) * 32 + lane] * left;
+            for (int n = 0; n < SCAN_KEYS; n++) s[n] = own[(base + n) * 32 + lane] * left;
             for (int m = 0; m < PIECE; m++) {
                 float x = added[m * 32 + lane] * kept[m];
-                const float4* row = (const float4*)(k + (first + m) * dim + base);
+                const float4* row = (const float4*)(right_matrix + m * dim + base);
 #pragma unroll
-                for (int n = 0; n < 4; n++) {
+                for (int n = 0; n < SCAN_KEYS / 4; n++) {
                     float4 a = row[n];
                     s[4 * n] = fmaf(a.x, x, s[4 * n]);
                     s[4 * n + 1] = fmaf(a.y, x, s[4 * n + 1]);
@@ -158,7 +169,7 @@ extern "C" __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_pieces(
                 }
             }
 #pragma unroll
-            for (int n = 0; n < 16; n++) own[(base + n) * 32 + lane] = s[n];
+            for (int n = 0; n < SCAN_KEYS; n++) own[(base + n) * 32 + lane] = s[n];
         }
         __syncthreads();
     }

@@ -17,6 +17,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     [InlineData(2, 4, 16, 16, 4, 150)]
     [InlineData(1, 2, 128, 128, 4, 200)] // as published models
     [InlineData(3, 3, 24, 40, 2, 70)]    // no whole warps
+    [InlineData(2, 2, 20, 16, 3, 90)]    // what kernels of many tokens do not take
     [InlineData(1, 3, 32, 33, 1, 65)]    // no convolution to speak of
     public void Tokens_at_once_are_the_definition(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, int count)
     {

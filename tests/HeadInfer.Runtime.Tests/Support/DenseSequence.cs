@@ -33,7 +33,7 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
     /// <summary>Logits of every token, by a model's decoder. On its thread.</summary>
     public static float[] Logits(HeadInferModel model, int[] tokens, double? softCap, Func<int, Tensor, Tensor>? kept = null)
     {
-        using var pool = new BlockPool(new PageShape(1, 1, 1, ScalarType.Float32), 1, ByteSize.FromMiB(1) + (model.Attention.Pool.State.Size * 2), ByteSize.Zero, model.Hardware, state: model.Attention.Pool.State);
+        using var pool = new BlockPool(new PageShape(1, tokens.Length, 1, ScalarType.Float32), 1, ByteSize.FromMiB(1) + (model.Attention.Pool.State.Size * 2), ByteSize.Zero, model.Hardware, state: model.Attention.Pool.State);
         using var sequence = new Sequence(pool, "");
         sequence.Rotate(model.Config.RotationOf(tokens.Length));
         using var hidden = model.Decoder.Forward(Batch.Prefill(sequence, tokens, tokens.Length), new DenseSequence(model.Config.AttentionScale, model.Config.KvWindows, softCap, kept, model.Attention.Sinks), WorkMeter.None);
