@@ -15,8 +15,9 @@ internal static class StreamedModel
     public static Task<HeadInferModel> LoadAsync(string path, HeadInferOptions options, int streamed, Func<Compute.Device> device) => Task.Run(() =>
     {
         LibTorch.EnsureLoaded();
-        using var checkpoint = Checkpoint.Open(path);
-        var config = DecoderWeights.Untie(ModelConfig.Load(path), checkpoint);
+        var read = ModelConfig.Load(path);
+        using var checkpoint = Checkpoint.Open(path, read);
+        var config = DecoderWeights.Untie(read, checkpoint);
         using var check = new WeightCheck(checkpoint);
         DecoderWeights.Read(config, check, device: null);
         return ModelLoading.Create(
