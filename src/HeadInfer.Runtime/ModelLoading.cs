@@ -131,7 +131,7 @@ internal static class ModelLoading
             var kernel = device.Attention(traits, options.FusedAttention);
             var read = DecoderWeights.Read(config, Own(weights(type, device, needed, plan.StreamedLayers)), device, layerDone);
             var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, kvType);
-            var pool = Own(new BlockPool(shape, config.KvLayers.Count, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device, state: new StateShape(config.StateLayers.Count, config.Delta?.Remembered ?? 0)));
+            var pool = Own(new BlockPool(shape, config.KvLayers.Count, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device, state: MemoryPlanner.States(config)));
             var buffers = Own(new RowBuffers(config, device.Torch));
             var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap) { KvType = kvType };
             var rows = Own(device.CreateRows(rowTraits));

@@ -13,6 +13,8 @@ internal static class ModelConfigReader
 
     private const string Delta = "linear_attention";
 
+    private const int LargestState = 256; // dimensions of a key and of a value; kernels have a part of a head's state in shared memory
+
     // Models that see, whose text is read as that of a model that does not.
     private static readonly string[] Seeing = ["gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"];
 
@@ -137,9 +139,9 @@ internal static class ModelConfigReader
 
     private static ModelConfig WithStates(ModelConfig config, ConfigReader json)
     {
-        int Size(string name, int usual) => json.Int(name, usual, most: 65_536);
+        int Size(string name, int usual, int most = 65_536) => json.Int(name, usual, most: most);
         var (types, every) = (json.Texts("layer_types"), json.Int("full_attention_interval", config.Family.FullEvery));
-        var shape = new Compute.DeltaShape(Size("linear_num_key_heads", 16), Size("linear_num_value_heads", 32), Size("linear_key_head_dim", 128), Size("linear_value_head_dim", 128), json.Int("linear_conv_kernel_dim", 4, most: 64));
+        var shape = new Compute.DeltaShape(Size("linear_num_key_heads", 16), Size("linear_num_value_heads", 32), Size("linear_key_head_dim", 128, LargestState), Size("linear_value_head_dim", 128, LargestState), json.Int("linear_conv_kernel_dim", 4, most: 64));
         if (shape.ValueHeads % shape.KeyHeads != 0)
         {
             throw json.Invalid("linear_num_value_heads", $"a multiple of linear_num_key_heads ({shape.KeyHeads})");

@@ -14,21 +14,21 @@ internal sealed class SplitRows : Checkpoint
         : base(inner.Path)
     {
         (_inner, _tensors) = (inner, new(inner.Tensors, StringComparer.Ordinal));
-        var kinds = new List<(string Name, int Groups, (string Name, int Rows)[][] Parts)>();
+        var kinds = new List<(string Name, int Groups, (string Name, int Rows)[] Parts)>();
         if (config.Family.GatedAttention)
         {
-            kinds.Add((TensorNames.Query, config.Heads, [[(TensorNames.Query, config.HeadDim)], [(TensorNames.QueryGate, config.HeadDim)]]));
+            kinds.Add((TensorNames.Query, config.Heads, [(TensorNames.Query, config.HeadDim), (TensorNames.QueryGate, config.HeadDim)]));
         }
 
         if (config.Delta is { } delta)
         {
             var (each, value) = (delta.ValueHeads / delta.KeyHeads, delta.ValueHeads / delta.KeyHeads * delta.ValueDim);
-            kinds.Add((TensorNames.DeltaConvolution, delta.Channels, [[(TensorNames.DeltaConvolution, 1)]])); // its shape alone is another
+            kinds.Add((TensorNames.DeltaConvolution, delta.Channels, [(TensorNames.DeltaConvolution, 1)])); // its shape alone is another
             if (config.Family.JointDelta)
             {
                 (string, int) Heads(int rows) => (TensorNames.DeltaHeads, rows);
-                kinds.Add((TensorNames.DeltaJoint, delta.KeyHeads, [[Heads(delta.KeyDim)], [Heads(delta.KeyDim)], [Heads(value)], [(TensorNames.DeltaOutputGate, value)]]));
-                kinds.Add((TensorNames.DeltaJointGates, delta.KeyHeads, [[(TensorNames.DeltaWriteGate, each)], [(TensorNames.DeltaDecay, each)]]));
+                kinds.Add((TensorNames.DeltaJoint, delta.KeyHeads, [Heads(delta.KeyDim), Heads(delta.KeyDim), Heads(value), (TensorNames.DeltaOutputGate, value)]));
+                kinds.Add((TensorNames.DeltaJointGates, delta.KeyHeads, [(TensorNames.DeltaWriteGate, each), (TensorNames.DeltaDecay, each)]));
             }
         }
 
@@ -36,7 +36,7 @@ internal sealed class SplitRows : Checkpoint
         {
             foreach (var (name, groups, parts) in kinds.Where(k => tensor.Name.EndsWith($".{k.Name}", StringComparison.Ordinal)))
             {
-                Split(tensor, tensor.Name[..^name.Length], groups, [.. parts.SelectMany(p => p)]);
+                Split(tensor, tensor.Name[..^name.Length], groups, parts);
             }
         }
     }

@@ -31,7 +31,7 @@ internal static class MemoryPlanner
     public static MemoryPlan Plan(ModelConfig config, WeightNeeds weights, ScalarType type, HeadInferOptions options, MemoryBudget budget)
     {
         var onGpu = budget.Gpu is not null;
-        var (kvType, state) = (options.KvTypeFor(type, onGpu), new StateShape(config.StateLayers.Count, config.Delta?.Remembered ?? 0).Size);
+        var (kvType, state) = (options.KvTypeFor(type, onGpu), States(config).Size);
         var kv = new ByteSize(config.KvElementsPerToken * DataTypes.Size(kvType));
         var page = options.PageTokens ?? PageFor(kv, state);
         var group = Math.Min(options.HeadGroupSize ?? config.KvHeads, config.KvHeads);
@@ -87,6 +87,9 @@ internal static class MemoryPlanner
         return plan with { LongestContext = longest };
     }
 
+    /// <summary>What the layers that have a state in place of keys and values remember of a sequence.</summary>
+    public static StateShape States(ModelConfig config) => new(config.StateLayers.Count, config.Delta?.Remembered ?? 0);
+
     /// <summary>The attention layout that a plan stands for.</summary>
     public static AttentionLayout Layout(ModelConfig config, HeadInferOptions options, MemoryPlan plan)
     {
@@ -116,7 +119,7 @@ internal static class MemoryPlanner
         if (left < ByteSize.Zero)
         {
             throw new MemoryBudgetException(string.Create(CultureInfo.InvariantCulture,
-                $"The model does not fit the GPU: weights {weights}, libraries {plan.Libraries}, activations {plan.Activations} (segment {segment:N0}, chunk {sizes.Chunk:N0} tokens) {(sizes.States > ByteSize.Zero ? $", {sizes.States} of it states of requests," : "")} and KV buffers {plan.KvBuffers} (tile {sizes.Tile:N0} tokens) need {plan.Fixed + GpuMargin} of {budget}. Raise HeadInferOptions.GpuMemory, lower SegmentTokens, ChunkTokens or TileTokens, or take a smaller model."));
+                $"The model does not fit the GPU: weights {weights}, libraries {plan.Libraries}, activations {plan.Activations} (segment {segment:N0}, chunk {sizes.Chunk:N0} tokens){(sizes.States > ByteSize.Zero ? $", {sizes.States} of it states of requests," : "")} and KV buffers {plan.KvBuffers} (tile {sizes.Tile:N0} tokens) need {plan.Fixed + GpuMargin} of {budget}. Raise HeadInferOptions.GpuMemory, lower SegmentTokens, ChunkTokens or TileTokens, or take a smaller model."));
         }
 
         if (options.ResidentMemory is { } resident && resident > left)

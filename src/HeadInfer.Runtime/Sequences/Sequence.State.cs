@@ -13,15 +13,7 @@ internal sealed partial class Sequence
     private SequenceState? _state, _next;
 
     /// <summary>The largest number of its first tokens for which a state is there; all where nothing is remembered.</summary>
-    public int Settled(int length)
-    {
-        if (!pool.HasStates || _state?.Serves(length) == true)
-        {
-            return length;
-        }
-
-        return Known([.. Enumerable.Range(0, pool.BlocksFor(length)).Select(Keeper)], length);
-    }
+    public int Settled(int length) => !pool.HasStates || _state?.Serves(length) == true ? length : Known(Keepers(length), length);
 
     /// <summary>What is remembered of all its tokens, where it is computed with. Owned by the sequence. Engine thread.</summary>
     public SequenceState Remember()
@@ -31,11 +23,11 @@ internal sealed partial class Sequence
             return _state;
         }
 
-        _state?.Dispose();
+        Lose();
         var device = pool.Device.Torch;
         _state = Length == 0 ? new SequenceState(pool.State, device)
-            : Enumerable.Range(0, pool.BlocksFor(Length)).Reverse().Select(i => Keeper(i).State).FirstOrDefault(kept => kept?.Serves(Length) == true)?.CopyTo(device)
-            ?? throw new InvalidOperationException($"Nothing is remembered of the first {Length} tokens.");
+            : Kept(Keepers(Length), Length) is { } kept && kept.Serves(Length) ? kept.CopyTo(device)
+            : throw new InvalidOperationException($"Nothing is remembered of the first {Length} tokens.");
         _state.Length = Length;
         return _state;
     }
@@ -43,7 +35,7 @@ internal sealed partial class Sequence
     /// <summary>Takes what is remembered of no tokens as what is remembered of all: for a benchmark, whose keys are random too.</summary>
     public void Pretend()
     {
-        _state?.Dispose();
+        Lose();
         _state = new SequenceState(pool.State, pool.Device.Torch) { Length = Length };
         Array.Fill(_state.Taken, Length);
     }
@@ -68,7 +60,7 @@ internal sealed partial class Sequence
     /// <summary>Keeps what is remembered at the end of a block, if it is known there and not kept yet. Engine thread.</summary>
     public void KeepAtEnd()
     {
-        if (Length % pool.BlockTokens == 0 && Length > 0 && _state is { } state && state.Taken.All(taken => taken == Length) && EndOf(Length / pool.BlockTokens) is { } block && block.State?.Length != Length)
+        if (Length % pool.BlockTokens == 0 && Length > 0 && _state is { } state && state.Taken.All(taken => taken == Length) && EndOf(Length / pool.BlockTokens) is var block && block.State?.Length != Length)
         {
             pool.Keep(block, Saved(state));
         }
@@ -80,7 +72,7 @@ internal sealed partial class Sequence
         if (_state is { } state && state.Serves(Length) && Length > 0)
         {
             var last = pool.BlocksFor(Length) - 1;
-            var block = Length % pool.BlockTokens == 0 ? EndOf(last + 1)! : _blocks[last];
+            var block = Length % pool.BlockTokens == 0 ? EndOf(last + 1) : _blocks[last];
             if (block.State is not { } kept || kept.Length < Length) // else it is another's that has gone further
             {
                 state.Length = Length;
@@ -88,31 +80,21 @@ internal sealed partial class Sequence
             }
         }
 
-        _state?.Dispose();
-        _state = null;
+        Lose();
         Forget();
     }
 
-    // The same for blocks, of which so many first tokens are meant.
-    private static int Known(List<Block> blocks, int length)
-    {
-        for (var block = blocks.Count - 1; block >= 0; block--)
-        {
-            if (blocks[block].State is { } kept && kept.Least <= length)
-            {
-                return Math.Min(length, kept.Length);
-            }
-        }
+    // The last state that blocks keep of no more than so many tokens, and how many of these it serves.
+    private static SequenceState? Kept(IEnumerable<Block> blocks, int length) => blocks.Reverse().Select(b => b.State).FirstOrDefault(kept => kept?.Least <= length);
 
-        return 0;
-    }
+    private static int Known(IEnumerable<Block> blocks, int length) => Math.Min(length, Kept(blocks, length)?.Length ?? 0);
 
     private static SequenceState Saved(SequenceState state) => state.CopyTo(CPU);
 
-    private Block? EndOf(int blocks) => blocks <= _known.Count ? _known[blocks - 1] : _blocks[blocks - 1];
+    private Block EndOf(int blocks) => blocks <= _known.Count ? _known[blocks - 1] : _blocks[blocks - 1];
 
-    // Who of a block and the one by which it is known keeps what is remembered, if any does.
-    private Block Keeper(int block) => block < _known.Count && _known[block].State is not null ? _known[block] : _blocks[block];
+    // Of each block and the one by which it is known, who keeps what is remembered, if any does.
+    private IEnumerable<Block> Keepers(int length) => Enumerable.Range(0, pool.BlocksFor(length)).Select(i => i < _known.Count && _known[i].State is not null ? _known[i] : _blocks[i]);
 
     // The tokens have become more: those of a pass that made a state of its own, or those of a step, which the state has seen.
     private void Advance()
@@ -123,7 +105,7 @@ internal sealed partial class Sequence
             (_state, _next) = (next, null);
             foreach (var (length, state) in _ends)
             {
-                pool.Keep(EndOf(length / pool.BlockTokens)!, state);
+                pool.Keep(EndOf(length / pool.BlockTokens), state);
             }
 
             _ends.Clear();
@@ -140,8 +122,7 @@ internal sealed partial class Sequence
         Forget();
         if (_state is { } state && (Length == 0 || !state.Serves(Math.Min(Length, state.Length))))
         {
-            state.Dispose();
-            _state = null;
+            Lose();
         }
         else if (_state is not null)
         {

@@ -7,9 +7,6 @@ namespace HeadInfer.Runtime.Sequences;
 /// <param name="Numbers">float32 numbers of one</param>
 internal readonly record struct StateShape(int Layers, int Numbers)
 {
-    /// <summary>Of a model without such layers.</summary>
-    public static readonly StateShape None = new(0, 0);
-
     public ByteSize Size => new((long)Layers * Numbers * sizeof(float));
 }
 
