@@ -20,3 +20,9 @@ sources=$(dotnet nuget list source --format Short | sed -n 's/^E //p' | sed 's/^
 # shellcheck disable=SC2086
 dotnet restore "$work/app" -p:HeadInferVersion="$version" --source "$packages" $sources -v quiet
 dotnet run --no-restore -c Release --project "$work/app" -p:HeadInferVersion="$version" -- "$root/models/headinfer-demo"
+
+# A program without libtorch is told so when it is built.
+cp -r "$root/eng/package-test" "$work/without"
+# shellcheck disable=SC2086
+dotnet restore "$work/without" -p:HeadInferVersion="$version" -p:WithoutLibTorch=true --source "$packages" $sources -v quiet
+dotnet build "$work/without" --no-restore -c Release -p:HeadInferVersion="$version" -p:WithoutLibTorch=true -v quiet --nologo 2>&1 | grep -q HEADINFER001
