@@ -22,6 +22,7 @@ try
         ["plans", .. var rest] => PlanTable.Run(new Options(rest, ["--host-memory"])),
         ["prefill", .. var rest] => await ShapeBenchmark.PrefillAsync(new Options(rest, ShapeBenchmark.Known)),
         ["decode", .. var rest] => await ShapeBenchmark.DecodeAsync(new Options(rest, ShapeBenchmark.Known)),
+        ["plot", "--decode", var results, var target] => Plot.RunDecode(results, target),
         ["plot", var results, var target] => Plot.Run(results, target, "llama-3-8b"),
         _ => Usage(),
     };
@@ -112,6 +113,8 @@ static int Usage()
                            --segment, --chunk, --tile, --group, --page, --attention flash|cudnn overrule the plan
           plot RESULTS.jsonl TARGET.svg
                            draws what prefill and decode printed with --json for llama-3-8b
+          plot --decode RESULTS.jsonl TARGET.svg
+                           draws what decode printed with --json beside its bound and other systems
           kernels [ARGS]   BenchmarkDotNet: attention kernels, merging, tile copies, sampling
         shapes: {string.Join(", ", Shapes.Names)}
         GPUs: {string.Join(", ", Machine.Known.Select(m => m.Name))}
