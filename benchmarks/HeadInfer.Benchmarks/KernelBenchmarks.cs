@@ -50,7 +50,7 @@ public class KernelBenchmarks
         _sequence.Reserve(Context);
         _sequence.Write(0, randn(KvHeads, 2, Context, Dim));
         _sequence.Commit(new int[Context]);
-        _ring = new TileRing(_device, _pool.Shape, 1, KvHeads * 2048);
+        _ring = new TileRing(_pool, new AttentionLayout(KvHeads, Shared, Dim, [null], 2048), 1);
         _block = randn(KvHeads, Shared, Rows, Dim);
         (_keys, _values) = (randn(KvHeads, 2048, Dim), randn(KvHeads, 2048, Dim));
         (_output, _lse) = (randn(KvHeads, Shared, Rows, Dim), randn(KvHeads, Shared, Rows));

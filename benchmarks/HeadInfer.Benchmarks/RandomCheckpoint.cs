@@ -126,6 +126,8 @@ internal sealed class RandomCheckpoint : Checkpoint
             return _nothing;
         }
 
+        public Tensor Ones(long size) => _nothing;
+
         public float[] Numbers(string name, long size)
         {
             tell(name, [size]);

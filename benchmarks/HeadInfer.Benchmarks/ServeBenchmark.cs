@@ -206,8 +206,7 @@ internal readonly record struct StepBound(double Link, double Memory, double Pro
     public static StepBound Of(HeadInferModel model, StepRates rates, int context, int sequences, int documents)
     {
         var config = model.Config;
-        var seen = config.KvWindows.Sum(w => Math.Min((double)context, w - 1 ?? double.MaxValue)); // tokens, over all layers
-        var kv = seen * model.Plan.KvPerToken.Bytes / config.KvLayers.Count * documents;
+        var kv = Cost.AttendedElements(config, context) * model.Plan.KvPerToken.Bytes / config.KvElementsPerToken * documents;
         var operations = sequences * (Cost.Prefill(config, context, context + 1) + (2.0 * config.HiddenSize * config.VocabularySize));
         return new StepBound(Math.Max(0, kv - model.Memory.DeviceCache.Bytes) / rates.Link, (model.Plan.Weights.Bytes + kv) / rates.Memory, operations / rates.Product);
     }

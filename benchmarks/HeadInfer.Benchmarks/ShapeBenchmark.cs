@@ -91,7 +91,7 @@ internal static class ShapeBenchmark
         var rates = await model.Thread.RunAsync(() => GpuRates.Measure(model.Config, forDecode: true));
         var gpuBytes = model.Plan.ReadPerToken.Bytes + session.CacheSize.Resident.Bytes + up;
         var streamed = StreamedBytes(model, session);
-        var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0, 0), (double)model.Attention.HostHeads(1) / (model.Config.KvLayers.Count * model.Config.KvHeads));
+        var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0, 0), (double)model.Attention.HostHeads(1) / model.Config.AttendingLayers.Sum(layer => model.Config.HeadsOf(layer).KvHeads));
         double weights = model.Plan.ComingPerToken.Bytes;
         var bound = Math.Max(Math.Max(weights / beside.Link, (weights + streamed) / (beside.Link + beside.Host)), gpuBytes / rates.Memory);
         var predicted = model.Plan.Forecast!.Seconds(model.Config, model.Plan, context);
@@ -112,9 +112,8 @@ internal static class ShapeBenchmark
     // What has to come over the link for one token: everything that is neither resident nor outside a window.
     private static double StreamedBytes(HeadInferModel model, HeadInferSession session)
     {
-        var perLayerToken = (double)model.Plan.KvPerToken.Bytes / model.Config.KvLayers.Count;
-        var history = model.Config.KvWindows.Sum(w => Math.Min((double)session.Length, w - 1 ?? double.MaxValue));
-        return Math.Max(0, (perLayerToken * history) - session.CacheSize.Resident.Bytes);
+        var element = (double)model.Plan.KvPerToken.Bytes / model.Config.KvElementsPerToken;
+        return Math.Max(0, (element * Cost.AttendedElements(model.Config, session.Length)) - session.CacheSize.Resident.Bytes);
     }
 
     public static HeadInferModel Create(Options options, out string shape)

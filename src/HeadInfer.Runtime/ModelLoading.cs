@@ -116,7 +116,8 @@ internal static class ModelLoading
         var type = device.TypeFor(stored, options.ComputeType);
         var kvType = options.KvTypeFor(type, device.HasOwnMemory);
         var softCap = options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap;
-        var traits = new AttentionTraits(config.AttentionScale, softCap, config.HeadDim, config.Heads / config.KvHeads, type);
+        AttentionTraits TraitsOf(HeadShape heads) => new(config.AttentionScale, softCap, heads.Dim, heads.Shared, type);
+        var traits = TraitsOf(config.HeadKinds[0]);
         if (options.FusedAttention is not null && !device.MayFuse(traits))
         {
             throw new ArgumentException($"HeadInferOptions.FusedAttention cannot be {options.FusedAttention}: fused attention is for bfloat16 and float16, heads of up to 256 dimensions, no soft cap, and a GPU of compute capability 8.0 or above. Leave it out.", nameof(options));
@@ -130,23 +131,26 @@ internal static class ModelLoading
             device.Prepare(type);
             var kernel = device.Attention(traits, options.FusedAttention);
             var read = DecoderWeights.Read(config, Own(weights(type, device, needed, plan.StreamedLayers)), device, layerDone);
-            var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, kvType);
-            var pool = Own(new BlockPool(shape, config.KvLayers.Count, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device, state: MemoryPlanner.States(config)));
+            var kinds = config.HeadKinds;
+            var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, kvType).With(kinds.MaxBy(h => h.Keys));
+            var pool = Own(new BlockPool(shape, config.KvLayers.Count, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device, state: MemoryPlanner.States(config), heads: [.. config.KvLayers.Select(config.HeadsOf)]));
             var buffers = Own(new RowBuffers(config, device.Torch));
-            var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap) { KvType = kvType };
+            var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap) { KvType = kvType, Others = [.. kinds.Skip(1)] };
             var rows = Own(device.CreateRows(rowTraits));
+            var heads = config.AttendingLayers.Sum(layer => config.HeadsOf(layer).KvHeads);
             var (host, rates, measured) = HostBeside(device, rowTraits, plan, options);
             var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext)
             {
                 Host = host is null ? null : Own(host),
                 HostRates = rates,
-                Sinks = config.Family.Sinks ? [.. config.KvLayers.Select(layer => read.Layers[layer].Sinks)] : [],
+                OtherKernels = kinds.Skip(1).ToDictionary(h => h, h => device.Attention(TraitsOf(h), device.MayFuse(TraitsOf(h)) ? options.FusedAttention : null)),
+                Sinks = config.Family.Sinks ? [.. config.AttendingLayers.Select(layer => read.Layers[layer].Sinks)] : [],
                 HostHeads = answers => rates is not { } known ? 0
-                    : (int)Math.Round((options.HostShare ?? known.ShareFor(1)) * (known.ShareFor(answers) / known.ShareFor(1)) * config.KvLayers.Count * config.KvHeads),
+                    : (int)Math.Round((options.HostShare ?? known.ShareFor(1)) * (known.ShareFor(answers) / known.ShareFor(1)) * heads),
             };
             if (device is CudaDevice && options.Placement is null)
             {
-                var share = (double)attention.HostHeads(1) / (config.KvLayers.Count * config.KvHeads);
+                var share = (double)attention.HostHeads(1) / heads;
                 plan = plan.WithForecast(config, DecodeForecast.OfStep(TimeStep(new StepDecoder(config, read, attention, buffers), pool), plan, rates, share)) with { RatesDate = measured };
             }
 
@@ -229,5 +233,5 @@ internal static class ModelLoading
     }
 
     private static IEnumerable<HeadPlacement> Places(ModelConfig config, Func<HeadKey, HeadPlacement> placement) =>
-        config.KvLayers.SelectMany(layer => Enumerable.Range(0, config.KvHeads), (layer, head) => placement(new HeadKey(layer, head)));
+        config.KvLayers.SelectMany(layer => Enumerable.Range(0, config.HeadsOf(layer).KvHeads), (layer, head) => placement(new HeadKey(layer, head)));
 }

@@ -9,22 +9,21 @@ namespace HeadInfer.Runtime.Attention;
 internal sealed class AttentionLane : IDisposable
 {
     private readonly Device _device;
-    private readonly PageShape _shape;
-    private readonly long _tileRows;
+    private readonly ScalarType _type;
+    private readonly long _tileNumbers;
     private Tensor? _widened;
 
-    /// <param name="device">fills and empties the buffers</param>
-    /// <param name="shape">of a page</param>
+    /// <param name="pool">has the pages; not owned</param>
+    /// <param name="layout">heads and tiles</param>
     /// <param name="slots">tiles of the ring</param>
-    /// <param name="tileRows">tokens times heads of a tile</param>
     /// <param name="stagedTokens">new tokens of a pass at most, where rows are staged</param>
-    public AttentionLane(Device device, PageShape shape, int slots, long tileRows, int stagedTokens)
+    public AttentionLane(BlockPool pool, AttentionLayout layout, int slots, int stagedTokens)
     {
-        (_device, _shape, _tileRows) = (device, shape, tileRows);
-        Ring = new TileRing(device, shape, slots, tileRows);
+        (_device, _type, _tileNumbers) = (pool.Device, pool.Shape.Type, layout.TileNumbers);
+        Ring = new TileRing(pool, layout, slots);
         try
         {
-            Staging = device.IsAsynchronous ? new RowStaging(device, shape, Math.Max(stagedTokens, RowKernels.MostRows)) : null; // a step may have more than a segment
+            Staging = _device.IsAsynchronous ? new RowStaging(pool, layout, Math.Max(stagedTokens, RowKernels.MostRows)) : null; // a step may have more than a segment
         }
         catch
         {
@@ -52,12 +51,12 @@ internal sealed class AttentionLane : IDisposable
     /// <param name="type">the type that is computed in</param>
     public KvTile Widen(KvTile tile, ScalarType type)
     {
-        if (type == _shape.Type)
+        if (type == _type)
         {
             return tile;
         }
 
-        _widened ??= empty([2 * _tileRows * _shape.HeadDim], type, _device.Torch).DetachFromDisposeScope();
+        _widened ??= empty([2 * _tileNumbers], type, _device.Torch).DetachFromDisposeScope();
         var half = tile.Keys.NumberOfElements;
         Tensor Copy(long at, Tensor rows) => _widened.narrow(0, at, half).view(rows.shape).copy_(rows);
         return new KvTile(Copy(0, tile.Keys), Copy(half, tile.Values), tile.Tokens);

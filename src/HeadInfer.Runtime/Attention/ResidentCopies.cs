@@ -18,7 +18,7 @@ internal sealed class ResidentCopies : IDisposable
     private readonly Device _device;
     private readonly ConcurrentDictionary<Block, (ResidentRun Run, int Index)> _places = [];
     private readonly List<ResidentRun> _runs = [];
-    private readonly List<(int Layer, HeadGroup Group)> _groups;
+    private readonly List<ResidentGroup> _groups;
     private readonly Fence _computed, _filled;
     private readonly long _blockElements;
     private long _passes;
@@ -29,8 +29,8 @@ internal sealed class ResidentCopies : IDisposable
     public ResidentCopies(AttentionLayout layout, BlockPool pool, ByteSize size)
     {
         (_layout, _pool, _device) = (layout, pool, pool.Device);
-        _groups = [.. Enumerable.Range(0, layout.Layers).SelectMany(layout.ResidentGroups, (layer, group) => (layer, group))];
-        _blockElements = _groups.Sum(g => 2L * g.Group.Count) * pool.BlockTokens * layout.HeadDim;
+        _groups = [.. Enumerable.Range(0, layout.Layers).Where(layout.Keeps).SelectMany(layout.ResidentGroups, (layer, group) => new ResidentGroup(layout.PagesOf(layer), group, layout.HeadsOf(layer).Dim))];
+        _blockElements = _groups.Sum(g => g.Numbers) * pool.BlockTokens;
         Arena = new ResidentArena(_groups.Count > 0 ? size : ByteSize.Zero, pool.Shape.Type, _device.Torch);
         (_computed, _filled) = (_device.CreateFence(), _device.CreateFence());
     }
@@ -169,7 +169,7 @@ internal sealed class ResidentCopies : IDisposable
         {
             if (Arena.TryRent([blocks * _blockElements]) is { } memory)
             {
-                var run = new ResidentRun(Arena, memory, _groups, (int)blocks * _pool.BlockTokens, _layout.HeadDim);
+                var run = new ResidentRun(Arena, memory, _groups, (int)blocks * _pool.BlockTokens);
                 _runs.Add(run);
                 return run;
             }
@@ -212,14 +212,14 @@ internal sealed class ResidentCopies : IDisposable
     {
         _device.Record(WorkQueue.Compute, _computed);
         _device.Wait(WorkQueue.Upload, _computed); // what was there may be read yet
-        foreach (var (layer, group) in _groups)
+        foreach (var (pages, group, _) in _groups)
         {
             using var scope = TorchSharp.torch.NewDisposeScope();
-            _device.Wait(WorkQueue.Upload, _pool.Written(layer));
-            var rows = run.Rows(layer, group, 0, run.Capacity);
-            foreach (var pages in sequence.Runs(layer, tokens))
+            _device.Wait(WorkQueue.Upload, _pool.Written(pages));
+            var rows = run.Rows(pages, group, 0, run.Capacity);
+            foreach (var source in sequence.Runs(pages, tokens))
             {
-                _device.Upload(pages.Memory.narrow(1, group.First, group.Count), rows, first + pages.Tokens.Start - tokens.Start);
+                _device.Upload(source.Memory.narrow(1, group.First, group.Count), rows, first + source.Tokens.Start - tokens.Start);
             }
         }
 

@@ -4,30 +4,37 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;
 
+/// <summary>Heads of which there are copies.</summary>
+/// <param name="Pages">in which of a block's pages they lie</param>
+/// <param name="Group">the heads</param>
+/// <param name="Dim">dimensions of each</param>
+internal readonly record struct ResidentGroup(int Pages, HeadGroup Group, int Dim)
+{
+    /// <summary>Numbers of a token.</summary>
+    public long Numbers => 2L * Group.Count * Dim;
+}
+
 /// <summary>Copies of neighbouring blocks in device memory, for all layers and groups that are resident.</summary>
 internal sealed class ResidentRun : IDisposable
 {
     private readonly ResidentArena _arena;
     private readonly Tensor _memory;
-    private readonly Dictionary<(int Layer, int FirstHead), (Tensor Rows, nint Address)> _copies = []; // each [heads, 2, capacity, dim]
-    private readonly long _row; // bytes
+    private readonly Dictionary<(int Pages, int FirstHead), (Tensor Rows, nint Address, long RowBytes)> _copies = []; // each [heads, 2, capacity, dim]
 
     /// <param name="arena">where the memory is from</param>
     /// <param name="memory">[elements]; goes back to the arena</param>
     /// <param name="groups">what is resident</param>
     /// <param name="capacity">tokens</param>
-    /// <param name="headDim">dimensions of a head</param>
-    public ResidentRun(ResidentArena arena, Tensor memory, IEnumerable<(int Layer, HeadGroup Group)> groups, int capacity, int headDim)
+    public ResidentRun(ResidentArena arena, Tensor memory, IEnumerable<ResidentGroup> groups, int capacity)
     {
         (_arena, _memory, Capacity) = (arena, memory, capacity);
-        _row = headDim * memory.ElementSize;
         var at = 0L;
-        foreach (var (layer, group) in groups)
+        foreach (var group in groups)
         {
-            using var part = memory.narrow(0, at, 2L * group.Count * capacity * headDim);
-            var rows = part.view(group.Count, 2, capacity, headDim).DetachFromDisposeScope();
-            _copies.Add((layer, group.First), (rows, TensorMemory.Pointer(rows)));
-            at += 2L * group.Count * capacity * headDim;
+            using var part = memory.narrow(0, at, group.Numbers * capacity);
+            var rows = part.view(group.Group.Count, 2, capacity, group.Dim).DetachFromDisposeScope();
+            _copies.Add((group.Pages, group.Group.First), (rows, TensorMemory.Pointer(rows), group.Dim * memory.ElementSize));
+            at += group.Numbers * capacity;
         }
     }
 
@@ -47,23 +54,24 @@ internal sealed class ResidentRun : IDisposable
     public long Piece => _arena.PieceAround(_memory);
 
     /// <summary>Rows of a resident group. A view.</summary>
-    /// <param name="layer">the layer</param>
+    /// <param name="pages">in which of a block's pages they lie</param>
     /// <param name="group">all of a resident group, or some heads of it</param>
     /// <param name="first">token of the run</param>
     /// <param name="count">tokens</param>
     /// <returns>[heads, 2, tokens, dim]</returns>
-    public Tensor Rows(int layer, HeadGroup group, int first, int count)
+    public Tensor Rows(int pages, HeadGroup group, int first, int count)
     {
-        var (start, copy) = Find(layer, group);
+        var (start, copy) = Find(pages, group);
         using var heads = copy.Rows.narrow(0, group.First - start, group.Count);
         return heads.narrow(2, first, count);
     }
 
     /// <summary>The same by address.</summary>
-    public KeyRows At(int layer, HeadGroup group, int first, int count)
+    public KeyRows At(int pages, HeadGroup group, int first, int count)
     {
-        var ((start, copy), part) = (Find(layer, group), Capacity * _row);
-        var keys = copy.Address + (nint)((2 * (group.First - start) * part) + (first * _row));
+        var (start, copy) = Find(pages, group);
+        var part = Capacity * copy.RowBytes;
+        var keys = copy.Address + (nint)((2 * (group.First - start) * part) + (first * copy.RowBytes));
         return new KeyRows(keys, keys + (nint)part, 2 * part, count);
     }
 
@@ -77,8 +85,8 @@ internal sealed class ResidentRun : IDisposable
         _arena.Return(_memory);
     }
 
-    private (int FirstHead, (Tensor Rows, nint Address) Copy) Find(int layer, HeadGroup group) =>
-        _copies.TryGetValue((layer, group.First), out var own) ? (group.First, own) : (0, _copies[(layer, 0)]);
+    private (int FirstHead, (Tensor Rows, nint Address, long RowBytes) Copy) Find(int pages, HeadGroup group) =>
+        _copies.TryGetValue((pages, group.First), out var own) ? (group.First, own) : (0, _copies[(pages, 0)]);
 }
 
 /// <summary>Tokens of a sequence that have copies.</summary>

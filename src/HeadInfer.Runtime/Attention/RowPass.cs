@@ -13,12 +13,11 @@ namespace HeadInfer.Runtime.Attention;
 internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch batch, IReadOnlyList<ResidentExtent>[] resident, Action end) : IDisposable
 {
     private readonly AttentionLayout _layout = shared.Layout;
-    private readonly PageShape _shape = shared.Pool.Shape;
     private readonly TilePlan _plan = new(shared, batch, resident);
     private readonly Dictionary<(int Window, int Rows), List<ResidentPart>> _copied = [];   // by the layer's window, or 0, and the rows that the host attends for
     private readonly Dictionary<(int Window, int Rows), List<AttentionPart>> _inPages = []; // the same
     private readonly List<RowTarget> _targets = [];
-    private readonly long _row = (long)shared.Pool.Shape.HeadDim * DataTypes.Size(shared.Pool.Shape.Type); // bytes
+    private readonly Dictionary<int, Tensor?> _lent = []; // by pages: staged rows that later layers attend too
     private Tensor? _staged;
     private bool _writesPages; // the kernel that makes them
 
@@ -28,23 +27,28 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     public IReadOnlyList<RowTarget> Targets(int layer)
     {
         _targets.Clear();
-        _staged = lane.Staging?.Next(Count);
+        _staged = lane.Staging?.Next(Count, layer);
+        if (_layout.Lends(layer))
+        {
+            _lent[_layout.PagesOf(layer)] = _staged;
+        }
+
         _writesPages = shared.Pool.Device.WritesHostMemory && Enumerable.Range(0, Count).All(row => PageOf(layer, row, batch.Position(row)).Slab.IsPinned);
         for (var row = 0; row < Count; row++)
         {
             var position = batch.Position(row);
             var one = new TokenRange(position, position + 1);
-            AddTarget(row, NewRows(layer, row, one, 0));
+            AddTarget(layer, row, NewRows(layer, row, one, 0));
             if (_writesPages)
             {
-                AddTarget(row, InPage(layer, row, one));
+                AddTarget(layer, row, InPage(layer, row, one));
             }
 
             foreach (var extent in resident[row])
             {
                 foreach (var group in extent.Tokens.Intersect(one).IsEmpty ? [] : shared.ResidentGroups(layer))
                 {
-                    var copy = extent.Run.At(layer, group, extent.First + position - extent.Tokens.Start, 1);
+                    var copy = extent.Run.At(_layout.PagesOf(layer), group, extent.First + position - extent.Tokens.Start, 1);
                     _targets.Add(new RowTarget(row, group.First, group.Count, copy.Keys, copy.Values - copy.Keys));
                 }
             }
@@ -53,17 +57,22 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         return _targets;
     }
 
-    private void AddTarget(int row, KeyRows at) => _targets.Add(new RowTarget(row, 0, _layout.KvHeads, at.Keys, at.Values - at.Keys));
+    private void AddTarget(int layer, int row, KeyRows at) => _targets.Add(new RowTarget(row, 0, _layout.HeadsOf(layer).KvHeads, at.Keys, at.Values - at.Keys));
 
-    /// <summary>Attends one layer. Its new keys and values are where <see cref="Targets"/> said.</summary>
+    /// <summary>Attends one layer. Its new keys and values, if it keeps any, are where <see cref="Targets"/> said.</summary>
     /// <param name="layer">the layer; they come in order</param>
     /// <param name="queries">[rows, (heads + 2 kv_heads) * dim]</param>
     /// <param name="output">[rows, heads * dim], written</param>
     public void Attend(int layer, RowBuffer queries, RowBuffer output)
     {
-        if (_writesPages)
+        var pages = _layout.PagesOf(layer);
+        if (!_layout.Keeps(layer))
         {
-            shared.Pool.WrittenByComputation(layer);
+            _staged = _lent[pages];
+        }
+        else if (_writesPages)
+        {
+            shared.Pool.WrittenByComputation(pages);
         }
         else if (_staged is not null)
         {
@@ -74,7 +83,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
                 }
 
                 using var own = _staged.narrow(2, row, next - row);
-                batch.Sequences[row].Write(layer, own);
+                batch.Sequences[row].Write(pages, own);
             }
 
             lane.Staging!.Sent();
@@ -115,13 +124,13 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
             return null;
         }
 
-        var job = shared.Host!.Next();
+        var job = shared.Host!.Next(_layout.HeadsOf(layer));
         foreach (var group in groups.Where(IsOnHost))
         {
             AddPages(layer, group, job.Add(group.First, group.Count));
         }
 
-        shared.Pool.Device.Wait(WorkQueue.Compute, shared.Pool.Written(layer)); // also what was read before the step may be on its way yet
+        shared.Pool.Device.Wait(WorkQueue.Compute, shared.Pool.Written(_layout.PagesOf(layer))); // also what was read before the step may be on its way yet
         var number = shared.Host.Submit(job, Count);
         shared.Rows.AskHost(Count, queries, shared.Host, number);
         return number;
@@ -145,7 +154,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         foreach (var part in ResidentParts(layer, group))
         {
             var extent = part.Extents[0];
-            Add(work, layer, part.Keys, part.First, part.Count, extent.Run.At(layer, group, extent.First, part.Keys.Count));
+            Add(work, layer, part.Keys, part.First, part.Count, extent.Run.At(_layout.PagesOf(layer), group, extent.First, part.Keys.Count));
         }
 
         foreach (var part in _plan.StreamedParts(layer, group))
@@ -209,7 +218,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
             return;
         }
 
-        var skipped = (nint)((piece.Start - keys.Start) * _row);
+        var skipped = (nint)((piece.Start - keys.Start) * shared.ShapeOf(layer).RowBytes);
         var some = rows with { Keys = rows.Keys + skipped, Values = rows.Values + skipped, Count = piece.Count };
         if (piece.End % shared.SplitTokens == 0)
         {
@@ -268,18 +277,19 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
             return FromHead(firstHead, InPage(layer, row, tokens));
         }
 
-        var first = batch.FirstRow(row) + tokens.Start - batch.Sequences[row].Length;
-        var keys = TensorMemory.Pointer(_staged) + (nint)(first * _row);
-        return FromHead(firstHead, new KeyRows(keys, keys + (nint)(Count * _row), 2 * Count * _row, tokens.Count));
+        var (first, bytes) = (batch.FirstRow(row) + tokens.Start - batch.Sequences[row].Length, shared.ShapeOf(layer).RowBytes);
+        var keys = TensorMemory.Pointer(_staged) + (nint)(first * bytes);
+        return FromHead(firstHead, new KeyRows(keys, keys + (nint)(Count * bytes), 2 * Count * bytes, tokens.Count));
     }
 
     private KeyRows InPage(int layer, int row, TokenRange tokens)
     {
-        var keys = shared.Pool.AddressOf(PageOf(layer, row, tokens.Start)) + (nint)(tokens.Start % _shape.Tokens * _row);
-        return new KeyRows(keys, keys + (nint)(_shape.Tokens * _row), 2 * _shape.Tokens * _row, tokens.Count);
+        var (all, bytes) = (shared.Pool.BlockTokens, shared.ShapeOf(layer).RowBytes);
+        var keys = shared.Pool.AddressOf(PageOf(layer, row, tokens.Start)) + (nint)(tokens.Start % all * bytes);
+        return new KeyRows(keys, keys + (nint)(all * bytes), 2 * all * bytes, tokens.Count);
     }
 
-    private Page PageOf(int layer, int row, int position) => batch.Sequences[row].Blocks[position / _shape.Tokens].Pages[layer];
+    private Page PageOf(int layer, int row, int position) => batch.Sequences[row].Blocks[position / shared.Pool.BlockTokens].Pages[_layout.PagesOf(layer)];
 
     private static KeyRows FromHead(int head, KeyRows rows) => rows with { Keys = rows.Keys + (nint)(head * rows.Head), Values = rows.Values + (nint)(head * rows.Head) };
 }

@@ -44,7 +44,7 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     public int HostStart(int layer, HeadGroup group, int row) =>
         group.Placement != HeadPlacement.Host || batch.Phase == Phase.Prefill ? int.MaxValue
         : _layout.Placement is not null ? 0
-        : group.First >= _layout.KvHeads - shared.HostHeadsOf(layer, batch.Sequences[row]) ? batch.Sequences[row].OnHost!.Value.Start
+        : group.First >= _layout.HeadsOf(layer).KvHeads - shared.HostHeadsOf(layer, batch.Sequences[row]) ? batch.Sequences[row].OnHost!.Value.Start
         : int.MaxValue;
 
     /// <summary>The rows for which the host attends some of a group's keys, a bit each.</summary>
@@ -63,7 +63,7 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
             return [];
         }
 
-        var size = _layout.TileTokensOf(group);
+        var size = _layout.TileTokensOf(group, layer);
         size -= size % shared.SplitTokens;
         var key = (_layout.Windows[layer], size, ahead, RowsOnHost(layer, group));
         if (!_parts.TryGetValue(key, out var parts))

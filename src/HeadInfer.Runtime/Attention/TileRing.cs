@@ -31,23 +31,22 @@ internal readonly record struct TileRequest(Sequence Sequence, int Version, int 
 internal sealed class TileRing : IDisposable
 {
     private readonly Device _device;
-    private readonly PageShape _shape;
+    private readonly AttentionLayout _layout;
     private readonly Slot[] _slots;
     private readonly Queue<Slot> _free = [];
     private readonly Queue<Slot> _filled = []; // in the order they will be asked for
     private IEnumerator<TileRequest>? _upcoming;
     private Slot? _inUse;
 
-    /// <param name="device">fills the slots</param>
-    /// <param name="shape">dimensions and type</param>
+    /// <param name="pool">has the pages; not owned</param>
+    /// <param name="layout">heads and tiles</param>
     /// <param name="slots">how many</param>
-    /// <param name="rows">tokens times heads of a slot</param>
-    public TileRing(Device device, PageShape shape, int slots, long rows)
+    public TileRing(BlockPool pool, AttentionLayout layout, int slots)
     {
-        (_device, _shape) = (device, shape);
+        (_device, _layout) = (pool.Device, layout);
         // If one is refused, the scope takes back those before it.
-        var memory = Enumerable.Range(0, slots).Select(_ => empty([2 * rows * shape.HeadDim], shape.Type, device.Torch)).ToList();
-        _slots = [.. memory.Select(m => new Slot(m.DetachFromDisposeScope(), device.CreateFence(), device.CreateFence()))];
+        var memory = Enumerable.Range(0, slots).Select(_ => empty([2 * layout.TileNumbers], pool.Shape.Type, _device.Torch)).ToList();
+        _slots = [.. memory.Select(m => new Slot(m.DetachFromDisposeScope(), _device.CreateFence(), _device.CreateFence()))];
         Array.ForEach(_slots, _free.Enqueue);
     }
 
@@ -80,7 +79,7 @@ internal sealed class TileRing : IDisposable
     /// <summary>The same by address.</summary>
     public KeyRows TakeRows(TileRequest request)
     {
-        var (start, part) = (TakeSlot(request).Address, (long)request.Range.Count * _shape.HeadDim * DataTypes.Size(_shape.Type));
+        var (start, part) = (TakeSlot(request).Address, request.Range.Count * request.Sequence.Pool.ShapeOf(_layout.PagesOf(request.Layer)).RowBytes);
         return new KeyRows(start, start + (nint)part, 2 * part, request.Range.Count);
     }
 
@@ -166,9 +165,9 @@ internal sealed class TileRing : IDisposable
         slot.Request = request;
         using var scope = TorchSharp.torch.NewDisposeScope();
         _device.Wait(WorkQueue.Upload, slot.Freed);
-        _device.Wait(WorkQueue.Upload, request.Sequence.Pool.Written(request.Layer));
-        var rows = Rows(slot);
-        foreach (var run in request.Sequence.Runs(request.Layer, request.Range))
+        var (rows, pages) = (Rows(slot), _layout.PagesOf(request.Layer));
+        _device.Wait(WorkQueue.Upload, request.Sequence.Pool.Written(pages));
+        foreach (var run in request.Sequence.Runs(pages, request.Range))
         {
             _device.Upload(run.Memory.narrow(1, request.Group.First, request.Group.Count), rows, run.Tokens.Start - request.Range.Start);
         }
@@ -180,8 +179,8 @@ internal sealed class TileRing : IDisposable
     // [heads, 2, tokens, dim]
     private Tensor Rows(Slot slot)
     {
-        var (heads, tokens) = (slot.Request.Group.Count, slot.Request.Range.Count);
-        return slot.Memory.narrow(0, 0, 2L * heads * tokens * _shape.HeadDim).view(heads, 2, tokens, _shape.HeadDim);
+        var (heads, tokens, dim) = (slot.Request.Group.Count, slot.Request.Range.Count, _layout.HeadsOf(slot.Request.Layer).Dim);
+        return slot.Memory.narrow(0, 0, 2L * heads * tokens * dim).view(heads, 2, tokens, dim);
     }
 
     private sealed class Slot(Tensor memory, Fence filled, Fence freed)

@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Sequences;
 
@@ -10,6 +11,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     private readonly IReadOnlyList<HeadGroup>[] _residentGroups; // [layer]
     private readonly AttentionLane[] _lanes;
     private readonly List<PageRows> _pages = [];
+    private readonly AttentionKernel _kernel;
     private int _depth;
 
     /// <param name="layout">heads and tiles</param>
@@ -23,14 +25,14 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     public TiledAttention(
         AttentionLayout layout, BlockPool pool, AttentionKernel kernel, RowKernels rows, ByteSize residentSize, int stagedTokens, int gapTokens, int maxTokens = int.MaxValue)
     {
-        (Layout, Pool, Kernel, Rows) = (layout, pool, kernel, rows);
+        (Layout, Pool, _kernel, Rows) = (layout, pool, kernel, rows);
         SplitTokens = layout.SplitTokens(pool.BlockTokens);
         var device = pool.Device;
         _residentGroups = [.. Enumerable.Range(0, layout.Layers).Select(layer => (IReadOnlyList<HeadGroup>)[.. layout.ResidentGroups(layer)])];
-        var main = new AttentionLane(device, pool.Shape, AttentionLane.Slots(device.IsAsynchronous), layout.TileRows, stagedTokens);
+        var main = new AttentionLane(pool, layout, AttentionLane.Slots(device.IsAsynchronous), stagedTokens);
         try
         {
-            _lanes = [main, new AttentionLane(device, pool.Shape, AttentionLane.GapSlots(device.IsAsynchronous), layout.TileRows, gapTokens)];
+            _lanes = [main, new AttentionLane(pool, layout, AttentionLane.GapSlots(device.IsAsynchronous), gapTokens)];
         }
         catch
         {
@@ -52,7 +54,14 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
     public BlockPool Pool { get; }
 
-    public AttentionKernel Kernel { get; }
+    /// <summary>Computes a part of a layer.</summary>
+    public AttentionKernel KernelOf(int layer) => OtherKernels.GetValueOrDefault(Layout.HeadsOf(layer), _kernel);
+
+    /// <summary>Kernels of layers with other heads than most.</summary>
+    public IReadOnlyDictionary<HeadShape, AttentionKernel> OtherKernels { get; init; } = FrozenDictionary<HeadShape, AttentionKernel>.Empty;
+
+    /// <summary>What a layer has in its pages.</summary>
+    public PageShape ShapeOf(int layer) => Pool.ShapeOf(Layout.PagesOf(layer));
 
     public RowKernels Rows { get; }
 
@@ -96,10 +105,10 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     public void AddPages(int layer, Sequence sequence, AttentionPart part, HeadGroup group, AttentionWork work)
     {
         _pages.Clear();
-        sequence.AddRows(layer, part.Keys, _pages);
+        sequence.AddRows(Layout.PagesOf(layer), part.Keys, _pages);
         work.Spans.Add(new KeySpan(work.Sources.Count, _pages.Count, part.First, part.Count));
-        var row = (long)Layout.HeadDim * DataTypes.Size(Pool.Shape.Type);
-        var half = Pool.Shape.Tokens * row;
+        var row = ShapeOf(layer).RowBytes;
+        var half = Pool.BlockTokens * row;
         foreach (var page in _pages)
         {
             var keys = page.Page + (nint)((2 * group.First * half) + (page.First * row));
@@ -117,7 +126,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         var batch = Batch.Prefill(sequence, new int[count], 0);
         using var pass = new TiledPass(this, _lanes[_depth], batch, Place(batch)[0], WorkMeter.None, () => { });
         using var scope = TorchSharp.torch.NewDisposeScope();
-        var kv = pass.Stages ? pass.Stage() : TorchSharp.torch.empty(Layout.KvHeads, 2, count, Layout.HeadDim);
+        var kv = pass.Stages ? pass.Stage(layer) : TorchSharp.torch.empty(Layout.HeadsOf(layer).KvHeads, 2, count, Layout.HeadsOf(layer).Dim);
         fill(kv);
         pass.Keep(layer, kv);
     }
@@ -143,7 +152,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <param name="onHost">heads of the layer that the host attends, of each row that it attends some of</param>
     public IReadOnlyList<HeadGroup> Groups(int layer, int history, IEnumerable<int> onHost)
     {
-        var key = (layer, Layout.GroupSizeFor(history), onHost.Aggregate(0UL, (all, heads) => all | (1UL << heads)));
+        var key = (layer, Layout.GroupSizeFor(history, layer), onHost.Aggregate(0UL, (all, heads) => all | (1UL << heads)));
         if (!_groups.TryGetValue(key, out var groups))
         {
             _groups[key] = groups = Layout.Groups(layer, key.Item2, [.. Enumerable.Range(0, 64).Where(heads => (key.Item3 >> heads & 1) != 0)]);
@@ -181,7 +190,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
     /// <summary>Heads of a layer that the host attends of a sequence: the same number in each, as far as that goes.</summary>
     public int HostHeadsOf(int layer, Sequence sequence) =>
-        sequence.OnHost is { } place ? ((layer + 1) * place.Heads / Layout.Layers) - (layer * place.Heads / Layout.Layers) : 0;
+        sequence.OnHost is { } place ? Math.Min(((layer + 1) * place.Heads / Layout.Layers) - (layer * place.Heads / Layout.Layers), Layout.HeadsOf(layer).KvHeads) : 0;
 
     // The first step after a prompt decides how many heads the host attends, and from where on, for all of the answer: where a
     // key is attended shows in the last bits of a result, and they may not depend on how many tokens a step has.

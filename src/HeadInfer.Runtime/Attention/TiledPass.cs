@@ -19,19 +19,30 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     private readonly AttentionLayout _layout = shared.Layout;
     private readonly Device _device = shared.Pool.Device;
     private readonly TilePlan _plan = new(shared, batch, [resident]);
-    private readonly HeadGroup _all = new(0, shared.Layout.KvHeads, HeadPlacement.Streamed);
     private readonly Dictionary<int, List<ResidentPart>> _copied = []; // by the layer's window, or 0
     private readonly Sequence _sequence = batch.Sequences[0];
     private readonly int _tokens = batch.Tokens.Length;
+    private readonly Dictionary<int, Tensor> _lent = []; // by pages: new rows that later layers attend too
 
     public bool Stages => lane.Staging is not null;
 
-    public Tensor Stage() => lane.Staging!.Next(_tokens);
+    public Tensor Stage(int layer) => lane.Staging!.Next(_tokens, layer);
 
-    public void Attend(int layer, Tensor queries, Tensor kv, Tensor output)
+    public void Attend(int layer, Tensor queries, Tensor? own, Tensor output)
     {
-        Round(kv);
-        Keep(layer, kv);
+        if (own is not null)
+        {
+            Round(own);
+            Keep(layer, own);
+        }
+
+        var pages = _layout.PagesOf(layer);
+        if (own is not null && _layout.Lends(layer))
+        {
+            _lent[pages] = Stages ? own.alias().DetachFromDisposeScope() : own.clone().DetachFromDisposeScope(); // staged, it stays
+        }
+
+        var kv = own ?? _lent[pages];
         if (_device.IsAsynchronous || layer == 0)
         {
             lane.Ring.Follow(_plan.Upcoming(layer));
@@ -51,7 +62,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     /// <param name="kv">[kv_heads, 2, tokens, dim]</param>
     public void Keep(int layer, Tensor kv)
     {
-        _sequence.Write(layer, kv);
+        _sequence.Write(_layout.PagesOf(layer), kv);
         foreach (var extent in resident)
         {
             KeepCopies(layer, kv, extent);
@@ -60,12 +71,20 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         lane.Staging?.Sent();
     }
 
-    public void Dispose() => end();
+    public void Dispose()
+    {
+        foreach (var kv in _lent.Values)
+        {
+            kv.Dispose();
+        }
+
+        end();
+    }
 
     // In place, to what pages will have; head by head, so that the copy is small.
     private void Round(Tensor kv)
     {
-        for (var head = 0; head < _layout.KvHeads && kv.dtype != shared.Pool.Shape.Type; head++)
+        for (var head = 0; head < kv.shape[0] && kv.dtype != shared.Pool.Shape.Type; head++)
         {
             using var rows = kv.narrow(0, head, 1);
             using var rounded = rows.to(shared.Pool.Shape.Type);
@@ -80,7 +99,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         var fresh = extent.Tokens.Intersect(new TokenRange(start, start + _tokens));
         foreach (var group in fresh.IsEmpty ? [] : shared.ResidentGroups(layer))
         {
-            using var target = extent.Run.Rows(layer, group, extent.First + fresh.Start - extent.Tokens.Start, fresh.Count);
+            using var target = extent.Run.Rows(_layout.PagesOf(layer), group, extent.First + fresh.Start - extent.Tokens.Start, fresh.Count);
             using var heads = kv.narrow(0, group.First, group.Count);
             using var source = heads.narrow(2, fresh.Start - start, fresh.Count);
             target.copy_(source);
@@ -98,9 +117,9 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
                 continue;
             }
 
-            own ??= AttendOwn(layer, Heads(queries, _all), kv);
+            own ??= AttendOwn(layer, queries, kv);
             using var groupScope = NewDisposeScope();
-            var asked = Heads(queries, group);
+            var asked = Heads(layer, queries, group);
             using var merge = new AttentionMerge(asked.shape, _device);
             foreach (var part in own)
             {
@@ -110,9 +129,9 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
             foreach (var part in ResidentParts(layer, group))
             {
                 using var partScope = NewDisposeScope();
-                Tensor[] copies = [.. part.Extents.Select(e => e.Run.Rows(layer, group, e.First, e.Tokens.Count))];
+                Tensor[] copies = [.. part.Extents.Select(e => e.Run.Rows(_layout.PagesOf(layer), group, e.First, e.Tokens.Count))];
                 var rows = copies is [var one] ? one : cat(copies, 2);
-                Add(merge, Widened(new KvTile(rows.select(1, 0), rows.select(1, 1), part.Keys), group, asked.dtype).SelectMany(tile => AttendTile(layer, group, asked, tile)));
+                Add(merge, Widened(new KvTile(rows.select(1, 0), rows.select(1, 1), part.Keys), layer, group, asked.dtype).SelectMany(tile => AttendTile(layer, group, asked, tile)));
             }
 
             foreach (var part in _plan.StreamedParts(layer, group))
@@ -125,18 +144,18 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
             if (shared.Sinks.Count > 0 && shared.Sinks[layer] is { } sinks)
             {
                 // A part that adds nothing and has its share of the whole.
-                var scores = sinks.view(_layout.KvHeads, -1, 1).narrow(0, group.First, group.Count).expand(asked.shape[0], asked.shape[1], asked.shape[2]).contiguous();
+                var scores = sinks.view(kv.shape[0], -1, 1).narrow(0, group.First, group.Count).expand(asked.shape[0], asked.shape[1], asked.shape[2]).contiguous();
                 merge.Add(0, zeros_like(asked).contiguous(), scores);
             }
 
-            merge.WriteTo(Heads(output, group));
+            merge.WriteTo(Heads(layer, output, group));
         }
     }
 
     // Copies in the type that is computed in; where pages have another, in pieces no larger than a tile.
-    private IEnumerable<KvTile> Widened(KvTile copies, HeadGroup group, ScalarType type) => copies.Keys.dtype == type
+    private IEnumerable<KvTile> Widened(KvTile copies, int layer, HeadGroup group, ScalarType type) => copies.Keys.dtype == type
         ? [copies]
-        : copies.Tokens.SplitAligned(_layout.TileTokensOf(group)).Select(tokens => lane.Widen(copies.Narrow(tokens), type));
+        : copies.Tokens.SplitAligned(_layout.TileTokensOf(group, layer)).Select(tokens => lane.Widen(copies.Narrow(tokens), type));
 
     // What of a group's history has copies, cut.
     private List<ResidentPart> ResidentParts(int layer, HeadGroup group)
@@ -160,8 +179,10 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     }
 
     // The new tokens of a prefill among themselves.
-    private List<(int FirstRow, Tensor Output, Tensor LogSumExp)> AttendOwn(int layer, Tensor queries, Tensor kv)
+    private List<(int FirstRow, Tensor Output, Tensor LogSumExp)> AttendOwn(int layer, Tensor allQueries, Tensor kv)
     {
+        var all = new HeadGroup(0, _layout.HeadsOf(layer).KvHeads, HeadPlacement.Streamed);
+        var queries = Heads(layer, allQueries, all);
         var start = _sequence.Length;
         var tokens = new TokenRange(start, start + _tokens);
         var asked = tokens with { Start = tokens.End - (int)queries.shape[2] };
@@ -178,7 +199,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
                 using var scope = NewDisposeScope();
                 var first = rows.Start - asked.Start;
                 var own = kv.narrow(2, keys.Start - start, keys.Count);
-                foreach (var part in AttendTile(layer, _all, queries.narrow(2, first, rows.Count), new KvTile(own.select(1, 0), own.select(1, 1), keys), rows))
+                foreach (var part in AttendTile(layer, all, queries.narrow(2, first, rows.Count), new KvTile(own.select(1, 0), own.select(1, 1), keys), rows))
                 {
                     parts.Add((first + part.FirstRow, Outer(part.Output), Outer(part.LogSumExp)));
                 }
@@ -206,7 +227,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         var asked = at ?? new TokenRange(end - (int)queries.shape[2], end);
         foreach (var rows in view.SplitByReach(view.Rows(asked, tile.Tokens), tile.Tokens))
         {
-            var step = shared.Kernel.RowsAtOnce(group.Count * _layout.HeadsPerKvHead, rows, tile.Tokens, view);
+            var step = shared.KernelOf(layer).RowsAtOnce(group.Count * _layout.HeadsOf(layer).Shared, rows, tile.Tokens, view);
             foreach (var block in rows.Split(Math.Min(step, _device.TokensAtOnce)))
             {
                 var seen = view.Keys(block, tile.Tokens);
@@ -214,9 +235,9 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
                 var q = queries.narrow(2, first, block.Count);
                 var k = tile.Keys.narrow(1, seen.Start - tile.Tokens.Start, seen.Count);
                 var v = tile.Values.narrow(1, seen.Start - tile.Tokens.Start, seen.Count);
-                var (output, lse) = shared.Kernel.Attend(q, k, v, block, seen, view);
+                var (output, lse) = shared.KernelOf(layer).Attend(q, k, v, block, seen, view);
                 yield return (first, output, lse);
-                work.Add(_layout.Operations(group, view.Pairs(block, seen)));
+                work.Add(_layout.Operations(layer, group, view.Pairs(block, seen)));
             }
         }
     }
@@ -237,18 +258,19 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
         using var rows = new RowBuffer((int)(queries.shape[1] * queries.shape[2]), CPU);
         using var row = rows.Memory.narrow(0, 0, 1);
         row.view(queries.shape).copy_(queries);
+        shared.Rows.Heads = _layout.HeadsOf(layer);
         shared.Rows.BeginAttention(1, rows, shared.SinksAt(layer));
         shared.Rows.Attend(1, rows, attended);
         shared.Rows.EndAttention(1);
-        Heads(output, group).copy_(Heads(row.view(queries.shape), group));
-        work.Add(_layout.Operations(group, seen.Count));
+        Heads(layer, output, group).copy_(Heads(layer, row.view(queries.shape), group));
+        work.Add(_layout.Operations(layer, group, seen.Count));
     }
 
     // [tokens, heads * group, dim] -> [heads of the group, group, tokens, dim], a view
-    private Tensor Heads(Tensor tensor, HeadGroup group)
+    private Tensor Heads(int layer, Tensor tensor, HeadGroup group)
     {
-        var shape = tensor.shape;
-        return tensor.view(shape[0], _layout.KvHeads, shape[1] / _layout.KvHeads, shape[2])
+        var (shape, heads) = (tensor.shape, _layout.HeadsOf(layer));
+        return tensor.view(shape[0], heads.KvHeads, heads.Shared, heads.Dim)
             .narrow(1, group.First, group.Count).permute(1, 2, 0, 3);
     }
 }

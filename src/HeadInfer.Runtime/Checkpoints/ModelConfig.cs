@@ -94,6 +94,24 @@ public sealed record ModelConfig
     /// <summary>What such a layer computes, or null where there is none.</summary>
     internal Compute.DeltaShape? Delta { get; init; }
 
+    /// <summary>[layer] heads, where not all layers' are alike; else empty.</summary>
+    internal IReadOnlyList<Compute.HeadShape> LayerHeads { get; init; } = [];
+
+    /// <summary>[layer] the layer whose keys and values it attends, where some attend those of an earlier one; else empty.</summary>
+    internal IReadOnlyList<int> CacheOf { get; init; } = [];
+
+    /// <summary>Layers whose values are their keys, before norms and rotation.</summary>
+    internal IReadOnlySet<int> EqualLayers { get; init; } = FrozenSet<int>.Empty;
+
+    /// <summary>Width of what each layer is told of a token beside the stream; 0 for nothing.</summary>
+    internal int PerLayerSize { get; init; }
+
+    /// <summary>Tokens for which it is told.</summary>
+    internal int PerLayerVocabulary { get; init; }
+
+    /// <summary>Layers that attend an earlier one's keys have an MLP twice as wide.</summary>
+    internal bool WideWhereShared { get; init; }
+
     /// <summary>Width of the experts that see every token; 0 for none.</summary>
     internal int SharedExpertSize { get; init; }
 
@@ -132,14 +150,32 @@ public sealed record ModelConfig
     /// <summary>Factor of the queries at a position.</summary>
     internal double QueryScale(long position) => QueryGrowth is var (beta, original) ? 1 + (beta * Math.Log(1 + (position / original))) : 1;
 
-    /// <summary>The layers that have keys and values, in order.</summary>
-    internal IReadOnlyList<int> KvLayers => [.. Enumerable.Range(0, Layers).Where(layer => !StateLayers.Contains(layer))];
+    /// <summary>Heads of a layer.</summary>
+    internal Compute.HeadShape HeadsOf(int layer) => LayerHeads.Count == 0 ? new(Heads, KvHeads, HeadDim) : LayerHeads[layer];
 
-    /// <summary>The windows of the layers that have keys and values.</summary>
-    internal IReadOnlyList<int?> KvWindows => [.. KvLayers.Select(layer => Windows[layer])];
+    /// <summary>Heads of all kinds.</summary>
+    internal IReadOnlyList<Compute.HeadShape> HeadKinds => [new(Heads, KvHeads, HeadDim), .. LayerHeads.Where(h => h != new Compute.HeadShape(Heads, KvHeads, HeadDim)).Distinct()];
 
-    /// <summary>Elements of the KV cache for one token, all layers together.</summary>
-    internal long KvElementsPerToken => 2L * (Layers - StateLayers.Count) * KvHeads * HeadDim;
+    /// <summary>Whether a layer keeps keys and values of its own.</summary>
+    internal bool KeepsKeys(int layer) => !StateLayers.Contains(layer) && (CacheOf.Count == 0 || CacheOf[layer] == layer);
+
+    /// <summary>Width of a layer's dense MLP.</summary>
+    internal int IntermediateOf(int layer) => WideWhereShared && !KeepsKeys(layer) ? 2 * IntermediateSize : IntermediateSize;
+
+    /// <summary>The layers that attend, in order.</summary>
+    internal IReadOnlyList<int> AttendingLayers => [.. Enumerable.Range(0, Layers).Where(layer => !StateLayers.Contains(layer))];
+
+    /// <summary>The windows of the layers that attend.</summary>
+    internal IReadOnlyList<int?> KvWindows => [.. AttendingLayers.Select(layer => Windows[layer])];
+
+    /// <summary>The layers that keep keys and values, in order.</summary>
+    internal IReadOnlyList<int> KvLayers => [.. Enumerable.Range(0, Layers).Where(KeepsKeys)];
+
+    /// <summary>Elements of the KV cache for one token, all layers together. Pages are alike: those of layers with fewer or smaller heads are not full.</summary>
+    internal long KvElementsPerToken => 2L * KvLayers.Count * HeadKinds.Max(h => h.Keys);
+
+    /// <summary>Elements of the keys and values of one token that a layer attends.</summary>
+    internal long AttendedElements(int layer) => 2L * HeadsOf(layer).Keys;
 
     /// <summary>Reads the <c>config.json</c> of a model folder, or the metadata of a GGUF file.</summary>
     /// <exception cref="CheckpointException">It is missing, not JSON, or has values out of range.</exception>

@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using System.Text.Json;
 
 namespace HeadInfer.Runtime.Checkpoints;
@@ -16,7 +17,7 @@ internal static class ModelConfigReader
     private const int LargestState = 256; // dimensions of a key and of a value; kernels have a part of a head's state in shared memory
 
     // Models that see, whose text is read as that of a model that does not.
-    private static readonly string[] Seeing = ["gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"];
+    private static readonly string[] Seeing = ["gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "gemma4", "gemma4_unified"];
 
     // Fields that some published models have, for which the decoder has no place, and the value that changes nothing.
     private static readonly (string Name, bool Neutral)[] Switches =
@@ -95,7 +96,9 @@ internal static class ModelConfigReader
         var positions = json.Int("max_position_embeddings");
         var windows = ReadWindows(json, family, layers);
         string TypeOf(int layer) => windows[layer] is null ? Full : Sliding;
-        var ropes = RopeConfigReader.Read(json, family, headDim, positions, Enumerable.Range(0, layers).Select(TypeOf).ToHashSet(), scaling);
+        Compute.HeadShape[] kinds = family.HeadsByLayer ? ReadHeads(json, new Compute.HeadShape(heads, kvHeads, headDim), windows) : [];
+        int DimOf(string type) => kinds.Length > 0 ? kinds[Array.FindIndex(windows, w => (w is null) == (type == Full))].Dim : headDim;
+        var ropes = RopeConfigReader.Read(json, family, DimOf, positions, Enumerable.Range(0, layers).Select(TypeOf).ToHashSet(), scaling);
         var rope = ropes.GetValueOrDefault(Full, ropes.Values.First());
         var isStill = ReadStillLayers(json, family, windows);
         var still = RopeConfig.Still(rope.RotaryDim);
@@ -121,7 +124,7 @@ internal static class ModelConfigReader
             Windows = windows,
             NormOffset = family.NormOffset,
             NormEpsilon = json.Positive(family.NormEpsilonField, family.DefaultNormEpsilon),
-            AttentionScale = family.Multipliers ? json.Positive("attention_multiplier", 1) : 1 / Math.Sqrt(family.SoftCaps is null ? headDim : json.Positive("query_pre_attn_scalar", 256)),
+            AttentionScale = family.ScoresAsTheyAre ? 1 : family.Multipliers ? json.Positive("attention_multiplier", 1) : 1 / Math.Sqrt(family.SoftCaps is null ? headDim : json.Positive("query_pre_attn_scalar", 256)),
             Activation = ReadActivation(json, family),
             SaysWhetherTied = json.Has("tie_word_embeddings"),
             TiedEmbeddings = json.Bool("tie_word_embeddings", family.TiedByDefault),
@@ -134,7 +137,59 @@ internal static class ModelConfigReader
             EndTokens = json.Ints("eos_token_id"),
         };
         config = family.DeltaLayers ? WithStates(config, json) : config;
-        return family.Experts ? WithExperts(config, json) : config;
+        config = family.HeadsByLayer ? WithShares(config with { LayerHeads = kinds }, json) : config;
+        return family.Experts && (family.ExpertsField is null || json.Bool(family.ExpertsField, false)) ? WithExperts(config, json) : config;
+    }
+
+    // Of layers that attend all, unless it is said layer by layer.
+    private static Compute.HeadShape[] ReadHeads(ConfigReader json, Compute.HeadShape usual, int?[] windows)
+    {
+        var heads = Enumerable.Repeat(usual, windows.Length).ToArray();
+        Compute.HeadShape Of(ConfigReader own, string dim, string kv, int otherDim, int otherKv) => own.Int(kv, otherKv, most: 65_536) is var keys && usual.Count % keys == 0
+            ? new(usual.Count, keys, own.Int(dim, otherDim, least: 2, most: 4096))
+            : throw own.Invalid(kv, $"a divisor of num_attention_heads ({usual.Count})");
+        if (json.Object("per_layer_config") is { } perLayer)
+        {
+            foreach (var name in perLayer.Names)
+            {
+                if (!int.TryParse(name, out var layer) || layer < 0 || layer >= heads.Length || perLayer.Object(name) is not { } own || own.Names.Any(n => n is not ("head_dim" or "num_key_value_heads")))
+                {
+                    throw new UnsupportedModelException($"'{json.Path}': per_layer_config has '{name}'; what is supported there is head_dim and num_key_value_heads of layers by their numbers.");
+                }
+
+                heads[layer] = Of(own, "head_dim", "num_key_value_heads", usual.Dim, usual.KvHeads);
+            }
+        }
+        else
+        {
+            var global = Of(json, "global_head_dim", json.Bool("attention_k_eq_v", false) ? "num_global_key_value_heads" : "num_key_value_heads", 512, usual.KvHeads);
+            for (var layer = 0; layer < heads.Length; layer++)
+            {
+                heads[layer] = windows[layer] is null ? global : usual;
+            }
+        }
+
+        return heads.Index().Any(h => heads[Array.FindIndex(windows, w => (w is null) == (windows[h.Index] is null))].Dim != h.Item.Dim)
+            ? throw new UnsupportedModelException($"'{json.Path}': per_layer_config gives layers of one type heads of different sizes, which is not supported.")
+            : heads;
+    }
+
+    private static ModelConfig WithShares(ModelConfig config, ConfigReader json)
+    {
+        var (shared, equal) = (json.Int("num_kv_shared_layers", 0, least: 0, most: config.Layers - 1), json.Bool("attention_k_eq_v", false));
+        int Lender(int layer) => layer < config.Layers - shared ? layer
+            : Enumerable.Range(0, config.Layers - shared).LastOrDefault(l => (config.Windows[l] is null) == (config.Windows[layer] is null), -1);
+        int[] caches = [.. Enumerable.Range(0, config.Layers).Select(Lender)];
+        return caches.Contains(-1)
+            ? throw json.Invalid("num_kv_shared_layers", "so few that each of those layers has one of its type before them")
+            : config with
+            {
+                CacheOf = shared == 0 ? [] : caches,
+                EqualLayers = equal ? Enumerable.Range(0, config.Layers).Where(l => config.Windows[l] is null).ToHashSet() : FrozenSet<int>.Empty,
+                PerLayerSize = json.Int("hidden_size_per_layer_input", config.Family.PerLayerByDefault, least: 0, most: 65_536),
+                PerLayerVocabulary = json.Int("vocab_size_per_layer_input", config.VocabularySize),
+                WideWhereShared = json.Bool("use_double_wide_mlp", false),
+            };
     }
 
     private static ModelConfig WithStates(ModelConfig config, ConfigReader json)
@@ -220,6 +275,11 @@ internal static class ModelConfigReader
     {
         foreach (var (name, neutral) in Switches)
         {
+            if (name == "use_bidirectional_attention" && json.IsText(name) && json.Text(name) == "vision")
+            {
+                continue; // text is attended as ever
+            }
+
             if (json.Bool(name, neutral) != neutral)
             {
                 throw new UnsupportedModelException($"'{json.Path}': {name} is {json.Raw(name)}, which is not supported.");
@@ -249,7 +309,7 @@ internal static class ModelConfigReader
 
         // Qwen3-VL's mixtures always do; those that do not say it have experts as wide as others' MLPs, and share among the chosen.
         var plain = family.ModelType is "mixtral" or "gpt_oss";
-        var (perToken, normalized, width) = (json.Int(json.Has("num_experts_per_tok") ? "num_experts_per_tok" : "experts_per_token", most: experts),
+        var (perToken, normalized, width) = (json.Int(json.Has("top_k_experts") ? "top_k_experts" : json.Has("num_experts_per_tok") ? "num_experts_per_tok" : "experts_per_token", most: experts),
             json.Bool("norm_topk_prob", plain || family.SigmoidRouter || family.SharesByDefault || json.Has(Nested)), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
         var groups = family.SigmoidRouter ? json.Int("n_group", 1, most: experts) : 1;
         if (experts % groups != 0)
@@ -318,13 +378,14 @@ internal static class ModelConfigReader
 
         var every = family.Windows == WindowRule.Pattern ? json.Int(json.IsNumber("sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern", family.FullEvery) : 1;
         var first = family.Windows == WindowRule.UpperLayers ? json.Int("max_window_layers", family.Experts ? 0 : 28, least: 0) : 0;
-        bool IsWindowed(int layer) => types.Length > 0 ? types[layer] == Sliding : family.Windows switch
+        // Gemma 4's last layer attends all, whatever is said of it.
+        bool IsWindowed(int layer) => (!family.HeadsByLayer || layer < layers - 1) && (types.Length > 0 ? types[layer] == Sliding : family.Windows switch
         {
             WindowRule.EveryLayer => true,
             WindowRule.UpperLayers => layer >= first,
             WindowRule.Pattern => (layer + 1) % every != 0,
             _ => false,
-        };
+        });
         return [.. Enumerable.Range(0, layers).Select(layer => windowed && IsWindowed(layer) ? window : null)];
     }
 }

@@ -67,6 +67,14 @@ internal sealed record LayerNormNames(string? BeforeAttention, string? AfterAtte
 /// <param name="ModelType">Its name in <c>model_type</c>.</param>
 internal sealed record ModelFamily(string Architecture, string ModelType)
 {
+    private static readonly ModelFamily Gemma4 = new("Gemma4ForCausalLM", "gemma4_text")
+    {
+        Norms = LayerNormNames.Both, QkNorm = HeadNorm.Each, ValueNorm = true, ScaledEmbedding = true, ScoresAsTheyAre = true, SoftCaps = (null, null), TiedByDefault = true, HeadsByLayer = true, LayerScale = true, PerLayerByDefault = 256,
+        Defaults = [("vocab_size", 262_144), ("hidden_size", 2304), ("intermediate_size", 9216), ("num_hidden_layers", 30), ("num_attention_heads", 8), ("num_key_value_heads", 4), ("head_dim", 256), ("max_position_embeddings", 131_072)],
+        ExpertsField = "enable_moe_block", Experts = true, ExpertsBeside = true, SharesByDefault = true, Stacks = ExpertStacks.Halves, StacksAsMatrices = true,
+        Windows = WindowRule.Pattern, FullEvery = 6, DefaultWindow = 512, LocalTheta = 10_000, DefaultTheta = 1_000_000, Proportional = 0.25, DefaultActivation = "gelu_pytorch_tanh",
+    };
+
     public static IReadOnlyList<ModelFamily> All { get; } =
     [
         new("LlamaForCausalLM", "llama"),
@@ -85,6 +93,8 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Defaults = [("vocab_size", 262_208), ("hidden_size", 2304), ("intermediate_size", 9216), ("num_hidden_layers", 26), ("num_attention_heads", 8), ("num_key_value_heads", 4), ("head_dim", 256), ("max_position_embeddings", 131_072)],
             Windows = WindowRule.Pattern, FullEvery = 6, DefaultWindow = 4096, LocalTheta = 10_000, DefaultTheta = 1_000_000, DefaultActivation = "gelu_pytorch_tanh",
         },
+        Gemma4,
+        Gemma4 with { Architecture = "Gemma4UnifiedForCausalLM", ModelType = "gemma4_unified_text", DefaultWindow = 1024, PerLayerByDefault = 0 },
         new("Phi3ForCausalLM", "phi3") { FusedQkv = true, FusedGates = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
         new("MixtralForCausalLM", "mixtral") { Experts = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000 },
         new("Ministral3ForCausalLM", "ministral3") { NestedDefaults = [("num_attention_heads", 32), ("num_key_value_heads", 8), ("head_dim", 128)], Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
@@ -218,6 +228,30 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Layers may be mixtures of experts.</summary>
     public bool Experts { get; init; }
+
+    /// <summary>The field that says whether they are, where that is for the configuration to say.</summary>
+    public string? ExpertsField { get; init; }
+
+    /// <summary>Experts stand beside the dense MLP, with norms of their own.</summary>
+    public bool ExpertsBeside { get; init; }
+
+    /// <summary>Heads of layers that attend all are of another size, and perhaps others share keys: <c>per_layer_config</c>, <c>global_head_dim</c>, <c>num_kv_shared_layers</c>.</summary>
+    public bool HeadsByLayer { get; init; }
+
+    /// <summary>Width of what each layer is told of a token beside the stream where the configuration does not say.</summary>
+    public int PerLayerByDefault { get; init; }
+
+    /// <summary>Values have a norm without weights.</summary>
+    public bool ValueNorm { get; init; }
+
+    /// <summary>The stream is multiplied by a number after each layer.</summary>
+    public bool LayerScale { get; init; }
+
+    /// <summary>Scores have no factor: the norms of queries and keys have it.</summary>
+    public bool ScoresAsTheyAre { get; init; }
+
+    /// <summary>Where the configuration has no rotary embeddings, the part of a head's pairs that layers without windows rotate; null for what others do.</summary>
+    public double? Proportional { get; init; }
 
     /// <summary>The chosen experts' weights are normalised to one where the configuration does not say.</summary>
     public bool SharesByDefault { get; init; }

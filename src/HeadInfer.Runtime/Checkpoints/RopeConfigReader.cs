@@ -4,12 +4,13 @@ namespace HeadInfer.Runtime.Checkpoints;
 internal static class RopeConfigReader
 {
     private const string Parameters = "rope_parameters", Scaling = "rope_scaling";
-    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Long = "longrope", Sliding = "sliding_attention";
+    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Long = "longrope", ByPairs = "proportional", Sliding = "sliding_attention";
 
     private static readonly Dictionary<string, string[]> Known = new(StringComparer.Ordinal)
     {
         ["default"] = [],
         ["linear"] = ["factor"],
+        [ByPairs] = ["factor"],
         ["llama3"] = ["factor", "low_freq_factor", "high_freq_factor", Original],
         [Long] = ["long_factor", "short_factor", "factor", "attention_factor", Original],
         ["yarn"] = ["factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim", "llama_4_scaling_beta", Original],
@@ -20,12 +21,12 @@ internal static class RopeConfigReader
 
     /// <param name="json">the configuration</param>
     /// <param name="family">whose it is</param>
-    /// <param name="headDim">dimensions of a head</param>
+    /// <param name="headDim">dimensions of a head, by the type of its layer</param>
     /// <param name="maxPositions">its <c>max_position_embeddings</c></param>
     /// <param name="layerTypes">the types of its layers</param>
     /// <param name="chosen">scaling in place of the configuration's; null takes that</param>
     /// <returns>those of each type of layer; one alone where all have the same</returns>
-    public static Dictionary<string, RopeConfig> Read(ConfigReader json, ModelFamily family, int headDim, int maxPositions, IReadOnlyCollection<string> layerTypes, RopeScaling? chosen)
+    public static Dictionary<string, RopeConfig> Read(ConfigReader json, ModelFamily family, Func<string, int> headDim, int maxPositions, IReadOnlyCollection<string> layerTypes, RopeScaling? chosen)
     {
         var (parameters, scaling) = (Object(json, Parameters), Object(json, Scaling));
         var inner = parameters is null ? scaling
@@ -39,11 +40,11 @@ internal static class RopeConfigReader
             var (isLocal, its) = (local && type == Sliding, byType ? ForType(inner!, type) : inner);
             if (!isLocal || byType)
             {
-                return ReadOne(json, family, its, headDim, maxPositions, isLocal ? null : chosen);
+                return ReadOne(json, family, its, headDim(type), maxPositions, isLocal ? null : chosen);
             }
 
             var theta = family.LocalTheta is { } usual ? json.Positive(LocalTheta, usual) : (inner is not null && inner.Has(Theta) ? inner : json).Positive(Theta, family.DefaultTheta);
-            return ReadOne(json.Only((Partial, Partial)), family, null, headDim, maxPositions, new RopeScaling()) with { Theta = theta };
+            return ReadOne(json.Only((Partial, Partial)), family with { Proportional = null }, null, headDim(type), maxPositions, new RopeScaling()) with { Theta = theta };
         }
 
         var ropes = layerTypes.ToDictionary(type => type, Of, StringComparer.Ordinal);
@@ -72,7 +73,16 @@ internal static class RopeConfigReader
         // What older configurations have beside the scaling belongs to it.
         var outer = json.Only((Theta, Theta), (Partial, Partial), (Original, Original));
         var all = inner?.With(outer, (name, a, b) => IsReplaced(name, chosen) ? null : Contradiction(json, $"{name} is {b}, and {a} within {(json.Has(Parameters) ? Parameters : Scaling)}")) ?? outer;
-        var partial = all.Positive(Partial, family.DefaultRotation);
+        var byPairs = all.Text(Type) == ByPairs || (inner is null && family.Proportional is not null);
+        var partial = all.Positive(Partial, inner is null && byPairs ? family.Proportional!.Value : family.DefaultRotation);
+        if (byPairs)
+        {
+            // Of all pairs the first ones turn, at the pace that they have among all; the rest stand still.
+            var turned = (int)Math.Min(headDim * partial / 2, headDim / 2);
+            var rest = Enumerable.Range(0, headDim / 2).Select(i => i < turned ? (float)all.Positive("factor", 1) : float.PositiveInfinity);
+            return (chosen ?? new RopeScaling()).Of(all.Positive(Theta, family.DefaultTheta), headDim, all.Int(Original, maxPositions)) with { FrequencyDivisors = [.. rest] };
+        }
+
         var rotary = (int)Math.Min(headDim * partial, 1 << 20);
         if (rotary < 2 || rotary > headDim || rotary % 2 != 0)
         {

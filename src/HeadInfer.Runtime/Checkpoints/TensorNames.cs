@@ -1,7 +1,9 @@
+using System.Text.RegularExpressions;
+
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>The names that checkpoints give to tensors, all of them.</summary>
-internal static class TensorNames
+internal static partial class TensorNames
 {
     public const string Embedding = "model.embed_tokens.weight";
     public const string FinalNorm = "model.norm.weight";
@@ -32,6 +34,21 @@ internal static class TensorNames
 
     public const string Sinks = "self_attn.sinks";
 
+    public const string LayerScale = "layer_scalar";
+
+    public const string PerLayerEmbedding = "model.embed_tokens_per_layer.weight";
+    public const string PerLayerProjection = "model.per_layer_model_projection.weight";
+    public const string PerLayerNorm = "model.per_layer_projection_norm.weight";
+    public const string PerLayerGate = "per_layer_input_gate.weight";
+    public const string PerLayerOutput = "per_layer_projection.weight";
+    public const string PerLayerOutputNorm = "post_per_layer_input_norm.weight";
+
+    public const string RouterInputNorm = "router.scale";
+    public const string RouterShares = "router.per_expert_scale";
+    public const string ExpertsNorm = "pre_feedforward_layernorm_2.weight";
+    public const string DenseOutputNorm = "post_feedforward_layernorm_1.weight";
+    public const string ExpertsOutputNorm = "post_feedforward_layernorm_2.weight";
+
     public const string GateUpFused = "gate_up_proj.weight";
     public const string Gate = "gate_proj.weight";
     public const string Up = "up_proj.weight";
@@ -51,6 +68,7 @@ internal static class TensorNames
     /// <summary>The name that a tensor of a checkpoint goes by here.</summary>
     public static string Canonical(string name)
     {
+        name = BesideDense().Replace(name, "${layer}mlp.${part}");
         foreach (var prefix in TextPrefixes)
         {
             if (name.StartsWith(prefix, StringComparison.Ordinal))
@@ -73,8 +91,12 @@ internal static class TensorNames
             }
         }
 
-        return name.Replace(".mlp.router.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.shared_expert.", ".mlp.shared_experts.", StringComparison.Ordinal);
+        return name.Replace(".mlp.router.proj.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.router.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.shared_expert.", ".mlp.shared_experts.", StringComparison.Ordinal);
     }
+
+    // Experts and their router, where they stand beside the dense MLP.
+    [GeneratedRegex(@"^(?<layer>.*layers\.[0-9]+\.)(?<part>experts\.|router\.proj\.)", RegexOptions.ExplicitCapture | RegexOptions.CultureInvariant)]
+    private static partial Regex BesideDense();
 
     /// <summary>Whether a tensor is of a model's eyes or ears.</summary>
     public static bool IsOfSenses(string name) => Senses.Any(s => name.StartsWith(s, StringComparison.Ordinal));

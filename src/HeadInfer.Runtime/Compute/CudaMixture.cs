@@ -15,7 +15,7 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
     private const int MostExperts = 4096;                    // whose logits have room beside a warp
 
     private readonly nint _route = module.Function("route_rows"), _mix = module.Function("mix_rows"), _gate = module.Function("experts_gate"), _down = module.Function("experts_down");
-    private readonly Dictionary<Mixture, (Tensor Experts, Tensor? Correction)> _tables = [];
+    private readonly Dictionary<Mixture, (Tensor Experts, Tensor? Correction, Tensor? Factors)> _tables = [];
     private Tensor? _chosen, _shares; // [rows, per token]
 
     /// <summary>Whether experts lie as kernels take them: all alike, in 16 bits or in tiles.</summary>
@@ -74,10 +74,11 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
     {
         _chosen?.Dispose();
         _shares?.Dispose();
-        foreach (var (experts, correction) in _tables.Values)
+        foreach (var (experts, correction, factors) in _tables.Values)
         {
             experts.Dispose();
             correction?.Dispose();
+            factors?.Dispose();
         }
 
         _tables.Clear();
@@ -96,19 +97,23 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
                 new Weights(e.GateUp.Halves.Value.Lower, e.GateUp.Bias == 0 ? 0 : e.GateUp.Bias + (nint)(mixture.Width * element)),
                 new Weights(e.Down.Parts[0], e.Down.Bias))).ToArray();
             using var scope = NewDisposeScope();
-            table = (Kept(tensor(MemoryMarshal.AsBytes(experts.AsSpan()).ToArray())), mixture.Routing.Correction is { } added ? Kept(tensor(added.ToArray())) : null);
+            table = (Kept(tensor(MemoryMarshal.AsBytes(experts.AsSpan()).ToArray())), KeptNumbers(mixture.Routing.Correction), KeptNumbers(mixture.Routing.ExpertFactors));
             _tables.Add(mixture, table);
         }
 
-        return (TensorMemory.Pointer(table.Experts), new RoutingOfKernels(mixture, table.Correction is null ? 0 : TensorMemory.Pointer(table.Correction)));
+        return (TensorMemory.Pointer(table.Experts), new RoutingOfKernels(mixture, Address(table.Correction), Address(table.Factors)));
     }
+
+    private static nint Address(Tensor? numbers) => numbers is null ? 0 : TensorMemory.Pointer(numbers);
+
+    private Tensor? KeptNumbers(IReadOnlyList<float>? numbers) => numbers is null ? null : Kept(tensor(numbers.ToArray()));
 
     private Tensor Kept(Tensor made) => made.to(device.Torch).DetachFromDisposeScope();
 
     /// <summary>The kernels' Routing.</summary>
-    private readonly struct RoutingOfKernels(Mixture mixture, nint correction)
+    private readonly struct RoutingOfKernels(Mixture mixture, nint correction, nint factors)
     {
-        public readonly nint Correction = correction;
+        public readonly nint Correction = correction, Factors = factors;
         public readonly int Experts = mixture.Experts.Count, PerRow = mixture.Routing.PerToken, OfChosen = mixture.Routing.OfChosen ? 1 : 0, Sigmoid = mixture.Routing.Sigmoid ? 1 : 0;
         public readonly int Groups = mixture.Routing.Groups, Kept = mixture.Routing.KeptGroups;
         public readonly float Scale = (float)mixture.Routing.Scale;

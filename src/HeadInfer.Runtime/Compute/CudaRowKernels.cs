@@ -18,28 +18,30 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
     private readonly int _processors;
     private readonly CudaDevice _device;
     private readonly bool _tensorCores, _early;
-    private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join, _ask, _await, _joinHost, _addScaled, _scaleRows, _gateRows;
+    private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join, _ask, _await, _joinHost, _addScaled, _scaleRows, _gateRows, _activateBy;
     private readonly nint _multiply8By8, _multiply8By16, _multiply16By16, _gate8, _gate16, _attend8, _attend16, _attendStream, _streamRow, _streamGate;
     private readonly int _shared, _blockShared, _attendShared;
     private readonly Tensor _sums, _outputs, _state;
     private readonly nint _sumsAddress, _outputsAddress, _stateAddress;
     private readonly bool[] _begun; // of each KV head in this layer
-    private readonly RunList _runs;
+    private readonly Dictionary<int, RunList> _runsOf = []; // by the dimensions of a head
     private readonly CudaMixture? _mixture;
     private readonly CudaBest _best;
     private readonly CudaDelta _delta;
     private readonly List<(RowBuffer Cosines, RowBuffer Sines, int Rotary)> _angles = [];
+    private RunList _runs;
     private RowBuffer? _normed, _both, _output;
     private nint _sinks;
     private Tensor? _read; // [width], on the host
     private IDisposable? _readPin;
 
     public CudaRowKernels(RowTraits traits, CudaModule module, CudaDevice device)
+        : base(traits.Shape)
     {
         (_traits, _device, _early, _processors) = (traits, device, module.Gpu.Major >= EarlyStarts, module.Gpu.Processors);
         _tensorCores = module.Type != ScalarType.Float32 && module.Gpu.Major >= TensorCores;
         (_lookup, _norm, _rotate, _join) = (module.Function("lookup_rows"), module.Function("norm_rows"), module.Function("rotate_rows"), module.Function("join_parts"));
-        (_addScaled, _scaleRows, _gateRows) = (module.Function("add_scaled"), module.Function("scale_rows"), module.Function("gate_rows"));
+        (_addScaled, _scaleRows, _gateRows, _activateBy) = (module.Function("add_scaled"), module.Function("scale_rows"), module.Function("gate_rows"), module.Function("activate_by"));
         _delta = new CudaDelta(module, _early);
         (_ask, _await, _joinHost) = (module.Function("ask_host"), module.Function("await_host"), module.Function("join_host"));
         (_multiplyPlain, _gatePlain, _attendPlain) = (module.Function("multiply_plain"), module.Function("gate_plain"), module.Function("attend_plain"));
@@ -59,13 +61,13 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
         }
 
         _best = new CudaBest(module, device, _early);
-        var parts = PartialFloats / traits.HeadDim;
+        var parts = PartialFloats / traits.Shapes.Min(s => s.Dim);
         Tensor[] made = [empty([2 * parts], ScalarType.Float32, device.Torch), empty([PartialFloats], ScalarType.Float32, device.Torch),
-            empty([MostRows, traits.Heads, 2 + traits.HeadDim], ScalarType.Float32, device.Torch)];
+            empty([MostRows * traits.Shapes.Max(s => s.Count * (2 + s.Dim))], ScalarType.Float32, device.Torch)];
         (_sums, _outputs, _state) = (made[0].DetachFromDisposeScope(), made[1].DetachFromDisposeScope(), made[2].DetachFromDisposeScope());
         (_sumsAddress, _outputsAddress, _stateAddress) = (TensorMemory.Pointer(_sums), TensorMemory.Pointer(_outputs), TensorMemory.Pointer(_state));
-        _begun = new bool[traits.KvHeads];
-        _runs = new RunList(traits.HeadDim * DataTypes.Size(traits.Type), parts);
+        _begun = new bool[traits.Shapes.Max(s => s.KvHeads)];
+        _runs = RunsOf(traits.HeadDim);
     }
 
     public override void Lookup(ReadOnlySpan<int> tokens, WeightMatrix embedding, double scale, RowBuffer to)
@@ -174,6 +176,12 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
         Start(_gateRows, ((width + Threads - 1) / Threads, rows, 1), Threads, 0, Of(ref from), Of(ref to), Of(ref width), Of(ref ofGate));
     }
 
+    public override void ActivateBy(int rows, RowBuffer x, string activation, RowBuffer by, int first)
+    {
+        var (to, from, width, stride, kind) = (x.Address, by.Address, x.Width, by.Width, FusedKernels.ActivationOf(activation));
+        Start(_activateBy, ((width + Threads - 1) / Threads, rows, 1), Threads, 0, Of(ref to), Of(ref from), Of(ref width), Of(ref stride), Of(ref first), Of(ref kind));
+    }
+
     public override void Recur(IReadOnlyList<StateRows> states, DeltaRows rows, DeltaShape shape, DeltaNumbers numbers, double epsilon) => _delta.Run(states, rows, shape, numbers, epsilon);
 
     public override void SetAngles(int set, ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
@@ -187,12 +195,12 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
         Upload(sines, _angles[set].Sines);
     }
 
-    public override void Rotate(int rows, RowBuffer heads, int set, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets)
+    public override void Rotate(int rows, RowBuffer heads, int set, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets, RowNorm? valueNorm)
     {
-        var (x, q, k, c, s) = (heads.Address, queryNorm?.Weight ?? 0, keyNorm?.Weight ?? 0, _angles[set].Cosines.Address, _angles[set].Sines.Address);
-        var (queries, kvHeads, dim, rotary, epsilon) = (_traits.Heads, _traits.KvHeads, _traits.HeadDim, _angles[set].Rotary, (float)(queryNorm?.Epsilon ?? 0));
+        var (x, q, k, v, c, s) = (heads.Address, queryNorm?.Weight ?? 0, keyNorm?.Weight ?? 0, valueNorm?.Weight ?? 0, _angles[set].Cosines.Address, _angles[set].Sines.Address);
+        var (queries, kvHeads, dim, stride, rotary, epsilon) = (Heads.Count, Heads.KvHeads, Heads.Dim, heads.Width, _angles[set].Rotary, (float)(queryNorm?.Epsilon ?? 0));
         Targets some = default;
-        for (var from = 0; from < targets.Count; from += Targets.Most)
+        for (var from = 0; from == 0 || from < targets.Count; from += Targets.Most)
         {
             var (count, first) = (Math.Min(Targets.Most, targets.Count - from), from == 0 ? 1 : 0);
             for (var i = 0; i < count; i++)
@@ -201,8 +209,8 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
                 some[i] = new Target(target.Key, target.Part, target.Row, target.FirstHead, target.Heads);
             }
 
-            Start(_rotate, (queries + (2 * kvHeads), rows, 1), RotateThreads, dim * sizeof(float),
-                Of(ref x), Of(ref q), Of(ref k), Of(ref c), Of(ref s), Of(ref some), Of(ref count), Of(ref queries), Of(ref kvHeads), Of(ref dim), Of(ref rotary), Of(ref epsilon), Of(ref first));
+            Start(_rotate, (stride / dim, rows, 1), RotateThreads, dim * sizeof(float),
+                Of(ref x), Of(ref q), Of(ref k), Of(ref v), Of(ref c), Of(ref s), Of(ref some), Of(ref count), Of(ref queries), Of(ref kvHeads), Of(ref dim), Of(ref stride), Of(ref rotary), Of(ref epsilon), Of(ref first));
         }
     }
 
@@ -245,8 +253,9 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
     }
 
     /// <summary>GPU memory of what it keeps, the buffers of its callers aside.</summary>
-    public static ByteSize SizeFor(int heads, int headDim) =>
-        new(sizeof(float) * (PartialFloats + (2 * PartialFloats / headDim) + ((long)MostRows * heads * (2 + headDim))));
+    /// <param name="heads">of layers of all kinds</param>
+    public static ByteSize SizeFor(IReadOnlyCollection<HeadShape> heads) =>
+        new(sizeof(float) * (PartialFloats + (2 * PartialFloats / heads.Min(h => h.Dim)) + ((long)MostRows * heads.Max(h => h.Count * (2 + h.Dim)))));
 
     // A row alone: blocks stay, and the GPU copies weights ahead of them, as far as there is shared memory.
     private bool TryStream(nint kernel, int rows, RowBuffer x, RowNorm? norm, WeightMatrix weight, int width, RowBuffer to, bool add, int kind)

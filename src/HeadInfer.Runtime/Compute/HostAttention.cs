@@ -43,24 +43,28 @@ internal sealed unsafe class HostAttention
     public HostAttention(RowTraits traits, HostTeam team)
     {
         (_traits, _team, _attend, _join) = (traits, team, AttendTasks, JoinHeads);
-        _joined = new ScoreSum[RowKernels.MostRows * traits.Heads];
-        _outputs = new float[RowKernels.MostRows * traits.Heads * traits.HeadDim];
+        Heads = traits.Shape;
+        _joined = new ScoreSum[RowKernels.MostRows * traits.Shapes.Max(s => s.Count)];
+        _outputs = new float[RowKernels.MostRows * traits.Shapes.Max(s => s.Queries)];
     }
+
+    /// <summary>Heads of the layer that is attended.</summary>
+    public HeadShape Heads { get; set; }
 
     /// <summary>Begins: nothing has been attended.</summary>
     /// <param name="rows">how many there are</param>
     /// <param name="sinks">[heads] scores of what each head attends beside its keys, which is nothing; or null</param>
     public void Begin(int rows, float* sinks = null)
     {
-        Array.Fill(_joined, ScoreSum.None, 0, rows * _traits.Heads);
-        for (var i = 0; sinks is not null && i < rows * _traits.Heads; i++)
+        Array.Fill(_joined, ScoreSum.None, 0, rows * Heads.Count);
+        for (var i = 0; sinks is not null && i < rows * Heads.Count; i++)
         {
-            _joined[i] = new ScoreSum(sinks[i % _traits.Heads], 1);
+            _joined[i] = new ScoreSum(sinks[i % Heads.Count], 1);
         }
 
         if (sinks is not null)
         {
-            _outputs.AsSpan(0, rows * _traits.Heads * _traits.HeadDim).Clear();
+            _outputs.AsSpan(0, rows * Heads.Queries).Clear();
         }
     }
 
@@ -72,7 +76,7 @@ internal sealed unsafe class HostAttention
     public void Attend(int rows, float* queries, long stride, AttentionWork work)
     {
         Cut(work);
-        var (shared, dim, splits) = (_traits.HeadsPerKvHead, _traits.HeadDim, _pieces.Count);
+        var (shared, dim, splits) = (Heads.Shared, Heads.Dim, _pieces.Count);
         Ensure(ref _offsets, splits + 1);
         var most = 0;
         for (var i = 0; i < splits; i++)
@@ -106,7 +110,7 @@ internal sealed unsafe class HostAttention
     /// <param name="stride">floats from one row to the next</param>
     public void Write(int rows, float* output, long stride)
     {
-        var (heads, dim) = (_traits.Heads, _traits.HeadDim);
+        var (heads, dim) = (Heads.Count, Heads.Dim);
         for (var row = 0; row < rows; row++)
         {
             for (var head = 0; head < heads; head++)
@@ -128,7 +132,7 @@ internal sealed unsafe class HostAttention
     /// <param name="outputs">[heads, dim], written: sums of weighted values, not divided by that of the weights</param>
     public void CopyPart(int row, int firstHead, Span<ScoreSum> sums, Span<float> outputs)
     {
-        var (first, dim) = ((row * _traits.Heads) + firstHead, _traits.HeadDim);
+        var (first, dim) = ((row * Heads.Count) + firstHead, Heads.Dim);
         _joined.AsSpan(first, sums.Length).CopyTo(sums);
         for (var head = 0; head < sums.Length; head++)
         {
@@ -147,7 +151,7 @@ internal sealed unsafe class HostAttention
     /// <summary>Adds what was attended elsewhere, as <see cref="CopyPart"/> gives it.</summary>
     public void AddPart(int row, int firstHead, ReadOnlySpan<ScoreSum> sums, ReadOnlySpan<float> outputs)
     {
-        var (first, dim) = ((row * _traits.Heads) + firstHead, _traits.HeadDim);
+        var (first, dim) = ((row * Heads.Count) + firstHead, Heads.Dim);
         for (var head = 0; head < sums.Length; head++)
         {
             if (sums[head] != ScoreSum.None)
@@ -192,7 +196,7 @@ internal sealed unsafe class HostAttention
     // [rows, heads, dim] -> [KV heads of the work, rows, queries of a head, dim]: those of neighbouring rows are one block.
     private void Gather(int rows, float* queries, long stride, AttentionWork work)
     {
-        var width = _traits.HeadsPerKvHead * _traits.HeadDim;
+        var width = Heads.Shared * Heads.Dim;
         for (var head = 0; head < work.Heads; head++)
         {
             for (var row = 0; row < rows; row++)
@@ -221,7 +225,7 @@ internal sealed unsafe class HostAttention
     private void AttendTasks<TElement>(int member)
         where TElement : unmanaged, IElement<TElement>
     {
-        if (Vector512.IsHardwareAccelerated && _traits.HeadDim % WideLane.Count == 0)
+        if (Vector512.IsHardwareAccelerated && Heads.Dim % WideLane.Count == 0)
         {
             AttendTasks<WideLane, TElement>(member);
         }
@@ -252,7 +256,7 @@ internal sealed unsafe class HostAttention
         where TLane : struct, ILane<TLane>
         where TElement : unmanaged, IElement<TElement>
     {
-        var (split, dim, shared) = (_pieces[number], _traits.HeadDim, _traits.HeadsPerKvHead);
+        var (split, dim, shared) = (_pieces[number], Heads.Dim, Heads.Shared);
         var (count, first, keys) = (split.Count * shared, _offsets[number] + (head * split.Count * shared), split.Keys);
         var queries = allQueries + ((((long)head * _rows) + split.First) * shared * dim);
         for (int source = split.Source, skipped = split.Skipped, at = 0; at < keys; source++, skipped = 0)
@@ -289,7 +293,7 @@ internal sealed unsafe class HostAttention
     // Adds each query's partial results to what it has, split by split.
     private void JoinHeads(int member)
     {
-        var (work, shared, dim) = (_work, _traits.HeadsPerKvHead, _traits.HeadDim);
+        var (work, shared, dim) = (_work, Heads.Shared, Heads.Dim);
         for (int head; (head = Interlocked.Increment(ref _next)) < work.Heads;)
         {
             for (var i = 0; i < _pieces.Count; i++)
@@ -298,7 +302,7 @@ internal sealed unsafe class HostAttention
                 var from = _offsets[i] + (head * split.Count * shared);
                 for (var query = 0; query < split.Count * shared; query++)
                 {
-                    var to = ((split.First + (query / shared)) * _traits.Heads) + ((work.FirstHead + head) * shared) + (query % shared);
+                    var to = ((split.First + (query / shared)) * Heads.Count) + ((work.FirstHead + head) * shared) + (query % shared);
                     Join(ref _joined[to], _outputs.AsSpan(to * dim, dim), _sums[from + query], _partials.AsSpan((from + query) * dim, dim));
                 }
             }

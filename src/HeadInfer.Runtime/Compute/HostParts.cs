@@ -12,6 +12,9 @@ internal sealed class HostJob
 
     private readonly List<AttentionWork> _works = [];
 
+    /// <summary>Heads of the layer.</summary>
+    public HeadShape Heads { get; set; }
+
     /// <summary>Rows of the step.</summary>
     public int Rows { get; set; }
 
@@ -74,7 +77,7 @@ internal sealed unsafe class HostParts : IDisposable
     {
         (_traits, _team) = (traits, new HostTeam(threads, patient: true));
         _attention = new HostAttention(traits, _team);
-        long rows = RowKernels.MostRows * traits.Heads, queries = rows * traits.HeadDim;
+        long rows = RowKernels.MostRows * traits.Shapes.Max(s => s.Count), queries = RowKernels.MostRows * traits.Shapes.Max(s => s.Queries);
         _memory = zeros([(2 * FlagStride) + queries + (2 * rows) + queries], ScalarType.Float32).DetachFromDisposeScope();
         _flags = (uint*)TensorMemory.Pointer(_memory);
         Queries = (nint)(_flags + (2 * FlagStride));
@@ -120,10 +123,12 @@ internal sealed unsafe class HostParts : IDisposable
     }
 
     /// <summary>A job to fill in, empty.</summary>
-    public HostJob Next()
+    /// <param name="heads">of the layer</param>
+    public HostJob Next(HeadShape heads)
     {
         var job = _idle.TryDequeue(out var used) ? used : new HostJob();
         job.Clear();
+        job.Heads = heads;
         return job;
     }
 
@@ -252,20 +257,21 @@ internal sealed unsafe class HostParts : IDisposable
 
     private void Attend(HostJob job)
     {
-        var start = Stopwatch.GetTimestamp();
+        var (start, all) = (Stopwatch.GetTimestamp(), job.Heads);
+        _attention.Heads = all;
         _attention.Begin(job.Rows);
         var bytes = 0L;
         foreach (var work in job.Works)
         {
-            _attention.Attend(job.Rows, (float*)Queries, (long)_traits.Heads * _traits.HeadDim, work);
-            var (first, heads) = (work.FirstHead * _traits.HeadsPerKvHead, work.Heads * _traits.HeadsPerKvHead);
+            _attention.Attend(job.Rows, (float*)Queries, all.Queries, work);
+            var (first, heads) = (work.FirstHead * all.Shared, work.Heads * all.Shared);
             for (var row = 0; row < job.Rows; row++)
             {
-                var at = (row * _traits.Heads) + first;
-                _attention.CopyPart(row, first, new Span<ScoreSum>((ScoreSum*)Sums + at, heads), new Span<float>((float*)Outputs + ((long)at * _traits.HeadDim), heads * _traits.HeadDim));
+                var at = (row * all.Count) + first;
+                _attention.CopyPart(row, first, new Span<ScoreSum>((ScoreSum*)Sums + at, heads), new Span<float>((float*)Outputs + ((long)at * all.Dim), heads * all.Dim));
             }
 
-            bytes += 2L * work.Heads * _traits.HeadDim * DataTypes.Size(_traits.KvType) * work.Sources.Sum(s => (long)s.Count);
+            bytes += 2L * work.Heads * all.Dim * DataTypes.Size(_traits.KvType) * work.Sources.Sum(s => (long)s.Count);
         }
 
         Interlocked.Add(ref _bytes, bytes);

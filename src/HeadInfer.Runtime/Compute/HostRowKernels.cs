@@ -18,7 +18,8 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private int _piece, _taken;
     private (nint X, nint Product, nint Sum, WeightMatrix? Weight, int Rows) _task;
 
-    public HostRowKernels(RowTraits traits, CpuDevice device) =>
+    public HostRowKernels(RowTraits traits, CpuDevice device)
+        : base(traits.Shape) =>
         (_traits, _device, _attention, _delta, _multiply) = (traits, device, new HostAttention(traits, device.Team), new HostDelta(device.Team), MultiplyPieces);
 
     public override void Lookup(ReadOnlySpan<int> tokens, WeightMatrix embedding, double scale, RowBuffer to)
@@ -151,6 +152,17 @@ internal sealed unsafe class HostRowKernels : RowKernels
         }
     }
 
+    public override void ActivateBy(int rows, RowBuffer x, string activation, RowBuffer by, int first)
+    {
+        var both = Scratch(ref _product, 2 * x.Width);
+        for (var row = 0; row < rows; row++)
+        {
+            new ReadOnlySpan<float>(Row(x, row), x.Width).CopyTo(new Span<float>((float*)both.Address, x.Width));
+            new ReadOnlySpan<float>(Row(by, row) + first, x.Width).CopyTo(new Span<float>((float*)both.Address + x.Width, x.Width));
+            Activate(both, 0, activation, Row(x, row), x.Width);
+        }
+    }
+
     public override void Recur(IReadOnlyList<StateRows> states, DeltaRows rows, DeltaShape shape, DeltaNumbers numbers, double epsilon) => _delta.Run(states, rows, shape, numbers, epsilon);
 
     public override void SetAngles(int set, ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
@@ -174,22 +186,25 @@ internal sealed unsafe class HostRowKernels : RowKernels
 
     }
 
-    public override void Rotate(int rows, RowBuffer heads, int set, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets)
+    public override void Rotate(int rows, RowBuffer heads, int set, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets, RowNorm? valueNorm)
     {
-        var (dim, queries, kv) = (_traits.HeadDim, _traits.Heads, _traits.KvHeads);
+        var (dim, queries, kv, all) = (Heads.Dim, Heads.Count, Heads.KvHeads, heads.Width / Heads.Dim);
         for (var row = 0; row < rows; row++)
         {
             var (cosines, sines, rotary) = _angles[set];
             float* c = (float*)cosines.Address + (row * rotary), s = (float*)sines.Address + (row * rotary);
-            for (var head = 0; head < queries + kv; head++)
+            for (var head = 0; head < all; head++)
             {
                 var at = Row(heads, row) + (head * dim);
-                if ((head < queries ? queryNorm : keyNorm) is { } norm)
+                if ((head < queries ? queryNorm : head < queries + kv ? keyNorm : valueNorm) is { } norm)
                 {
                     HostMath.RmsNorm(at, at, (float*)norm.Weight, dim, 1, norm.Epsilon);
                 }
 
-                HostMath.Rotate(at, c, s, rotary / 2);
+                if (head < queries + kv)
+                {
+                    HostMath.Rotate(at, c, s, rotary / 2);
+                }
             }
         }
 
@@ -220,7 +235,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
 
     public override void BeginAttention(int rows, RowBuffer output, nint sinks)
     {
-        _output = output;
+        (_output, _attention.Heads) = (output, Heads);
         _attention.Begin(rows, (float*)sinks);
     }
 
@@ -228,7 +243,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
 
     public override void AskHost(int rows, RowBuffer queries, HostParts parts, uint number)
     {
-        var width = _traits.Heads * _traits.HeadDim;
+        var width = Heads.Queries;
         for (var row = 0; row < rows; row++)
         {
             new ReadOnlySpan<float>(Row(queries, row), width).CopyTo(new Span<float>((float*)parts.Queries + ((long)row * width), width));
@@ -240,11 +255,11 @@ internal sealed unsafe class HostRowKernels : RowKernels
     public override void JoinHost(int rows, HostParts parts, uint number, int firstHead, int heads)
     {
         parts.Await(number);
-        var (first, count) = (firstHead * _traits.HeadsPerKvHead, heads * _traits.HeadsPerKvHead);
+        var (first, count) = (firstHead * Heads.Shared, heads * Heads.Shared);
         for (var row = 0; row < rows; row++)
         {
-            var at = (row * _traits.Heads) + first;
-            _attention.AddPart(row, first, new ReadOnlySpan<ScoreSum>((ScoreSum*)parts.Sums + at, count), new ReadOnlySpan<float>((float*)parts.Outputs + ((long)at * _traits.HeadDim), count * _traits.HeadDim));
+            var at = (row * Heads.Count) + first;
+            _attention.AddPart(row, first, new ReadOnlySpan<ScoreSum>((ScoreSum*)parts.Sums + at, count), new ReadOnlySpan<float>((float*)parts.Outputs + ((long)at * Heads.Dim), count * Heads.Dim));
         }
     }
 
@@ -273,10 +288,10 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private void Keep<TElement>(RowBuffer heads, IReadOnlyList<RowTarget> targets)
         where TElement : unmanaged, IElement<TElement>
     {
-        var (dim, kv) = (_traits.HeadDim, _traits.KvHeads);
+        var (dim, kv) = (Heads.Dim, Heads.KvHeads);
         foreach (var target in targets)
         {
-            var keys = Row(heads, target.Row) + ((_traits.Heads + target.FirstHead) * dim);
+            var keys = Row(heads, target.Row) + ((Heads.Count + target.FirstHead) * dim);
             for (var head = 0; head < target.Heads; head++)
             {
                 Narrow(keys + (head * dim), (TElement*)((byte*)target.Key + (2 * head * target.Part)), dim);

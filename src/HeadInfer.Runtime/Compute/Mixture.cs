@@ -11,6 +11,9 @@ internal sealed record Routing(int PerToken, bool OfChosen)
     /// <summary>[experts] added to the scores where they are compared, and there alone; null for none. Float32.</summary>
     public IReadOnlyList<float>? Correction { get; init; }
 
+    /// <summary>[experts] factors of their shares; null for one each.</summary>
+    public IReadOnlyList<float>? ExpertFactors { get; init; }
+
     /// <summary>Groups of neighbouring experts.</summary>
     public int Groups { get; init; } = 1;
 

@@ -36,7 +36,7 @@ internal static class Router
         var factor = (float)routing.Scale / (routing.OfChosen ? sum : 1);
         for (var j = 0; j < shares.Length; j++)
         {
-            shares[j] *= factor;
+            shares[j] *= factor * (routing.ExpertFactors?[chosen[j]] ?? 1);
         }
     }
 

@@ -31,7 +31,7 @@ template <bool MANY, class Source>
 __device__ inline void attend_keys(const Source& source, const float* heads, const Run& run, const Shape& shape, int from, int count, u32 (*p)[4], Joining& joining) {
     const int HALVES = MANY ? 2 : 1;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, quad = lane % 4, dim = source.dim, shared_by = shape.queries / shape.kv_heads;
-    long long width = (long long)(shape.queries + 2 * shape.kv_heads) * dim;
+    long long width = shape.stride;
     const uint4 nothing = make_uint4(0, 0, 0, 0);
     float s[4][4];
 #pragma unroll

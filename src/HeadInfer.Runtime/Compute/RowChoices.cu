@@ -48,7 +48,7 @@ extern "C" __global__ void best_of_rows(const Best* parts, Best* best) {
 
 // ---- Experts of a mixture ----
 
-struct Routing { const float* correction; int experts, per_row, of_chosen, sigmoid, groups, kept; float scale; };
+struct Routing { const float *correction, *factors; int experts, per_row, of_chosen, sigmoid, groups, kept; float scale; };
 
 // The largest of what a warp's lanes have, of equals the first.
 __device__ inline void best_of_warp(float& best, int& at) {
@@ -115,7 +115,7 @@ extern "C" __global__ void route_rows(const float* logits, int* chosen, float* s
         __syncwarp();
     }
     float factor = routing.scale / (routing.of_chosen ? sum : 1.0f);
-    for (int j = lane; j < per_row; j += 32) shares[blockIdx.x * per_row + j] *= factor;
+    for (int j = lane; j < per_row; j += 32) shares[blockIdx.x * per_row + j] *= factor * (routing.factors ? routing.factors[chosen[blockIdx.x * per_row + j]] : 1.0f);
 }
 
 // out (+)= what the chosen experts made, by their shares; parts [rows, per row, width].

@@ -6,6 +6,10 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>Rows of float32 of a few tokens, in device memory that is taken once.</summary>
 internal sealed class RowBuffer : IDisposable
 {
+    private readonly bool _isPart;
+
+    private RowBuffer(RowBuffer whole, int width) => (Width, Address, Memory, _isPart) = (width, whole.Address, whole.Memory, true);
+
     /// <param name="width">columns</param>
     /// <param name="device">where it lies</param>
     public RowBuffer(int width, TorchSharp.torch.Device device)
@@ -15,14 +19,23 @@ internal sealed class RowBuffer : IDisposable
         Address = TensorMemory.Pointer(Memory);
     }
 
-    /// <summary>[<see cref="RowKernels.MostRows"/>, width]; owned.</summary>
+    /// <summary>[<see cref="RowKernels.MostRows"/>, width]; owned. Of one that was narrowed, that of the whole.</summary>
     public Tensor Memory { get; }
 
     public nint Address { get; }
 
     public int Width { get; }
 
-    public void Dispose() => Memory.Dispose();
+    /// <summary>The same memory with fewer columns, whose rows lie end to end.</summary>
+    public RowBuffer Narrow(int width) => width == Width ? this : new(this, width);
+
+    public void Dispose()
+    {
+        if (!_isPart)
+        {
+            Memory.Dispose();
+        }
+    }
 }
 
 /// <summary>Numbers of as many rows as kernels take at once.</summary>
@@ -108,7 +121,14 @@ internal readonly record struct RowTraits(ScalarType Type, int Heads, int KvHead
     /// <summary>Type of keys and values.</summary>
     public ScalarType KvType { get; init; } = Type;
 
-    public int HeadsPerKvHead => Heads / KvHeads;
+    /// <summary>Heads of other layers, where not all are alike.</summary>
+    public IReadOnlyList<HeadShape>? Others { get; init; }
+
+    /// <summary>Heads of a layer.</summary>
+    public HeadShape Shape => new(Heads, KvHeads, HeadDim);
+
+    /// <summary>Heads of all kinds.</summary>
+    public IEnumerable<HeadShape> Shapes => [Shape, .. Others ?? []];
 }
 
 /// <summary>Operators on the rows of a few tokens, for decoding. They take no memory, and all of a row is float32.</summary>
@@ -116,13 +136,16 @@ internal readonly record struct RowTraits(ScalarType Type, int Heads, int KvHead
 /// A row's result is the same, to the bit, whatever the other rows are and however many: so answers that are computed
 /// together have the tokens of each alone. Belongs to the engine's thread.
 /// </remarks>
-internal abstract class RowKernels : IDisposable
+internal abstract class RowKernels(HeadShape heads) : IDisposable
 {
     /// <summary>Rows at once.</summary>
     public const int MostRows = 16;
 
     /// <summary>Tokens of a split of the keys at most; it begins at a multiple of that.</summary>
     public const int SplitTokens = 256;
+
+    /// <summary>Heads of the layer that is computed. Set before its first head is rotated, where not all layers' are alike.</summary>
+    public HeadShape Heads { get; set; } = heads;
 
     /// <summary>Looks up rows of an embedding.</summary>
     public abstract void Lookup(ReadOnlySpan<int> tokens, WeightMatrix embedding, double scale, RowBuffer to);
@@ -190,6 +213,14 @@ internal abstract class RowKernels : IDisposable
     /// <param name="epsilon">of the norm of the outputs</param>
     public abstract void Recur(IReadOnlyList<StateRows> states, DeltaRows rows, DeltaShape shape, DeltaNumbers numbers, double epsilon);
 
+    /// <summary><c>x = activation(x) * by</c>.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="x">[rows, width], changed</param>
+    /// <param name="activation">as the configuration names it</param>
+    /// <param name="by">[rows, any width]</param>
+    /// <param name="first">which column of it the first of x is multiplied by</param>
+    public abstract void ActivateBy(int rows, RowBuffer x, string activation, RowBuffer by, int first);
+
     /// <summary>Says where the rows stand, for layers that rotate alike.</summary>
     /// <param name="set">which of several rotations</param>
     /// <param name="cosines">[rows, rotary / 2]</param>
@@ -199,12 +230,13 @@ internal abstract class RowKernels : IDisposable
 
     /// <summary>Norms and rotates queries and keys, queries in place, and writes keys and values to where they are kept.</summary>
     /// <param name="rows">how many</param>
-    /// <param name="heads">[rows, (heads + 2 kv_heads) * dim]; afterwards only the queries are of use</param>
+    /// <param name="heads">[rows, (heads + 2 kv_heads) * dim], or [rows, heads * dim] where keys are not its own; afterwards only the queries are of use</param>
     /// <param name="set">which rotation</param>
     /// <param name="queryNorm">of each query head, or null</param>
     /// <param name="keyNorm">of each key head, or null</param>
     /// <param name="targets">where keys and values go</param>
-    public abstract void Rotate(int rows, RowBuffer heads, int set, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets);
+    /// <param name="valueNorm">of each value head, or null</param>
+    public abstract void Rotate(int rows, RowBuffer heads, int set, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets, RowNorm? valueNorm = null);
 
     /// <summary>Begins the attention of a layer: nothing has been attended.</summary>
     /// <param name="rows">how many there are</param>

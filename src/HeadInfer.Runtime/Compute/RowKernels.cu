@@ -134,16 +134,16 @@ struct Targets { Target at[MOST_TARGETS]; };
 
 // Norms and rotates one head of one row: queries in place, keys and values to where they are kept.
 extern "C" __global__ void rotate_rows(
-    float* heads, const element* query_norm, const element* key_norm, const float* cosines, const float* sines, Targets targets, int target_count,
-    int queries, int kv_heads, int dim, int rotary, float epsilon, int with_queries) {
+    float* heads, const element* query_norm, const element* key_norm, const element* value_norm, const float* cosines, const float* sines, Targets targets, int target_count,
+    int queries, int kv_heads, int dim, int stride, int rotary, float epsilon, int with_queries) {
     __shared__ float sums[32];
     extern __shared__ float own[];
     let_next_start();
     wait_for_last();
     int head = blockIdx.x, row = blockIdx.y;
     if (head < queries && !with_queries) return;
-    float* x = heads + ((long long)row * (queries + 2 * kv_heads) + head) * dim;
-    const element* norm = head < queries ? query_norm : head < queries + kv_heads ? key_norm : nullptr;
+    float* x = heads + (long long)row * stride + head * dim;
+    const element* norm = head < queries ? query_norm : head < queries + kv_heads ? key_norm : value_norm;
     float sum = 0;
     for (int i = threadIdx.x; i < dim; i += blockDim.x) { own[i] = x[i]; sum = fmaf(x[i], x[i], sum); }
     sum = warp_sum(sum);
@@ -182,7 +182,7 @@ struct Run { u64 keys, values; long long head; u64 more_keys, more_values; long 
 #define MOST_RUNS 32
 struct Runs { Run at[MOST_RUNS]; };
 
-struct Shape { int queries, kv_heads, dim, first_head, heads, split_tokens; float scale, cap; };
+struct Shape { int queries, kv_heads, dim, stride, first_head, heads, split_tokens; float scale, cap; };
 
 __device__ inline const Run& run_of(const Runs& runs, int count, int split) {
     int run = 0;
@@ -207,7 +207,7 @@ extern "C" __global__ void attend_plain(const float* heads, float* sums, float* 
     int n = min(shape.split_tokens, run.count + run.more - start);
     for (int query = blockIdx.z; query < all; query += gridDim.z) {
         int row = run.first + query / shared_by;
-        const float* q = heads + ((long long)row * (shape.queries + 2 * shape.kv_heads) + (shape.first_head + of_head) * shared_by + query % shared_by) * shape.dim;
+        const float* q = heads + (long long)row * shape.stride + ((shape.first_head + of_head) * shared_by + query % shared_by) * shape.dim;
         float most = -INFINITY_F;
         for (int i = threadIdx.x; i < n; i += blockDim.x) {
             const element* k = row_of(run.keys, run.head, run.more_keys, run.more_head, run.count, start + i, of_head, shape.dim);

@@ -110,6 +110,17 @@ extern "C" __global__ void finish_states(const float* inputs, const float* norm,
     for (int i = threadIdx.x; i < d.value_dim; i += blockDim.x) x[i] = x[i] * scale * norm[i] * (gates[i] / (1.0f + expf(-gates[i])));
 }
 
+// x = activation(x) * some columns of another matrix.
+extern "C" __global__ void activate_by(float* x, const float* by, int width, int stride, int first, int kind) {
+    let_next_start();
+    wait_for_last();
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < width) {
+        long long at = (long long)blockIdx.y * width + i;
+        x[at] = gated(x[at], by[(long long)blockIdx.y * stride + first + i], kind);
+    }
+}
+
 // x *= sigmoid(gates): a gate for so many neighbouring columns.
 extern "C" __global__ void gate_rows(const float* gates, float* x, int width, int of_gate) {
     let_next_start();

@@ -17,7 +17,11 @@ internal sealed class DecoderWeights : IDisposable
 
     public required Linear Embedding { get; init; } // [vocabulary, hidden]
 
+    public PerLayerInputs? PerLayer { get; init; } // what layers are told beside the stream
+
     public required Tensor FinalNorm { get; init; } // [hidden]
+
+    public Tensor? ValueNorm { get; init; } // [dim]
 
     public required Linear Output { get; init; } // hidden -> vocabulary; the embedding itself where they are tied
 
@@ -31,6 +35,7 @@ internal sealed class DecoderWeights : IDisposable
     public static DecoderWeights Read(ModelConfig config, IWeightSource source, Device? device, Action<int>? layerDone = null)
     {
         var embedding = source.Linear([TensorNames.Embedding], [config.VocabularySize], config.HiddenSize);
+        var perLayer = PerLayerInputs.Read(config, source, device);
         var layers = new List<LayerWeights>();
         for (var layer = 0; layer < config.Layers; layer++)
         {
@@ -43,6 +48,7 @@ internal sealed class DecoderWeights : IDisposable
         return new DecoderWeights(source)
         {
             Embedding = embedding,
+            PerLayer = perLayer,
             Layers = layers,
             FinalNorm = source.Vector(TensorNames.FinalNorm, config.HiddenSize, config.NormOffset),
             Output = config.TiedEmbeddings ? embedding : source.Linear([TensorNames.Output], [config.VocabularySize], config.HiddenSize),
@@ -100,13 +106,15 @@ internal sealed record LayerWeights
 
     public DeltaLayer? Delta { get; init; } // what takes attention's place in a layer with a state, up to its output
 
-    public Linear? Qkv { get; init; } // hidden -> (heads + 2 kv_heads) * dim: queries, keys, values; of a layer that attends
+    public Linear? Qkv { get; init; } // hidden -> (heads + 2 kv_heads) * dim: queries, keys, values; of a layer that attends. Queries alone where keys are an earlier layer's
 
     public Linear? AttentionGate { get; init; } // hidden -> heads * dim: of what is attended
 
     public Tensor? QueryNorm { get; init; } // [dim], or [heads * dim] of all together
 
     public Tensor? KeyNorm { get; init; } // [dim], or [kv_heads * dim] of all together
+
+    public Tensor? ValueNorm { get; init; } // [dim]
 
     public required Linear Output { get; init; } // heads * dim -> hidden, or values -> hidden
 
@@ -119,6 +127,10 @@ internal sealed record LayerWeights
     public Tensor? Sinks { get; init; } // [heads], float32; scores of what each head attends beside its keys
 
     public required FeedForward FeedForward { get; init; }
+
+    public PerLayerInput? Told { get; init; } // what it does with what it is told beside the stream
+
+    public float Scale { get; init; } = 1; // of the stream after the layer
 
     public static LayerWeights Read(ModelConfig config, IWeightSource source, Device? device, int layer)
     {
@@ -140,9 +152,10 @@ internal sealed record LayerWeights
             };
         }
 
-        long[] rows = [config.Heads * config.HeadDim, config.KvHeads * config.HeadDim, config.KvHeads * config.HeadDim];
-        var heads = rows[0];
-        string[] parts = family.FusedQkv ? [TensorNames.QkvFused] : [TensorNames.Query, TensorNames.Key, TensorNames.Value];
+        var (shape, keeps) = (config.HeadsOf(layer), config.KeepsKeys(layer));
+        long[] rows = keeps ? [shape.Queries, shape.Keys, shape.Keys] : [shape.Queries];
+        var heads = shape.Queries;
+        string[] parts = !keeps ? [TensorNames.Query] : family.FusedQkv ? [TensorNames.QkvFused] : [TensorNames.Query, TensorNames.Key, TensorNames.Value];
         if (family.FusedQkv)
         {
             rows = [rows.Sum()];
@@ -153,13 +166,16 @@ internal sealed record LayerWeights
             AttentionNorm = before,
             AttentionGate = family.GatedAttention ? source.Linear([Name(TensorNames.QueryGate)], [heads], config.HiddenSize) : null,
             Qkv = source.Linear([.. parts.Select(Name)], rows, config.HiddenSize, config.QkvBias),
-            QueryNorm = config.QkNorm == HeadNorm.None ? null : Norm(TensorNames.QueryNorm, config.HeadDim * (whole ? config.Heads : 1)),
-            KeyNorm = config.QkNorm == HeadNorm.None ? null : Norm(TensorNames.KeyNorm, config.HeadDim * (whole ? config.KvHeads : 1)),
+            QueryNorm = config.QkNorm == HeadNorm.None ? null : Norm(TensorNames.QueryNorm, whole ? shape.Queries : shape.Dim),
+            KeyNorm = config.QkNorm == HeadNorm.None || !keeps ? null : Norm(TensorNames.KeyNorm, whole ? shape.Keys : shape.Dim),
+            ValueNorm = family.ValueNorm && keeps ? source.Ones(shape.Dim) : null,
             Output = source.Linear([Name(TensorNames.AttentionOutput)], [config.HiddenSize], heads, config.OutputBias),
             PostAttentionNorm = Of(names.AfterAttention),
-            MlpNorm = family.ParallelBlocks ? before : Of(names.BeforeMlp),
+            MlpNorm = family.ParallelBlocks ? before : family.ExpertsBeside && config.ExpertLayers.Contains(layer) ? null : Of(names.BeforeMlp), // experts beside a dense MLP have norms of their own
             PostMlpNorm = Of(names.AfterMlp),
             Sinks = family.Sinks ? source.Floats(Name(TensorNames.Sinks), config.Heads) : null,
+            Told = PerLayerInput.Read(config, source, device, layer, Name),
+            Scale = family.LayerScale ? source.Numbers(Name(TensorNames.LayerScale), 1)[0] : 1,
             FeedForward = FeedForward.Read(config, source, device, layer),
         };
     }

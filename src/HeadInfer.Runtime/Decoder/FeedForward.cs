@@ -34,18 +34,36 @@ internal abstract class FeedForward
     {
         if (!config.ExpertLayers.Contains(layer))
         {
-            return GatedMlp.Read(config, source, device, config.IntermediateSize, n => TensorNames.Layer(layer, TensorNames.Mlp(n)));
+            return Dense(config, source, device, layer);
         }
 
+        var beside = config.Family.ExpertsBeside;
+        Tensor Norm(string name) => source.Vector(TensorNames.Layer(layer, name), config.HiddenSize, config.NormOffset);
+        var dense = beside ? Dense(config, source, device, layer) : null;
+
         var router = source.Linear([TensorNames.Layer(layer, TensorNames.Router)], [config.Experts], config.HiddenSize, config.Family.RouterBias);
-        var routing = config.Routing.Sigmoid ? config.Routing with { Correction = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterCorrection), config.Experts) } : config.Routing;
+        var routing = beside ? config.Routing with { ExpertFactors = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterShares), config.Experts) }
+            : config.Routing.Sigmoid ? config.Routing with { Correction = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterCorrection), config.Experts) } : config.Routing;
         var shared = config.SharedExpertSize == 0 ? null : GatedMlp.Read(config, source, device, config.SharedExpertSize, n => TensorNames.Layer(layer, TensorNames.SharedExpert(n)));
         var sharedGate = shared is not null && config.Family.SharedExpertGate ? source.Linear([TensorNames.Layer(layer, TensorNames.SharedExpertGate)], [1], config.HiddenSize) : null;
         source.Begin(layer);
         GatedMlp[] experts = [.. Enumerable.Range(0, config.Experts).Select(e => GatedMlp.Read(config, source, device, config.ExpertIntermediateSize, n => TensorNames.Layer(layer, TensorNames.Expert(e, n)), config.Family.ExpertBias))];
         source.Begin(null);
-        return new MixtureOfExperts(config, source.Type, router, routing, experts, shared, sharedGate);
+        var mixture = new MixtureOfExperts(config, source.Type, router, routing, experts, shared, sharedGate);
+        return dense is null ? mixture : new DenseBesideExperts(
+            config,
+            device,
+            dense,
+            mixture,
+            Norm(config.Family.Norms.BeforeMlp!),
+            Norm(TensorNames.DenseOutputNorm),
+            Norm(TensorNames.RouterInputNorm).mul_(Math.Pow(config.HiddenSize, -0.5)),
+            Norm(TensorNames.ExpertsNorm),
+            Norm(TensorNames.ExpertsOutputNorm));
     }
+
+    private static GatedMlp Dense(ModelConfig config, IWeightSource source, Device? device, int layer) =>
+        GatedMlp.Read(config, source, device, config.IntermediateOf(layer), n => TensorNames.Layer(layer, TensorNames.Mlp(n)));
 }
 
 /// <summary><c>down(activation(gate(x)) * up(x))</c>.</summary>
@@ -95,8 +113,8 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
     /// <summary>The first half of a few rows' work: reads what is hidden, and does not change it.</summary>
     public void Activate(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before) => gateUp.Gate(kernels, rows, buffers.Hidden, before, activation, buffers.Active);
 
-    /// <summary>The second half, added to.</summary>
-    public void AddActive(RowKernels kernels, int rows, RowBuffers buffers, RowBuffer to) => down.Multiply(kernels, rows, buffers.Active, null, to, add: true);
+    /// <summary>The second half, or added to what is there.</summary>
+    public void GiveActive(RowKernels kernels, int rows, RowBuffers buffers, RowBuffer to, bool add) => down.Multiply(kernels, rows, buffers.Active, null, to, add);
 
     // [tokens, width]
     private Tensor Activate(Tensor x)
@@ -122,9 +140,13 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
 
     public override bool IsReadAtRest(RowKernels kernels) => _rests && Mixes(kernels);
 
-    public override Tensor Forward(Tensor x)
+    public override Tensor Forward(Tensor x) => Forward(x, x);
+
+    /// <param name="x">[tokens, hidden], what experts look at</param>
+    /// <param name="routed">[tokens, hidden], what the router looks at</param>
+    public Tensor Forward(Tensor x, Tensor routed)
     {
-        var (chosen, shares) = Choose(x);
+        var (chosen, shares) = Choose(routed);
         using var scale = tensor(shares, device: x.device);
         var output = shared?.Forward(x) ?? zeros_like(x);
         if (sharedGate is not null)
@@ -159,7 +181,7 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
 
             router.Multiply(kernels, rows, buffers.Hidden, before, buffers.Mixture!.Logits);
             kernels.Mix(rows, buffers.Hidden, before, _mixture!, buffers.Mixture, add ? buffers.Hidden : buffers.Output, add);
-            shared?.AddActive(kernels, rows, buffers, add ? buffers.Hidden : buffers.Output);
+            shared?.GiveActive(kernels, rows, buffers, add ? buffers.Hidden : buffers.Output, add: true);
             if (!add)
             {
                 buffers.AddOutput(kernels, rows, after);
@@ -181,6 +203,30 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
 
         output.copy_(Forward(output.to(type)));
         buffers.AddOutput(kernels, rows, after);
+    }
+
+    /// <summary>The experts' part alone of a few rows.</summary>
+    /// <param name="kernels">compute</param>
+    /// <param name="rows">how many</param>
+    /// <param name="buffers">hidden among them</param>
+    /// <param name="routed">norm of what the router looks at</param>
+    /// <param name="before">norm of what the experts look at</param>
+    /// <param name="to">[rows, hidden], written</param>
+    public void Mix(RowKernels kernels, int rows, RowBuffers buffers, RowNorm routed, RowNorm before, RowBuffer to)
+    {
+        if (Mixes(kernels))
+        {
+            router.Multiply(kernels, rows, buffers.Hidden, routed, buffers.Mixture!.Logits);
+            kernels.Mix(rows, buffers.Hidden, before, _mixture!, buffers.Mixture, to, add: false);
+            return;
+        }
+
+        using var scope = NewDisposeScope();
+        var output = to.Memory.narrow(0, 0, rows);
+        kernels.Norm(rows, buffers.Hidden, routed, to, add: false);
+        var seen = output.to(type, copy: true);
+        kernels.Norm(rows, buffers.Hidden, before, to, add: false);
+        output.copy_(Forward(output.to(type), seen));
     }
 
     private bool Mixes(RowKernels kernels) =>
@@ -213,4 +259,40 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
 
         return places;
     }
+}
+
+/// <summary>A dense MLP and a mixture of experts that look at the same, each with norms of its own (Gemma 4).</summary>
+/// <param name="config">the model</param>
+/// <param name="device">computes; null if nobody does</param>
+/// <param name="dense">the MLP</param>
+/// <param name="mixture">the experts</param>
+/// <param name="beforeDense">[hidden], norm of what the MLP looks at</param>
+/// <param name="afterDense">[hidden], norm of what it gives</param>
+/// <param name="beforeRouter">[hidden], norm of what the router looks at</param>
+/// <param name="beforeExperts">[hidden], norm of what experts look at</param>
+/// <param name="afterExperts">[hidden], norm of what they give</param>
+internal sealed class DenseBesideExperts(ModelConfig config, Device? device, GatedMlp dense, MixtureOfExperts mixture, Tensor beforeDense, Tensor afterDense, Tensor beforeRouter, Tensor beforeExperts, Tensor afterExperts) : FeedForward
+{
+    public override bool IsReadAtRest(RowKernels kernels) => mixture.IsReadAtRest(kernels);
+
+    public override Tensor Forward(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        var ofDense = Norm(dense.Forward(Norm(x, beforeDense)), afterDense);
+        return ofDense.add_(Norm(mixture.Forward(Norm(x, beforeExperts), Norm(x, beforeRouter)), afterExperts)).MoveToOuterDisposeScope();
+    }
+
+    public override void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before, RowNorm? after)
+    {
+        dense.Activate(kernels, rows, buffers, Of(beforeDense));
+        dense.GiveActive(kernels, rows, buffers, buffers.Output, add: false);
+        kernels.Norm(rows, buffers.Output, Of(afterDense), buffers.Output, add: false);
+        mixture.Mix(kernels, rows, buffers, Of(beforeRouter), Of(beforeExperts), buffers.Beside!);
+        kernels.Norm(rows, buffers.Beside!, Of(afterExperts), buffers.Output, add: true);
+        buffers.AddOutput(kernels, rows, after);
+    }
+
+    private Tensor Norm(Tensor x, Tensor weight) => device!.RmsNorm(x, weight, config.NormEpsilon);
+
+    private RowNorm Of(Tensor weight) => new(TensorMemory.Pointer(weight), config.NormEpsilon);
 }

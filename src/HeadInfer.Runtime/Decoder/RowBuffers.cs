@@ -10,11 +10,11 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
     /// <summary>[rows, hidden]: the residual stream.</summary>
     public RowBuffer Hidden { get; } = new(config.HiddenSize, device);
 
-    /// <summary>[rows, (heads + 2 kv_heads) * dim]: queries, keys, values.</summary>
-    public RowBuffer Heads { get; } = new((config.Heads + (2 * config.KvHeads)) * config.HeadDim, device);
+    /// <summary>[rows, (heads + 2 kv_heads) * dim]: queries, keys, values; as wide as the layer with most.</summary>
+    public RowBuffer Heads { get; } = new(config.HeadKinds.Max(h => h.Width), device);
 
     /// <summary>[rows, heads * dim]: attention's output.</summary>
-    public RowBuffer Attended { get; } = new(config.Heads * config.HeadDim, device);
+    public RowBuffer Attended { get; } = new(config.HeadKinds.Max(h => h.Queries), device);
 
     /// <summary>[rows, heads * dim]: gates of that; null where it has none.</summary>
     public RowBuffer? AttentionGates { get; } = config.Family.GatedAttention ? new(config.Heads * config.HeadDim, device) : null;
@@ -26,10 +26,22 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
     public RowBuffer? SharedGate { get; } = config.Family.SharedExpertGate ? new(1, device) : null;
 
     /// <summary>[rows, intermediate].</summary>
-    public RowBuffer Active { get; } = new(Math.Max(config.IntermediateSize, config.SharedExpertSize), device);
+    public RowBuffer Active { get; } = new(Math.Max(Enumerable.Range(0, config.Layers).Max(config.IntermediateOf), config.SharedExpertSize), device);
 
     /// <summary>[rows, hidden]: what has a norm of its own before it is added.</summary>
     public RowBuffer Output { get; } = new(config.HiddenSize, device);
+
+    /// <summary>[rows, hidden]: what experts beside a dense MLP give; null where there are none.</summary>
+    public RowBuffer? Beside { get; } = config.Family.ExpertsBeside && config.Experts > 0 ? new(config.HiddenSize, device) : null;
+
+    /// <summary>[rows, layers * size]: what layers are told beside the stream; null where they are told nothing.</summary>
+    public RowBuffer? Told { get; } = config.PerLayerSize > 0 ? new(config.Layers * config.PerLayerSize, device) : null;
+
+    /// <summary>A part of that on its way.</summary>
+    public RowBuffer? ToldOther { get; } = config.PerLayerSize > 0 ? new(config.Layers * config.PerLayerSize, device) : null;
+
+    /// <summary>[rows, size].</summary>
+    public RowBuffer? ToldGate { get; } = config.PerLayerSize > 0 ? new(config.PerLayerSize, device) : null;
 
     /// <summary>[rows, vocabulary].</summary>
     public RowBuffer Logits { get; } = new(config.VocabularySize, device);
@@ -69,14 +81,12 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
 
     public void Dispose()
     {
-        foreach (var buffer in (RowBuffer[])[Hidden, Heads, Attended, Active, Output, Logits])
+        foreach (var buffer in (RowBuffer?[])[Hidden, Heads, Attended, AttentionGates, SharedGate, Active, Output, Beside, Told, ToldOther, ToldGate, Logits])
         {
-            buffer.Dispose();
+            buffer?.Dispose();
         }
 
         Mixture?.Dispose();
         Delta?.Dispose();
-        AttentionGates?.Dispose();
-        SharedGate?.Dispose();
     }
 }

@@ -17,10 +17,11 @@ internal sealed class StepDecoder
     private readonly RowBuffers _buffers;
     private readonly List<Rope> _ropes = [], _longRopes = []; // those that differ, of each rotation
     private readonly int[] _ropeOf; // [layer]
-    private readonly IReadOnlyDictionary<int, int> _kvOf, _stateOf; // layer -> which of those with keys and values, or with a state
+    private readonly IReadOnlyDictionary<int, int> _kvOf, _stateOf; // layer -> which of those that attend, or with a state
     private readonly List<StateRows> _stateRows = []; // of a layer
     private readonly double _embeddingScale;
     private readonly LayerNorms[] _norms;
+    private readonly (RowBuffer Heads, RowBuffer Attended)[] _heads; // [layer] as wide as its heads
     private readonly RowNorm _finalNorm;
 
     /// <param name="config">the model</param>
@@ -31,10 +32,11 @@ internal sealed class StepDecoder
     {
         (_config, _weights, _attention, _kernels, _buffers) = (config, weights, attention, attention.Rows, buffers);
         _ropeOf = Rope.Of(config, _ropes);
-        (_kvOf, _stateOf) = (Numbered(config.KvLayers), Numbered(config.StateLayers.Order()));
+        (_kvOf, _stateOf) = (Numbered(config.AttendingLayers), Numbered(config.StateLayers.Order()));
         Rope.Of(config, _longRopes, rotation: 1);
         _norms = [.. weights.Layers.Select(l => new LayerNorms(
-            Optional(l.AttentionNorm), Optional(l.QueryNorm), Optional(l.KeyNorm), Optional(l.PostAttentionNorm), Optional(l.MlpNorm), Optional(l.PostMlpNorm)))];
+            Optional(l.AttentionNorm), Optional(l.QueryNorm), Optional(l.KeyNorm), Optional(l.PostAttentionNorm), Optional(l.MlpNorm), Optional(l.PostMlpNorm), Optional(l.ValueNorm)))];
+        _heads = [.. Enumerable.Range(0, config.Layers).Select(l => (buffers.Heads.Narrow(config.KeepsKeys(l) ? config.HeadsOf(l).Width : config.HeadsOf(l).Queries), buffers.Attended.Narrow(config.HeadsOf(l).Queries)))];
         _finalNorm = Norm(weights.FinalNorm);
         using var scale = tensor(config.EmbeddingScale, dtype: weights.Type); // rounded as the families' own code does
         using var wide = scale.to(ScalarType.Float32);
@@ -52,9 +54,10 @@ internal sealed class StepDecoder
         using var scope = NewDisposeScope(); // of views, where rows are staged
         using var pass = _attention.BeginStep(batch);
         _weights.Embedding.Lookup(_kernels, batch.Tokens.Span, _embeddingScale, _buffers.Hidden);
+        _weights.PerLayer?.Of(_kernels, batch.Tokens.Span, _buffers);
         SetAngles(batch);
         var states = States(batch);
-        var (family, queries, keys) = (_config.Family, _config.Heads * _config.HeadDim, _config.KvHeads * _config.HeadDim);
+        var family = _config.Family;
         Span<float> growth = stackalloc float[RowKernels.MostRows];
         var grows = Growth(batch, growth[..rows]);
         for (var layer = 0; layer < _weights.Layers.Count; layer++)
@@ -71,25 +74,28 @@ internal sealed class StepDecoder
                 continue;
             }
 
-            weights.Qkv!.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.Heads);
+            var (shape, (heads, attended)) = (_config.HeadsOf(layer), _heads[layer]);
+            var (queries, keys) = (shape.Queries, shape.Keys);
+            _kernels.Heads = shape;
+            weights.Qkv!.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, heads);
             weights.AttentionGate?.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.AttentionGates!);
             if (_config.QkNorm == HeadNorm.Whole)
             {
-                _kernels.NormPart(rows, _buffers.Heads, 0, queries, norms.Query!.Value);
-                _kernels.NormPart(rows, _buffers.Heads, queries, keys, norms.Key!.Value);
+                _kernels.NormPart(rows, heads, 0, queries, norms.Query!.Value);
+                _kernels.NormPart(rows, heads, queries, keys, norms.Key!.Value);
                 norms = norms with { Query = null, Key = null };
             }
 
-            _kernels.Rotate(rows, _buffers.Heads, _ropeOf[layer], norms.Query, norms.Key, pass.Targets(_kvOf[layer]));
+            _kernels.Rotate(rows, heads, _ropeOf[layer], norms.Query, norms.Key, _config.KeepsKeys(layer) ? pass.Targets(_kvOf[layer]) : [], norms.Value);
             if (grows)
             {
-                _kernels.ScaleRows(_buffers.Heads, queries, growth[..rows]);
+                _kernels.ScaleRows(heads, queries, growth[..rows]);
             }
 
-            pass.Attend(_kvOf[layer], _buffers.Heads, _buffers.Attended);
+            pass.Attend(_kvOf[layer], heads, attended);
             if (weights.AttentionGate is not null)
             {
-                _kernels.GateRows(rows, _buffers.AttentionGates!, _buffers.Attended, queries);
+                _kernels.GateRows(rows, _buffers.AttentionGates!, attended, queries);
             }
 
             if (family.ParallelBlocks)
@@ -97,10 +103,17 @@ internal sealed class StepDecoder
                 weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp); // of what attention has looked at
             }
 
-            _buffers.Add(_kernels, rows, weights.Output, _buffers.Attended, norms.PostAttention);
+            _buffers.Add(_kernels, rows, weights.Output, attended, norms.PostAttention);
             if (!family.ParallelBlocks)
             {
                 weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp);
+            }
+
+            weights.Told?.AddTo(_kernels, rows, _buffers);
+            if (weights.Scale != 1)
+            {
+                growth[..rows].Fill(weights.Scale); // where layers have a factor, queries do not grow
+                _kernels.ScaleRows(_buffers.Hidden, _config.HiddenSize, growth[..rows]);
             }
 
             _weights.Leave(layer, _kernels);
@@ -201,5 +214,5 @@ internal sealed class StepDecoder
 
     private RowNorm? Optional(Tensor? weight) => weight is null ? null : Norm(weight);
 
-    private readonly record struct LayerNorms(RowNorm? Attention, RowNorm? Query, RowNorm? Key, RowNorm? PostAttention, RowNorm? Mlp, RowNorm? PostMlp);
+    private readonly record struct LayerNorms(RowNorm? Attention, RowNorm? Query, RowNorm? Key, RowNorm? PostAttention, RowNorm? Mlp, RowNorm? PostMlp, RowNorm? Value);
 }

@@ -16,10 +16,9 @@ namespace HeadInfer.Runtime.Decoder;
 internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weights, int chunkTokens, Device device)
 {
     private readonly List<Rope> _ropes = [], _longRopes = []; // those that differ, of each rotation
-    private readonly bool _rotatesApart = device.RotatesApart(config.HeadDim, config.Rope.RotaryDim);
-    private readonly int _queryWidth = config.Heads * config.HeadDim;
+    private readonly bool _rotatesApart = config.CacheOf.Count == 0 && config.AttendingLayers.All(l => device.RotatesApart(config.HeadsOf(l).Dim, config.RopeOf(l).RotaryDim));
     private readonly ModelFamily _family = config.Family;
-    private readonly IReadOnlyDictionary<int, int> _kvOf = StepDecoder.Numbered(config.KvLayers), _stateOf = StepDecoder.Numbered(config.StateLayers.Order()); // layer -> which of those with keys and values, or with a state
+    private readonly IReadOnlyDictionary<int, int> _kvOf = StepDecoder.Numbered(config.AttendingLayers), _stateOf = StepDecoder.Numbered(config.StateLayers.Order()); // layer -> which of those that attend, or with a state
     private int[]? _ropeOf; // [layer]
 
     /// <summary>Runs a batch's new tokens through all layers. The caller commits them afterwards.</summary>
@@ -32,12 +31,14 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     {
         using var scope = NewDisposeScope();
         var (torchDevice, type, count, outputs) = (device.Torch, weights.Type, batch.Tokens.Length, batch.Outputs);
-        var hidden = weights.Embedding.Lookup(TensorMemory.Indices(batch.Tokens.Span).to(torchDevice)); // [tokens, hidden]
+        var tokens = TensorMemory.Indices(batch.Tokens.Span).to(torchDevice);
+        var hidden = weights.Embedding.Lookup(tokens); // [tokens, hidden]
         if (config.EmbeddingScale != 1)
         {
             hidden.mul_(tensor(config.EmbeddingScale, dtype: type, device: torchDevice));
         }
 
+        var told = weights.PerLayer is { } perLayer ? Told(perLayer, tokens, hidden, batch.Sequences[0].Length) : null;
         using var pass = attention.Begin(batch, work);
         var fused = _rotatesApart && pass.Stages;
         var start = batch.Sequences[0].Length;
@@ -74,13 +75,14 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
 
             var asked = new TokenRange(layer == weights.Layers.Count - 1 ? count - outputs : 0, count);
             var (cos, sin) = angles[_ropeOf[layer]];
-            segment.Begin();
-            foreach (var (chunk, withQueries) in Chunks(asked, start))
+            var keeps = config.KeepsKeys(layer);
+            segment.Begin(_kvOf[layer], config.HeadsOf(layer), keeps);
+            foreach (var (chunk, withQueries) in Chunks(asked, start).Where(c => keeps || c.WithQueries))
             {
                 using var chunkScope = NewDisposeScope();
                 weights.Enter(layer);
-                Project(layerWeights, Rows(hidden, chunk), withQueries, Rows(cos, chunk), Rows(sin, chunk), segment, chunk.Start);
-                work.Add((withQueries ? Cost.Projections(config) : Cost.KeyValueProjections(config)) * chunk.Count);
+                Project(layer, Rows(hidden, chunk), withQueries, Rows(cos, chunk), Rows(sin, chunk), segment, chunk.Start);
+                work.Add((withQueries ? Cost.Projections(config, layer) : Cost.KeyValueProjections(config, layer)) * chunk.Count);
             }
 
             var queries = Rows(segment.Queries, asked);
@@ -94,7 +96,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             {
                 using var chunkScope = NewDisposeScope();
                 weights.Enter(layer);
-                Mix(layerWeights, Rows(hidden, chunk), Rows(segment.Queries, chunk).view(chunk.Count, _queryWidth));
+                Mix(layerWeights, Rows(hidden, chunk), Rows(segment.Queries, chunk).view(chunk.Count, config.HeadsOf(layer).Queries), told is null ? null : Rows(told, chunk));
                 work.Add(Cost.OutputAndMlp(config, layer) * chunk.Count);
             }
 
@@ -129,36 +131,38 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         new TokenRange(range.Start + start, range.End + start).SplitAligned(chunkTokens).Select(c => new TokenRange(c.Start - start, c.End - start));
 
     // Norm, query-key-value product, head norms and rope of a chunk.
-    private void Project(LayerWeights layer, Tensor hidden, bool withQueries, Tensor cos, Tensor sin, SegmentBuffers segment, int start)
+    private void Project(int number, Tensor hidden, bool withQueries, Tensor cos, Tensor sin, SegmentBuffers segment, int start)
     {
-        var (count, queries) = (hidden.shape[0], withQueries ? config.Heads : 0);
+        var (layer, shape, keeps) = (weights.Layers[number], config.HeadsOf(number), config.KeepsKeys(number));
+        var (count, queries, keys) = (hidden.shape[0], withQueries ? shape.Count : 0, keeps ? shape.KvHeads : 0);
         var normed = Norm(hidden, layer.AttentionNorm);
-        var projection = withQueries ? layer.Qkv! : layer.Qkv!.Outputs(_queryWidth, 2L * config.KvHeads * config.HeadDim);
+        var projection = withQueries ? layer.Qkv! : layer.Qkv!.Outputs(shape.Queries, 2L * shape.Keys);
         var all = projection.Apply(normed);
-        var heads = all.view(count, queries + (2 * config.KvHeads), config.HeadDim);
+        var heads = all.view(count, queries + (2 * keys), shape.Dim);
         if (layer.QueryNorm is not null && layer.KeyNorm is not null && config.QkNorm == HeadNorm.Whole)
         {
-            NormWhole(all, 0, queries * config.HeadDim, layer.QueryNorm);
-            NormWhole(all, queries * config.HeadDim, config.KvHeads * config.HeadDim, layer.KeyNorm);
+            NormWhole(all, 0, queries * shape.Dim, layer.QueryNorm);
+            NormWhole(all, queries * shape.Dim, shape.Keys, layer.KeyNorm);
         }
-        else if (layer.QueryNorm is not null && layer.KeyNorm is not null)
+        else
         {
-            device.NormHeads(heads, 0, queries, layer.QueryNorm, config.NormEpsilon);
-            device.NormHeads(heads, queries, config.KvHeads, layer.KeyNorm, config.NormEpsilon);
+            NormHeads(heads, 0, queries, layer.QueryNorm);
+            NormHeads(heads, queries, keys, layer.KeyNorm);
+            NormHeads(heads, queries + keys, keys, layer.ValueNorm);
         }
 
         if (_rotatesApart && segment.IsStaged)
         {
-            device.RotateApart(heads, segment.Queries.narrow(0, start, count).narrow(1, 0, queries), segment.KeyValues, start, cos, sin);
+            device.RotateApart(heads, segment.Queries.narrow(0, start, count).narrow(1, 0, queries), segment.KeyValues!, start, cos, sin);
             return;
         }
 
-        device.Rotate(heads, queries + config.KvHeads, cos, sin);
+        device.Rotate(heads, queries + keys, cos, sin);
         segment.Take(heads, start);
     }
 
     // Output projection and MLP of a chunk, added to the residual stream in place.
-    private void Mix(LayerWeights layer, Tensor hidden, Tensor attended)
+    private void Mix(LayerWeights layer, Tensor hidden, Tensor attended, Tensor? told = null)
     {
         if (layer.AttentionGate is { } gate)
         {
@@ -183,6 +187,33 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         else
         {
             Add(hidden, layer.FeedForward.Forward(normed), layer.PostMlpNorm);
+        }
+
+        layer.Told?.AddTo(hidden, told!);
+        if (layer.Scale != 1)
+        {
+            hidden.mul_(layer.Scale);
+        }
+    }
+
+    // [tokens, layers * size] of a segment
+    private Tensor Told(PerLayerInputs perLayer, Tensor tokens, Tensor hidden, int start)
+    {
+        var told = empty([hidden.shape[0], (long)config.Layers * config.PerLayerSize], hidden.dtype, hidden.device);
+        foreach (var chunk in Aligned(new TokenRange(0, (int)hidden.shape[0]), start))
+        {
+            using var scope = NewDisposeScope();
+            Rows(told, chunk).copy_(perLayer.Of(Rows(tokens, chunk), Rows(hidden, chunk)));
+        }
+
+        return told;
+    }
+
+    private void NormHeads(Tensor heads, int first, int count, Tensor? norm)
+    {
+        if (norm is not null && count > 0)
+        {
+            device.NormHeads(heads, first, count, norm, config.NormEpsilon);
         }
     }
 

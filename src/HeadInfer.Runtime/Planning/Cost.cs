@@ -9,12 +9,12 @@ namespace HeadInfer.Runtime.Planning;
 internal static class Cost
 {
     /// <summary>Query, key and value projections of one layer that attends, with the gates where it has some, for one token.</summary>
-    public static double Projections(ModelConfig config) =>
-        2.0 * config.HiddenSize * ((config.Heads * (config.Family.GatedAttention ? 2 : 1)) + (2 * config.KvHeads)) * config.HeadDim;
+    public static double Projections(ModelConfig config, int layer) => config.HeadsOf(layer) is var heads
+        ? (2.0 * config.HiddenSize * heads.Queries * (config.Family.GatedAttention ? 2 : 1)) + KeyValueProjections(config, layer) : 0;
 
     /// <summary>What a layer projects one token to, whether it attends or has a state.</summary>
     public static double Before(ModelConfig config, int layer) =>
-        config.StateLayers.Contains(layer) ? 2.0 * config.HiddenSize * (config.Delta!.Projected + (2 * config.Delta.ValueHeads)) : Projections(config);
+        config.StateLayers.Contains(layer) ? 2.0 * config.HiddenSize * (config.Delta!.Projected + (2 * config.Delta.ValueHeads)) : Projections(config, layer);
 
     /// <summary>What a layer does to its state for one token, as if one came after another.</summary>
     public static double State(ModelConfig config, int layer) =>
@@ -22,10 +22,12 @@ internal static class Cost
 
     /// <summary>Output projection and MLP of one layer, for one token.</summary>
     public static double OutputAndMlp(ModelConfig config, int layer) =>
-        (2.0 * config.HiddenSize * (config.StateLayers.Contains(layer) ? config.Delta!.Values : config.Heads * config.HeadDim))
+        (2.0 * config.HiddenSize * (config.StateLayers.Contains(layer) ? config.Delta!.Values : config.HeadsOf(layer).Queries))
         + (config.ExpertLayers.Contains(layer)
             ? 2.0 * config.HiddenSize * (config.Experts + (3.0 * config.ExpertIntermediateSize * config.ExpertsPerToken))
-            : 6.0 * config.HiddenSize * config.IntermediateSize);
+            : 0)
+        + (config.ExpertLayers.Contains(layer) && !config.Family.ExpertsBeside ? 0 : 6.0 * config.HiddenSize * config.IntermediateOf(layer))
+        + (4.0 * config.HiddenSize * config.PerLayerSize);
 
     /// <summary>Elements of one layer's matrices, those of all experts among them.</summary>
     public static double Elements(ModelConfig config, int layer) =>
@@ -40,7 +42,11 @@ internal static class Cost
         .Sum(layer => weights.Layers[layer].Bytes * (config.ExpertLayers.Contains(layer) ? (double)config.ExpertsPerToken / config.Experts : 1)));
 
     /// <summary>Key and value projections alone.</summary>
-    public static double KeyValueProjections(ModelConfig config) => 4.0 * config.HiddenSize * config.KvHeads * config.HeadDim;
+    public static double KeyValueProjections(ModelConfig config, int layer) => config.KeepsKeys(layer) ? 4.0 * config.HiddenSize * config.HeadsOf(layer).Keys : 0;
+
+    /// <summary>Elements of keys and values that a token attends after so many others.</summary>
+    public static double AttendedElements(ModelConfig config, double tokens) =>
+        config.AttendingLayers.Sum(layer => config.AttendedElements(layer) * Math.Min(tokens, config.Windows[layer] - 1 ?? double.MaxValue));
 
     /// <summary>Everything but the logits, for tokens at <paramref name="start"/> up to <paramref name="end"/> of which only the last one's logits are wanted.</summary>
     public static double Prefill(ModelConfig config, int start, int end) => Linear(config, end - start) + Attention(config, start, end);
@@ -50,7 +56,7 @@ internal static class Cost
     {
         var last = config.Layers - 1;
         var total = config.StateLayers.Contains(last) ? (Before(config, last) + State(config, last) + OutputAndMlp(config, last)) * tokens
-            : (KeyValueProjections(config) * (tokens - 1)) + Projections(config) + OutputAndMlp(config, last);
+            : (KeyValueProjections(config, last) * (tokens - 1)) + Projections(config, last) + OutputAndMlp(config, last);
         for (var layer = 0; layer < last; layer++)
         {
             total += (Before(config, layer) + State(config, layer) + OutputAndMlp(config, layer)) * tokens;
@@ -62,13 +68,13 @@ internal static class Cost
     /// <summary>Attention's part of <see cref="Prefill"/>.</summary>
     public static double Attention(ModelConfig config, int start, int end)
     {
-        var pairs = 0.0;
-        foreach (var layer in config.KvLayers)
+        var total = 0.0;
+        foreach (var layer in config.AttendingLayers)
         {
             var queries = layer == config.Layers - 1 ? new TokenRange(end - 1, end) : new TokenRange(start, end);
-            pairs += new Visibility(config.Windows[layer]).Pairs(queries, new TokenRange(0, end));
+            total += 4.0 * config.HeadsOf(layer).Queries * new Visibility(config.Windows[layer]).Pairs(queries, new TokenRange(0, end));
         }
 
-        return 4.0 * config.HeadDim * config.Heads * pairs;
+        return total;
     }
 }

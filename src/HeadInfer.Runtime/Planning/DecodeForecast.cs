@@ -29,14 +29,14 @@ internal sealed record DecodeForecast(double Step, double KvRate, HostRates? Rat
     /// <summary>Bytes of keys and values after so many tokens that a step reads: those with copies on the GPU, and those that lie in host memory alone.</summary>
     public static (double Copied, double Outside) Cache(ModelConfig config, MemoryPlan plan, int tokens)
     {
-        var perLayerToken = (double)plan.KvPerToken.Bytes / config.KvLayers.Count;
-        var (copied, outside) = (0.0, 0.0);
-        foreach (var window in config.KvWindows)
+        var (element, copied, outside) = ((double)plan.KvPerToken.Bytes / config.KvElementsPerToken, 0.0, 0.0);
+        foreach (var layer in config.AttendingLayers)
         {
+            var (window, perToken) = (config.Windows[layer], config.AttendedElements(layer) * element);
             var history = Math.Min(tokens, window - 1 ?? int.MaxValue);
             var resident = window is null ? Math.Min(history, plan.ResidentTokens) : 0;
-            copied += perLayerToken * resident;
-            outside += perLayerToken * (history - resident);
+            copied += perToken * resident;
+            outside += perToken * (history - resident);
         }
 
         return (copied, outside);

@@ -34,7 +34,8 @@ internal static class MemoryPlanner
         var (kvType, state) = (options.KvTypeFor(type, onGpu), States(config).Size);
         var kv = new ByteSize(config.KvElementsPerToken * DataTypes.Size(kvType));
         var page = options.PageTokens ?? PageFor(kv, state);
-        var group = Math.Min(options.HeadGroupSize ?? config.KvHeads, config.KvHeads);
+        var mostHeads = config.HeadKinds.Max(h => h.KvHeads);
+        var group = Math.Min(options.HeadGroupSize ?? mostHeads, mostHeads);
         var most = state == ByteSize.Zero ? 0 : (int)Math.Clamp((budget.Gpu ?? budget.Host).Bytes / 24 / state.Bytes, 1, RowKernels.MostRows);
         var sizes = new Sizes(config, type, kvType, onGpu, group, options.TileTokens ?? (onGpu ? GpuTileTokens(config, kvType, group, page) : Tile), options.ChunkTokens ?? (onGpu ? GpuChunk : Chunk), state * (most + OtherStates));
 
@@ -54,7 +55,7 @@ internal static class MemoryPlanner
         var streamed = onGpu ? StreamedLayers(budget.Gpu!.Value, weights, sizes, segment, options) : 0;
         var gpu = onGpu ? PlanGpu(budget.Gpu!.Value, weights.OnDevice(streamed), sizes, segment, options) : null;
         var heads = Placements(config, options, onGpu);
-        var copied = kv.Bytes * config.KvWindows.Count(w => w is null) / config.KvLayers.Count; // of a token; what is behind a window is not worth it
+        var copied = config.KvLayers.Where(l => config.Windows[l] is null).Sum(config.AttendedElements) * DataTypes.Size(kvType); // of a token; what is behind a window is not worth it
         var plan = new MemoryPlan
         {
             HostBudget = budget.Host,
@@ -70,7 +71,7 @@ internal static class MemoryPlanner
             KvPerToken = kv,
             StateSize = state,
             MostStates = most,
-            ResidentPerToken = new ByteSize(kv.Bytes * heads.GetValueOrDefault(HeadPlacement.Resident) / ((long)config.KvLayers.Count * config.KvHeads)),
+            ResidentPerToken = new ByteSize(kv.Bytes * heads.GetValueOrDefault(HeadPlacement.Resident) / heads.Values.Sum()),
             Heads = heads,
             ResidentTokens = gpu is null || options.Placement is not null || copied == 0 ? 0 : (int)Math.Min(gpu.Resident.Bytes / copied, int.MaxValue),
             MaxContextTokens = options.MaxContextTokens ?? config.MaxPositions,
@@ -93,10 +94,12 @@ internal static class MemoryPlanner
     /// <summary>The attention layout that a plan stands for.</summary>
     public static AttentionLayout Layout(ModelConfig config, HeadInferOptions options, MemoryPlan plan)
     {
-        var layers = config.KvLayers; // attention counts these alone, and callers all
+        var (layers, kept) = (config.AttendingLayers, config.KvLayers); // attention counts these alone, and callers all
         return new(config.KvHeads, config.Heads / config.KvHeads, config.HeadDim, config.KvWindows, plan.TileTokens)
         {
-            Placement = options.Placement is { } placement ? head => placement(new HeadKey(layers[head.Layer], head.Head)) : plan.Gpu is null ? _ => HeadPlacement.Host : null,
+            LayerHeads = config.LayerHeads.Count == 0 ? null : [.. layers.Select(config.HeadsOf)],
+            LayerPages = config.CacheOf.Count == 0 ? null : [.. layers.Select(layer => kept.Index().First(k => k.Item == config.CacheOf[layer]).Index)],
+            Placement = options.Placement is { } placement ? head => placement(new HeadKey(config.CacheOf.Count == 0 ? layers[head.Layer] : config.CacheOf[layers[head.Layer]], head.Head)) : plan.Gpu is null ? _ => HeadPlacement.Host : null,
             GroupSize = plan.Gpu is null ? plan.HeadGroupSize : options.HeadGroupSize,
             EndsModel = layers[^1] == config.Layers - 1,
         };
@@ -163,15 +166,18 @@ internal static class MemoryPlanner
     // A tile of 64 MiB whatever the heads, in whole pages.
     private static int GpuTileTokens(ModelConfig config, ScalarType type, int group, int page)
     {
-        var tokens = GpuTile.Bytes / (2L * group * config.HeadDim * DataTypes.Size(type));
+        var tokens = GpuTile.Bytes / (2L * TileKeys(config, group) * DataTypes.Size(type));
         return (int)Math.Max(page, tokens / page * page);
     }
+
+    // Numbers of a token's keys in a tile of a whole group, of the layers that have most.
+    private static long TileKeys(ModelConfig config, int group) => config.HeadKinds.Max(h => (long)Math.Min(group, h.KvHeads) * h.Dim);
 
     private static Dictionary<HeadPlacement, int> Placements(ModelConfig config, HeadInferOptions options, bool onGpu)
     {
         var placement = options.Placement ?? (_ => onGpu ? HeadPlacement.Streamed : HeadPlacement.Host);
         return config.KvLayers
-            .SelectMany(layer => Enumerable.Range(0, config.KvHeads), (layer, head) => placement(new HeadKey(layer, head)))
+            .SelectMany(layer => Enumerable.Range(0, config.HeadsOf(layer).KvHeads), (layer, head) => placement(new HeadKey(layer, head)))
             .CountBy(p => p)
             .ToDictionary();
     }
@@ -181,23 +187,29 @@ internal static class MemoryPlanner
     {
         private long Element => DataTypes.Size(Type);
 
+        // Numbers of a token's keys and values that later layers attend too, all layers together.
+        private long Lent => Config.CacheOf.Where((lender, layer) => lender != layer).Distinct().Sum(Config.AttendedElements);
+
+        private int Rotary => Config.LayerRopes.Append(Config.Rope).Max(r => r.RotaryDim);
+
         private int Ropes => Math.Max(1, Config.LayerRopes.Distinct().Count());
 
         /// <summary>Activations of a segment and of a chunk.</summary>
         public ByteSize Activations(int segment)
         {
-            long heads = Config.Heads * Config.HeadDim, kv = 2L * Config.KvHeads * Config.HeadDim;
-            var group = (long)Group * (Config.Heads / Config.KvHeads) * Config.HeadDim;
+            long heads = Config.HeadKinds.Max(h => h.Queries), kv = 2L * Config.HeadKinds.Max(h => h.Keys), told = (long)Config.Layers * Config.PerLayerSize;
+            var most = Group;
+            var group = Config.HeadKinds.Max(h => (long)Math.Min(most, h.KvHeads) * h.Shared * h.Dim);
             var perToken = OnGpu
-                ? ((Config.HiddenSize + heads) * Element) + (Ropes * Config.Rope.RotaryDim * 4L) // residual stream, queries, angles
+                ? ((Config.HiddenSize + heads + told) * Element) + (Ropes * Rotary * 4L) // residual stream, queries, angles
                     + (group * (Element + 1)) // a part's output; with several parts the groups are smaller, and their sum is float32
-                : ((Config.HiddenSize + heads + kv + (2 * Ropes * Config.Rope.RotaryDim)) * Element)
+                : ((Config.HiddenSize + heads + told + kv + Lent + (2 * Ropes * Rotary)) * Element)
                     + (group * (Element + 12)); // one group's part, its merge in float32
-            long width = Math.Max(Config.IntermediateSize, Config.ExpertIntermediateSize);
+            long width = Math.Max(Enumerable.Range(0, Config.Layers).Max(Config.IntermediateOf), Config.ExpertIntermediateSize);
             var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv, 3 * width) : (3 * Config.HiddenSize) + heads + kv + (3 * width)) * Element;
             var scores = OnGpu && (Config.AttentionSoftCap is not null || Type == ScalarType.Float32) ? ExplicitAttention.MaxScores * 12 : 0;
-            var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + width + Config.Experts + (Config.ExpertsPerToken * ((long)Config.HiddenSize + Config.ExpertIntermediateSize))); // buffers of a decoding step
-            return States + new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps + Delta(Math.Min(Chunk, segment))) + (OnGpu ? CudaRowKernels.SizeFor(Config.Heads, Config.HeadDim) : ByteSize.Zero);
+            var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + width + (2 * told) + Config.Experts + (Config.ExpertsPerToken * ((long)Config.HiddenSize + Config.ExpertIntermediateSize))); // buffers of a decoding step
+            return States + new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps + Delta(Math.Min(Chunk, segment))) + (OnGpu ? CudaRowKernels.SizeFor(Config.HeadKinds) : ByteSize.Zero);
         }
 
         // What a chunk is projected to in layers with states, what a scan of it makes, and buffers of a step.
@@ -209,8 +221,8 @@ internal static class MemoryPlanner
         {
             var slots = (AttentionLane.Slots(OnGpu) + AttentionLane.GapSlots(OnGpu)) * DataTypes.Size(KvType);
             var widened = KvType == Type ? 0 : AttentionLane.Lanes * Element;
-            return new ByteSize((slots + widened) * Group * 2L * Tile * Config.HeadDim)
-                + (OnGpu ? RowStaging.SizeFor(new PageShape(Config.KvHeads, 1, Config.HeadDim, KvType), Math.Max(segment, RowKernels.MostRows) + Math.Max(Math.Min(Chunk, segment), RowKernels.MostRows)) : ByteSize.Zero);
+            return new ByteSize((slots + widened) * 2L * Tile * TileKeys(Config, Group))
+                + (OnGpu ? RowStaging.SizeFor(Config.HeadKinds.Max(h => h.Keys), (int)Lent / 2, KvType, Math.Max(segment, RowKernels.MostRows) + Math.Max(Math.Min(Chunk, segment), RowKernels.MostRows)) : ByteSize.Zero);
         }
     }
 }

@@ -26,6 +26,7 @@ internal sealed class BlockPool : IDisposable
     private readonly PrefixIndex _index = new();
     private readonly PagePool _pages;
     private readonly Device _device;
+    private readonly PageShape[] _shapes; // [layer]
     private readonly Fence[] _written; // [layer]
     private readonly Fence _computed, _arrived;
     private readonly int _mostKept;
@@ -34,15 +35,17 @@ internal sealed class BlockPool : IDisposable
     private long _evicted;
     private long _blocksMade;
 
-    /// <param name="shape">of a page</param>
+    /// <param name="shape">of a page; the largest, where layers have different heads</param>
     /// <param name="layers">layers of the model</param>
     /// <param name="budget">memory of all blocks at most</param>
     /// <param name="keep">memory of blocks that nobody has, at most</param>
     /// <param name="device">takes rows to the pages; not owned</param>
     /// <param name="slabSize">memory that is taken from the system at once; null for what suits the device</param>
     /// <param name="state">what other layers remember of a sequence; a block may have it once</param>
-    public BlockPool(PageShape shape, int layers, ByteSize budget, ByteSize keep, Device device, ByteSize? slabSize = null, StateShape state = default)
+    /// <param name="heads">[layer], where not all have those of <paramref name="shape"/></param>
+    public BlockPool(PageShape shape, int layers, ByteSize budget, ByteSize keep, Device device, ByteSize? slabSize = null, StateShape state = default, IReadOnlyList<HeadShape>? heads = null)
     {
+        _shapes = [.. Enumerable.Range(0, layers).Select(layer => heads is null ? shape : shape.With(heads[layer]))];
         State = state;
         (_device, Layers, _computed, _arrived) = (device, layers, device.CreateFence(), device.CreateFence());
         _pages = new PagePool(shape, slabSize ?? device.SlabSize, device);
@@ -51,7 +54,11 @@ internal sealed class BlockPool : IDisposable
         _mostKept = (int)Math.Min(keep.Bytes / BlockSize.Bytes, int.MaxValue);
     }
 
+    /// <summary>Of the largest page: pages are alike.</summary>
     public PageShape Shape => _pages.Shape;
+
+    /// <summary>Of what a layer has in its pages.</summary>
+    public PageShape ShapeOf(int layer) => _shapes[layer];
 
     /// <summary>Takes rows to the pages.</summary>
     public Device Device => _device;
@@ -294,13 +301,13 @@ internal sealed class BlockPool : IDisposable
         _device.Wait(WorkQueue.Download, _computed);
         _device.Record(WorkQueue.Download, _arrived);
         _device.Block(_arrived);
-        var row = Shape.Size.Bytes / (2L * Shape.KvHeads * Shape.Tokens);
         for (var layer = 0; layer < Layers; layer++)
         {
+            var (shape, row) = (ShapeOf(layer), ShapeOf(layer).RowBytes);
             to.Pages[layer].Slab.EnsureReady(); // memory is touched while it is pinned
-            for (var half = 0; half < 2 * Shape.KvHeads; half++)
+            for (var half = 0; half < 2 * shape.KvHeads; half++)
             {
-                var at = (nint)(half * Shape.Tokens * row);
+                var at = (nint)(half * shape.Tokens * row);
                 Buffer.MemoryCopy((void*)(_pages.AddressOf(from.Pages[layer]) + at), (void*)(_pages.AddressOf(to.Pages[layer]) + at), tokens * row, tokens * row);
             }
         }

@@ -13,6 +13,12 @@ internal readonly record struct PageShape(int KvHeads, int Tokens, int HeadDim, 
 {
     public long Elements => 2L * KvHeads * Tokens * HeadDim;
 
+    /// <summary>Bytes of a key, and of a value.</summary>
+    public long RowBytes => (long)HeadDim * DataTypes.Size(Type);
+
+    /// <summary>The same tokens of a layer with other heads.</summary>
+    public PageShape With(HeadShape heads) => this with { KvHeads = heads.KvHeads, HeadDim = heads.Dim };
+
     public ByteSize Size => new(Elements * DataTypes.Size(Type));
 }
 
@@ -24,6 +30,8 @@ internal readonly record struct Page(PageSlab Slab, int Index);
 internal sealed unsafe class PageSlab : IDisposable
 {
     private readonly bool[] _used;
+    private readonly Tensor _memory; // [pages, elements of a page]
+    private readonly Dictionary<PageShape, Tensor> _views = [];
     private readonly Task<IDisposable?>? _pinning;
 
     /// <param name="shape">of a page</param>
@@ -32,8 +40,8 @@ internal sealed unsafe class PageSlab : IDisposable
     /// <param name="before">the slab that is made ready first, if any</param>
     public PageSlab(PageShape shape, int pages, Device device, PageSlab? before)
     {
-        Memory = empty([pages, shape.KvHeads, 2, shape.Tokens, shape.HeadDim], shape.Type).DetachFromDisposeScope();
-        Address = (nint)TensorMemory.Address(Memory);
+        _memory = empty([pages, shape.Elements], shape.Type).DetachFromDisposeScope();
+        Address = (nint)TensorMemory.Address(_memory);
         _used = new bool[pages];
         Free = pages;
         if (device.IsAsynchronous)
@@ -45,15 +53,25 @@ internal sealed unsafe class PageSlab : IDisposable
         }
     }
 
-    /// <summary>[pages, kv_heads, 2, tokens, dim]; owned by the slab.</summary>
-    public Tensor Memory { get; }
-
     /// <summary>Where the first page begins.</summary>
     public nint Address { get; }
 
     public int Pages => _used.Length;
 
     public int Free { get; private set; }
+
+    /// <summary>All pages as those of a layer, which begin with its rows. A view, owned by the slab. Engine thread.</summary>
+    /// <returns>[pages, kv_heads, 2, tokens, dim]</returns>
+    public Tensor As(PageShape shape)
+    {
+        if (!_views.TryGetValue(shape, out var view))
+        {
+            using var rows = _memory.narrow(1, 0, shape.Elements);
+            _views.Add(shape, view = rows.unflatten(1, [shape.KvHeads, 2, shape.Tokens, shape.HeadDim]).DetachFromDisposeScope());
+        }
+
+        return view;
+    }
 
     /// <summary>The first run of free pages, at most <paramref name="wanted"/> of them.</summary>
     public Range FindFree(int wanted)
@@ -90,7 +108,12 @@ internal sealed unsafe class PageSlab : IDisposable
     public void Dispose()
     {
         _pinning?.GetAwaiter().GetResult()?.Dispose();
-        Memory.Dispose();
+        foreach (var view in _views.Values)
+        {
+            view.Dispose();
+        }
+
+        _memory.Dispose();
     }
 }
 

@@ -206,7 +206,7 @@ internal sealed partial class Sequence(BlockPool pool, string key) : IReadOnlyLi
     /// <summary>The memory of a range of tokens of one layer, in order, in as few pieces as the pages allow.</summary>
     public IEnumerable<PageRun> Runs(int layer, TokenRange range)
     {
-        var size = pool.BlockTokens;
+        var (size, shape) = (pool.BlockTokens, pool.ShapeOf(layer));
         for (var at = range.Start; at < range.End;)
         {
             var first = at / size;
@@ -215,7 +215,7 @@ internal sealed partial class Sequence(BlockPool pool, string key) : IReadOnlyLi
             if (whole <= 1)
             {
                 var tokens = new TokenRange(at, Math.Min(range.End, (first + 1) * size));
-                yield return new PageRun(slab.Memory.narrow(0, index, 1).narrow(3, at % size, tokens.Count), tokens, slab);
+                yield return new PageRun(slab.As(shape).narrow(0, index, 1).narrow(3, at % size, tokens.Count), tokens, slab);
                 at = tokens.End;
                 continue;
             }
@@ -230,7 +230,7 @@ internal sealed partial class Sequence(BlockPool pool, string key) : IReadOnlyLi
             }
 
             var end = at + (count * size);
-            yield return new PageRun(slab.Memory.slice(0, index, index + ((count - 1) * Math.Max(step, 1)) + 1, Math.Max(step, 1)), new TokenRange(at, end), slab);
+            yield return new PageRun(slab.As(shape).slice(0, index, index + ((count - 1) * Math.Max(step, 1)) + 1, Math.Max(step, 1)), new TokenRange(at, end), slab);
             at = end;
         }
     }

@@ -30,6 +30,9 @@ internal interface IWeightSource : IDisposable
     /// <summary>A vector, with <paramref name="offset"/> added.</summary>
     Tensor Vector(string name, long size, double offset = 0);
 
+    /// <summary>A vector of ones: the weight of a norm without one.</summary>
+    Tensor Ones(long size);
+
     /// <summary>Numbers of a shape in float32, whatever is computed in.</summary>
     Tensor Floats(string name, params long[] shape);
 
@@ -107,6 +110,8 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
         var vector = Read([name], [size], [], resides: true).At;
         return offset == 0 ? vector : vector.add_(offset);
     }
+
+    public Tensor Ones(long size) => Own(ones([size], type, device.Torch));
 
     public Tensor Floats(string name, params long[] shape)
     {
@@ -239,7 +244,7 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
             var bytes = packings is null ? [rows.Sum() * columns * DataTypes.Size(type)] : packings.Select((p, i) => rows[i] * p.RowBytes(columns)).ToArray();
             largest = packings is null ? largest : Math.Max(largest, rows.Sum() * columns);
             packed |= packings?.Any(p => p is not DensePacking) ?? false;
-            lookedUp += names[0] == TensorNames.Embedding && _matrices.Exists(m => m.Names[0] == TensorNames.Output) ? bytes.Sum() : 0;
+            lookedUp += names[0] == TensorNames.PerLayerEmbedding || (names[0] == TensorNames.Embedding && _matrices.Exists(m => m.Names[0] == TensorNames.Output)) ? bytes.Sum() : 0;
             if (layer is { } number)
             {
                 layers[number] = layers.GetValueOrDefault(number) + bytes.Sum(WeightStream.Padded);
@@ -275,6 +280,12 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
     public Tensor Vector(string name, long size, double offset = 0)
     {
         Check(name, [size]);
+        _vectors += size;
+        return _nothing;
+    }
+
+    public Tensor Ones(long size)
+    {
         _vectors += size;
         return _nothing;
     }

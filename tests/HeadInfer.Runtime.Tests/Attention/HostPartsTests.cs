@@ -140,7 +140,7 @@ public abstract class HostPartsTests(ComputeDevice device) : NativeTest(device)
     {
         using var device = Open();
         using var parts = new HostParts(new RowTraits(ScalarType.Float32, 2, 1, 8, 1, null), 2, device);
-        var failing = parts.Next();
+        var failing = parts.Next(new HeadShape(2, 1, 8));
         failing.Add(0, 1).Spans.Add(new KeySpan(0, 1, 0, 1)); // of keys that there are none of
         var number = parts.Submit(failing, 1);
         HostParts.Raise(parts.Asked, number);
@@ -150,14 +150,14 @@ public abstract class HostPartsTests(ComputeDevice device) : NativeTest(device)
 
         for (var i = 0; i < 5; i++)
         {
-            parts.Submit(parts.Next(), 1);
+            parts.Submit(parts.Next(new HeadShape(2, 1, 8)), 1);
         }
 
         parts.Drop();
-        number = parts.Submit(parts.Next(), 1);
+        number = parts.Submit(parts.Next(new HeadShape(2, 1, 8)), 1);
         HostParts.Raise(parts.Asked, number);
         parts.Await(number); // it goes on
-        parts.Submit(parts.Next(), 1); // and ends with one that nobody asks for
+        parts.Submit(parts.Next(new HeadShape(2, 1, 8)), 1); // and ends with one that nobody asks for
     }
 
     private Tensor Made(params long[] shape) => randn(shape, ScalarType.Float32, TorchDevice);

@@ -86,7 +86,7 @@ internal sealed class AttentionCase : IDisposable
             var kv = stack([keys, values], 0).permute(2, 0, 1, 3); // [kv_heads, 2, tokens, dim]
             if (pass.Stages)
             {
-                kv = pass.Stage().copy_(kv);
+                kv = pass.Stage(0).copy_(kv);
             }
 
             pass.Attend(0, queries, kv, output: queries);

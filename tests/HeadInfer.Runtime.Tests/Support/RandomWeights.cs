@@ -18,6 +18,8 @@ internal sealed class RandomWeights(ScalarType type, Compute.Device device) : IW
 
     public Tensor Floats(string name, params long[] shape) => Own(ones(shape, ScalarType.Float32, device.Torch));
 
+    public Tensor Ones(long size) => Vector("", size);
+
     public float[] Numbers(string name, long size) => new float[size];
 
     public void Dispose()
