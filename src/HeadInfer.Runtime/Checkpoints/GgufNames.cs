@@ -32,6 +32,9 @@ internal static class GgufNames
         ["attn_q_norm.weight"] = TensorNames.QueryNorm,
         ["attn_k_norm.weight"] = TensorNames.KeyNorm,
         ["ffn_gate_inp.weight"] = TensorNames.Router,
+        ["ffn_gate_shexp.weight"] = TensorNames.SharedExpert(TensorNames.Gate),
+        ["ffn_up_shexp.weight"] = TensorNames.SharedExpert(TensorNames.Up),
+        ["ffn_down_shexp.weight"] = TensorNames.SharedExpert(TensorNames.Down),
         ["ffn_gate.weight"] = TensorNames.Mlp(TensorNames.Gate),
         ["ffn_up.weight"] = TensorNames.Mlp(TensorNames.Up),
         ["ffn_down.weight"] = TensorNames.Mlp(TensorNames.Down),
@@ -50,6 +53,18 @@ internal static class GgufNames
         if (Split(name) is not var (layer, part))
         {
             return Model.GetValueOrDefault(name, name);
+        }
+
+        // Older files have each expert's tensors by themselves.
+        if (part.Split('.') is [var stem, var number, "weight"] && ExpertParts.TryGetValue(stem, out var ofExpert) && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var expert))
+        {
+            return TensorNames.Layer(layer, TensorNames.Expert(expert, ofExpert));
+        }
+
+        // Some tensors of layers that guess tokens, which are not read.
+        if (part == "exp_probs_b.bias" || part.StartsWith("nextn.", StringComparison.Ordinal))
+        {
+            return TensorNames.Layer(layer, part == "exp_probs_b.bias" ? TensorNames.RouterCorrection : part);
         }
 
         var isBias = TensorNames.IsBias(part);

@@ -22,6 +22,7 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
     [Theory]
     [InlineData("exaone4")]
     [InlineData("gpt-oss")] // experts that are not packed
+    [InlineData("mixtral")]
     [InlineData("olmo2")]
     [InlineData("seed-oss")]
     public Task A_converted_folder_of_the_larger_collection_is_its_model(string name)
@@ -44,8 +45,37 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
 
         var (expected, config) = (ModelConfig.Load(source), ModelConfig.Load(folder.File(ModelReference.Gguf)));
         Assert.Equal(expected.Windows, config.Windows);
-        Assert.Equal(expected with { Windows = [], EndTokens = [], Quantization = null, ExpertLayers = config.ExpertLayers, Rope = config.Rope, LayerRopes = config.LayerRopes, NormOffset = 0, AttentionScale = config.AttentionScale }, config with { Windows = [], EndTokens = [] });
+        Assert.Equal(expected.ExpertLayers.Order(), config.ExpertLayers.Order());
+        Assert.Equal(expected.StateLayers.Order(), config.StateLayers.Order());
+        Assert.Equal(expected with { Windows = [], EndTokens = [], Quantization = null, ExpertLayers = config.ExpertLayers, StateLayers = config.StateLayers, Rope = config.Rope, LayerRopes = config.LayerRopes, NormOffset = 0, AttentionScale = config.AttentionScale }, config with { Windows = [], EndTokens = [] });
         Assert.Equal(expected.AttentionScale, config.AttentionScale, 1e-7);
+    }
+
+    [Fact]
+    public void Experts_that_lie_by_themselves_are_the_same()
+    {
+        using var folder = new ScratchFolder();
+        var source = Fixtures.Model("qwen3-moe");
+        GgufConversion.Of(source, stacks: false).Write(folder.File("m.gguf"));
+        using var checkpoint = Checkpoint.Open(folder.File("m.gguf"));
+        using var original = Checkpoint.Open(source);
+        Assert.Equal(original.Names.Order(StringComparer.Ordinal), checkpoint.Names.Order(StringComparer.Ordinal));
+        Assert.All(original.Tensors.Values.Where(t => t.Name.Contains(".experts.", StringComparison.Ordinal)), expert =>
+        {
+            var (expected, got) = (new byte[expert.Length], new byte[expert.Length]);
+            original.ReadBytes(expert, 0, expected);
+            checkpoint.ReadBytes(checkpoint.Tensors[expert.Name], 0, got);
+            Assert.True(got.AsSpan().SequenceEqual(expected));
+        });
+    }
+
+    [Fact]
+    public void Llama_with_experts_is_Mixtral()
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("llama3")).With("llama.expert_count", 8).With("llama.expert_used_count", 2).Write(folder.File("m.gguf"));
+        var config = ModelConfig.Load(folder.File("m.gguf"));
+        Assert.Equal(("MixtralForCausalLM", 8, 2, config.IntermediateSize, true, config.Layers), (config.Architecture, config.Experts, config.ExpertsPerToken, config.ExpertIntermediateSize, config.NormalizeExpertWeights, config.ExpertLayers.Count));
     }
 
     [Theory]
