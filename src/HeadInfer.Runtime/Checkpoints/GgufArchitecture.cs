@@ -13,7 +13,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     public const string GptOss = "gpt-oss", Olmo = "olmo2";
 
-    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4";
+    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
+    private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
     private const string Pattern = "attention.sliding_window_pattern", Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", ExpertScale = "expert_weights_scale", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
@@ -23,6 +24,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["qwen2"] = "Qwen2ForCausalLM",
         ["qwen3"] = "Qwen3ForCausalLM",
         ["qwen3moe"] = "Qwen3MoeForCausalLM",
+        ["qwen3next"] = "Qwen3NextForCausalLM",
+        [Qwen35] = "Qwen3_5ForCausalLM",
+        [Qwen35Moe] = "Qwen3_5MoeForCausalLM",
         ["gemma2"] = "Gemma2ForCausalLM",
         ["gemma3"] = "Gemma3ForCausalLM",
         ["phi3"] = "Phi3ForCausalLM",
@@ -93,6 +97,12 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             config = config with { AttentionScale = scale };
         }
 
+        if (config.Delta is { } delta && architecture.Name is Qwen35 or Qwen35Moe)
+        {
+            // Converters put value heads into an order in which ggml repeats keys.
+            config = config with { Delta = delta with { SharersApart = true } };
+        }
+
         foreach (var key in metadata.Unasked.Where(k => k.StartsWith($"{architecture.Name}.", StringComparison.Ordinal) && !k.Contains(".rope.scaling.", StringComparison.Ordinal)))
         {
             warn?.Invoke($"'{metadata.Path}': '{key}' is not followed.");
@@ -146,6 +156,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["num_experts"] = Family.Experts ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
             ["num_experts_per_tok"] = Family.Experts ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
             ["norm_topk_prob"] = Family.Experts ? metadata.Bool(Key("expert_weights_norm")) ?? true : null, // qwen3moe's files do not say it
+            ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
             ["n_shared_experts"] = Family.SigmoidRouter ? metadata.Int(Key("expert_shared_count")) : null,
             ["first_k_dense_replace"] = Family.SigmoidRouter ? metadata.Int(Key("leading_dense_block_count")) ?? 0 : null,
             ["n_group"] = Family.SigmoidRouter ? Count("expert_group_count") : null,
@@ -159,9 +170,16 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled),
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
-            ["layer_types"] = Family.Windows != WindowRule.Pattern ? null
+            ["layer_types"] = Family.DeltaLayers ? metadata.Bools(Key(States)) is [_, ..] states ? states.Take(layers).Select(keeps => keeps ? ModelConfigReader.Delta : ModelConfigReader.Full) : null
+                : Family.Windows != WindowRule.Pattern ? null
                 : metadata.IsArray(Key(Pattern)) ? metadata.Bools(Key(Pattern)).Select(isWindowed => isWindowed ? ModelConfigReader.Sliding : ModelConfigReader.Full)
                 : Name == Exaone && window is null or 0 ? Enumerable.Repeat(ModelConfigReader.Full, layers) : null, // its small model has no windows
+            ["full_attention_interval"] = Family.DeltaLayers ? metadata.Int(Key("full_attention_interval"), 1) : null,
+            ["linear_num_key_heads"] = Family.DeltaLayers ? metadata.RequiredInt(Key("ssm.group_count")) : null,
+            ["linear_num_value_heads"] = Family.DeltaLayers ? metadata.RequiredInt(Key(ValueHeads)) : null,
+            ["linear_key_head_dim"] = Family.DeltaLayers ? metadata.RequiredInt(Key("ssm.state_size")) : null,
+            ["linear_value_head_dim"] = Family.DeltaLayers ? metadata.RequiredInt(Key("ssm.inner_size")) / metadata.RequiredInt(Key(ValueHeads)) : null,
+            ["linear_conv_kernel_dim"] = Family.DeltaLayers ? metadata.RequiredInt(Key("ssm.conv_kernel")) : null,
             ["attn_logit_softcapping"] = metadata.Number(Key("attn_logit_softcapping")),
             ["final_logit_softcapping"] = metadata.Number(Key("final_logit_softcapping")),
             ["embedding_multiplier"] = Family.Multipliers ? Factor("embedding_scale") : null,
