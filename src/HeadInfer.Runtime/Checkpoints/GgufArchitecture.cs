@@ -13,7 +13,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     public const string GptOss = "gpt-oss", Olmo = "olmo2";
 
-    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
+    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
     private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
     private const string Pattern = "attention.sliding_window_pattern", Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", ExpertScale = "expert_weights_scale", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
 
@@ -33,8 +33,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [GptOss] = "GptOssForCausalLM",
         [Granite] = "GraniteForCausalLM",
         [SmolLm3] = "SmolLM3ForCausalLM",
-        ["glm4"] = "Glm4ForCausalLM",
-        ["glm4moe"] = "Glm4MoeForCausalLM",
+        [Glm4] = "Glm4ForCausalLM",
+        [Glm4Moe] = "Glm4MoeForCausalLM",
         ["cohere2"] = "Cohere2ForCausalLM",
         [Olmo] = "Olmo2ForCausalLM",
         [Exaone] = "Exaone4ForCausalLM",
@@ -44,6 +44,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours. Those of a family that has them so anyway are as they were.</summary>
     public bool PairsAreNeighbours => Name is Llama or Granite or SmolLm3 or Mistral3;
+
+    /// <summary>Whether it is GLM.</summary>
+    public bool IsGlm => Name is Glm4 or Glm4Moe;
 
     /// <summary>Whether queries may grow with their positions.</summary>
     public bool QueriesGrow => Name == Mistral3;

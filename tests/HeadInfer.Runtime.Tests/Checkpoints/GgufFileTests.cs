@@ -163,17 +163,21 @@ public sealed class GgufFileTests
         Assert.Equal((RopeKind.Linear, 4.0), (ModelConfig.Load(folder.File("x.gguf")).Rope.Kind, ModelConfig.Load(folder.File("x.gguf")).Rope.Factor));
     }
 
-    [Fact]
-    public async Task A_message_of_gpt_oss_is_not_the_end_of_its_answer()
+    // A message of gpt-oss is not the end of its answer. GLM begins the next one's turn.
+    [Theory]
+    [InlineData("q-mxfp4-gpt-oss", "gpt-4o", "<|endoftext|>", "<|return|>", "<|end|>", "<|call|>", new[] { 316, 317, 319 })]
+    [InlineData("glm4", "glm4", "<|endoftext|>", "<|user|>", "<|assistant|>", "<|observation|>", new[] { 316, 317, 319 })]
+    [InlineData("llama3", "llama-bpe", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|end|>", new[] { 316, 317, 319 })]
+    public async Task What_ends_an_answer_is_the_architectures(string source, string pre, string a, string b, string c, string d, int[] ends)
     {
         using var folder = new ScratchFolder();
-        var vocabulary = GgmlVocabularies.Of(Path.Combine(Fixtures.Root, "tokenizers", "llama3-style", "tokenizer.json"), "gpt-4o");
-        string[] tokens = [.. vocabulary.Tokens.Take(316), "<|endoftext|>", "<|return|>", "<|end|>", "<|call|>"];
+        var vocabulary = GgmlVocabularies.Of(Path.Combine(Fixtures.Root, "tokenizers", "llama3-style", "tokenizer.json"), pre);
+        string[] tokens = [.. vocabulary.Tokens.Take(316), a, b, c, d];
         int[] types = [.. vocabulary.Types.Take(316), .. vocabulary.Types.TakeLast(4)];
-        GgufConversion.Of(Fixtures.Model("q-mxfp4-gpt-oss")).With("tokenizer.ggml.model", "gpt2").With("tokenizer.ggml.pre", "gpt-4o").With("tokenizer.ggml.tokens", tokens).With("tokenizer.ggml.token_type", types)
+        GgufConversion.Of(Fixtures.Model(source)).With("tokenizer.ggml.model", "gpt2").With("tokenizer.ggml.pre", pre).With("tokenizer.ggml.tokens", tokens).With("tokenizer.ggml.token_type", types)
             .With("tokenizer.ggml.merges", vocabulary.Merges.Take(20).ToList()).With("tokenizer.ggml.eos_token_id", 317).Write(folder.File("x.gguf"));
         await using var model = await HeadInferModel.LoadAsync(folder.File("x.gguf"));
-        Assert.Equal([316, 317, 319], model.EndTokens.Order());
+        Assert.Equal(ends, model.EndTokens.Order());
     }
 
     [Fact]

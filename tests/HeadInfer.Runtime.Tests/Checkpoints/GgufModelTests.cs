@@ -78,6 +78,22 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
         Assert.Equal(("MixtralForCausalLM", 8, 2, config.IntermediateSize, true, config.Layers), (config.Architecture, config.Experts, config.ExpertsPerToken, config.ExpertIntermediateSize, config.NormalizeExpertWeights, config.ExpertLayers.Count));
     }
 
+    [Fact]
+    public void Layers_with_a_state_are_read_as_older_and_newer_files_have_them()
+    {
+        const string rates = "blk.0.ssm_a", gate = "blk.0.ffn_gate_inp_shexp.weight";
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("qwen3.5-moe"), t => t is not (rates or gate)).Without("qwen35moe.feed_forward_length").With("qwen35moe.attention.recurrent_layers", new[] { true, false, true, false })
+            .Tensor(gate, [64], new float[64]).Tensor(rates, [4], (float[])[-1, -0.5f, 0, -2]).Write(folder.File("m.gguf"));
+        var config = ModelConfig.Load(folder.File("m.gguf"));
+        Assert.Equal([0, 2], config.StateLayers.Order());
+        Assert.Equal(config.ExpertIntermediateSize, config.IntermediateSize);
+        using var checkpoint = Checkpoint.Open(folder.File("m.gguf"));
+        Assert.Equal([1L, 64L], checkpoint.Tensors[TensorNames.Layer(0, TensorNames.SharedExpertGate)].Shape);
+        var stored = checkpoint.Tensors[TensorNames.Layer(0, TensorNames.DeltaDecayRate)];
+        Assert.Contains($"'{rates}' has numbers that are not negative", Assert.Throws<CheckpointException>(() => checkpoint.ReadBytes(stored, 0, new byte[16])).Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [MemberData(nameof(Packed))]
     public async Task Packed_weights_give_the_references_logits_and_tokens(string name)
