@@ -13,23 +13,28 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     public const string GptOss = "gpt-oss", Olmo = "olmo2";
 
-    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4";
-    private const string Pattern = "attention.sliding_window_pattern", Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
+    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
+    private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
+    private const string Pattern = "attention.sliding_window_pattern", Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", ExpertScale = "expert_weights_scale", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
     private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
     {
-        [Llama] = "LlamaForCausalLM",
+        [Llama] = "LlamaForCausalLM", // and Mistral and Mixtral
         ["qwen2"] = "Qwen2ForCausalLM",
         ["qwen3"] = "Qwen3ForCausalLM",
         ["qwen3moe"] = "Qwen3MoeForCausalLM",
+        ["qwen3next"] = "Qwen3NextForCausalLM",
+        [Qwen35] = "Qwen3_5ForCausalLM",
+        [Qwen35Moe] = "Qwen3_5MoeForCausalLM",
         ["gemma2"] = "Gemma2ForCausalLM",
         ["gemma3"] = "Gemma3ForCausalLM",
         ["phi3"] = "Phi3ForCausalLM",
         [GptOss] = "GptOssForCausalLM",
         [Granite] = "GraniteForCausalLM",
         [SmolLm3] = "SmolLM3ForCausalLM",
-        ["glm4"] = "Glm4ForCausalLM",
+        [Glm4] = "Glm4ForCausalLM",
+        [Glm4Moe] = "Glm4MoeForCausalLM",
         ["cohere2"] = "Cohere2ForCausalLM",
         [Olmo] = "Olmo2ForCausalLM",
         [Exaone] = "Exaone4ForCausalLM",
@@ -39,6 +44,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours. Those of a family that has them so anyway are as they were.</summary>
     public bool PairsAreNeighbours => Name is Llama or Granite or SmolLm3 or Mistral3;
+
+    /// <summary>Whether it is GLM.</summary>
+    public bool IsGlm => Name is Glm4 or Glm4Moe;
 
     /// <summary>Whether queries may grow with their positions.</summary>
     public bool QueriesGrow => Name == Mistral3;
@@ -68,10 +76,14 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             throw new UnsupportedModelException($"'{metadata.Path}': the architecture '{name}' is not supported in GGUF files. Supported: {string.Join(", ", Known.Keys)}.");
         }
 
-        // Mistral is llama with a window; files that were converted lately do not say it. OLMo 3 is olmo2 with windows.
-        var windowed = name is Llama or Olmo && metadata.Int($"{name}.attention.sliding_window") > 0;
+        // Mixtral is llama with experts. Mistral is llama with a window; files that were converted lately do not say it. OLMo 3 is olmo2 with windows.
+        var windowed = metadata.Int($"{name}.attention.sliding_window") > 0;
+        family = name == Llama && metadata.Int($"{name}.expert_count") > 0 ? "MixtralForCausalLM"
+            : name == Llama && windowed ? "MistralForCausalLM"
+            : name == Olmo && windowed ? "Olmo3ForCausalLM"
+            : family;
         var heads = metadata.RequiredInt($"{name}.attention.head_count", most: 65_536);
-        return new GgufArchitecture(name, ModelFamily.Of(!windowed ? family : name == Olmo ? "Olmo3ForCausalLM" : "MistralForCausalLM"), heads, metadata.Int($"{name}.attention.head_count_kv", 1, 65_536) ?? heads);
+        return new GgufArchitecture(name, ModelFamily.Of(family), heads, metadata.Int($"{name}.attention.head_count_kv", 1, 65_536) ?? heads);
     }
 
     /// <summary>Gives the configuration: the metadata as the <c>config.json</c> that it was made from.</summary>
@@ -86,6 +98,12 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         if (metadata.Number($"{architecture.Name}.attention.scale") is > 0 and var scale)
         {
             config = config with { AttentionScale = scale };
+        }
+
+        if (config.Delta is { } delta && architecture.Name is Qwen35 or Qwen35Moe)
+        {
+            // Converters put value heads into an order in which ggml repeats keys.
+            config = config with { Delta = delta with { SharersApart = true } };
         }
 
         foreach (var key in metadata.Unasked.Where(k => k.StartsWith($"{architecture.Name}.", StringComparison.Ordinal) && !k.Contains(".rope.scaling.", StringComparison.Ordinal)))
@@ -110,8 +128,11 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     {
         string Key(string key) => $"{Name}.{key}";
         double? Factor(string key) => metadata.Number(Key(key)) is { } factor && factor != 0 ? factor : null; // zero is none
+        int? Count(string key) => metadata.Int(Key(key)) is > 0 and var count ? count : null;
         RefuseOthers(metadata);
-        int hidden = metadata.RequiredInt(Key("embedding_length")), layers = metadata.RequiredInt(Key("block_count"), most: 4096);
+        int hidden = metadata.RequiredInt(Key("embedding_length")), blocks = metadata.RequiredInt(Key("block_count"), most: 4096);
+        var guessing = metadata.Int(Key(Guessing), most: blocks - 1) ?? 0; // they are the last ones
+        var layers = blocks - guessing;
         var head = metadata.Int(Key("attention.key_length"), 2, LargestHead) ?? (hidden % Heads == 0 ? hidden / Heads : throw metadata.Lacks(Key("attention.key_length")));
         if ((metadata.Int(Key("attention.value_length")) ?? head) != head)
         {
@@ -121,6 +142,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         var rotary = metadata.Int(Key("rope.dimension_count"), 2, LargestHead) ?? head;
         // The embedding knows: some files count only tokens that are used.
         var vocabulary = metadata.Int(Key("vocab_size")) is var named && checkpoint.Tensors.TryGetValue(TensorNames.Embedding, out var embedding) ? embedding.Rows : named ?? throw metadata.Lacks(Key("vocab_size"));
+        var ofExperts = Family.Experts && Name != Llama ? metadata.RequiredInt(Key("expert_feed_forward_length")) : (int?)null; // Mixtral's are as wide as others' MLPs
         var epsilon = Family.CenteredNorms ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
         var window = metadata.Int(Key("attention.sliding_window"));
         return new(StringComparer.Ordinal)
@@ -128,14 +150,21 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["architectures"] = new[] { Family.Architecture },
             ["hidden_size"] = hidden,
             ["num_hidden_layers"] = layers,
+            ["num_nextn_predict_layers"] = guessing,
             ["num_attention_heads"] = Heads,
             ["num_key_value_heads"] = KvHeads,
             ["head_dim"] = head,
-            ["intermediate_size"] = metadata.RequiredInt(Key("feed_forward_length")),
-            ["moe_intermediate_size"] = Family.Experts ? metadata.RequiredInt(Key("expert_feed_forward_length")) : null,
+            ["intermediate_size"] = Count("feed_forward_length") ?? ofExperts ?? throw metadata.Lacks(Key("feed_forward_length")),
+            ["moe_intermediate_size"] = ofExperts,
             ["num_experts"] = Family.Experts ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
             ["num_experts_per_tok"] = Family.Experts ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
             ["norm_topk_prob"] = Family.Experts ? metadata.Bool(Key("expert_weights_norm")) ?? true : null, // qwen3moe's files do not say it
+            ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
+            ["n_shared_experts"] = Family.SigmoidRouter ? metadata.Int(Key("expert_shared_count")) : null,
+            ["first_k_dense_replace"] = Family.SigmoidRouter ? metadata.Int(Key("leading_dense_block_count")) ?? 0 : null,
+            ["n_group"] = Family.SigmoidRouter ? Count("expert_group_count") : null,
+            ["topk_group"] = Family.SigmoidRouter ? Count("expert_group_used_count") : null,
+            ["routed_scaling_factor"] = Family.SigmoidRouter ? Factor(ExpertScale) : null,
             ["vocab_size"] = vocabulary,
             ["max_position_embeddings"] = metadata.RequiredInt(Key("context_length")),
             [Family.NormEpsilonField] = metadata.Number(Key(epsilon)) ?? throw metadata.Lacks(Key(epsilon)),
@@ -144,9 +173,16 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled),
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
-            ["layer_types"] = Family.Windows != WindowRule.Pattern ? null
+            ["layer_types"] = Family.DeltaLayers ? metadata.Bools(Key(States)) is [_, ..] states ? states.Take(layers).Select(keeps => keeps ? ModelConfigReader.Delta : ModelConfigReader.Full) : null
+                : Family.Windows != WindowRule.Pattern ? null
                 : metadata.IsArray(Key(Pattern)) ? metadata.Bools(Key(Pattern)).Select(isWindowed => isWindowed ? ModelConfigReader.Sliding : ModelConfigReader.Full)
                 : Name == Exaone && window is null or 0 ? Enumerable.Repeat(ModelConfigReader.Full, layers) : null, // its small model has no windows
+            ["full_attention_interval"] = Family.DeltaLayers ? metadata.Int(Key("full_attention_interval"), 1) : null,
+            ["linear_num_key_heads"] = Family.DeltaLayers ? metadata.RequiredInt(Key("ssm.group_count")) : null,
+            ["linear_num_value_heads"] = Family.DeltaLayers ? metadata.RequiredInt(Key(ValueHeads)) : null,
+            ["linear_key_head_dim"] = Family.DeltaLayers ? metadata.RequiredInt(Key("ssm.state_size")) : null,
+            ["linear_value_head_dim"] = Family.DeltaLayers ? metadata.RequiredInt(Key("ssm.inner_size")) / metadata.RequiredInt(Key(ValueHeads)) : null,
+            ["linear_conv_kernel_dim"] = Family.DeltaLayers ? metadata.RequiredInt(Key("ssm.conv_kernel")) : null,
             ["attn_logit_softcapping"] = metadata.Number(Key("attn_logit_softcapping")),
             ["final_logit_softcapping"] = metadata.Number(Key("final_logit_softcapping")),
             ["embedding_multiplier"] = Family.Multipliers ? Factor("embedding_scale") : null,
@@ -158,20 +194,22 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["query_pre_attn_scalar"] = layers == (Name == "gemma2" ? 46 : 62) ? (double)hidden / Heads : head,
             ["rope_local_base_freq"] = Family.LocalTheta is null ? null : metadata.Number(Key(LocalBase)),
             ["tie_word_embeddings"] = !checkpoint.Has(TensorNames.Output),
+            ["use_qk_norm"] = Family.QkNormField is null ? null : checkpoint.Has(TensorNames.Layer(0, TensorNames.QueryNorm)),
             ["attention_out_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.AttentionOutput))),
             ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),
             ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(TensorNames.Gate)))),
         };
     }
 
-    // Experts in a family that has none here are of another model (Mixtral is llama with them).
+    // Experts in a family that has none here are of another model.
     private void RefuseOthers(GgufMetadata metadata)
     {
         var what = !Family.Experts && metadata.Int($"{Name}.expert_count") > 0 ? $"'{Name}' with experts"
             : Name == Granite && metadata.Bool($"{Name}.{Finetuned}") == false ? $"'{Name}' without rotary embeddings ('{Name}.{Finetuned}')"
-            : Family.NeighbourPairs && metadata.Ints($"{Name}.{Sections}").Any(section => section != 0) ? $"'{Name}' of a model that sees ('{Name}.{Sections}')" // its rows are in another order
+            : metadata.Ints($"{Name}.{Sections}").Any(section => section != 0) && Family.NeighbourPairs ? $"'{Name}' of a model that sees ('{Name}.{Sections}')" // its rows are in another order
             : Family.LocalTheta is null && metadata.Number($"{Name}.{LocalBase}") is { } local && local != metadata.Number($"{Name}.{Base}") ? $"'{Name}.{LocalBase}' other than '{Name}.{Base}'"
-            : metadata.Int($"{Name}.{Guessing}") > 0 ? $"'{Name}' with layers that guess tokens ('{Name}.{Guessing}')"
+            : Name != GptOss && metadata.Int($"{Name}.{Gating}") is > 0 and var gating && gating != (Family.SigmoidRouter ? 2 : 1) ? $"'{Name}.{Gating}' {gating}" // 1 softmax, 2 sigmoid
+            : !Family.SigmoidRouter && metadata.Number($"{Name}.{ExpertScale}") is not (null or 0 or 1) ? $"'{Name}.{ExpertScale}' other than 1"
             : GgufRopeScaling.Unknown(this, metadata) is { } key ? $"'{key}'"
             : null;
         if (what is not null)

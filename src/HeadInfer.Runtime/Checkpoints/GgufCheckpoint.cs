@@ -53,6 +53,13 @@ internal sealed class GgufCheckpoint : Checkpoint
     public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to)
     {
         var source = _sources[tensor.Name];
+        if (source.IsDecayRate)
+        {
+            var rates = ReadFloats(source.File, tensor with { Name = source.Name }, source.Offset, sign: -1);
+            System.Runtime.InteropServices.MemoryMarshal.AsBytes(Array.ConvertAll(rates, rate => MathF.Log(-rate)).AsSpan()).Slice((int)at, to.Length).CopyTo(to);
+            return;
+        }
+
         if (source.HeadRows == 0)
         {
             source.File.Read(source.Name, source.Offset + at, to);
@@ -151,7 +158,8 @@ internal sealed class GgufCheckpoint : Checkpoint
             }
             else
             {
-                Add(stored with { Name = GgufNames.Of(name, Architecture.Family) }, SourceOf(file, stored, offset));
+                var shape = GgufNames.IsSharedGate(name) && stored.Shape is [var columns] ? [1, columns] : stored.Shape;
+                Add(stored with { Name = GgufNames.Of(name, Architecture.Family), Shape = shape }, SourceOf(file, stored, offset));
             }
         }
     }
@@ -172,7 +180,7 @@ internal sealed class GgufCheckpoint : Checkpoint
         var rows = stored.Shape.Length > 0 ? stored.Shape[0] : 1; // a bias has its numbers
         if (heads == 0)
         {
-            return new Source(file, stored.Name, offset, 0, 0);
+            return new Source(file, stored.Name, offset, 0, 0) { IsDecayRate = Architecture.Family.DeltaLayers && GgufNames.IsDecayRate(stored.Name) };
         }
 
         return rows % (2 * heads) == 0 && stored.Length / heads <= int.MaxValue
@@ -180,7 +188,7 @@ internal sealed class GgufCheckpoint : Checkpoint
             : throw new CheckpointException($"'{file.Path}': tensor '{stored.Name}' has {rows} rows, which are not {heads} heads of an even number.");
     }
 
-    private static float[] ReadFloats(GgufFile file, StoredTensor stored, long offset)
+    private static float[] ReadFloats(GgufFile file, StoredTensor stored, long offset, int sign = 1)
     {
         if (stored is not { Packing: DensePacking { Type: TorchSharp.torch.ScalarType.Float32 }, Shape: [> 0 and <= GgufArchitecture.LargestHead] })
         {
@@ -189,9 +197,9 @@ internal sealed class GgufCheckpoint : Checkpoint
 
         var values = new float[stored.Shape[0]];
         file.Read(stored.Name, offset, System.Runtime.InteropServices.MemoryMarshal.AsBytes(values.AsSpan()));
-        return Array.TrueForAll(values, v => v > 0 && float.IsFinite(v))
+        return Array.TrueForAll(values, v => v * sign > 0 && float.IsFinite(v))
             ? values
-            : throw new CheckpointException($"'{file.Path}': tensor '{stored.Name}' has numbers that are not positive.");
+            : throw new CheckpointException($"'{file.Path}': tensor '{stored.Name}' has numbers that are not {(sign > 0 ? "positive" : "negative")}.");
     }
 
     /// <summary>Where the bytes of a tensor are.</summary>
@@ -200,5 +208,9 @@ internal sealed class GgufCheckpoint : Checkpoint
     /// <param name="Offset">Its first byte.</param>
     /// <param name="HeadRows">Rows of a head, if they lie there in another order; else 0.</param>
     /// <param name="RowBytes">Bytes of such a row.</param>
-    private sealed record Source(GgufFile File, string Name, long Offset, long HeadRows, long RowBytes);
+    private sealed record Source(GgufFile File, string Name, long Offset, long HeadRows, long RowBytes)
+    {
+        /// <summary>Numbers are read as the logarithms of what they are without their sign.</summary>
+        public bool IsDecayRate { get; init; }
+    }
 }

@@ -14,6 +14,9 @@ internal static class GgufModel
     // Control tokens that end an answer whatever the file says: files name one of them, and models write others too.
     private static readonly string[] Ends = ["<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"];
 
+    // GLM ends its turn by beginning another's.
+    private static readonly string[] EndsOfGlm = ["<|endoftext|>", "<|user|>", "<|observation|>"];
+
     // gpt-oss ends each message with <|end|>, thoughts among them.
     private static readonly string[] EndsOfGptOss = ["<|endoftext|>", "<|return|>", "<|call|>"];
 
@@ -31,7 +34,7 @@ internal static class GgufModel
         ModelFolder.RefuseStranger(tokenizer, config, path);
         var chat = ChatTemplate.Of(files, tokenizer);
         var ends = ((string[])["eos", "eot", "eom"]).Select(name => TokenId(metadata, name, config.VocabularySize)).OfType<int>();
-        var named = tokenizer is null ? [] : (checkpoint.Architecture.Name == GgufArchitecture.GptOss ? EndsOfGptOss : Ends).Select(tokenizer.AddedToken).OfType<int>().Where(tokenizer.IsSpecial);
+        var named = tokenizer is null ? [] : (checkpoint.Architecture switch { { Name: GgufArchitecture.GptOss } => EndsOfGptOss, { IsGlm: true } => EndsOfGlm, _ => Ends }).Select(tokenizer.AddedToken).OfType<int>().Where(tokenizer.IsSpecial);
         var name = metadata.Text("general.name")?.Trim();
         return new ModelFolder(path, config, tokenizer, chat, Defaults(metadata, config, options.Warning), [.. ends.Union(ModelFolder.EndOfTurn(chat, tokenizer)).Union(named)])
         {

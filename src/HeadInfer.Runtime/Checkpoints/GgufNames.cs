@@ -12,6 +12,7 @@ internal static class GgufNames
     public const string ShortRopeFactors = "rope_factors_short.weight";
 
     private const string Layer = "blk.";
+    private const string DecayRate = "ssm_a", SharedGate = "ffn_gate_inp_shexp.weight";
     private const string Weight = ".weight", Bias = ".bias", Experts = "_exps";
 
     private static readonly Dictionary<string, string> Model = new(StringComparer.Ordinal)
@@ -32,9 +33,29 @@ internal static class GgufNames
         ["attn_q_norm.weight"] = TensorNames.QueryNorm,
         ["attn_k_norm.weight"] = TensorNames.KeyNorm,
         ["ffn_gate_inp.weight"] = TensorNames.Router,
+        ["ffn_gate_shexp.weight"] = TensorNames.SharedExpert(TensorNames.Gate),
+        ["ffn_up_shexp.weight"] = TensorNames.SharedExpert(TensorNames.Up),
+        ["ffn_down_shexp.weight"] = TensorNames.SharedExpert(TensorNames.Down),
         ["ffn_gate.weight"] = TensorNames.Mlp(TensorNames.Gate),
         ["ffn_up.weight"] = TensorNames.Mlp(TensorNames.Up),
         ["ffn_down.weight"] = TensorNames.Mlp(TensorNames.Down),
+    };
+
+    // Of layers with a state; ssm_in is of the first files of Qwen3-Next.
+    private static readonly Dictionary<string, string> DeltaParts = new(StringComparer.Ordinal)
+    {
+        ["attn_qkv.weight"] = TensorNames.DeltaHeads,
+        ["attn_gate.weight"] = TensorNames.DeltaOutputGate,
+        ["ssm_in.weight"] = TensorNames.DeltaJoint,
+        ["ssm_ba.weight"] = TensorNames.DeltaJointGates,
+        ["ssm_beta.weight"] = TensorNames.DeltaWriteGate,
+        ["ssm_alpha.weight"] = TensorNames.DeltaDecay,
+        ["ssm_conv1d.weight"] = TensorNames.DeltaConvolution,
+        [DecayRate] = TensorNames.DeltaDecayRate,
+        ["ssm_dt.bias"] = TensorNames.DeltaDecayBias,
+        ["ssm_norm.weight"] = TensorNames.DeltaNorm,
+        ["ssm_out.weight"] = TensorNames.DeltaOutput,
+        [SharedGate] = TensorNames.SharedExpertGate,
     };
 
     private static readonly Dictionary<string, string> ExpertParts = new(StringComparer.Ordinal)
@@ -50,6 +71,23 @@ internal static class GgufNames
         if (Split(name) is not var (layer, part))
         {
             return Model.GetValueOrDefault(name, name);
+        }
+
+        if (family.DeltaLayers && DeltaParts.TryGetValue(part, out var ofState))
+        {
+            return TensorNames.Layer(layer, ofState);
+        }
+
+        // Older files have each expert's tensors by themselves.
+        if (part.Split('.') is [var stem, var number, "weight"] && ExpertParts.TryGetValue(stem, out var ofExpert) && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var expert))
+        {
+            return TensorNames.Layer(layer, TensorNames.Expert(expert, ofExpert));
+        }
+
+        // Some tensors of layers that guess tokens, which are not read.
+        if (part == "exp_probs_b.bias" || part.StartsWith("nextn.", StringComparison.Ordinal))
+        {
+            return TensorNames.Layer(layer, part == "exp_probs_b.bias" ? TensorNames.RouterCorrection : part);
         }
 
         var isBias = TensorNames.IsBias(part);
@@ -86,6 +124,12 @@ internal static class GgufNames
 
     /// <summary>Whether a tensor's rows are keys.</summary>
     public static bool IsKey(string name) => Split(name)?.Part is "attn_k.weight" or "attn_k.bias";
+
+    /// <summary>Whether a tensor has how fast heads forget: what it is made of has its logarithm, without the sign.</summary>
+    public static bool IsDecayRate(string name) => Split(name)?.Part == DecayRate;
+
+    /// <summary>Whether a tensor is the gate of the expert that sees every token: a matrix of one row, which some files have as a vector.</summary>
+    public static bool IsSharedGate(string name) => Split(name)?.Part == SharedGate;
 
     // blk.LAYER.PART
     private static (int Layer, string Part)? Split(string name) =>

@@ -10,9 +10,7 @@ internal static class ModelConfigReader
     public const string Nested = "text_config of";
 
     /// <summary>Types of layers.</summary>
-    public const string Full = "full_attention", Sliding = "sliding_attention";
-
-    private const string Delta = "linear_attention";
+    public const string Full = "full_attention", Sliding = "sliding_attention", Delta = "linear_attention";
 
     private const int LargestState = 256; // dimensions of a key and of a value; kernels have a part of a head's state in shared memory
 

@@ -24,7 +24,7 @@ internal sealed class CudaDelta(CudaModule module, bool early)
             (mixed, count) = (mixed + state.Length - state.Taken + state.Count, count + state.Count);
         }
 
-        var delta = new Delta(shape.KeyHeads, shape.ValueHeads, shape.KeyDim, shape.ValueDim, shape.Taps, shape.Recent, (float)epsilon);
+        var delta = Delta.Of(shape, epsilon);
         var (inputs, gates, between, outputs) = (rows.Inputs.Address, rows.Gates.Address, rows.Mixed.Address, rows.Outputs.Address);
         var (weights, decay, bias, norm) = (TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay), TensorMemory.Pointer(numbers.DecayBias), TensorMemory.Pointer(numbers.Norm));
         Launch(_mix, ((shape.Width + Threads - 1) / Threads, states.Count, 1), Threads, 0, early, Of(ref inputs), Of(ref gates), Of(ref weights), Of(ref between), Of(ref all), Of(ref delta));
@@ -37,7 +37,10 @@ internal sealed class CudaDelta(CudaModule module, bool early)
     private readonly record struct RowsOfState(nint Memory, int First, int Count, int Taken, int Length, int Mixed);
 
     /// <summary>The kernels' struct of the same name.</summary>
-    internal readonly record struct Delta(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps, int Recent, float Epsilon);
+    internal readonly record struct Delta(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps, int Recent, int SharersApart, float Epsilon)
+    {
+        public static Delta Of(DeltaShape shape, double epsilon) => new(shape.KeyHeads, shape.ValueHeads, shape.KeyDim, shape.ValueDim, shape.Taps, shape.Recent, shape.SharersApart ? 1 : 0, (float)epsilon);
+    }
 
     [InlineArray(RowKernels.MostRows)]
     private struct AllStateRows

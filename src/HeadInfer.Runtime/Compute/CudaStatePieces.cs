@@ -32,7 +32,7 @@ internal sealed class CudaStatePieces : StatePieces
         using var scope = NewDisposeScope();
         var (count, heads) = ((int)seen.shape[0] - shape.Taps + 1, shape.ValueHeads);
         var pieces = new Pieces(count, (count + Piece - 1) / Piece, (int)gates.stride(0));
-        var delta = new CudaDelta.Delta(shape.KeyHeads, heads, shape.KeyDim, shape.ValueDim, shape.Taps, shape.Recent, (float)epsilon);
+        var delta = CudaDelta.Delta.Of(shape, epsilon);
         Tensor Made(long dim) => empty([heads, pieces.Count, Piece, dim], ScalarType.Float32, seen.device);
         var (q, k, written, v, logs) = (Made(shape.KeyDim), Made(shape.KeyDim), Made(shape.KeyDim), Made(shape.ValueDim), Made(1));
         var (from, weights, decay, bias, norm) = (TensorMemory.Pointer(seen), TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay), TensorMemory.Pointer(numbers.DecayBias), TensorMemory.Pointer(numbers.Norm));

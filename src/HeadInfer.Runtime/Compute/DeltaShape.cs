@@ -7,7 +7,7 @@ namespace HeadInfer.Runtime.Compute;
 /// <c>S *= decay; S += key ⊗ (write * (value - key S)); output = query S / sqrt(key dim)</c>. (Yang et al., "Gated Delta Networks", arXiv 2412.06464.)
 /// </remarks>
 /// <param name="KeyHeads">heads of queries and keys</param>
-/// <param name="ValueHeads">heads of values; so many of them, side by side, share a query and a key</param>
+/// <param name="ValueHeads">heads of values, a multiple: several share a query and a key</param>
 /// <param name="KeyDim">dimensions of a query and of a key</param>
 /// <param name="ValueDim">dimensions of a value</param>
 /// <param name="Taps">tokens that the convolution sees, the present one among them</param>
@@ -24,6 +24,9 @@ internal sealed record DeltaShape(int KeyHeads, int ValueHeads, int KeyDim, int 
 
     /// <summary>Tokens of a prompt that are worked on at once.</summary>
     public const int MostTokens = 16 * Piece;
+
+    /// <summary>Those that share a query and a key lie <see cref="KeyHeads"/> apart; else side by side.</summary>
+    public bool SharersApart { get; init; }
 
     /// <summary>Outputs of all heads.</summary>
     public int Values => ValueHeads * ValueDim;
@@ -45,6 +48,9 @@ internal sealed record DeltaShape(int KeyHeads, int ValueHeads, int KeyDim, int 
 
     /// <summary>Numbers that a layer remembers of a sequence: the state, then the recent tokens, each at its position modulo <see cref="Recent"/>.</summary>
     public int Remembered => StateSize + (Recent * Width);
+
+    /// <summary>The query and key of a value head.</summary>
+    public int KeyHead(int valueHead) => SharersApart ? valueHead % KeyHeads : valueHead / (ValueHeads / KeyHeads);
 
     /// <summary>Bytes that working on a prompt takes, in chunks of so many tokens.</summary>
     public long WorkBytes(int chunk)

@@ -111,7 +111,7 @@ internal sealed unsafe class HostDelta
                 }
 
                 float* mixed = Mixed(position), gates = memory + shape.StateSize + (position % shape.Recent * shape.Width) + shape.Channels;
-                var key = head / (shape.ValueHeads / shape.KeyHeads) * shape.KeyDim;
+                var key = shape.KeyHead(head) * shape.KeyDim;
                 var rate = gates[shape.ValueHeads + head] + ((float*)TensorMemory.Pointer(_numbers!.DecayBias))[head];
                 var decay = MathF.Exp(((float*)TensorMemory.Pointer(_numbers.Decay))[head] * (rate > 20 ? rate : MathF.Log(1 + MathF.Exp(rate))));
                 var output = position < _state.Length ? null : (float*)_rows!.Outputs.Address + ((long)(_state.First + position - _state.Length) * shape.Values) + (head * shape.ValueDim);

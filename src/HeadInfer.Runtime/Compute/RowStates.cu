@@ -4,7 +4,7 @@
 
 struct StateRows { u64 memory; int first, count, taken, length, mixed; }; // mixed: first of its rows in what the convolution gives
 struct AllStateRows { StateRows at[MOST_ROWS]; };
-struct Delta { int key_heads, value_heads, key_dim, value_dim, taps, recent; float epsilon; };
+struct Delta { int key_heads, value_heads, key_dim, value_dim, taps, recent, sharers_apart; float epsilon; };
 
 __device__ inline int keys_of(const Delta& d) { return d.key_heads * d.key_dim; }
 __device__ inline int channels_of(const Delta& d) { return 2 * keys_of(d) + d.value_heads * d.value_dim; }
@@ -46,7 +46,7 @@ extern "C" __global__ void correct_states(const float* mixed, const float* decay
     const StateRows& s = all.at[blockIdx.z];
     int head = blockIdx.x, column = blockIdx.y * STATE_COLUMNS + threadIdx.x % STATE_COLUMNS, at = threadIdx.x % STATE_COLUMNS, part = threadIdx.x / STATE_COLUMNS;
     bool inside = column < d.value_dim;
-    int channels = channels_of(d), keys = keys_of(d), key_head = head / (d.value_heads / d.key_heads);
+    int channels = channels_of(d), keys = keys_of(d), key_head = d.sharers_apart ? head % d.key_heads : head / (d.value_heads / d.key_heads);
     float *query = own + d.key_dim * STATE_COLUMNS, *key = query + d.key_dim;
     float* state = (float*)s.memory + (long long)head * d.key_dim * d.value_dim;
     for (int i = part; i < d.key_dim; i += STATE_PARTS) own[i * STATE_COLUMNS + at] = inside ? state[(long long)i * d.value_dim + column] : 0.0f;

@@ -37,7 +37,8 @@ internal class StatePieces
         Tensor Normal(int first) // -> [tokens, value heads, dim], each of length one
         {
             var own = mixed.narrow(1, first, keys).view(count, shape.KeyHeads, shape.KeyDim);
-            return (own * rsqrt(own.square().sum(-1, keepdim: true) + DeltaShape.NormEpsilon)).repeat_interleave(heads / shape.KeyHeads, 1);
+            var normal = own * rsqrt(own.square().sum(-1, keepdim: true) + DeltaShape.NormEpsilon);
+            return shape.SharersApart ? normal.repeat(1, heads / shape.KeyHeads, 1) : normal.repeat_interleave(heads / shape.KeyHeads, 1);
         }
 
         var values = Correct(

@@ -41,7 +41,7 @@ extern "C" __global__ void mix_pieces(
     bool is_key = head >= d.key_heads;
     float scale = rsqrtf(block_sum(squares) + 1e-6f) * (is_key ? 1.0f : rsqrtf((float)d.key_dim));
     for (int of = 0; of < each; of++) {
-        int value_head = head % d.key_heads * each + of;
+        int key_head = head % d.key_heads, value_head = d.sharers_apart ? of * d.key_heads + key_head : key_head * each + of;
         long long row = (long long)value_head * p.pieces * PIECE + token;
         float gate = inside && is_key ? write_gate(gates, value_head) : 0.0f;
         for (int i = threadIdx.x; i < dim; i += blockDim.x) {

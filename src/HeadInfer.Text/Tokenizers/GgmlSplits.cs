@@ -17,6 +17,7 @@ internal sealed record GgmlSplits(params string[] Expressions)
     private static readonly GgmlSplits Digits = new(@"\p{N}", Tokenizers.Expressions.Gpt2);
     private static readonly GgmlSplits Groups = new(Words(@"\p{N}{1,3}"));
     private static readonly GgmlSplits Llama3 = Groups with { IgnoresMerges = true, AddsFirst = true };
+    private static readonly GgmlSplits Glm = Groups with { IgnoresMerges = true };
     private static readonly GgmlSplits Qwen2 = new(Words(@"\p{N}")) { Form = NormalizationForm.FormC };
     private static readonly GgmlSplits Gpt4o = new(Cased(Contractions + "?", @"\p{N}{1,3}"));
 
@@ -31,7 +32,11 @@ internal sealed record GgmlSplits(params string[] Expressions)
         ["llama-v3"] = Llama3,
         ["dbrx"] = Groups, // Phi-4
         ["smaug-bpe"] = Groups,
+        ["glm4"] = Glm,
+        ["chatglm-bpe"] = Glm,
+        ["command-r"] = Digits with { Form = NormalizationForm.FormC, AddsFirst = true },
         ["qwen2"] = Qwen2,
+        ["qwen35"] = new(Words(@"\p{N}", @"\p{L}\p{M}")) { Form = NormalizationForm.FormC },
         ["deepseek-r1-qwen"] = Qwen2,
         ["tekken"] = new(Cased("", @"\p{N}")) { IgnoresMerges = true, AddsFirst = true },
         ["gpt-4o"] = Gpt4o, // Phi-4-mini
@@ -59,7 +64,7 @@ internal sealed record GgmlSplits(params string[] Expressions)
         ? splits
         : throw new UnsupportedModelException($"'{source}': {(name is null ? "tokenizer.ggml.pre is missing, as in files of before May 2024" : $"tokenizer.ggml.pre is '{name}', which is not known")}. How text is cut into words cannot be told, so take a newer file, or the model's folder with its tokenizer.json. Known: {string.Join(", ", Known.Keys)}.");
 
-    private static string Words(string digits) => $@"{Contractions}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{Spaces}";
+    private static string Words(string digits, string letters = @"\p{L}") => $@"{Contractions}|[^\r\n\p{{L}}\p{{N}}]?[{letters}]+|{digits}| ?[^\s{letters}\p{{N}}]+[\r\n]*|{Spaces}";
 
     private static string Cased(string after, string digits) =>
         $@"[^\r\n\p{{L}}\p{{N}}]?{Upper}*{Lower}+{after}|[^\r\n\p{{L}}\p{{N}}]?{Upper}+{Lower}*{after}|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{Spaces}";

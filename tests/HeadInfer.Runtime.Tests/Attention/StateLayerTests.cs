@@ -15,13 +15,14 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
 
     [Theory]
     [InlineData(2, 4, 16, 16, 4, 150)]
+    [InlineData(2, 6, 16, 16, 4, 70, true)] // as GGUF files of Qwen3.5
     [InlineData(1, 2, 128, 128, 4, 200)] // as published models
     [InlineData(3, 3, 24, 40, 2, 70)]    // no whole warps
     [InlineData(2, 2, 20, 16, 3, 90)]    // what kernels of many tokens do not take
     [InlineData(1, 3, 32, 33, 1, 65)]    // no convolution to speak of
-    public void Tokens_at_once_are_the_definition(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, int count)
+    public void Tokens_at_once_are_the_definition(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, int count, bool apart = false)
     {
-        var shape = new DeltaShape(keyHeads, valueHeads, keyDim, valueDim, taps);
+        var shape = new DeltaShape(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart };
         foreach (var type in Gpu is null ? (ScalarType[])[ScalarType.Float32] : [ScalarType.Float32, ScalarType.BFloat16])
         {
             using var own = NewDevice();
@@ -47,13 +48,14 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
 
     [Theory]
     [InlineData(2, 4, 16, 16, 4)]
+    [InlineData(2, 6, 16, 16, 4, true)]
     [InlineData(1, 2, 128, 128, 4)]
     [InlineData(3, 3, 24, 40, 2)]
     [InlineData(1, 3, 32, 33, 1)]
-    public void Rows_are_the_definition_and_have_the_same_bits_in_any_company(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps)
+    public void Rows_are_the_definition_and_have_the_same_bits_in_any_company(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, bool apart = false)
     {
         const int count = 24;
-        var shape = new DeltaShape(keyHeads, valueHeads, keyDim, valueDim, taps);
+        var shape = new DeltaShape(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart };
         using var own = NewDevice();
         own.Prepare(ScalarType.Float32);
         using var kernels = own.CreateRows(new RowTraits(ScalarType.Float32, 1, 1, 16, 1, null));
@@ -129,7 +131,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
             }
 
             mixed = mixed * mixed.sigmoid();
-            Tensor Unit(Tensor heads) => (heads / (heads.square().sum(-1, keepdim: true) + DeltaShape.NormEpsilon).sqrt()).repeat_interleave(shape.ValueHeads / shape.KeyHeads, 0);
+            Tensor Unit(Tensor heads) => (heads / (heads.square().sum(-1, keepdim: true) + DeltaShape.NormEpsilon).sqrt())[tensor(Enumerable.Range(0, shape.ValueHeads).Select(head => (long)(shape.SharersApart ? head % shape.KeyHeads : head / (shape.ValueHeads / shape.KeyHeads))).ToArray())];
             var (q, k, v) = (Unit(mixed.narrow(0, 0, keys).view(shape.KeyHeads, shape.KeyDim)) / Math.Sqrt(shape.KeyDim), Unit(mixed.narrow(0, keys, keys).view(shape.KeyHeads, shape.KeyDim)), mixed.narrow(0, 2 * keys, shape.Values).view(shape.ValueHeads, shape.ValueDim));
             var write = x[token].narrow(0, shape.Channels, shape.ValueHeads).sigmoid().view(-1, 1);
             var decay = ((1 + (x[token].narrow(0, shape.Channels + shape.ValueHeads, shape.ValueHeads) + Wide(numbers.DecayBias)).exp()).log() * Wide(numbers.Decay)).exp();

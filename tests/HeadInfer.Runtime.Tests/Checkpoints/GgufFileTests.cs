@@ -91,7 +91,7 @@ public sealed class GgufFileTests
     {
         { "general.type", "adapter", "adapters are not applied" }, { "general.type", "mmproj", "mmproj" }, { "general.type", "imatrix", "'imatrix'" },
         { "general.architecture", "clip", "mmproj" }, { "general.architecture", "mamba", "'mamba'" }, { "general.architecture", 3, "expected a text" },
-        { "llama.expert_count", 8, "with experts" }, { "llama.attention.value_length", 8, "value_length" }, { "llama.attention.head_count_kv", new[] { 2, 4, 2 }, "differs between layers" },
+        { "llama.expert_count", 8, "expert_used_count" }, { "llama.expert_weights_scale", 2.5f, "expert_weights_scale' other than 1" }, { "llama.expert_gating_func", 2, "expert_gating_func' 2" }, { "llama.attention.value_length", 8, "value_length" }, { "llama.attention.head_count_kv", new[] { 2, 4, 2 }, "differs between layers" },
         { "llama.attention.head_count", 0, "expected a whole number" }, { "llama.attention.head_count", 7, "heads of an even number" }, { "llama.block_count", 0, "llama.block_count" }, { "llama.block_count", 4, "lacks the tensor" }, { "llama.block_count", 2, "no place for" },
         { "llama.rope.scaling.type", "longrope", "'longrope'" }, { "llama.rope.scaling.yarn_log_multiplier", 0.5f, "yarn_log_multiplier" }, { "llama.rope.scaling.type", "yarn", "lacks 'llama.rope.scaling.factor'" },
         { "llama.rope.freq_base", float.NaN, "expected a number" }, { "llama.attention.layer_norm_rms_epsilon", -1f, "rms_norm_eps" }, { "llama.context_length", "long", "expected a whole number" },
@@ -113,7 +113,7 @@ public sealed class GgufFileTests
     {
         { "granite", "granite.rope.scaling.finetuned", false, "without rotary embeddings" }, { "granite", "granite.logit_scale", 0f, "lacks 'granite.logit_scale'" },
         { "ministral3", "mistral3.rope.scaling.type", "none", "temperature_scale' without YaRN" },
-        { "glm4", "glm4.rope.dimension_sections", new[] { 8, 12, 12, 0 }, "of a model that sees" }, { "glm4", "glm4.nextn_predict_layers", 1, "guess tokens" },
+        { "glm4", "glm4.rope.dimension_sections", new[] { 8, 12, 12, 0 }, "of a model that sees" }, { "glm4-moe", "glm4moe.nextn_predict_layers", 5, "a whole number from 0 to 4" }, { "glm4-moe", "glm4moe.expert_gating_func", 1, "expert_gating_func' 1" }, { "qwen2", "qwen2.expert_count", 8, "with experts" },
         { "olmo3", "olmo2.rope.freq_base_swa", 10_000f, "'olmo2.rope.freq_base_swa' other than" }, { "olmo3", "olmo2.attention.sliding_window_pattern", new[] { true }, "layer_types names 1 layers" },
         { "olmo3", "olmo2.attention.sliding_window_pattern", new[] { 1 }, "expected a list of truth values" }, { "cohere2", "cohere2.attention.sliding_window_pattern", "LLLG", "expected a whole number" },
         { "phi3-longrope", "phi3.rope.scaling.type", "yarn", "'yarn' with 'rope_factors_long.weight'" }, { "phi3-longrope", "phi3.rope.dimension_count", 8, "short_factor" },
@@ -163,17 +163,21 @@ public sealed class GgufFileTests
         Assert.Equal((RopeKind.Linear, 4.0), (ModelConfig.Load(folder.File("x.gguf")).Rope.Kind, ModelConfig.Load(folder.File("x.gguf")).Rope.Factor));
     }
 
-    [Fact]
-    public async Task A_message_of_gpt_oss_is_not_the_end_of_its_answer()
+    // A message of gpt-oss is not the end of its answer. GLM begins the next one's turn.
+    [Theory]
+    [InlineData("q-mxfp4-gpt-oss", "gpt-4o", "<|endoftext|>", "<|return|>", "<|end|>", "<|call|>", new[] { 316, 317, 319 })]
+    [InlineData("glm4", "glm4", "<|endoftext|>", "<|user|>", "<|assistant|>", "<|observation|>", new[] { 316, 317, 319 })]
+    [InlineData("llama3", "llama-bpe", "<|endoftext|>", "<|eot_id|>", "<|user|>", "<|end|>", new[] { 316, 317, 319 })]
+    public async Task What_ends_an_answer_is_the_architectures(string source, string pre, string a, string b, string c, string d, int[] ends)
     {
         using var folder = new ScratchFolder();
-        var vocabulary = GgmlVocabularies.Of(Path.Combine(Fixtures.Root, "tokenizers", "llama3-style", "tokenizer.json"), "gpt-4o");
-        string[] tokens = [.. vocabulary.Tokens.Take(316), "<|endoftext|>", "<|return|>", "<|end|>", "<|call|>"];
+        var vocabulary = GgmlVocabularies.Of(Path.Combine(Fixtures.Root, "tokenizers", "llama3-style", "tokenizer.json"), pre);
+        string[] tokens = [.. vocabulary.Tokens.Take(316), a, b, c, d];
         int[] types = [.. vocabulary.Types.Take(316), .. vocabulary.Types.TakeLast(4)];
-        GgufConversion.Of(Fixtures.Model("q-mxfp4-gpt-oss")).With("tokenizer.ggml.model", "gpt2").With("tokenizer.ggml.pre", "gpt-4o").With("tokenizer.ggml.tokens", tokens).With("tokenizer.ggml.token_type", types)
+        GgufConversion.Of(Fixtures.Model(source)).With("tokenizer.ggml.model", "gpt2").With("tokenizer.ggml.pre", pre).With("tokenizer.ggml.tokens", tokens).With("tokenizer.ggml.token_type", types)
             .With("tokenizer.ggml.merges", vocabulary.Merges.Take(20).ToList()).With("tokenizer.ggml.eos_token_id", 317).Write(folder.File("x.gguf"));
         await using var model = await HeadInferModel.LoadAsync(folder.File("x.gguf"));
-        Assert.Equal([316, 317, 319], model.EndTokens.Order());
+        Assert.Equal(ends, model.EndTokens.Order());
     }
 
     [Fact]

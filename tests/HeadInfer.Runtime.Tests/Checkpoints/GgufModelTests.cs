@@ -22,6 +22,7 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
     [Theory]
     [InlineData("exaone4")]
     [InlineData("gpt-oss")] // experts that are not packed
+    [InlineData("mixtral")]
     [InlineData("olmo2")]
     [InlineData("seed-oss")]
     public Task A_converted_folder_of_the_larger_collection_is_its_model(string name)
@@ -44,8 +45,53 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
 
         var (expected, config) = (ModelConfig.Load(source), ModelConfig.Load(folder.File(ModelReference.Gguf)));
         Assert.Equal(expected.Windows, config.Windows);
-        Assert.Equal(expected with { Windows = [], EndTokens = [], Quantization = null, ExpertLayers = config.ExpertLayers, Rope = config.Rope, LayerRopes = config.LayerRopes, NormOffset = 0, AttentionScale = config.AttentionScale }, config with { Windows = [], EndTokens = [] });
+        Assert.Equal(expected.ExpertLayers.Order(), config.ExpertLayers.Order());
+        Assert.Equal(expected.StateLayers.Order(), config.StateLayers.Order());
+        Assert.Equal(expected with { Windows = [], EndTokens = [], Quantization = null, ExpertLayers = config.ExpertLayers, StateLayers = config.StateLayers, Delta = expected.Delta is { } delta ? delta with { SharersApart = config.Architecture != "Qwen3NextForCausalLM" } : null, Rope = config.Rope, LayerRopes = config.LayerRopes, NormOffset = 0, AttentionScale = config.AttentionScale }, config with { Windows = [], EndTokens = [] });
         Assert.Equal(expected.AttentionScale, config.AttentionScale, 1e-7);
+    }
+
+    [Fact]
+    public void Experts_that_lie_by_themselves_are_the_same()
+    {
+        using var folder = new ScratchFolder();
+        var source = Fixtures.Model("qwen3-moe");
+        GgufConversion.Of(source, stacks: false).Write(folder.File("m.gguf"));
+        using var checkpoint = Checkpoint.Open(folder.File("m.gguf"));
+        using var original = Checkpoint.Open(source);
+        Assert.Equal(original.Names.Order(StringComparer.Ordinal), checkpoint.Names.Order(StringComparer.Ordinal));
+        Assert.All(original.Tensors.Values.Where(t => t.Name.Contains(".experts.", StringComparison.Ordinal)), expert =>
+        {
+            var (expected, got) = (new byte[expert.Length], new byte[expert.Length]);
+            original.ReadBytes(expert, 0, expected);
+            checkpoint.ReadBytes(checkpoint.Tensors[expert.Name], 0, got);
+            Assert.True(got.AsSpan().SequenceEqual(expected));
+        });
+    }
+
+    [Fact]
+    public void Llama_with_experts_is_Mixtral()
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("llama3")).With("llama.expert_count", 8).With("llama.expert_used_count", 2).Write(folder.File("m.gguf"));
+        var config = ModelConfig.Load(folder.File("m.gguf"));
+        Assert.Equal(("MixtralForCausalLM", 8, 2, config.IntermediateSize, true, config.Layers), (config.Architecture, config.Experts, config.ExpertsPerToken, config.ExpertIntermediateSize, config.NormalizeExpertWeights, config.ExpertLayers.Count));
+    }
+
+    [Fact]
+    public void Layers_with_a_state_are_read_as_older_and_newer_files_have_them()
+    {
+        const string rates = "blk.0.ssm_a", gate = "blk.0.ffn_gate_inp_shexp.weight";
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("qwen3.5-moe"), t => t is not (rates or gate)).Without("qwen35moe.feed_forward_length").With("qwen35moe.attention.recurrent_layers", new[] { true, false, true, false })
+            .Tensor(gate, [64], new float[64]).Tensor(rates, [4], (float[])[-1, -0.5f, 0, -2]).Write(folder.File("m.gguf"));
+        var config = ModelConfig.Load(folder.File("m.gguf"));
+        Assert.Equal([0, 2], config.StateLayers.Order());
+        Assert.Equal(config.ExpertIntermediateSize, config.IntermediateSize);
+        using var checkpoint = Checkpoint.Open(folder.File("m.gguf"));
+        Assert.Equal([1L, 64L], checkpoint.Tensors[TensorNames.Layer(0, TensorNames.SharedExpertGate)].Shape);
+        var stored = checkpoint.Tensors[TensorNames.Layer(0, TensorNames.DeltaDecayRate)];
+        Assert.Contains($"'{rates}' has numbers that are not negative", Assert.Throws<CheckpointException>(() => checkpoint.ReadBytes(stored, 0, new byte[16])).Message, StringComparison.Ordinal);
     }
 
     [Theory]

@@ -14,7 +14,7 @@ internal static partial class GgufConversion
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
-        ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2",
+        ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2",
         ["GptOssForCausalLM"] = "gpt-oss", ["GraniteForCausalLM"] = "granite", ["SmolLM3ForCausalLM"] = "smollm3", ["Ministral3ForCausalLM"] = "mistral3",
     };
 
@@ -23,14 +23,18 @@ internal static partial class GgufConversion
         ("model.layers.", "blk."), ("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output"), ("input_layernorm", "attn_norm"),
         ("self_attn.qkv_proj", "attn_qkv"), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"), ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"),
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"), ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"), ("mlp.gate.", "ffn_gate_inp."), ("mlp.router.", "ffn_gate_inp."), ("self_attn.sinks", "attn_sinks.weight"), ("pre_feedforward_layernorm", "ffn_norm"), ("post_self_attn_layernorm", "post_attention_norm"), ("post_mlp_layernorm", "post_ffw_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
+        ("mlp.down_proj", "ffn_down"), ("mlp.gate.e_score_correction_bias", "exp_probs_b.bias"), ("mlp.gate.", "ffn_gate_inp."), ("mlp.router.", "ffn_gate_inp."),
+        ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"), ("mlp.shared_experts.gate_proj", "ffn_gate_shexp"), ("mlp.shared_experts.up_proj", "ffn_up_shexp"), ("mlp.shared_experts.down_proj", "ffn_down_shexp"),
+        ("self_attn.sinks", "attn_sinks.weight"), ("pre_feedforward_layernorm", "ffn_norm"), ("post_self_attn_layernorm", "post_attention_norm"), ("post_mlp_layernorm", "post_ffw_norm"), ("post_feedforward_layernorm", "post_ffw_norm"),
     ];
 
     // Those that llama.cpp's conversion/llama.py converts, and it permutes what is rotated.
     private static readonly string[] Permuted = ["llama", "granite", "smollm3", "mistral3"];
 
+    private static readonly string[] DeltaNets = ["qwen3next", "qwen35", "qwen35moe"];
+
     // What llama.cpp's gguf-py/gguf/tensor_mapping.py calls the norm after attention, whatever it is for: its architecture has no other name for it.
-    private static readonly string[] NormsAfterAttention = ["gemma2", "gemma3", "gpt-oss", "olmo2", "exaone4", "seed_oss"];
+    private static readonly string[] NormsAfterAttention = ["gemma2", "gemma3", "gpt-oss", "olmo2", "exaone4", "seed_oss", "glm4moe", .. DeltaNets];
 
     private static bool IsGemma(string name) => name.StartsWith("gemma", StringComparison.Ordinal);
 
@@ -44,14 +48,15 @@ internal static partial class GgufConversion
     /// <summary>What the file would have.</summary>
     /// <param name="folder">the model folder</param>
     /// <param name="of">which tensors; null for all</param>
-    public static GgufWriter Of(string folder, Func<string, bool>? of = null)
+    /// <param name="stacks">whether the experts of a layer are one tensor, as in all but the first files of Mixtral</param>
+    public static GgufWriter Of(string folder, Func<string, bool>? of = null, bool stacks = true)
     {
         var json = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "config.json")))!;
         var config = ModelConfig.Load(folder);
         var name = Architectures[config.Architecture];
         var writer = Keys(new GgufWriter(), name, config, json);
         using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
-        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name)).Select(e => (e.Name, e.Shape, Data: Read(file, e))).ToList();
+        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name)).Select(e => (Name: TensorNames.Canonical(e.Name), e.Shape, Data: Read(file, e))).ToList();
         foreach (var entry in file.Entries.Values.Where(e => GgufExperts.Are(e.Name)))
         {
             GgufExperts.Add(file, entry, (tensor, shape, type, data) => writer.Tensor(tensor, shape, type, data));
@@ -60,16 +65,33 @@ internal static partial class GgufConversion
         foreach (var group in tensors.Where(t => Expert().IsMatch(t.Name)).GroupBy(t => Expert().Replace(t.Name, "model.layers.$1.ffn_$3_exps")))
         {
             var experts = group.OrderBy(t => int.Parse(Expert().Match(t.Name).Groups[2].Value)).ToList();
+            if (!stacks)
+            {
+                experts.ForEach(e => Add(Expert().Replace(e.Name, "blk.$1.ffn_$3.$2"), e.Shape, e.Data));
+                continue;
+            }
+
             Add(Renamed(group.Key, name), [experts.Count, .. experts[0].Shape], [.. experts.SelectMany(e => e.Data)]);
         }
 
-        foreach (var (tensor, shape, data) in tensors.Where(t => !Expert().IsMatch(t.Name)))
+        foreach (var (tensor, shape, data) in tensors.Where(t => GgufDeltaLayers.Has(t.Name)).SelectMany(t => GgufDeltaLayers.Of(t.Name, t.Shape, t.Data, config.Delta!, tiles: name != "qwen3next")))
+        {
+            Add(tensor, shape, data);
+        }
+
+        foreach (var (tensor, shape, data) in tensors.Where(t => !Expert().IsMatch(t.Name) && !GgufDeltaLayers.Has(t.Name)))
         {
             var heads = tensor.Contains("q_proj", StringComparison.Ordinal) ? config.Heads : tensor.Contains("k_proj", StringComparison.Ordinal) ? config.KvHeads : 0;
             var changed = Permuted.Contains(name) && heads > 0 ? Neighbours(data, shape, heads)
-                : IsGemma(name) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
+                : (IsGemma(name) || DeltaNets.Contains(name)) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
                 : data;
             Add(Renamed(tensor, name), shape, changed);
+        }
+
+        for (var layer = config.Layers; layer < config.Layers + config.GuessingLayers; layer++)
+        {
+            Add($"blk.{layer}.nextn.enorm.weight", [1], [1]);
+            Add($"blk.{layer}.attn_norm.weight", [1], [1]);
         }
 
         if (config.Rope.Kind == RopeKind.Llama3)
@@ -97,7 +119,7 @@ internal static partial class GgufConversion
     private static GgufWriter Keys(GgufWriter writer, string name, ModelConfig config, JsonNode json)
     {
         writer.With("general.architecture", name).With("general.name", "made by a test")
-            .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers)
+            .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers + config.GuessingLayers)
             .With($"{name}.feed_forward_length", config.IntermediateSize).With($"{name}.attention.head_count", config.Heads).With($"{name}.attention.head_count_kv", config.KvHeads)
             .With($"{name}.attention.layer_norm_rms_epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta);
         if (name is not ("gpt-oss" or "olmo2" or "exaone4" or "seed_oss"))
@@ -128,7 +150,11 @@ internal static partial class GgufConversion
 
         if (config.Experts > 0)
         {
-            writer.With($"{name}.expert_count", config.Experts).With($"{name}.expert_used_count", config.ExpertsPerToken).With($"{name}.expert_feed_forward_length", config.ExpertIntermediateSize);
+            writer.With($"{name}.expert_count", config.Experts).With($"{name}.expert_used_count", config.ExpertsPerToken);
+            if (name != "llama")
+            {
+                writer.With($"{name}.expert_feed_forward_length", config.ExpertIntermediateSize);
+            }
         }
 
         if (config.AttentionSoftCap is { } cap)
@@ -139,6 +165,32 @@ internal static partial class GgufConversion
         if (IsGemma(name))
         {
             writer.With($"{name}.attention.scale", (float)config.AttentionScale);
+        }
+
+        // conversion/base.py, conversion/glm.py
+        foreach (var (key, field) in ((string, string)[])[("expert_shared_feed_forward_length", "shared_expert_intermediate_size"), ("expert_shared_count", "n_shared_experts"), ("leading_dense_block_count", "first_k_dense_replace"), ("expert_group_count", "n_group"), ("expert_group_used_count", "topk_group"), ("nextn_predict_layers", "num_nextn_predict_layers")])
+        {
+            if (json[field] is { } count)
+            {
+                writer.With($"{name}.{key}", (int)count);
+            }
+        }
+
+        if (config.Delta is { } delta)
+        {
+            // conversion/qwen.py
+            writer.With($"{name}.ssm.conv_kernel", delta.Taps).With($"{name}.ssm.state_size", delta.KeyDim).With($"{name}.ssm.group_count", delta.KeyHeads)
+                .With($"{name}.ssm.time_step_rank", delta.ValueHeads).With($"{name}.ssm.inner_size", delta.Values).With($"{name}.full_attention_interval", 4);
+        }
+
+        if (json["rope_parameters"]!["mrope_section"] is { } sections)
+        {
+            writer.With($"{name}.rope.dimension_sections", sections.AsArray().Select(n => (int)n!).Append(0).ToArray());
+        }
+
+        if (name == "glm4moe")
+        {
+            writer.With($"{name}.expert_gating_func", 2).With($"{name}.expert_weights_scale", (float)json["routed_scaling_factor"]!).With($"{name}.expert_weights_norm", config.NormalizeExpertWeights);
         }
 
         // conversion/granite.py, and conversion/command_r.py for cohere2

@@ -35,6 +35,9 @@ public sealed class GgmlVocabularyTests
     [InlineData("smollm", "It's 1234 x", "It|'s| |1|2|3|4| x")]
     [InlineData("llama-bpe", "IT'S 12345 x\n\n  y", "IT|'S| |123|45| x|\n\n| | y")]
     [InlineData("qwen2", "It's 12 x_y", "It|'s| |1|2| x|_y")]
+    [InlineData("qwen35", "It's 12 नमस्ते x\u0323\u0323_y", "It|'s| |1|2| नमस्ते| x\u0323\u0323|_y")]
+    [InlineData("glm4", "IT'S 12345 x\n\n  y", "IT|'S| |123|45| x|\n\n| | y")]
+    [InlineData("command-r", "It's 1234½ x\n\n  y", "It|'s| |1|2|3|4|½| x|\n\n | y")]
     [InlineData("tekken", "helloWorld it's 12", "hello|World| it|'s| |1|2")]
     [InlineData("gpt-4o", "helloWorld it's 1234/\n", "hello|World| it's| |123|4|/\n")]
     [InlineData("deepseek-coder", "if x1 == 你好:\n", "if| x|1| ==| |你好|:|\n")]
@@ -44,6 +47,17 @@ public sealed class GgmlVocabularyTests
     {
         var splits = GgmlSplits.Of(pre, "x.gguf").Expressions.Select(e => new WordSplit(Expressions.Compile(e))).ToList();
         Assert.Equal(words, string.Join('|', new WordSplitter(splits).Words(text, new TextWork(text.Length)).Select(w => text.Substring(w.Offset, w.Length))));
+    }
+
+    [Theory]
+    [InlineData("qwen2", true)]
+    [InlineData("qwen35", true)]
+    [InlineData("command-r", true)]
+    [InlineData("glm4", false)]
+    public void Marks_are_composed_where_the_models_files_say_so(string pre, bool composed)
+    {
+        var tokenizer = Of("qwen2-style", pre).Build("");
+        Assert.Equal(composed, tokenizer.Encode("cafe\u0301").SequenceEqual(tokenizer.Encode("caf\u00e9")));
     }
 
     [Fact]
