@@ -14,7 +14,8 @@ public abstract class KvCacheTypeTests(ComputeDevice device) : NativeTest(device
 
     public sealed class OnCpu() : KvCacheTypeTests(ComputeDevice.Cpu)
     {
-        public static TheoryData<string, string> Cases() => ReferenceTests.ModelCases();
+        // Layouts that attend in different ways; the others differ in where heads lie, which the reference's tests hold.
+        public static TheoryData<string, string> Cases() => ReferenceTests.ModelCases("one-piece", "odd-mixed", "token-by-token");
 
         [Theory]
         [MemberData(nameof(Cases))]
