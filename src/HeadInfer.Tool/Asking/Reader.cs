@@ -29,7 +29,7 @@ internal sealed class Reader(HeadInferModel model, string document, int maxToken
     /// <param name="question">the question</param>
     /// <param name="output">gets the answer as it comes; null waits for all of it</param>
     /// <param name="cancellationToken">cancels</param>
-    public async Task<GivenAnswer> AnswerAsync(string question, TextWriter? output, CancellationToken cancellationToken)
+    public async Task<Reply> AnswerAsync(string question, TextWriter? output, CancellationToken cancellationToken)
     {
         var prompt = Prompt(question);
         model.Plan.EnsureFits(prompt.Count + (long)maxTokens);
@@ -51,7 +51,7 @@ internal sealed class Reader(HeadInferModel model, string document, int maxToken
         }
 
         _answered = (_answered.Tokens + tokens, _answered.Time + clock.Elapsed);
-        return new GivenAnswer(question, text.ToString(), reason == FinishReason.Length ? "length" : "stop", prompt.Count, _session.Reused, tokens, clock.Elapsed.TotalSeconds);
+        return new Reply(question, text.ToString(), reason == FinishReason.Length ? "length" : "stop", prompt.Count, _session.Reused, tokens, clock.Elapsed.TotalSeconds);
     }
 
     /// <summary>One line: what was read and answered, how fast, and where the KV cache lies.</summary>
@@ -81,4 +81,4 @@ internal sealed class Reader(HeadInferModel model, string document, int maxToken
 /// <param name="CachedTokens">of these, known from before</param>
 /// <param name="Tokens">of the answer</param>
 /// <param name="Seconds">from question to end</param>
-internal sealed record GivenAnswer(string Question, string Answer, string FinishReason, int PromptTokens, int CachedTokens, int Tokens, double Seconds);
+internal sealed record Reply(string Question, string Answer, string FinishReason, int PromptTokens, int CachedTokens, int Tokens, double Seconds);

@@ -76,7 +76,7 @@ internal static class ChatCommand
             var response = updates.ToChatResponse();
             var usage = response.Usage;
             Console.WriteLine(json
-                ? JsonSerializer.Serialize(new GivenAnswer(line, response.Text, response.FinishReason?.Value ?? "stop", (int)(usage?.InputTokenCount ?? 0), (int)(usage?.CachedInputTokenCount ?? 0), (int)(usage?.OutputTokenCount ?? 0), Seconds(response)), Outputs.Json)
+                ? JsonSerializer.Serialize(new Reply(line, response.Text, response.FinishReason?.Value ?? "stop", (int)(usage?.InputTokenCount ?? 0), (int)(usage?.CachedInputTokenCount ?? 0), (int)(usage?.OutputTokenCount ?? 0), Seconds(updates[^1])), Outputs.Json)
                 : "");
             if (response.FinishReason == ChatFinishReason.Length)
             {
@@ -87,8 +87,8 @@ internal static class ChatCommand
         }
     }
 
-    private static double Seconds(ChatResponse response) =>
-        ((string[])["queue_seconds", "prefill_seconds", "decode_seconds"]).Sum(name => response.AdditionalProperties?.GetValueOrDefault(name) as double? ?? 0);
+    private static double Seconds(ChatResponseUpdate last) =>
+        ((string[])["queue_seconds", "prefill_seconds", "decode_seconds"]).Sum(name => last.AdditionalProperties?.GetValueOrDefault(name) as double? ?? 0);
 
     /// <summary>How is talked.</summary>
     private sealed class Chat : ModelFlags

@@ -22,7 +22,9 @@ internal static class CommandLine
         var result = Parse(args);
         if (result.Action is not ParseErrorAction)
         {
-            return result.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+            // A server ends by itself, when its answers have.
+            var isServer = result.CommandResult.Command.Name == ServeCommand.Name;
+            return result.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = isServer ? null : TimeSpan.FromSeconds(2) });
         }
 
         Console.Error.WriteLine($"error: {Mistakes(result)}");

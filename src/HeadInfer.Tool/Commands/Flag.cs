@@ -9,6 +9,19 @@ internal sealed record Flag<T>(string Name, string Value, string Meaning, Action
 {
     /// <summary>Whether it may be given several times.</summary>
     public bool IsMany { get; init; }
+
+    /// <exception cref="ArgumentException">The text cannot be read; the message names the flag.</exception>
+    public void Read(T into, string text)
+    {
+        try
+        {
+            Set(into, text.Length > 0 ? text : throw new FormatException("it has no value."));
+        }
+        catch (Exception e) when (e is FormatException or OverflowException or ArgumentException)
+        {
+            throw new ArgumentException($"{Name} is '{text}': {e.Message}", e);
+        }
+    }
 }
 
 /// <summary>Values of flags. What cannot be read says what would be.</summary>
@@ -91,12 +104,12 @@ internal sealed class FlagSet<T>
     {
         try
         {
-            flag.Set(new T(), text.Length > 0 ? text : throw new FormatException("it has no value."));
+            flag.Read(new T(), text);
             return null;
         }
-        catch (Exception e) when (e is FormatException or OverflowException or ArgumentException)
+        catch (ArgumentException e)
         {
-            return $"{flag.Name} is '{text}': {e.Message}";
+            return e.Message;
         }
     }
 }

@@ -23,14 +23,29 @@ internal static class PlanCommand
         new("--context", "TOKENS", "a context that must fit, such as 128K; else the exit code is 1", (flags, text) => flags.Context = Values.Tokens(text)),
     ];
 
+    private static IEnumerable<Flag<Wanted>> All => [.. Own, .. ModelFlags.For<Wanted>()];
+
     public static Command Create()
     {
         var model = new Argument<string>("MODEL") { Description = ModelPlace.Meaning + "; or a config.json alone" };
         var json = Outputs.JsonOption();
         var command = new Command("plan", "Says where a model goes in memory, the longest context that fits, and how fast it would be. Reads no weights.") { model, json };
-        var flags = new FlagSet<Wanted>(command, [.. Own, .. ModelFlags.For<Wanted>()]);
+        var flags = new FlagSet<Wanted>(command, All);
         command.SetAction(result => Run(ModelPlace.Find(result.GetValue(model)!), flags.Read(result), result.GetValue(json)));
         return command;
+    }
+
+    /// <summary>What flags and their values ask for.</summary>
+    /// <exception cref="ArgumentException">A value cannot be read; the message names its flag.</exception>
+    public static Wanted Read(IEnumerable<(string Flag, string Value)> given)
+    {
+        var wanted = new Wanted();
+        foreach (var (name, value) in given)
+        {
+            All.First(f => f.Name == name).Read(wanted, value);
+        }
+
+        return wanted;
     }
 
     /// <summary>The report on a model.</summary>

@@ -6,6 +6,8 @@ namespace HeadInfer.Tool.Commands;
 /// <summary>Serves a model over HTTP, in the formats of OpenAI and of Ollama.</summary>
 internal static class ServeCommand
 {
+    public const string Name = "serve";
+
     public static Command Create() => Make().Command;
 
     /// <summary>Reads what would follow <c>headinfer serve</c>.</summary>
@@ -20,7 +22,7 @@ internal static class ServeCommand
     private static (Command Command, Func<ParseResult, ServeFlags> Read) Make()
     {
         var model = new Argument<string>("MODEL") { Description = ModelPlace.Meaning };
-        var command = new Command("serve", "Serves a model over HTTP: OpenAI's chat completions, completions and responses, and Ollama's chat and generate.") { model };
+        var command = new Command(Name, "Serves a model over HTTP: OpenAI's chat completions, completions and responses, and Ollama's chat and generate.") { model };
         var set = new FlagSet<ServeFlags>(command, ServeFlags.All);
         ServeFlags Flags(ParseResult result)
         {

@@ -29,8 +29,8 @@ internal static class Addresses
             throw new ArgumentException($"--urls has '{url}', which is no address. Write it like http://127.0.0.1:8080.");
         }
 
-        var wrong = address.IsUnixPipe || address.IsNamedPipe || !address.Scheme.Equals("http", StringComparison.OrdinalIgnoreCase) ? "the server speaks plain HTTP; what else is wanted belongs to a proxy before it"
-            : address.PathBase.Length > 0 ? "the paths are /v1/..., and there can be none before them"
+        var wrong = address.IsUnixPipe || address.IsNamedPipe || address.Scheme is not ("http" or "https") ? "the server speaks HTTP and HTTPS; what else is wanted belongs to a proxy before it"
+            : address.PathBase.Length > 0 ? "the paths are /v1/... and /api/..., and there can be none before them"
             : address.Port is < 0 or > 65535 ? "ports are from 0 to 65535"
             : address.Port == 0 && address.Host.Equals("localhost", StringComparison.OrdinalIgnoreCase) ? "localhost stands for two addresses, so it needs a port; write 127.0.0.1 to have one chosen"
             : null;

@@ -23,7 +23,7 @@ internal sealed class RefusedException(string message, string? name = null, Http
 internal sealed record Refusal(HttpStatusCode Status, Failure Failure, int? RetryAfter = null)
 {
     // Answers take seconds to minutes, so about as long as it takes until one of those that wait has its turn.
-    private const int Soon = 10;
+    public const int Soon = 10;
 
     public static Refusal Of(HttpStatusCode status, string message, string? code = null, string? name = null) =>
         new(status, new Failure(new FailureBody(message, status >= HttpStatusCode.InternalServerError ? "server_error" : "invalid_request_error", name, code)));
@@ -52,6 +52,9 @@ internal sealed record Refusal(HttpStatusCode Status, Failure Failure, int? Retr
             context.Response.Headers.RetryAfter = seconds.ToString(CultureInfo.InvariantCulture);
         }
 
-        return context.Response.WriteAsJsonAsync(Failure, Wire.Json);
+        // Ollama's clients look for a text.
+        return context.Request.Path.StartsWithSegments("/api", StringComparison.Ordinal)
+            ? context.Response.WriteAsJsonAsync(new { error = Failure.Error.Message }, Wire.Json)
+            : context.Response.WriteAsJsonAsync(Failure, Wire.Json);
     }
 }

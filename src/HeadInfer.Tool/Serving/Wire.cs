@@ -36,6 +36,10 @@ internal sealed record PromptDetails(long CachedTokens);
 
 internal sealed record AnswerDetails(long AcceptedPredictionTokens, long RejectedPredictionTokens);
 
+internal sealed record TextBody(string Id, string Object, long Created, string Model, IReadOnlyList<TextChoice> Choices, Usage? Usage);
+
+internal sealed record TextChoice(int Index, string Text, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? FinishReason);
+
 internal sealed record Failure(FailureBody Error);
 
 internal sealed record FailureBody(string Message, string Type, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Param, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Code);

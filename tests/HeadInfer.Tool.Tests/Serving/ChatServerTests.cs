@@ -87,8 +87,8 @@ public sealed class ChatServerTests : IAsyncLifetime
 
     [Theory]
     [InlineData(404, "GET", "/v1/models/other")]
-    [InlineData(404, "POST", "/v1/completions")]
-    [InlineData(404, "GET", "/")]
+    [InlineData(404, "POST", "/v1/embeddings")]
+    [InlineData(405, "GET", "/v1/responses")]
     [InlineData(405, "GET", "/v1/chat/completions")]
     [InlineData(405, "DELETE", "/v1/models")]
     public async Task What_is_not_there_is_said_in_json(int status, string method, string path)

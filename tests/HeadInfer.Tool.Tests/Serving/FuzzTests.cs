@@ -35,7 +35,7 @@ public sealed class FuzzTests
             var body = Damage(Seeds[i % Seeds.Length], random);
             using var content = new ByteArrayContent(body) { Headers = { ContentType = new("application/json") } };
             using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
-            using var response = await server.PostAsync(content, limit.Token);
+            using var response = await server.PostAsync(content, cancellationToken: limit.Token);
             var (status, text) = ((int)response.StatusCode, await response.Content.ReadAsStringAsync(limit.Token));
             Assert.True(status is 200 or (>= 400 and < 500), $"request {i}: {status} {text}\n{Encoding.UTF8.GetString(body)}");
             if (status != 200)

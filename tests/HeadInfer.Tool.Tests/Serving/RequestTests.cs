@@ -61,6 +61,7 @@ public sealed partial class RequestTests : IAsyncLifetime
     [InlineData("verbosity", "\"low\"")]
     [InlineData("audio", """{"voice":"alloy"}""")]
     [InlineData("functions", """[{"name":"f"}]""")]
+    [InlineData("add_generation_prompt", "false")]
     [InlineData("web_search_options", "{}")]
     [InlineData("typical_p", "0.5")]
     [InlineData("temprature", "0.5")]

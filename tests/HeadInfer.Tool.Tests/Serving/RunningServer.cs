@@ -16,6 +16,8 @@ public sealed class RunningServer : IAsyncDisposable
 {
     public const string Key = "a secret";
 
+    private const string Chat = "/v1/chat/completions";
+
     /// <summary>The demo model's folder.</summary>
     public static string Model { get; } = Path.Combine(Tool.Root, "models", "headinfer-demo");
 
@@ -43,21 +45,21 @@ public sealed class RunningServer : IAsyncDisposable
 
     public static StringContent Json(string body) => new(body, Encoding.UTF8, "application/json");
 
-    public Task<HttpResponseMessage> PostAsync(HttpContent content, CancellationToken cancellationToken = default) =>
-        Http.SendAsync(new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = content }, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+    public Task<HttpResponseMessage> PostAsync(HttpContent content, string path = Chat, CancellationToken cancellationToken = default) =>
+        Http.SendAsync(new HttpRequestMessage(HttpMethod.Post, path) { Content = content }, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
 
-    public async Task<(HttpStatusCode Status, JsonElement Body)> AskAsync(HttpContent content)
+    public async Task<(HttpStatusCode Status, JsonElement Body)> AskAsync(HttpContent content, string path = Chat)
     {
-        using var response = await PostAsync(content);
+        using var response = await PostAsync(content, path: path);
         return (response.StatusCode, JsonElement.Parse(await response.Content.ReadAsByteArrayAsync()));
     }
 
-    public Task<(HttpStatusCode Status, JsonElement Body)> AskAsync(string body) => AskAsync(Json(body));
+    public Task<(HttpStatusCode Status, JsonElement Body)> AskAsync(string body, string path = Chat) => AskAsync(Json(body), path);
 
     /// <summary>What a stream sends, its lines without the empty ones.</summary>
-    public async IAsyncEnumerable<string> LinesAsync(string body)
+    public async IAsyncEnumerable<string> LinesAsync(string body, string path = Chat)
     {
-        using var response = await PostAsync(Json(body));
+        using var response = await PostAsync(Json(body), path: path);
         Assert.Equal((HttpStatusCode.OK, "text/event-stream"), (response.StatusCode, response.Content.Headers.ContentType?.MediaType));
         using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
         while (await reader.ReadLineAsync() is { } line)

@@ -16,9 +16,10 @@ internal sealed class ScriptedClient(Func<IReadOnlyList<ChatMessage>, ChatOption
         builder.Logging.ClearProviders();
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         var app = builder.Build();
-        var completions = new Completions(new ScriptedClient(answer), patience ?? new Patience(TimeSpan.FromMilliseconds(5), TimeSpan.FromMinutes(1)), NullLogger<Completions>.Instance);
-        app.Lifetime.ApplicationStopped.Register(completions.Dispose);
-        app.MapPost("/v1/chat/completions", completions.AnswerAsync);
+        var client = new ScriptedClient(answer);
+        var answering = new Answering(patience ?? new Patience(TimeSpan.FromMilliseconds(5), TimeSpan.FromMinutes(1)), NullLogger<Answering>.Instance);
+        app.Lifetime.ApplicationStopped.Register(answering.Dispose);
+        Server.Map(app, new Served("scripted", "scripted", DateTimeOffset.UnixEpoch, client, client, null), answering);
         return await RunningServer.StartAsync(app);
     }
 
@@ -36,10 +37,13 @@ internal sealed class ScriptedClient(Func<IReadOnlyList<ChatMessage>, ChatOption
             yield return Update(content);
         }
 
-        var last = Update(new UsageContent(new UsageDetails { InputTokenCount = 3, OutputTokenCount = 2, TotalTokenCount = 5 }));
+        var last = Update(new UsageContent(new UsageDetails { InputTokenCount = 3, OutputTokenCount = 2, TotalTokenCount = 5, CachedInputTokenCount = 1 }));
         last.FinishReason = contents.OfType<FunctionCallContent>().Any() ? ChatFinishReason.ToolCalls : ChatFinishReason.Stop;
         yield return last;
     }
+
+    /// <summary>What a function said: some clients send it as JSON.</summary>
+    public static string Text(FunctionResultContent result) => ((string)result.Result!).Trim('"');
 
     public Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
         GetStreamingResponseAsync(messages, options, cancellationToken).ToChatResponseAsync(cancellationToken);

@@ -49,6 +49,33 @@ public sealed class StreamTests
     }
 
     [Fact]
+    public async Task Events_tell_of_the_reading_to_who_asks_for_them()
+    {
+        var say = new TaskCompletionSource();
+        async IAsyncEnumerable<ChatResponseUpdate> Answer(IReadOnlyList<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions options, [EnumeratorCancellation] CancellationToken cancellationToken)
+        {
+            Progress(options).Report(new PrefillProgress(100, 0.25, TimeSpan.FromSeconds(2)));
+            await say.Task.WaitAsync(cancellationToken);
+            foreach (var update in ScriptedClient.Answer(new TextContent("Hello")))
+            {
+                yield return update;
+            }
+        }
+
+        await using var server = await ScriptedClient.ServeAsync(Answer);
+        var lines = new List<string>();
+        await foreach (var line in server.LinesAsync("""{"messages":[{"role":"user","content":"x"}],"stream":true,"stream_options":{"include_progress":true}}"""))
+        {
+            lines.Add(line);
+            say.TrySetResult();
+        }
+
+        Assert.Equal(["event: progress", """data: {"state":"reading","tokens":100,"fraction":0.25,"elapsed_seconds":2,"remaining_seconds":6}"""], lines.Take(2));
+        Assert.DoesNotContain(lines, l => l.StartsWith(':'));
+        Assert.Equal("data: [DONE]", lines[^1]);
+    }
+
+    [Fact]
     public async Task Chunks_say_who_speaks_once_and_have_a_reason_from_the_first_to_the_last()
     {
         await using var server = await ScriptedClient.ServeAsync([], new TextContent("He"), new TextContent("llo"), new FunctionCallContent("c1", "f", new Dictionary<string, object?> { ["a"] = 1 }), new FunctionCallContent("c2", "g"));
@@ -149,7 +176,7 @@ public sealed class StreamTests
 
         await using var server = await ScriptedClient.ServeAsync((_, _, token) => Answer(token));
         using var leave = new CancellationTokenSource();
-        var asked = server.PostAsync(RunningServer.Json(stream ? Ask : """{"messages":[{"role":"user","content":"x"}]}"""), leave.Token);
+        var asked = server.PostAsync(RunningServer.Json(stream ? Ask : """{"messages":[{"role":"user","content":"x"}]}"""), cancellationToken: leave.Token);
         await begun.Task.WaitAsync(TimeSpan.FromMinutes(1));
         if (stream)
         {
@@ -176,7 +203,7 @@ public sealed class StreamTests
             throw new OperationCanceledException(token);
         });
         using var leave = new CancellationTokenSource();
-        var asked = server.PostAsync(RunningServer.Json(Ask), leave.Token);
+        var asked = server.PostAsync(RunningServer.Json(Ask), cancellationToken: leave.Token);
         await begun.Task.WaitAsync(TimeSpan.FromMinutes(1));
         await leave.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => asked);
