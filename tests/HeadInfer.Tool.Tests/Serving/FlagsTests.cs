@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using HeadInfer.Tool.Commands;
 using HeadInfer.Tool.Serving;
 using HeadInfer.Runtime;
@@ -66,6 +68,31 @@ public sealed class FlagsTests
     [InlineData("; ;")]
     public void What_cannot_be_listened_on_is_named(string urls) =>
         Assert.StartsWith("--urls", Assert.Throws<ArgumentException>(() => Addresses.Of(urls)).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public async Task Https_takes_its_certificate_from_kestrels_configuration()
+    {
+        using var key = RSA.Create(2048);
+        using var certificate = new CertificateRequest("CN=localhost", key, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1).CreateSelfSigned(DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(1));
+        var file = Path.GetTempFileName();
+        Environment.SetEnvironmentVariable("Kestrel__Certificates__Default__Path", file);
+        Environment.SetEnvironmentVariable("Kestrel__Certificates__Default__Password", "p");
+        try
+        {
+            await File.WriteAllBytesAsync(file, certificate.Export(X509ContentType.Pfx, "p"));
+            await using var app = Server.Build(ServeCommand.Read(RunningServer.Model, "--urls", "https://127.0.0.1:0"));
+            await app.StartAsync();
+            using var handler = new HttpClientHandler { ServerCertificateCustomValidationCallback = (_, shown, _, _) => shown!.Thumbprint == certificate.Thumbprint };
+            using var http = new HttpClient(handler);
+            Assert.Equal("""{"status":"ok"}""", await http.GetStringAsync(new Uri(new Uri(app.Urls.First()), "/health")));
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("Kestrel__Certificates__Default__Path", null);
+            Environment.SetEnvironmentVariable("Kestrel__Certificates__Default__Password", null);
+            File.Delete(file);
+        }
+    }
 
     [Fact]
     public void Flags_set_the_models_options()
