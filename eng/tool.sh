@@ -13,5 +13,5 @@ pack() {
 for rid in "$@"; do
     pack -r "$rid"
 done
-pack
+pack -p:CreateRidSpecificToolPackages=false
 ls -sh "$packages"
