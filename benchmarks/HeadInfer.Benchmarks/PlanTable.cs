@@ -39,7 +39,7 @@ internal static class PlanTable
         using var checkpoint = Shapes.Weights(shape, config, options);
         try
         {
-            var plan = PlanCommand.Plan(config, checkpoint, ShapeBenchmark.RuntimeOptions(options, config), new MemoryBudget(host, machine.GpuMemory is { } memory ? MemoryBudget.OfGpu(memory) : null));
+            var plan = ModelLoading.Plan(config, checkpoint, ShapeBenchmark.RuntimeOptions(options, config), new MemoryBudget(host, machine.GpuMemory is { } memory ? MemoryBudget.OfGpu(memory) : null));
             return (plan, new SpeedForecast(config, plan, machine));
         }
         catch (MemoryBudgetException)
@@ -70,8 +70,8 @@ internal static class PlanTable
 
     private static string Speed((MemoryPlan Plan, SpeedForecast Speed) made)
     {
-        string Token(int context) => context > made.Plan.LongestContext ? "-" : PlanCommand.Milliseconds(made.Speed.Token(context))[..^3];
-        return $"{PlanCommand.Seconds(made.Speed.FirstToken(First))}; {Token(Short)}; {Token(Long)} ms";
+        string Token(int context) => context > made.Plan.LongestContext ? "-" : PlanReport.Milliseconds(made.Speed.Token(context))[..^3];
+        return $"{PlanReport.Seconds(made.Speed.FirstToken(First))}; {Token(Short)}; {Token(Long)} ms";
     }
 
     private static string Thousands(int tokens) => string.Create(CultureInfo.InvariantCulture, $"{tokens / 1024.0:#,0.#}K");

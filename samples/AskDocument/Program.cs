@@ -1,4 +1,5 @@
 using AskDocument;
+using HeadInfer.Tool.Asking;
 using HeadInfer;
 using HeadInfer.Runtime;
 
@@ -32,7 +33,7 @@ try
     foreach (var question in arguments.Questions)
     {
         screen.Question(question);
-        await reader.AnswerAsync(question, cancel.Token);
+        await reader.AnswerAsync(question, Console.Out, cancel.Token);
     }
 
     if (arguments.Interactive)
@@ -41,7 +42,7 @@ try
         {
             if (question.Trim().Length > 0)
             {
-                await reader.AnswerAsync(question.Trim(), cancel.Token);
+                await reader.AnswerAsync(question.Trim(), Console.Out, cancel.Token);
             }
         }
     }

@@ -14,6 +14,8 @@ namespace HeadInfer.Runtime;
 /// <summary>Makes models: everything that can be refused is, before a weight is read.</summary>
 internal static class ModelLoading
 {
+    private const int PlannedCapability = 8; // of a GPU that need not be there
+
     /// <summary>Makes a model of a checkpoint alone, without a tokenizer or a template.</summary>
     public static HeadInferModel Create(ModelConfig config, Checkpoint checkpoint, HeadInferOptions options)
     {
@@ -38,6 +40,33 @@ internal static class ModelLoading
         LibTorch.EnsureLoaded();
         using var checkpoint = Checkpoint.Open(folder.Path, folder.Config);
         return Load(folder, checkpoint, options, open, progress, cancellationToken);
+    }
+
+    /// <summary>The plan that loading would make now, on the device that would be taken. No weight is read.</summary>
+    public static (string Name, ModelConfig Config, MemoryPlan Plan) Plan(string path, HeadInferOptions options)
+    {
+        options.Validate();
+        LibTorch.EnsureLoaded();
+        var folder = ModelFolder.Open(path, options);
+        using var checkpoint = Checkpoint.Open(folder.Path, folder.Config);
+        var config = DecoderWeights.Untie(folder.Config, checkpoint);
+        using var check = new WeightCheck(checkpoint);
+        DecoderWeights.Read(config, check, device: null);
+        using var device = OpenDevice(options);
+        var type = device.TypeFor(checkpoint.Type, options.ComputeType);
+        var (plan, promise) = MemoryLedger.OfProcess.Plan(options, device.Ordinal, budget => MemoryPlanner.Plan(config, check.NeedsOn(device, type), type, options, budget));
+        promise.Dispose();
+        return (folder.Name, config, plan);
+    }
+
+    /// <summary>The plan for a checkpoint of which nothing is read, on a machine that need not be there; without GPU memory for the CPU.</summary>
+    public static MemoryPlan Plan(ModelConfig config, Checkpoint checkpoint, HeadInferOptions options, MemoryBudget budget)
+    {
+        using var check = new WeightCheck(checkpoint);
+        DecoderWeights.Read(config, check, device: null);
+        using var cpu = new CpuDevice();
+        var type = budget.Gpu is null ? ScalarType.Float32 : ScalarType.BFloat16;
+        return MemoryPlanner.Plan(config, check.NeedsOn(budget.Gpu is null ? cpu : new GpuLayout(PlannedCapability), type), type, options, budget);
     }
 
     private static HeadInferModel Load(ModelFolder folder, Checkpoint checkpoint, HeadInferOptions options, Func<HeadInferOptions, Device> open, IProgress<LoadProgress>? progress, CancellationToken cancellationToken)

@@ -134,8 +134,10 @@ public sealed class HeadInferChatClient : IChatClient
         var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId, raw);
         IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
         var key = options.CacheKey();
-        var conversation = _continuation.WithThoughts(key, ChatRequest.Conversation(all, options, tools));
+        var begun = BegunAnswer.Of(all, options);
+        var conversation = _continuation.WithThoughts(key, ChatRequest.Conversation(begun is null ? all : all.SkipLast(1), options, tools));
         var text = template.RenderTurns(_writtenCalls.In(conversation), tools, ChatRequest.Variables(options, template.Source), cancellationToken);
+        text = begun?.After(text, _thoughts) ?? text;
         var prompt = _continuation.Prompt(key, conversation, text, cancellationToken);
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
         var thinking = _thoughts.IsOpenedBy(text.Text);

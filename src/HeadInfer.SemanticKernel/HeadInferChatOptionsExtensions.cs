@@ -7,7 +7,7 @@ namespace HeadInfer.SemanticKernel;
 /// <summary>What a request may ask of this client beyond what every chat client knows.</summary>
 public static class HeadInferChatOptionsExtensions
 {
-    private const string CacheKeyName = "cache_key";
+    private const string CacheKeyName = "cache_key", ContinueName = "continue_final_message";
 
     /// <summary>Has somebody told how far the reading of this request's prompt is, some times a second.</summary>
     /// <remarks>It leaves no trace in what is serialised: caches find the same answer with it and without. An answer from a cache reads nothing, and tells nothing.</remarks>
@@ -35,6 +35,23 @@ public static class HeadInferChatOptionsExtensions
         (options.AdditionalProperties ??= [])[CacheKeyName] = key;
         return options;
     }
+
+    /// <summary>Has the model go on with the last message, which must be the assistant's and text. The answer is what follows that text.</summary>
+    /// <remarks>
+    /// It is refused where that cannot be: with JSON output or a required call, which would have to begin with the answer, and for models
+    /// whose template opens thoughts or a channel before an answer. White space at the message's end is read as it stands.
+    /// </remarks>
+    /// <param name="options">the request's options, which are changed</param>
+    public static ChatOptions WithContinuedMessage(this ChatOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        (options.AdditionalProperties ??= [])[ContinueName] = true;
+        return options;
+    }
+
+    /// <summary>Whether the last message is to be continued.</summary>
+    internal static bool ContinuesMessage(this ChatOptions? options) =>
+        options?.AdditionalProperties?.GetValueOrDefault(ContinueName) is true or JsonElement { ValueKind: JsonValueKind.True };
 
     /// <summary>The caller's key; empty if none is given.</summary>
     /// <exception cref="ArgumentException">It is no text.</exception>

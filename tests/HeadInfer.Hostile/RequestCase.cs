@@ -1,5 +1,6 @@
 using System.Diagnostics;
-using ChatServer;
+using HeadInfer.Tool.Commands;
+using HeadInfer.Tool.Serving;
 using HeadInfer.SemanticKernel;
 using Microsoft.AspNetCore.Builder;
 
@@ -87,7 +88,7 @@ internal static class RequestCase
 
     private static async Task<WebApplication> StartAsync()
     {
-        var app = Server.Build("--model", HostileCase.DemoModel, "--urls", "http://127.0.0.1:0");
+        var app = Server.Build(ServeCommand.Read(HostileCase.DemoModel, "--urls", "http://127.0.0.1:0"));
         await app.StartAsync();
         return app;
     }

@@ -40,7 +40,7 @@ public sealed class ReadmeTests
     };
 
     // The server, and the command that asks it.
-    private const string Server = "dotnet run -c Release --project samples/ChatServer", Curl = "curl http://127.0.0.1:8080/";
+    private const string Server = "dotnet run -c Release --project src/HeadInfer.Tool -- serve models/headinfer-demo", Curl = "curl http://127.0.0.1:8080/";
 
     // What is not run here: it needs a GPU, measures for minutes, or is a test itself that continuous integration runs.
     private static readonly string[] LeftOut =

@@ -11,23 +11,9 @@ public sealed class SampleTests
 {
     private static readonly string Place = typeof(SampleTests).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().Single(a => a.Key == "Samples").Value!;
 
-    [Fact]
-    public async Task ChatServer_says_what_it_takes()
-    {
-        var (code, output, _) = await RunAsync("ChatServer", "--help");
-        Assert.Equal((0, true), (code, output.StartsWith("usage: ChatServer", StringComparison.Ordinal)));
-    }
-
     [Theory]
     [InlineData("no-such-folder", "CodebaseAgent", "--folder", "no-such-folder")]
     [InlineData("no-such-model", "CodebaseAgent", "--model", "no-such-model")]
-    [InlineData("no-such-model", "ChatServer", "--model", "no-such-model")]
-    [InlineData("--api-key", "ChatServer", "--urls", "http://0.0.0.0:8080")]
-    [InlineData("--api-key", "ChatServer", "--urls", "http://loopback:8080")]
-    [InlineData("--urls", "ChatServer", "--urls", "http://192.0.2.1:8080", "--api-key", "k")]
-    [InlineData("'--Kestrel:Endpoints:Open:Url'", "ChatServer", "--Kestrel:Endpoints:Open:Url", "http://0.0.0.0:8081")]
-    [InlineData("--max-context must be", "ChatServer", "--max-context", "0")]
-    [InlineData("--max-request-bytes", "ChatServer", "--max-request-bytes", "many")]
     public async Task A_mistake_is_named(string part, string sample, params string[] arguments)
     {
         var (code, _, error) = await RunAsync(sample, arguments);

@@ -193,6 +193,15 @@ internal sealed class BlockPool : IDisposable
         }
     }
 
+    /// <summary>The beginnings of a caller that nothing longer continues.</summary>
+    public IReadOnlyList<KnownBeginning> Known(string key)
+    {
+        lock (_gate)
+        {
+            return [.. _index.Known(key)];
+        }
+    }
+
     /// <summary>Adds tokens to a block, whose rows are all written.</summary>
     /// <param name="key">the sequence's</param>
     /// <param name="before">the known block that it follows; null at the beginning</param>

@@ -15,6 +15,8 @@ internal sealed class PrefixNode(PrefixNode? parent, Block? block)
 
     public bool IsLeaf => _children.Count == 0;
 
+    public IEnumerable<PrefixNode> AllChildren => _children.Values.SelectMany(c => c);
+
     public IReadOnlyList<PrefixNode> Children(int firstToken) => _children.GetValueOrDefault(firstToken) ?? (IReadOnlyList<PrefixNode>)[];
 
     public void Add(PrefixNode child)
@@ -38,6 +40,12 @@ internal sealed class PrefixNode(PrefixNode? parent, Block? block)
         }
     }
 }
+
+/// <summary>A beginning whose rows are in memory.</summary>
+/// <param name="Tokens">its length</param>
+/// <param name="InUse">whether a sequence has the end of it</param>
+/// <param name="LastUse">greater for those that were wanted later; no time</param>
+internal readonly record struct KnownBeginning(int Tokens, bool InUse, long LastUse);
 
 /// <summary>All beginnings whose rows are in memory, as a tree of blocks. Guarded by the <see cref="BlockPool"/>.</summary>
 /// <remarks>
@@ -82,6 +90,30 @@ internal sealed class PrefixIndex
         }
 
         return (length, diverged && length < tokens.Length);
+    }
+
+    /// <summary>The beginnings of a caller that nothing longer continues.</summary>
+    public IEnumerable<KnownBeginning> Known(string key)
+    {
+        var open = new Stack<(PrefixNode Node, int Before)>();
+        foreach (var first in _roots.GetValueOrDefault(key)?.AllChildren ?? [])
+        {
+            open.Push((first, 0));
+        }
+
+        while (open.TryPop(out var next))
+        {
+            var tokens = next.Before + next.Node.Block!.Filled;
+            if (next.Node.IsLeaf)
+            {
+                yield return new KnownBeginning(tokens, next.Node.Block.Users > 0, next.Node.LastUse);
+            }
+
+            foreach (var child in next.Node.AllChildren)
+            {
+                open.Push((child, tokens));
+            }
+        }
     }
 
     /// <summary>The root of a key, or the place of a block that is full.</summary>

@@ -1,0 +1,103 @@
+using System.Text;
+
+namespace HeadInfer.Tool.Asking;
+
+/// <summary>Gathers files and folders into one text, each file under a line with its path.</summary>
+internal static class DocumentReader
+{
+    private const int Probe = 8192; // bytes in which a binary file shows itself
+
+    /// <param name="paths">files and folders</param>
+    /// <param name="note">told of every file that is left out or not plain UTF-8</param>
+    /// <exception cref="FileNotFoundException">A path is neither.</exception>
+    public static string Read(IReadOnlyList<string> paths, Action<string> note)
+    {
+        var text = new StringBuilder();
+        foreach (var (path, name) in paths.SelectMany(p => Files(p, note)))
+        {
+            if (ReadText(path) is not { } bytes)
+            {
+                note($"left out {name}: a binary file");
+            }
+            else
+            {
+                var content = Decode(bytes, name, note);
+                text.Append("=== ").Append(name).Append(" ===\n").Append(content.TrimEnd()).Append("\n\n");
+            }
+        }
+
+        return text.Length > 0 ? text.ToString().TrimEnd() : throw new ArgumentException($"There is no text in {string.Join(", ", paths.Select(p => $"'{p}'"))}.");
+    }
+
+    private static List<(string Path, string Name)> Files(string path, Action<string> note)
+    {
+        if (File.Exists(path))
+        {
+            return [(path, Path.GetFileName(path))];
+        }
+
+        if (!Directory.Exists(path))
+        {
+            throw new FileNotFoundException($"There is no file or folder '{path}'.");
+        }
+
+        var files = new List<(string, string)>();
+        Walk(new DirectoryInfo(path), "", files, note);
+        return files;
+    }
+
+    // In the order of names; links are not followed, so that no folder comes twice.
+    private static void Walk(DirectoryInfo folder, string prefix, List<(string, string)> files, Action<string> note)
+    {
+        foreach (var entry in folder.EnumerateFileSystemInfos().OrderBy(e => e.Name, StringComparer.Ordinal))
+        {
+            var name = prefix + entry.Name;
+            if (entry.Attributes.HasFlag(FileAttributes.ReparsePoint) || (entry is DirectoryInfo && (entry.Name.StartsWith('.') || entry.Name is "bin" or "obj")))
+            {
+                note($"left out {name}: {(entry is DirectoryInfo ? "a hidden folder, a build's, or a link" : "a link")}");
+            }
+            else if (entry is DirectoryInfo inner)
+            {
+                Walk(inner, name + "/", files, note);
+            }
+            else if (entry is FileInfo { Length: 0 })
+            {
+                note($"left out {name}: empty, or not a file"); // a pipe would wait for ever
+            }
+            else
+            {
+                files.Add((entry.FullName, name));
+            }
+        }
+    }
+
+    // The bytes of a file, or null if it is binary. It is opened once: a pipe gives its bytes once.
+    private static byte[]? ReadText(string path)
+    {
+        using var file = File.OpenRead(path);
+        var start = new byte[Probe];
+        var length = file.ReadAtLeast(start, Probe, throwOnEndOfStream: false);
+        if (start.AsSpan(0, length).Contains((byte)0))
+        {
+            return null;
+        }
+
+        using var all = new MemoryStream();
+        all.Write(start, 0, length);
+        file.CopyTo(all);
+        return all.ToArray();
+    }
+
+    private static string Decode(byte[] bytes, string name, Action<string> note)
+    {
+        try
+        {
+            return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(bytes).TrimStart('\uFEFF');
+        }
+        catch (DecoderFallbackException)
+        {
+            note($"{name} is not UTF-8; read as Latin-1");
+            return Encoding.Latin1.GetString(bytes);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+using System.CommandLine;
+using System.Text.Json;
+using HeadInfer.Runtime;
+using HeadInfer.Tool.Asking;
+
+namespace HeadInfer.Tool.Commands;
+
+/// <summary>Reads documents once and answers questions about them.</summary>
+internal static class AskCommand
+{
+    private static readonly Flag<Asked>[] Own =
+    [
+        new("--document", "PATH", "a file or folder to read, text or code; may be given several times; - is standard input", (flags, text) => flags.Documents.Add(text)) { IsMany = true },
+        new("--question", "TEXT", "a question; may be given several times; without one, questions are read line by line", (flags, text) => flags.Questions.Add(text)) { IsMany = true },
+        new("--max-tokens", "N", "tokens of an answer at most; default: 1024", (flags, text) => flags.MaxTokens = Values.Above0(text)),
+        .. ModelFlags.For<Asked>(),
+    ];
+
+    public static Command Create()
+    {
+        var model = new Argument<string>("MODEL") { Description = ModelPlace.Meaning };
+        var (json, verbose) = (Outputs.JsonOption(), new Option<bool>("--verbose") { Description = "also say which libtorch is in use, and the memory plan" });
+        var command = new Command("ask", "Reads documents once and answers questions about them.") { model, json, verbose };
+        var flags = new FlagSet<Asked>(command, Own);
+        command.SetAction((result, cancellationToken) => RunAsync(ModelPlace.Find(result.GetValue(model)!), flags.Read(result), result.GetValue(json), result.GetValue(verbose), cancellationToken));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(string path, Asked asked, bool json, bool verbose, CancellationToken cancellationToken)
+    {
+        if (asked.Documents.Count == 0)
+        {
+            throw new ArgumentException("--document is missing: name a file or a folder, or - for standard input. To talk without a document, use chat.");
+        }
+
+        var fromInput = asked.Documents.Contains("-");
+        if (fromInput && asked.Questions.Count == 0)
+        {
+            throw new ArgumentException("--question is missing: --document - reads standard input, so questions cannot come from there.");
+        }
+
+        var screen = new Screen();
+        var texts = asked.Documents.Select(d => d == "-" ? Console.In.ReadToEnd().Trim() : DocumentReader.Read([d], screen.Note)).ToList();
+        await using var model = await HeadInferModel.LoadAsync(path, asked.Options(), cancellationToken: cancellationToken);
+        if (verbose)
+        {
+            screen.Note(HeadInferModel.NativeLibraries);
+            screen.Note(model.Plan.ToString());
+        }
+
+        using var reader = new Reader(model, string.Join("\n\n", texts), asked.MaxTokens, screen);
+        await reader.ReadAsync(cancellationToken);
+        foreach (var question in asked.Questions)
+        {
+            await AnswerAsync(question, isTyped: false);
+        }
+
+        while (asked.Questions.Count == 0 && screen.Ask() is { } question)
+        {
+            if (question.Trim().Length > 0)
+            {
+                await AnswerAsync(question.Trim(), isTyped: true);
+            }
+        }
+
+        screen.Note(reader.Figures());
+        return Exits.Done;
+
+        async Task AnswerAsync(string question, bool isTyped)
+        {
+            if (!isTyped && !json)
+            {
+                screen.Question(question);
+            }
+
+            var answer = await reader.AnswerAsync(question, json ? null : Console.Out, cancellationToken);
+            if (json)
+            {
+                Console.WriteLine(JsonSerializer.Serialize(answer, Outputs.Json));
+            }
+        }
+    }
+
+    /// <summary>What is asked.</summary>
+    private sealed class Asked : ModelFlags
+    {
+        public List<string> Documents { get; } = [];
+
+        public List<string> Questions { get; } = [];
+
+        public int MaxTokens { get; set; } = 1024;
+    }
+}

@@ -1,0 +1,101 @@
+using System.CommandLine;
+using System.Text.Json;
+using HeadInfer.Runtime;
+using HeadInfer.SemanticKernel;
+using HeadInfer.Tool.Asking;
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.Tool.Commands;
+
+/// <summary>A conversation at a terminal, or line by line from standard input.</summary>
+internal static class ChatCommand
+{
+    private const string Clear = "/clear", Exit = "/exit";
+
+    private static readonly Flag<Chat>[] Own =
+    [
+        new("--system", "TEXT", "what the model is told before the conversation", (flags, text) => flags.Options.Instructions = text),
+        new("--max-tokens", "N", "tokens of an answer at most; default: as many as fit", (flags, text) => flags.Options.MaxOutputTokens = Values.Above0(text)),
+        new("--temperature", "NUMBER", "0 is greedy; default: the model's own", (flags, text) => flags.Options.Temperature = (float)Values.Number(text, 0, 100)),
+        new("--top-p", "NUMBER", "share of the likely tokens that are drawn from; default: the model's own", (flags, text) => flags.Options.TopP = (float)Values.Number(text, 0.001, 1)),
+        new("--seed", "N", "makes a drawn answer the same again", (flags, text) => flags.Options.Seed = Values.Whole(text)),
+        .. ModelFlags.For<Chat>(),
+    ];
+
+    public static Command Create()
+    {
+        var model = new Argument<string>("MODEL") { Description = ModelPlace.Meaning };
+        var (json, thoughts) = (Outputs.JsonOption(), new Option<bool>("--show-thoughts") { Description = "also write what the model thinks, to standard error" });
+        var command = new Command("chat", $"Talks with a model. Lines of standard input are messages; {Clear} begins anew, and {Exit} ends.") { model, json, thoughts };
+        var flags = new FlagSet<Chat>(command, Own);
+        command.SetAction((result, cancellationToken) => RunAsync(ModelPlace.Find(result.GetValue(model)!), flags.Read(result), result.GetValue(json), result.GetValue(thoughts), cancellationToken));
+        return command;
+    }
+
+    private static async Task<int> RunAsync(string path, Chat chat, bool json, bool showThoughts, CancellationToken cancellationToken)
+    {
+        var screen = new Screen();
+        await using var model = await HeadInferModel.LoadAsync(path, chat.ModelOptions(), cancellationToken: cancellationToken);
+        using var client = new HeadInferChatClient(model);
+        screen.Note($"{model.Name} on {model.Device}, up to {model.Plan.LongestContext:N0} tokens. {Clear} begins anew, {Exit} ends.");
+        var messages = new List<ChatMessage>();
+        chat.Options.Reasoning = showThoughts ? new ReasoningOptions { Output = ReasoningOutput.Full } : null;
+        while (screen.Ask()?.Trim() is { } line && line != Exit)
+        {
+            if (line == Clear)
+            {
+                messages.Clear();
+            }
+            else if (line.Length > 0)
+            {
+                messages.Add(new ChatMessage(ChatRole.User, line));
+                messages.AddRange(await AnswerAsync(line));
+            }
+        }
+
+        return Exits.Done;
+
+        async Task<IList<ChatMessage>> AnswerAsync(string line)
+        {
+            var updates = new List<ChatResponseUpdate>();
+            await foreach (var update in client.GetStreamingResponseAsync(messages, chat.Options, cancellationToken))
+            {
+                updates.Add(update);
+                foreach (var thought in update.Contents.OfType<TextReasoningContent>())
+                {
+                    Console.Error.Write(thought.Text);
+                }
+
+                if (!json)
+                {
+                    Console.Out.Write(update.Text);
+                    Console.Out.Flush();
+                }
+            }
+
+            var response = updates.ToChatResponse();
+            var usage = response.Usage;
+            Console.WriteLine(json
+                ? JsonSerializer.Serialize(new Reply(line, response.Text, response.FinishReason?.Value ?? "stop", (int)(usage?.InputTokenCount ?? 0), (int)(usage?.CachedInputTokenCount ?? 0), (int)(usage?.OutputTokenCount ?? 0), Seconds(updates[^1])), Outputs.Json)
+                : "");
+            if (response.FinishReason == ChatFinishReason.Length)
+            {
+                screen.Note($"(cut off after {usage?.OutputTokenCount} tokens; raise --max-tokens for more)");
+            }
+
+            return response.Messages;
+        }
+    }
+
+    private static double Seconds(ChatResponseUpdate last) =>
+        ((string[])["queue_seconds", "prefill_seconds", "decode_seconds"]).Sum(name => last.AdditionalProperties?.GetValueOrDefault(name) as double? ?? 0);
+
+    /// <summary>How is talked.</summary>
+    private sealed class Chat : ModelFlags
+    {
+        public new ChatOptions Options { get; } = new();
+
+        /// <summary>The model's options.</summary>
+        public HeadInferOptions ModelOptions() => base.Options();
+    }
+}

@@ -1,0 +1,100 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using HeadInfer.Runtime;
+using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Decoder;
+using HeadInfer.Runtime.Planning;
+
+namespace HeadInfer.Tool.Commands;
+
+/// <summary>Where a model goes, on this machine or on another, and how fast it would be. Reads no weights.</summary>
+internal static class PlanCommand
+{
+    private static readonly Flag<Wanted>[] Own =
+    [
+        new("--gpu", "NAME", $"plan for a machine with this GPU, which need not be there: {string.Join(", ", Machine.Known.Select(m => m.Name))}; default: this machine", (flags, text) => flags.Machine = Machine.Of(text)),
+        new("--weights", "TYPE", "of a config.json alone, how its weights would be stored, such as bf16 or q4_k; default: bf16", (flags, text) =>
+        {
+            ShapeCheckpoint.PackingOf(text);
+            flags.Weights = text;
+        }),
+        new("--context", "TOKENS", "a context that must fit, such as 128K; else the exit code is 1", (flags, text) => flags.Context = Values.Tokens(text)),
+    ];
+
+    private static IEnumerable<Flag<Wanted>> All => [.. Own, .. ModelFlags.For<Wanted>()];
+
+    public static Command Create()
+    {
+        var model = new Argument<string>("MODEL") { Description = ModelPlace.Meaning + "; or a config.json alone" };
+        var json = Outputs.JsonOption();
+        var command = new Command("plan", "Says where a model goes in memory, the longest context that fits, and how fast it would be. Reads no weights.") { model, json };
+        var flags = new FlagSet<Wanted>(command, All);
+        command.SetAction(result => Run(ModelPlace.Find(result.GetValue(model)!), flags.Read(result), result.GetValue(json)));
+        return command;
+    }
+
+    /// <summary>What flags and their values ask for.</summary>
+    /// <exception cref="ArgumentException">A value cannot be read; the message names its flag.</exception>
+    public static Wanted Read(IEnumerable<(string Flag, string Value)> given)
+    {
+        var wanted = new Wanted();
+        foreach (var (name, value) in given)
+        {
+            All.First(f => f.Name == name).Read(wanted, value);
+        }
+
+        return wanted;
+    }
+
+    /// <summary>The report on a model.</summary>
+    public static PlanReport Report(string path, Wanted wanted)
+    {
+        var options = wanted.Options();
+        options.Validate();
+        LibTorch.EnsureLoaded();
+        var isAlone = File.Exists(path) && path.EndsWith(".json", StringComparison.OrdinalIgnoreCase);
+        if (wanted.Machine is null && !isAlone)
+        {
+            var (name, config, plan) = ModelLoading.Plan(path, options);
+            return new PlanReport(name, config, plan);
+        }
+        else
+        {
+            var machine = wanted.Machine ?? Machine.Of(Machine.NoGpu);
+            var config = isAlone ? ModelConfigReader.Parse(File.ReadAllText(path), path, warn: options.Warning) : ModelFolder.Configure(path, options.RopeScaling, options.Warning);
+            using var checkpoint = isAlone ? new ShapeCheckpoint(path, config, ShapeCheckpoint.PackingOf(wanted.Weights ?? "bf16")) : Checkpoint.Open(ModelFolder.Locate(path), config);
+            var budget = new MemoryBudget(
+                options.HostMemory ?? MemoryBudget.OfHost(HostMemory.Free()),
+                machine.GpuMemory is { } memory ? options.GpuMemory ?? MemoryBudget.OfGpu(memory) : null);
+            return new PlanReport(isAlone ? path : Path.GetFileName(Path.TrimEndingDirectorySeparator(path)), config, ModelLoading.Plan(config, checkpoint, options, budget), machine, options.HostShare);
+        }
+    }
+
+    private static int Run(string path, Wanted wanted, bool json)
+    {
+        var report = Report(path, wanted);
+        Console.WriteLine(json ? JsonSerializer.Serialize(report.Figures(wanted.Context), Outputs.Json) : report.ToText(wanted.Context));
+        if (wanted.Context is { } context)
+        {
+            report.Plan.EnsureFits(context);
+            Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{context:N0} tokens fit."));
+        }
+
+        return Exits.Done;
+    }
+
+    /// <summary>What is to be planned.</summary>
+    public sealed class Wanted : ModelFlags
+    {
+        /// <summary>The machine; null is this one.</summary>
+        public Machine? Machine { get; set; }
+
+        /// <summary>How the weights of a configuration alone are stored.</summary>
+        public string? Weights { get; set; }
+
+        /// <summary>A context that must fit.</summary>
+        public int? Context { get; set; }
+    }
+}

@@ -1,0 +1,179 @@
+using System.Text.Json;
+using HeadInfer.Runtime;
+using HeadInfer.SemanticKernel;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.Tool.Serving;
+
+/// <summary>How long whom is waited for.</summary>
+/// <param name="KeepAlive">between the comments of a stream that waits</param>
+/// <param name="Write">for a reader to take what it is sent</param>
+/// <param name="Beginning">for an answer to begin; null waits as long as it takes</param>
+internal sealed record Patience(TimeSpan KeepAlive, TimeSpan Write, TimeSpan? Beginning = null);
+
+/// <summary>Answers requests of every wire format, whole or as a stream.</summary>
+/// <param name="patience">how long whom is waited for</param>
+/// <param name="logger">told of failures that are not the caller's</param>
+internal sealed partial class Answering(Patience patience, ILogger<Answering> logger) : IDisposable
+{
+    // Each that is made ready may take a processor and some hundred MiB for a second or two.
+    private readonly SemaphoreSlim _makingReady = new(Math.Max(1, Environment.ProcessorCount / 2));
+
+    /// <param name="context">the request</param>
+    /// <param name="client">who answers</param>
+    /// <param name="read">what the request asks for, by its body</param>
+    public async Task AnswerAsync(HttpContext context, IChatClient client, Func<JsonElement, Request> read)
+    {
+        try
+        {
+            var request = read(await RequestJson.ReadAsync(context.Request, context.RequestAborted));
+            if (Callers.CacheKey(context) is { } caller)
+            {
+                request.Options.WithCacheKey(caller);
+            }
+
+            if (patience.Beginning is { } most)
+            {
+                var deadline = DateTimeOffset.UtcNow + most;
+                request.Options.RawRepresentationFactory = model => (model.GetService<HeadInferModel>()?.Defaults ?? new GenerationOptions()) with { Deadline = deadline };
+            }
+
+            client = request.By ?? client;
+            await (request.Messages.Count > 0 && request.Stream ? StreamAsync(context, client, request) : WholeAsync(context, client, request));
+        }
+        catch (OperationCanceledException e) when (e is ConnectionAbortedException || context.RequestAborted.IsCancellationRequested)
+        {
+            // The caller has gone, and nobody else waits for the answer.
+        }
+        catch (Exception e) when (!context.Response.HasStarted)
+        {
+            await Told(e).SendAsync(context);
+        }
+    }
+
+    public void Dispose() => _makingReady.Dispose();
+
+    private async Task WholeAsync(HttpContext context, IChatClient client, Request request)
+    {
+        var all = new List<ChatResponseUpdate>();
+        if (request.Messages.Count > 0)
+        {
+            await using var updates = await BeginAsync(client, request, context.RequestAborted);
+            while (await updates.Next)
+            {
+                all.Add(updates.Take());
+            }
+        }
+
+        var response = all.ToChatResponse();
+        request.Answered?.Invoke(response);
+        await context.Response.WriteAsJsonAsync(request.Format.Whole(response), Wire.Json, context.RequestAborted);
+    }
+
+    // Whatever can be refused by then is refused with a status of its own; the headers go before the model reads, or waits for its turn.
+    private async Task StreamAsync(HttpContext context, IChatClient client, Request request)
+    {
+        var (reading, format, all) = (new Reading(), request.Format, new List<ChatResponseUpdate>());
+        TextClient.Watch(client, request.Options, reading);
+        await using var updates = await BeginAsync(client, request, context.RequestAborted);
+        if (updates.Next.IsFaulted)
+        {
+            await updates.Next;
+        }
+
+        context.Response.ContentType = format.ContentType;
+        context.Response.Headers.CacheControl = "no-cache";
+        await SendAsync(context, [.. format.Begin(), format.Waiting(reading)]);
+        try
+        {
+            while (await NextAsync(context, updates, format, reading))
+            {
+                var update = updates.Take();
+                if (request.Answered is not null)
+                {
+                    all.Add(update);
+                }
+
+                await SendAsync(context, format.Of(update));
+            }
+        }
+        catch (Exception e) when (e is not ConnectionAbortedException && !context.RequestAborted.IsCancellationRequested)
+        {
+            // Some clients look at the event. Others see only that the answer breaks off, which it does when this goes on.
+            await SendAsync(context, [format.Failed(Told(e))]);
+            throw;
+        }
+
+        request.Answered?.Invoke(all.ToChatResponse());
+        await SendAsync(context, format.End());
+    }
+
+    private async Task<bool> NextAsync(HttpContext context, Updates updates, IAnswerFormat format, Reading reading)
+    {
+        while (!updates.Next.IsCompleted)
+        {
+            using var waited = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+            if (await Task.WhenAny(updates.Next, Task.Delay(format.Interval ?? patience.KeepAlive, waited.Token)) != updates.Next)
+            {
+                await SendAsync(context, [format.Waiting(reading)]);
+            }
+
+            await waited.CancelAsync();
+        }
+
+        return await updates.Next;
+    }
+
+    private async Task<Updates> BeginAsync(IChatClient client, Request request, CancellationToken cancellationToken)
+    {
+        await _makingReady.WaitAsync(cancellationToken);
+        try
+        {
+            return await Updates.BeginAsync(client, request, cancellationToken);
+        }
+        finally
+        {
+            _makingReady.Release();
+        }
+    }
+
+    // A reader that stops reading may not hold its answer, and the memory of that, for ever.
+    private async Task SendAsync(HttpContext context, IEnumerable<string> frames)
+    {
+        using var late = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        late.CancelAfter(patience.Write);
+        try
+        {
+            foreach (var frame in frames)
+            {
+                await context.Response.WriteAsync(frame, late.Token);
+            }
+
+            await context.Response.Body.FlushAsync(late.Token);
+        }
+        catch (OperationCanceledException) when (!context.RequestAborted.IsCancellationRequested)
+        {
+            LogSlowReader(patience.Write.TotalSeconds);
+            context.Abort();
+            throw new ConnectionAbortedException();
+        }
+    }
+
+    private Refusal Told(Exception error)
+    {
+        var refusal = Refusal.Of(error);
+        if (refusal.Status >= System.Net.HttpStatusCode.InternalServerError && error is not TimeoutException)
+        {
+            LogFailure(error);
+        }
+
+        return refusal;
+    }
+
+    [LoggerMessage(1, LogLevel.Error, "A request failed.")]
+    private partial void LogFailure(Exception error);
+
+    [LoggerMessage(2, LogLevel.Information, "A reader took nothing for {Seconds} s, and was cut off.")]
+    private partial void LogSlowReader(double seconds);
+}

@@ -1,0 +1,88 @@
+using System.Globalization;
+using System.Reflection;
+using System.Text.Json;
+using HeadInfer.Runtime;
+using HeadInfer.Text;
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.Tool.Serving;
+
+/// <summary>Ollama's routes, for its clients. There is one model, and whatever name a request gives, that one answers.</summary>
+internal static class Ollama
+{
+    /// <param name="app">gets the routes</param>
+    /// <param name="served">the model</param>
+    /// <param name="answering">answers</param>
+    public static void Map(WebApplication app, Served served, Answering answering)
+    {
+        app.MapPost("/api/chat", context => answering.AnswerAsync(context, served.Chat, new OllamaRequests(served.Chat).ReadChat));
+        app.MapPost("/api/generate", context => answering.AnswerAsync(context, served.Chat, json =>
+        {
+            var (request, isRaw) = new OllamaRequests(served.Chat).ReadGenerate(json);
+            return isRaw ? request with { By = served.Text } : request;
+        }));
+        app.MapGet("/api/version", () => Results.Json(new { version = Version }, Wire.Json));
+        app.MapGet("/api/tags", () => Results.Json(new { models = new[] { Body(served) } }, Wire.Json));
+        app.MapGet("/api/ps", () => Results.Json(new { models = new[] { Running(served) } }, Wire.Json));
+        app.MapPost("/api/show", async context =>
+        {
+            try
+            {
+                var body = new Fields(await RequestJson.ReadAsync(context.Request, context.RequestAborted), "");
+                var name = body.Text("model") ?? body.Text("name");
+                await (name is null || IsNamed(served, name)
+                    ? context.Response.WriteAsJsonAsync(Shown(served), Wire.Json, context.RequestAborted)
+                    : Refusal.Of(System.Net.HttpStatusCode.NotFound, $"The model '{Fields.Short(name)}' is not served here; '{served.Id}' is.").SendAsync(context));
+            }
+            catch (RefusedException e)
+            {
+                await Refusal.Of(e).SendAsync(context);
+            }
+        });
+    }
+
+    /// <summary>The version of this program.</summary>
+    public static string Version { get; } = typeof(Ollama).Assembly.GetName().Version?.ToString(3) ?? "0.0.0";
+
+    // Ollama's own tags stand for "the newest".
+    private static bool IsNamed(Served served, string name) => name == served.Id || name == served.Id + ":latest";
+
+    private static OllamaModel Body(Served served) => new(served.Id, served.Id, served.Modified.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture), served.Model?.Plan.Weights.Bytes, Details(served));
+
+    private static OllamaModel Running(Served served) => Body(served) with
+    {
+        SizeVram = served.Model is { Plan.Gpu: { } gpu } ? gpu.Weights.Bytes : 0,
+        ContextLength = served.Model?.Plan.LongestContext,
+    };
+
+    private static OllamaDetails Details(Served served) => new(
+        served.Path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? "gguf" : "safetensors", served.Model?.Config.Architecture ?? "", served.Model is null ? [] : [served.Model.Config.Architecture]);
+
+    private static object Shown(Served served)
+    {
+        var model = served.Model;
+        var info = new Dictionary<string, object> { ["general.architecture"] = model?.Config.Architecture ?? "", ["general.basename"] = served.Id };
+        if (model is not null)
+        {
+            void Add(string name, object value) => info[$"{model.Config.Architecture}.{name}"] = value;
+            Add("context_length", model.Plan.MaxContextTokens);
+            Add("embedding_length", model.Config.HiddenSize);
+            Add("block_count", model.Config.Layers);
+            Add("attention.head_count", model.Config.Heads);
+            Add("attention.head_count_kv", model.Config.KvHeads);
+        }
+
+        var source = served.Chat.GetService<ChatTemplate>()?.Source ?? "";
+        string[] capabilities = ["completion", .. source.Contains("tools", StringComparison.Ordinal) ? ["tools"] : Array.Empty<string>(), .. source.Contains("think", StringComparison.Ordinal) ? ["thinking"] : Array.Empty<string>()];
+        return new { template = source, details = Details(served), model_info = info, capabilities, modified_at = Body(served).ModifiedAt };
+    }
+}
+
+internal sealed record OllamaModel(string Name, string Model, string ModifiedAt, long? Size, OllamaDetails Details)
+{
+    public long? SizeVram { get; init; }
+
+    public int? ContextLength { get; init; }
+}
+
+internal sealed record OllamaDetails(string Format, string Family, IReadOnlyList<string> Families);

@@ -1,0 +1,194 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.Tool.Serving;
+
+/// <summary>An answer as one of OpenAI's Responses: items, each a message or a call, and events that tell of them as they come.</summary>
+/// <param name="asked">the request; a response repeats some of it</param>
+/// <param name="isStored">whether a request may go on from it</param>
+/// <param name="progress">whether events tell of the reading, in place of comments; they are not OpenAI's</param>
+internal sealed class ResponseFormat(JsonElement asked, bool isStored, bool progress) : IAnswerFormat
+{
+    private static readonly string[] Repeated = ["instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "previous_response_id", "reasoning", "temperature", "text", "tool_choice", "tools", "top_p", "user"];
+
+    private readonly List<ChatResponseUpdate> _updates = [];
+    private readonly JsonArray _output = [];
+    private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+    private string _id = Guid.NewGuid().ToString("N"), _text = "";
+    private int _events;
+    private bool _inText;
+
+    public string ContentType => Events.ContentType;
+
+    public TimeSpan? Interval => progress ? TimeSpan.FromSeconds(0.5) : null;
+
+    /// <summary>A response's id, by that of the answer.</summary>
+    public static string Id(string? id) => "resp_" + id;
+
+    public string Waiting(Reading reading) => progress ? Events.Named("headinfer.progress", reading.Body) : reading.Comment;
+
+    public IEnumerable<string> Of(ChatResponseUpdate update)
+    {
+        if (_updates.Count == 0)
+        {
+            // Only now the answer has its id, by which the next request may name it.
+            _id = update.ResponseId ?? _id;
+            yield return Event("response.created", new() { ["response"] = Body("in_progress", update.ModelId) });
+            yield return Event("response.in_progress", new() { ["response"] = Body("in_progress", update.ModelId) });
+        }
+
+        _updates.Add(update);
+        foreach (var content in update.Contents)
+        {
+            if (content is TextContent { Text.Length: > 0 } text)
+            {
+                if (!_inText)
+                {
+                    (_inText, _text) = (true, "");
+                    yield return Event("response.output_item.added", Place(new() { ["item"] = Message("in_progress", null) }));
+                    yield return Event("response.content_part.added", Part(new() { ["part"] = Text("") }));
+                }
+
+                _text += text.Text;
+                yield return Event("response.output_text.delta", Part(new() { ["delta"] = text.Text, ["logprobs"] = new JsonArray() }));
+            }
+            else if (content is FunctionCallContent call)
+            {
+                foreach (var end in EndText())
+                {
+                    yield return end;
+                }
+
+                var item = Call(call, "completed");
+                var arguments = item["arguments"]!.GetValue<string>();
+                var begun = (JsonObject)item.DeepClone();
+                (begun["status"], begun["arguments"]) = ("in_progress", "");
+                yield return Event("response.output_item.added", Place(new() { ["item"] = begun }));
+                yield return Event("response.function_call_arguments.delta", Item(item, new() { ["delta"] = arguments }));
+                yield return Event("response.function_call_arguments.done", Item(item, new() { ["arguments"] = arguments, ["name"] = call.Name }));
+                yield return Event("response.output_item.done", Place(new() { ["item"] = item.DeepClone() }));
+                _output.Add(item);
+            }
+        }
+    }
+
+    public IEnumerable<string> End()
+    {
+        foreach (var end in EndText())
+        {
+            yield return end;
+        }
+
+        var response = _updates.ToChatResponse();
+        var status = Status(response);
+        yield return Event("response." + status, new() { ["response"] = Body(status, response.ModelId, response) });
+    }
+
+    public string Failed(Refusal refusal)
+    {
+        var body = Body("failed", null);
+        body["error"] = new JsonObject { ["code"] = refusal.Failure.Error.Code ?? "server_error", ["message"] = refusal.Failure.Error.Message };
+        return Event("response.failed", new() { ["response"] = body });
+    }
+
+    public object Whole(ChatResponse response)
+    {
+        _id = response.ResponseId ?? _id;
+        foreach (var content in response.Messages.SelectMany(m => m.Contents))
+        {
+            if (content is TextContent { Text.Length: > 0 } text)
+            {
+                _output.Add(Message("completed", text.Text));
+            }
+            else if (content is FunctionCallContent call)
+            {
+                _output.Add(Call(call, "completed"));
+            }
+        }
+
+        return Body(Status(response), response.ModelId, response);
+    }
+
+    private static string Status(ChatResponse response) => response.FinishReason == ChatFinishReason.Length ? "incomplete" : "completed";
+
+    private IEnumerable<string> EndText()
+    {
+        if (!_inText)
+        {
+            yield break;
+        }
+
+        _inText = false;
+        yield return Event("response.output_text.done", Part(new() { ["text"] = _text, ["logprobs"] = new JsonArray() }));
+        yield return Event("response.content_part.done", Part(new() { ["part"] = Text(_text) }));
+        yield return Event("response.output_item.done", Place(new() { ["item"] = Message("completed", _text) }));
+        _output.Add(Message("completed", _text));
+    }
+
+    private JsonObject Body(string status, string? model, ChatResponse? response = null)
+    {
+        var body = new JsonObject
+        {
+            ["id"] = Id(_id), ["object"] = "response", ["created_at"] = _created, ["status"] = status, ["model"] = model ?? "", ["output"] = _output.DeepClone(), ["store"] = isStored,
+            ["error"] = null, ["incomplete_details"] = status == "incomplete" ? new JsonObject { ["reason"] = "max_output_tokens" } : null,
+            ["parallel_tool_calls"] = true, ["tool_choice"] = "auto", ["tools"] = new JsonArray(), ["metadata"] = new JsonObject(),
+        };
+        foreach (var name in Repeated)
+        {
+            if (asked.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null)
+            {
+                body[name] = JsonNode.Parse(value.GetRawText());
+            }
+        }
+
+        if (response?.Usage is { } usage)
+        {
+            // Clients look for reasoning tokens; thoughts are counted among the others, and not apart.
+            body["usage"] = new JsonObject
+            {
+                ["input_tokens"] = usage.InputTokenCount ?? 0, ["input_tokens_details"] = new JsonObject { ["cached_tokens"] = usage.CachedInputTokenCount ?? 0 },
+                ["output_tokens"] = usage.OutputTokenCount ?? 0, ["output_tokens_details"] = new JsonObject { ["reasoning_tokens"] = 0 },
+                ["total_tokens"] = usage.TotalTokenCount ?? 0,
+            };
+        }
+
+        return body;
+    }
+
+    private JsonObject Message(string status, string? text) => new()
+    {
+        ["id"] = $"msg_{_id}_{_output.Count}", ["type"] = "message", ["role"] = "assistant", ["status"] = status, ["content"] = text is null ? new JsonArray() : new JsonArray(Text(text)),
+    };
+
+    private static JsonObject Text(string text) => new() { ["type"] = "output_text", ["text"] = text, ["annotations"] = new JsonArray(), ["logprobs"] = new JsonArray() };
+
+    private JsonObject Call(FunctionCallContent call, string status) => new()
+    {
+        ["id"] = $"fc_{_id}_{_output.Count}", ["type"] = "function_call", ["call_id"] = call.CallId, ["name"] = call.Name, ["arguments"] = Answers.Call(call, null).Function.Arguments, ["status"] = status,
+    };
+
+    private JsonObject Place(JsonObject body)
+    {
+        body["output_index"] = _output.Count;
+        return body;
+    }
+
+    private JsonObject Item(JsonObject item, JsonObject body)
+    {
+        body["item_id"] = item["id"]!.GetValue<string>();
+        return Place(body);
+    }
+
+    private JsonObject Part(JsonObject body)
+    {
+        (body["item_id"], body["content_index"]) = ($"msg_{_id}_{_output.Count}", 0);
+        return Place(body);
+    }
+
+    private string Event(string type, JsonObject body)
+    {
+        (body["type"], body["sequence_number"]) = (type, _events++);
+        return Events.Named(type, body);
+    }
+}

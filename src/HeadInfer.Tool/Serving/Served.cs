@@ -1,0 +1,23 @@
+using HeadInfer.Runtime;
+using HeadInfer.SemanticKernel;
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.Tool.Serving;
+
+/// <summary>The model of a server.</summary>
+/// <param name="Id">its name</param>
+/// <param name="Path">where it lies</param>
+/// <param name="Modified">when its files were written</param>
+/// <param name="Chat">answers conversations</param>
+/// <param name="Text">continues texts</param>
+/// <param name="Model">itself; null where answers are scripted</param>
+internal sealed record Served(string Id, string Path, DateTimeOffset Modified, IChatClient Chat, IChatClient Text, HeadInferModel? Model)
+{
+    public static Served Of(IServiceProvider services, string path)
+    {
+        var (chat, model) = (services.GetRequiredService<IChatClient>(), services.GetRequiredService<HeadInferModel>());
+        var text = new TextClient(model, services.GetRequiredService<ILogger<TextClient>>());
+        var written = File.Exists(path) ? File.GetLastWriteTimeUtc(path) : Directory.GetLastWriteTimeUtc(path);
+        return new Served(chat.GetService<ChatClientMetadata>()?.DefaultModelId ?? model.Name, path, written, chat, text, model);
+    }
+}

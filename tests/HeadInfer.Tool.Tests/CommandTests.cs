@@ -1,0 +1,116 @@
+using System.Text.Json;
+using HeadInfer.Runtime;
+using HeadInfer.Tool.Tests.Serving;
+
+namespace HeadInfer.Tool.Tests;
+
+/// <summary>The tool's commands, each as a process of its own with its output redirected.</summary>
+public sealed class CommandTests
+{
+    private const string Fact = "The access code for the old harbor is amber-4821.";
+
+    [Fact]
+    public async Task Plan_gives_the_plan_of_a_model_that_is_found_by_its_name_in_the_hubs_cache()
+    {
+        var cache = Directory.CreateTempSubdirectory("headinfer-hub-");
+        try
+        {
+            var folder = cache.CreateSubdirectory("models--some--model");
+            var snapshot = folder.CreateSubdirectory("snapshots/abc");
+            folder.CreateSubdirectory("refs");
+            await File.WriteAllTextAsync(Path.Combine(folder.FullName, "refs", "main"), "abc");
+            foreach (var file in Directory.GetFiles(RunningServer.Model, "*.*").Where(f => !f.EndsWith(".md", StringComparison.Ordinal)))
+            {
+                File.Copy(file, Path.Combine(snapshot.FullName, Path.GetFileName(file)));
+            }
+
+            var hub = new Dictionary<string, string> { ["HF_HUB_CACHE"] = cache.FullName };
+            var (code, output, error) = await Tool.RunAsync("", hub, "plan", "some/model", "--json", "--host-memory", "2GiB", "--max-context", "4K", "--device", "cpu");
+            Assert.True(code == 0, error);
+            var plan = JsonElement.Parse(output);
+            await using var model = await HeadInferModel.LoadAsync(RunningServer.Model, new HeadInferOptions { HostMemory = ByteSize.FromGiB(2), MaxContextTokens = 4096, Device = ComputeDevice.Cpu });
+            Assert.Equal(
+                ("some/model", model.Plan.Weights.Bytes, model.Plan.KvBudget.Bytes, model.Plan.LongestContext),
+                (plan.GetProperty("shape").GetString(), plan.GetProperty("weightBytes").GetInt64(), plan.GetProperty("hostKvBytes").GetInt64(), plan.GetProperty("longestContext").GetInt32()));
+            (code, _, error) = await Tool.RunAsync("", hub, "plan", "some/other");
+            Assert.Equal(1, code);
+            Assert.Contains("hf download some/other", error, StringComparison.Ordinal);
+        }
+        finally
+        {
+            cache.Delete(recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task Plan_takes_a_configuration_alone_and_a_machine_that_is_not_there()
+    {
+        var (code, output, error) = await Tool.RunAsync("plan", Path.Combine(RunningServer.Model, "config.json"), "--gpu", "rtx-4090", "--host-memory", "8GiB", "--context", "64K");
+        Assert.Equal(1, code); // so many do not fit
+        Assert.Contains("rtx-4090", output, StringComparison.Ordinal);
+        Assert.Contains("65,536 tokens", error, StringComparison.Ordinal);
+        Assert.Contains("--max-context", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Ask_reads_documents_once_and_answers_each_question()
+    {
+        var (code, output, error) = await Tool.RunAsync(Fact, [], "ask", RunningServer.Model, "--document", "-", "--question", "What is the access code for the old harbor?", "--question", "What is the access code for the old harbor?", "--json");
+        Assert.True(code == 0, error);
+        var answers = output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonElement.Parse(l)).ToList();
+        Assert.Equal([Fact, Fact], answers.Select(a => a.GetProperty("answer").GetString()));
+        Assert.All(answers, a => Assert.True(a.GetProperty("cachedTokens").GetInt32() > 10));
+        Assert.DoesNotContain('\u001b', output + error); // no colours where nobody sees them
+    }
+
+    [Fact]
+    public async Task Chat_keeps_the_conversation_and_begins_anew()
+    {
+        var question = $"{Fact} What is the access code for the old harbor?";
+        var (code, output, error) = await Tool.RunAsync($"{question}\nHello\n/clear\n{question}\n/exit\nnever asked\n", [], "chat", RunningServer.Model, "--json");
+        Assert.True(code == 0, error);
+        var answers = output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonElement.Parse(l)).ToList();
+        Assert.Equal(3, answers.Count);
+        Assert.Equal((Fact, Fact), (answers[0].GetProperty("answer").GetString(), answers[2].GetProperty("answer").GetString()));
+        Assert.True(answers[1].GetProperty("promptTokens").GetInt32() > answers[0].GetProperty("promptTokens").GetInt32());
+        Assert.Equal(answers[0].GetProperty("promptTokens").GetInt32(), answers[2].GetProperty("promptTokens").GetInt32());
+    }
+
+    [Fact]
+    public async Task Bench_measures_what_it_was_asked_to()
+    {
+        var (code, output, error) = await Tool.RunAsync("bench", RunningServer.Model, "--context", "128", "--steps", "4", "--runs", "1", "--json");
+        Assert.True(code == 0, error);
+        var figures = JsonElement.Parse(output);
+        Assert.Equal((128, 4, 1), (figures.GetProperty("context").GetInt32(), figures.GetProperty("steps").GetInt32(), figures.GetProperty("runs").GetInt32()));
+        var (seconds, rate) = (figures.GetProperty("prefillSeconds").GetProperty("median").GetDouble(), figures.GetProperty("prefillTokensPerSecond").GetDouble());
+        Assert.Equal(128, seconds * rate, 1e-6);
+    }
+
+    [Fact]
+    public async Task Shells_complete_commands_and_flags()
+    {
+        var (code, output, _) = await Tool.RunAsync("[suggest:12]", "serve --max-");
+        Assert.Equal((0, "--max-context --max-queued-requests --max-request-bytes"), (code, output.Trim().Replace('\n', ' ')));
+        Assert.Contains("complete -o filenames -F _headinfer headinfer", (await Tool.RunAsync("completion", "bash")).Output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(2, "pln", "pln")]
+    [InlineData(2, "MODEL", "serve")]
+    [InlineData(2, "--no-such-flag", "serve", "m", "--no-such-flag", "1")]
+    [InlineData(2, "--max-context is '0'", "serve", "m", "--max-context", "0")]
+    [InlineData(1, "no-such-model", "serve", "no-such-model")]
+    [InlineData(1, "--document", "ask", "no-such-model")]
+    [InlineData(1, "--api-key", "serve", "m", "--urls", "http://0.0.0.0:8080")]
+    [InlineData(1, "--urls", "serve", "models/headinfer-demo", "--urls", "http://192.0.2.1:8080", "--api-key", "k")]
+    [InlineData(1, "Kestrel__Certificates__Default__Path", "serve", "m", "--urls", "https://127.0.0.1:8443")]
+    public async Task A_mistake_is_named(int expected, string part, params string[] arguments)
+    {
+        var (code, _, error) = await Tool.RunAsync(arguments);
+        Assert.Equal(expected, code);
+        Assert.Contains(part, error, StringComparison.Ordinal);
+        Assert.DoesNotContain("(Parameter", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", error, StringComparison.Ordinal); // no stack
+    }
+}

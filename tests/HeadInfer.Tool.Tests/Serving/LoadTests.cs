@@ -1,0 +1,137 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Runtime.CompilerServices;
+using System.Text;
+using System.Text.Json;
+using HeadInfer.Tool.Serving;
+using HeadInfer.Runtime;
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.Tool.Tests.Serving;
+
+/// <summary>More callers than the model can serve, readers that do not read, and callers that may not share.</summary>
+public sealed class LoadTests
+{
+    private const string Ask = """{"messages":[{"role":"user","content":"x"}]}""", AskStream = """{"messages":[{"role":"user","content":"x"}],"stream":true}""";
+
+    [Theory]
+    [InlineData(Ask)]
+    [InlineData(AskStream)]
+    public async Task A_full_queue_and_a_passed_deadline_say_when_to_come_again(string ask)
+    {
+        Exception error = new QueueFullException("7 requests wait, as many as HeadInferOptions.MaxQueuedRequests allows.");
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => throw error);
+        using var full = await server.PostAsync(RunningServer.Json(ask));
+        Assert.Equal(HttpStatusCode.TooManyRequests, full.StatusCode);
+        Assert.InRange(full.Headers.RetryAfter!.Delta!.Value.TotalSeconds, 1, 60);
+        Assert.Equal(
+            """{"error":{"message":"7 requests wait, as many as --max-queued-requests allows.","type":"requests","param":null,"code":"rate_limit_exceeded"}}""", await full.Content.ReadAsStringAsync());
+        error = new TimeoutException();
+        using var late = await server.PostAsync(RunningServer.Json(ask));
+        Assert.Equal(HttpStatusCode.GatewayTimeout, late.StatusCode);
+        Assert.NotNull(late.Headers.RetryAfter);
+        Assert.Contains("--deadline", await late.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task One_more_than_the_queue_holds_is_refused_and_the_others_are_answered()
+    {
+        // Room for one conversation: a second one waits, and a third finds the queue full.
+        MemoryPlan plan;
+        await using (var model = await HeadInferModel.LoadAsync(RunningServer.Model, new HeadInferOptions { MaxContextTokens = 3000 }))
+        {
+            plan = model.Plan;
+        }
+
+        var memory = plan.HostBudget - plan.KvBudget + plan.KvFor(3000);
+        await using var server = await RunningServer.StartAsync("--max-queued-requests", "1", "--max-context", "3000", "--host-memory", $"{memory.Bytes}B");
+        var statuses = new List<(HttpStatusCode Status, JsonElement Body)>();
+        for (var burst = 0; burst < 50 && !statuses.Exists(s => s.Status == HttpStatusCode.TooManyRequests); burst++)
+        {
+            statuses.AddRange(await Task.WhenAll(Enumerable.Range(0, 6).Select(i => server.AskAsync(Long($"{burst} {i}")))));
+        }
+
+        Assert.All(statuses, s => Assert.True(s.Status is HttpStatusCode.OK or HttpStatusCode.TooManyRequests, s.Body.ToString()));
+        Assert.Contains(statuses, s => s.Status == HttpStatusCode.OK);
+        Assert.Equal("rate_limit_exceeded", statuses.First(s => s.Status == HttpStatusCode.TooManyRequests).Body.GetProperty("error").GetProperty("code").GetString());
+        Assert.Equal(HttpStatusCode.OK, (await server.AskAsync(Ask)).Status); // and goes on
+    }
+
+    [Fact]
+    public async Task An_answer_that_does_not_begin_in_time_is_given_up()
+    {
+        await using var server = await RunningServer.StartAsync("--deadline", "0.001");
+        var (status, body) = await server.AskAsync(Long("late"));
+        Assert.Equal((HttpStatusCode.GatewayTimeout, "timeout"), (status, body.GetProperty("error").GetProperty("code").GetString()));
+    }
+
+    [Fact]
+    public async Task A_reader_that_stops_reading_is_cut_off_and_costs_nobody_else()
+    {
+        var ended = new TaskCompletionSource();
+        async IAsyncEnumerable<ChatResponseUpdate> Answer(IReadOnlyList<ChatMessage> messages, [EnumeratorCancellation] CancellationToken cancellationToken)
+        {
+            if (messages[0].Text == "short")
+            {
+                yield return ScriptedClient.Answer(new TextContent("Hello")).First();
+                yield break;
+            }
+
+            try
+            {
+                // More than all buffers on the way.
+                while (true)
+                {
+                    await Task.Yield();
+                    cancellationToken.ThrowIfCancellationRequested();
+                    yield return ScriptedClient.Answer(new TextContent(new string('x', 100_000))).First();
+                }
+            }
+            finally
+            {
+                ended.TrySetResult();
+            }
+        }
+
+        await using var server = await ScriptedClient.ServeAsync((messages, _, token) => Answer(messages, token), new Patience(TimeSpan.FromSeconds(1), TimeSpan.FromMilliseconds(300)));
+        using var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { ReceiveBufferSize = 4096 };
+        await socket.ConnectAsync(server.Address.Host, server.Address.Port);
+        await socket.SendAsync(Encoding.ASCII.GetBytes($"POST /v1/chat/completions HTTP/1.1\r\nHost: {server.Address.Authority}\r\nContent-Type: application/json\r\nContent-Length: {AskStream.Length}\r\n\r\n{AskStream}"));
+        Assert.Equal(HttpStatusCode.OK, (await server.AskAsync("""{"messages":[{"role":"user","content":"short"}]}""")).Status);
+        await ended.Task.WaitAsync(TimeSpan.FromMinutes(1)); // Kestrel's own patience with so much unread is longer
+
+        // What was on its way comes, and then the connection is gone.
+        var buffer = new byte[1 << 16];
+        await Assert.ThrowsAnyAsync<SocketException>(async () =>
+        {
+            while (await socket.ReceiveAsync(buffer) > 0)
+            {
+            }
+
+            throw new SocketException((int)SocketError.ConnectionReset); // closed is as good as reset
+        });
+        Assert.Equal(HttpStatusCode.OK, (await server.AskAsync("""{"messages":[{"role":"user","content":"short"}]}""")).Status);
+    }
+
+    [Fact]
+    public async Task Each_key_is_a_caller_of_its_own()
+    {
+        await using var server = await RunningServer.StartAsync("--api-key", "second", "--api-key", "third");
+        async Task<int> Known(string key)
+        {
+            server.Http.DefaultRequestHeaders.Remove("Authorization");
+            server.Http.DefaultRequestHeaders.Add("Authorization", "Bearer " + key);
+            var (status, body) = await server.AskAsync(Long("same"));
+            return status == HttpStatusCode.OK ? body.GetProperty("usage").GetProperty("prompt_tokens_details").GetProperty("cached_tokens").GetInt32() : -(int)status;
+        }
+
+        Assert.Equal(0, await Known(RunningServer.Key));
+        Assert.Equal(0, await Known("second"));
+        Assert.True(await Known("second") > 100);
+        Assert.True(await Known(RunningServer.Key) > 100);
+        Assert.Equal(0, await Known("third"));
+        Assert.Equal(-401, await Known("fourth"));
+    }
+
+    private static string Long(string name) => $$"""{"messages":[{"role":"user","content":"{{name}} {{string.Concat(Enumerable.Repeat("The access code for the old harbor is amber-4821. ", 80))}}"}],"max_tokens":4}""";
+}

@@ -1,0 +1,111 @@
+using System.Net;
+using System.Text.Json;
+using Microsoft.Extensions.AI;
+using OllamaSharp;
+using OllamaSharp.Models.Exceptions;
+
+namespace HeadInfer.Tool.Tests.Serving;
+
+/// <summary>Ollama's chat and generate, under OllamaSharp and on the wire.</summary>
+public sealed class OllamaTests : IAsyncLifetime
+{
+    private readonly List<(IReadOnlyList<ChatMessage> Messages, ChatOptions Options)> _asked = [];
+    private RunningServer _server = null!;
+
+    public async ValueTask InitializeAsync() => _server = await ScriptedClient.ServeAsync(_asked, new TextReasoningContent("Hm."), new TextContent("Hel"), new TextContent("lo"));
+
+    public ValueTask DisposeAsync() => _server.DisposeAsync();
+
+    [Fact]
+    public async Task A_chat_is_answered_whole_and_in_pieces()
+    {
+        using var ollama = new OllamaApiClient(_server.Address, "scripted");
+        IChatClient client = ollama;
+        var whole = await client.GetResponseAsync("Hi", new ChatOptions { Temperature = 0.5f, MaxOutputTokens = 9, StopSequences = ["x"], Seed = 7 });
+        Assert.Equal(("Hello", 3, 2), (whole.Text, whole.Usage!.InputTokenCount, whole.Usage.OutputTokenCount));
+        var options = Assert.Single(_asked).Options;
+        Assert.Equal((0.5f, 9, "x", 7), (options.Temperature, options.MaxOutputTokens, Assert.Single(options.StopSequences!), options.Seed));
+        var pieces = await client.GetStreamingResponseAsync([new(ChatRole.System, "Be brief."), new(ChatRole.User, "Hi")]).ToChatResponseAsync();
+        Assert.Equal("Hello", pieces.Text);
+        Assert.Equal(["system", "user"], _asked[^1].Messages.Select(m => m.Role.Value));
+    }
+
+    [Fact]
+    public async Task A_prompt_is_answered()
+    {
+        using var ollama = new OllamaApiClient(_server.Address, "scripted");
+        var text = "";
+        await foreach (var part in ((IOllamaApiClient)ollama).GenerateAsync("Hi"))
+        {
+            text += part?.Response;
+        }
+
+        Assert.Equal(("Hello", "Hi"), (text, Assert.Single(Assert.Single(_asked).Messages).Text));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Functions_are_called_in_a_loop(bool stream)
+    {
+        await using var server = await ScriptedClient.ServeAsync((messages, _, _) =>
+            ScriptedClient.Answer(messages[^1].Contents[0] is FunctionResultContent { CallId: var id } result
+                ? new TextContent($"{(ScriptedClient.Text(result).Contains("17 degrees in Oslo", StringComparison.Ordinal) ? "It is 17 degrees in Oslo" : "It is not said")} ({messages.SelectMany(m => m.Contents).OfType<FunctionCallContent>().Count(c => c.CallId == id)}).")
+                : new FunctionCallContent("c1", "get_weather", new Dictionary<string, object?> { ["city"] = "Oslo" })).ToAsyncEnumerable());
+        using var client = ((IChatClient)new OllamaApiClient(server.Address, "scripted")).AsBuilder().UseFunctionInvocation().Build();
+        var options = new ChatOptions { Tools = [AIFunctionFactory.Create((string city) => $"17 degrees in {city}", "get_weather")] };
+        var text = stream
+            ? (await client.GetStreamingResponseAsync("What is the weather?", options).ToChatResponseAsync()).Text
+            : (await client.GetResponseAsync("What is the weather?", options)).Text;
+        Assert.Equal("It is 17 degrees in Oslo (1).", text); // the result belongs to the one call
+    }
+
+    [Fact]
+    public async Task Lines_say_what_is_thought_and_said_and_how_it_ended()
+    {
+        var lines = await LinesAsync("/api/chat", """{"messages":[{"role":"user","content":"Hi"}],"think":true}""");
+        Assert.Equal(ReasoningOutput.Full, _asked[^1].Options.Reasoning!.Output);
+        Assert.Equal("Hm.", string.Concat(lines.Select(l => l.GetProperty("message").TryGetProperty("thinking", out var thought) ? thought.GetString() : "")));
+        Assert.Equal("Hello", string.Concat(lines.Select(l => l.GetProperty("message").GetProperty("content").GetString())));
+        Assert.Equal((true, "stop", 3, 2), (lines[^1].GetProperty("done").GetBoolean(), lines[^1].GetProperty("done_reason").GetString(), lines[^1].GetProperty("prompt_eval_count").GetInt32(), lines[^1].GetProperty("eval_count").GetInt32()));
+        Assert.All(lines.SkipLast(1), l => Assert.False(l.GetProperty("done").GetBoolean()));
+        var (_, loaded) = await _server.AskAsync("""{"messages":[]}""", "/api/chat");
+        Assert.Equal("load", loaded.GetProperty("done_reason").GetString());
+    }
+
+    [Theory]
+    [InlineData("/api/chat", "options.mirostat", """{"messages":[{"role":"user","content":"x"}],"options":{"mirostat":1}}""")]
+    [InlineData("/api/chat", "options.temperature", """{"messages":[{"role":"user","content":"x"}],"options":{"temperature":"hot"}}""")]
+    [InlineData("/api/chat", "options.num_predict", """{"messages":[{"role":"user","content":"x"}],"options":{"num_predict":0}}""")]
+    [InlineData("/api/chat", "format", """{"messages":[{"role":"user","content":"x"}],"format":"yaml"}""")]
+    [InlineData("/api/chat", "messages[0].images", """{"messages":[{"role":"user","content":"x","images":["AAAA"]}]}""")]
+    [InlineData("/api/chat", "messages[0].tool_name", """{"messages":[{"role":"tool","content":"x","tool_name":"f"}]}""")]
+    [InlineData("/api/chat", "truncate", """{"messages":[{"role":"user","content":"x"}],"truncate":true}""")]
+    [InlineData("/api/chat", "think", """{"messages":[{"role":"user","content":"x"}],"think":5}""")]
+    [InlineData("/api/generate", "suffix", """{"prompt":"x","suffix":"y"}""")]
+    [InlineData("/api/generate", "context", """{"prompt":"x","context":[1]}""")]
+    [InlineData("/api/generate", "raw", """{"prompt":"x","raw":true,"system":"y"}""")]
+    [InlineData("/api/show", "The model 'other'", """{"model":"other"}""")]
+    public async Task What_cannot_be_done_is_refused_by_name(string path, string part, string body)
+    {
+        var (status, answer) = await _server.AskAsync(body, path);
+        Assert.Equal(path == "/api/show" ? HttpStatusCode.NotFound : HttpStatusCode.BadRequest, status);
+        Assert.StartsWith(part, answer.GetProperty("error").GetString(), StringComparison.Ordinal);
+        Assert.Empty(_asked);
+    }
+
+    [Fact]
+    public async Task A_refusal_reaches_the_client_in_words()
+    {
+        using IChatClient client = new OllamaApiClient(_server.Address, "scripted");
+        var error = await Assert.ThrowsAnyAsync<Exception>(() => client.GetResponseAsync([new(ChatRole.User, [new DataContent(new byte[] { 1 }, "image/png")])]));
+        Assert.Contains("messages[0].images", error.ToString(), StringComparison.Ordinal);
+    }
+
+    private async Task<List<JsonElement>> LinesAsync(string path, string body)
+    {
+        using var response = await _server.PostAsync(RunningServer.Json(body), path: path);
+        Assert.Equal("application/x-ndjson", response.Content.Headers.ContentType?.MediaType);
+        return [.. (await response.Content.ReadAsStringAsync()).Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonElement.Parse(l))];
+    }
+}
