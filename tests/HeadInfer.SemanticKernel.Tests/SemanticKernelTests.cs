@@ -173,6 +173,37 @@ public sealed class SemanticKernelTests(DemoModel demo) : IClassFixture<DemoMode
         Assert.Same(settings, HeadInferPromptExecutionSettings.FromExecutionSettings(settings));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Settings_say_who_is_told_of_the_reading(bool chat)
+    {
+        var builder = Kernel.CreateBuilder();
+        var kernel = (chat ? builder.AddHeadInferChatCompletion(demo.Model) : builder.AddHeadInferTextGeneration(demo.Model)).Build();
+        demo.Model.ClearCache();
+        var (own, others) = (new Seen(), new Seen());
+        var settings = new HeadInferPromptExecutionSettings { MaxTokens = 2, PrefillProgress = own };
+        var copy = (HeadInferPromptExecutionSettings)settings.Clone();
+        copy.PrefillProgress = others;
+        settings.Freeze();
+        Assert.Throws<InvalidOperationException>(() => settings.PrefillProgress = others);
+        Assert.DoesNotContain("rogress", System.Text.Json.JsonSerializer.Serialize(settings), StringComparison.Ordinal);
+
+        var usage = (UsageDetails)(await kernel.InvokePromptAsync("Hello", new KernelArguments(settings))).Metadata!["Usage"]!;
+        Assert.Equal((0, 1.0), (own.All[0].Fraction, own.All[^1].Fraction));
+        Assert.All(own.All.Where(p => p.Tokens > 0), p => Assert.Equal(usage.InputTokenCount, p.Tokens));
+        Assert.Empty(others.All);
+        await kernel.InvokePromptAsync("Hello", new KernelArguments(copy));
+        Assert.NotEmpty(others.All);
+    }
+
+    private sealed class Seen : IProgress<PrefillProgress>
+    {
+        public List<PrefillProgress> All { get; } = [];
+
+        public void Report(PrefillProgress value) => All.Add(value);
+    }
+
     private sealed class Weather
     {
         public List<string> Asked { get; } = [];
