@@ -7,6 +7,7 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.SemanticKernel;
 using Microsoft.SemanticKernel.ChatCompletion;
+using Microsoft.SemanticKernel.Connectors.OpenAI;
 using Microsoft.SemanticKernel.TextGeneration;
 
 namespace HeadInfer.SemanticKernel.Tests;
@@ -171,6 +172,21 @@ public sealed class SemanticKernelTests(DemoModel demo) : IClassFixture<DemoMode
         copy.Temperature = 1;
         Assert.Equal(42, copy.MaxTokens);
         Assert.Same(settings, HeadInferPromptExecutionSettings.FromExecutionSettings(settings));
+    }
+
+    [Fact]
+    public async Task Settings_of_another_connector_are_taken()
+    {
+        var engine = new ScriptedEngine(demo.Model, "The answer.");
+        var chat = new HeadInferChatClient(engine).AsChatCompletionService();
+        var settings = new OpenAIPromptExecutionSettings { Temperature = 0.3, TopP = 0.7, MaxTokens = 42, Seed = 5, StopSequences = ["END"], FrequencyPenalty = 0.2, FunctionChoiceBehavior = FunctionChoiceBehavior.None() };
+        Assert.Equal("The answer.", (await chat.GetChatMessageContentAsync("Go", settings)).Content);
+        var used = Assert.Single(engine.Options);
+        Assert.Equal((42, 0.3f, 0.7f, 0.2f, 5), ((int)used.MaxTokens!, (float)used.Sampling.Temperature, (float)used.Sampling.TopP, (float)used.Sampling.FrequencyPenalty, (int)used.Sampling.Seed!));
+        Assert.Equal(["END"], used.StopSequences);
+        var ours = HeadInferPromptExecutionSettings.FromExecutionSettings(settings);
+        Assert.Equal((0.3f, 0.7f, 42, 5L), (ours.Temperature, ours.TopP, ours.MaxTokens, ours.Seed));
+        Assert.Same(settings.FunctionChoiceBehavior, ours.FunctionChoiceBehavior);
     }
 
     [Theory]
