@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Caching.Distributed;
 using Microsoft.Extensions.Caching.Memory;
@@ -64,6 +65,14 @@ public sealed class ScriptedSuite(DemoModel demo) : ChatClientSuite, IClassFixtu
             client.Dispose();
             Assert.True(TestContext.Current.TestState?.Result == TestResult.Failed || engine.Prompts.Count == answers, $"{engine.Prompts.Count} of {answers} answers were asked for.");
         }
+    }
+
+    [Fact]
+    public void The_table_of_the_docs_names_every_case()
+    {
+        var table = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "docs", "chat-client-suite.md"));
+        var cases = typeof(ChatClientSuite).GetMethods().Where(m => m.DeclaringType == typeof(ChatClientSuite) && m.IsPublic).Select(m => m.Name).Order();
+        Assert.Equal(cases, Regex.Matches(table, "`([A-Z][a-z]*_[a-z]\\w*)`").Select(m => m.Groups[1].Value).Distinct().Order());
     }
 
     protected override IChatClient Client(params string[] script)
