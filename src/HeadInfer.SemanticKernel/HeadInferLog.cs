@@ -21,6 +21,9 @@ internal static partial class HeadInferLog
     [LoggerMessage(5, LogLevel.Warning, "Models of several folders are registered {Key}; the last one, {ModelPath}, is taken in place of {Others}")]
     public static partial void Replaced(ILogger logger, string key, string modelPath, string others);
 
+    [LoggerMessage(6, LogLevel.Error, "The model '{ServiceId}' could not be loaded at the host's start; the next request tries again")]
+    public static partial void NotLoaded(ILogger logger, Exception exception, string serviceId);
+
     [LoggerMessage(10, LogLevel.Debug, "Reading {Tokens} tokens; {Cached} before them are known")]
     public static partial void Reading(ILogger logger, int tokens, int cached);
 

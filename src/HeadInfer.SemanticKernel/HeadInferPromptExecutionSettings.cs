@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using HeadInfer.Runtime;
 using Microsoft.Extensions.AI;
 using Microsoft.SemanticKernel;
 using ReasoningEffort = Microsoft.Extensions.AI.ReasoningEffort;
@@ -18,6 +19,7 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
     private string? _reasoningEffort;
     private bool? _showReasoning;
     private string? _cacheKey;
+    private IProgress<PrefillProgress>? _prefillProgress;
 
     /// <summary>Divisor of the logits; 0 always takes the most likely token. Default: the model's.</summary>
     [JsonPropertyName("temperature")]
@@ -136,6 +138,14 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         set => Set(ref _cacheKey, value);
     }
 
+    /// <summary>Who is told how far the reading of this request's prompt is, some times a second. See <see cref="HeadInferChatOptionsExtensions.WithPrefillProgress"/>. It is not serialised. Default: <see cref="HeadInferChatClientOptions.Progress"/>.</summary>
+    [JsonIgnore]
+    public IProgress<PrefillProgress>? PrefillProgress
+    {
+        get => _prefillProgress;
+        set => Set(ref _prefillProgress, value);
+    }
+
     /// <summary>Settings of any connector as these, by the names they share. Null gives the defaults.</summary>
     public static HeadInferPromptExecutionSettings FromExecutionSettings(PromptExecutionSettings? settings)
     {
@@ -180,6 +190,7 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         ReasoningEffort = ReasoningEffort,
         ShowReasoning = ShowReasoning,
         CacheKey = CacheKey,
+        PrefillProgress = PrefillProgress,
     };
 
     /// <inheritdoc/>
@@ -194,6 +205,11 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         if (ShowReasoning is not null)
         {
             (options.Reasoning ??= new ReasoningOptions()).Output = ShowReasoning.Value ? ReasoningOutput.Full : ReasoningOutput.None;
+        }
+
+        if (PrefillProgress is not null)
+        {
+            options.WithPrefillProgress(PrefillProgress);
         }
     }
 

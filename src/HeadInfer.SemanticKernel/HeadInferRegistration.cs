@@ -3,6 +3,7 @@ using HeadInfer.Runtime;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
@@ -76,9 +77,15 @@ internal static class HeadInferRegistration
         var options = WithLog(provider.Options<HeadInferOptions>(serviceId), logger);
         var clock = Stopwatch.StartNew();
         HeadInferLog.Loading(logger, modelPath);
-        var model = Runtime.HeadInferModel.LoadAsync(modelPath, options).GetAwaiter().GetResult();
+        var stopping = provider.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None;
+        var model = Runtime.HeadInferModel.LoadAsync(modelPath, options, cancellationToken: stopping).GetAwaiter().GetResult();
         HeadInferLog.Loaded(logger, model.Name, clock.Elapsed.TotalSeconds, model.Device);
         HeadInferLog.Planned(logger, model.Name, model.Plan.ToString());
+        foreach (var warmup in provider.GetServices<ModelWarmup>().Where(w => w.ServiceId == serviceId))
+        {
+            warmup.State = WarmupState.Ready;
+        }
+
         return model;
     }
 

@@ -61,8 +61,9 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
     {
         try
         {
-            var (tokens, options, key) = Prepare(prompt, executionSettings, cancellationToken);
-            return AnswerWatch.OverAsync(() => new AnswerWatch(ModelId, tokens.Count, progress: null, _logger), (watch, cancel) => ContinueAsync(tokens, options, key, watch, cancel), cancellationToken);
+            var settings = HeadInferPromptExecutionSettings.FromExecutionSettings(executionSettings);
+            var (tokens, options, key) = Prepare(prompt, settings, cancellationToken);
+            return AnswerWatch.OverAsync(() => new AnswerWatch(ModelId, tokens.Count, settings.PrefillProgress, _logger), (watch, cancel) => ContinueAsync(tokens, options, key, watch, cancel), cancellationToken);
         }
         catch (Exception e)
         {
@@ -71,10 +72,9 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
         }
     }
 
-    private (IReadOnlyList<int> Tokens, GenerationOptions Options, string Key) Prepare(string prompt, PromptExecutionSettings? executionSettings, CancellationToken cancellationToken)
+    private (IReadOnlyList<int> Tokens, GenerationOptions Options, string Key) Prepare(string prompt, HeadInferPromptExecutionSettings settings, CancellationToken cancellationToken)
     {
         ArgumentException.ThrowIfNullOrEmpty(prompt);
-        var settings = HeadInferPromptExecutionSettings.FromExecutionSettings(executionSettings);
         if (settings.ReasoningEffort is not null || settings.ShowReasoning == true)
         {
             throw new NotSupportedException("ReasoningEffort and ShowReasoning cannot be honoured: text generation knows no thoughts. Use chat completion.");

@@ -28,6 +28,12 @@ public sealed class ReadmeTests
         ["dotnet run -c Release --project samples/AskDocument --     --document samples/CodebaseAgent --question 'Quote the line that begins with \"internal sealed class Folder\".'"] = ["internal sealed class Folder(string path)\n"],
         ["dotnet run -c Release --project samples/KernelTools"] = ["> What is the weather in Oslo?\n", "  (get_weather Oslo)\n", "The result is 17 degrees and sunny in Oslo.\n"],
         ["dotnet run -c Release --project samples/CodebaseAgent"] = ["(list_files )\n", "(read_file Folder.cs)\n", "internal sealed class Folder(string path)\n"],
+        ["dotnet run -c Release --project samples/Agents"] =
+        [
+            "clerk: handoff_to_1\n", "tokens, of which 0 were known)\n",
+            "reader: And Mordecai went out from the presence of the king in royal apparel", "rejoiced and was glad.\n", " tokens, of which 89",
+            "reader: The access code for the old harbor is amber-4821.\n", " tokens, of which 90", " were known)\n",
+        ],
         ["dotnet run -c Release --project samples/StructuredOutput"] =
         [
             "old harbor: The access code for the old harbor is amber-4821.\n",

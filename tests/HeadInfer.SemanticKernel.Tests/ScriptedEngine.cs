@@ -4,7 +4,7 @@ using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel.Tests;
 
-/// <summary>An engine that answers by a script, a few characters at a time, and remembers what it was asked.</summary>
+/// <summary>An engine that answers by a script, a few characters at a time, and remembers what it was asked. <c>$result</c> in an answer is the last result of a function that the prompt has.</summary>
 internal sealed class ScriptedEngine(HeadInferModel words, params string[] answers) : IChatEngine
 {
     private int _asked;
@@ -38,7 +38,7 @@ internal sealed class ScriptedEngine(HeadInferModel words, params string[] answe
         Options.Add(options);
         Keys.Add(key);
         reused(0, false);
-        var answer = answers[_asked++];
+        var answer = answers[_asked++].Replace("$result", Prompts[^1].Split("<tool_response>\n")[^1].Split("\n</tool_response>")[0], StringComparison.Ordinal);
         for (var at = 0; at < answer.Length; at += Piece)
         {
             cancellationToken.ThrowIfCancellationRequested();

@@ -7,6 +7,7 @@ using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.SemanticKernel;
 using Microsoft.SemanticKernel.ChatCompletion;
+using Microsoft.SemanticKernel.Connectors.OpenAI;
 using Microsoft.SemanticKernel.TextGeneration;
 
 namespace HeadInfer.SemanticKernel.Tests;
@@ -171,6 +172,52 @@ public sealed class SemanticKernelTests(DemoModel demo) : IClassFixture<DemoMode
         copy.Temperature = 1;
         Assert.Equal(42, copy.MaxTokens);
         Assert.Same(settings, HeadInferPromptExecutionSettings.FromExecutionSettings(settings));
+    }
+
+    [Fact]
+    public async Task Settings_of_another_connector_are_taken()
+    {
+        var engine = new ScriptedEngine(demo.Model, "The answer.");
+        var chat = new HeadInferChatClient(engine).AsChatCompletionService();
+        var settings = new OpenAIPromptExecutionSettings { Temperature = 0.3, TopP = 0.7, MaxTokens = 42, Seed = 5, StopSequences = ["END"], FrequencyPenalty = 0.2, FunctionChoiceBehavior = FunctionChoiceBehavior.None() };
+        Assert.Equal("The answer.", (await chat.GetChatMessageContentAsync("Go", settings)).Content);
+        var used = Assert.Single(engine.Options);
+        Assert.Equal((42, 0.3f, 0.7f, 0.2f, 5), ((int)used.MaxTokens!, (float)used.Sampling.Temperature, (float)used.Sampling.TopP, (float)used.Sampling.FrequencyPenalty, (int)used.Sampling.Seed!));
+        Assert.Equal(["END"], used.StopSequences);
+        var ours = HeadInferPromptExecutionSettings.FromExecutionSettings(settings);
+        Assert.Equal((0.3f, 0.7f, 42, 5L), (ours.Temperature, ours.TopP, ours.MaxTokens, ours.Seed));
+        Assert.Same(settings.FunctionChoiceBehavior, ours.FunctionChoiceBehavior);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Settings_say_who_is_told_of_the_reading(bool chat)
+    {
+        var builder = Kernel.CreateBuilder();
+        var kernel = (chat ? builder.AddHeadInferChatCompletion(demo.Model) : builder.AddHeadInferTextGeneration(demo.Model)).Build();
+        demo.Model.ClearCache();
+        var (own, others) = (new Seen(), new Seen());
+        var settings = new HeadInferPromptExecutionSettings { MaxTokens = 2, PrefillProgress = own };
+        var copy = (HeadInferPromptExecutionSettings)settings.Clone();
+        copy.PrefillProgress = others;
+        settings.Freeze();
+        Assert.Throws<InvalidOperationException>(() => settings.PrefillProgress = others);
+        Assert.DoesNotContain("rogress", System.Text.Json.JsonSerializer.Serialize(settings), StringComparison.Ordinal);
+
+        var usage = (UsageDetails)(await kernel.InvokePromptAsync("Hello", new KernelArguments(settings))).Metadata!["Usage"]!;
+        Assert.Equal((0, 1.0), (own.All[0].Fraction, own.All[^1].Fraction));
+        Assert.All(own.All.Where(p => p.Tokens > 0), p => Assert.Equal(usage.InputTokenCount, p.Tokens));
+        Assert.Empty(others.All);
+        await kernel.InvokePromptAsync("Hello", new KernelArguments(copy));
+        Assert.NotEmpty(others.All);
+    }
+
+    private sealed class Seen : IProgress<PrefillProgress>
+    {
+        public List<PrefillProgress> All { get; } = [];
+
+        public void Report(PrefillProgress value) => All.Add(value);
     }
 
     private sealed class Weather
