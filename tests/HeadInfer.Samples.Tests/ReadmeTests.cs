@@ -67,6 +67,19 @@ public sealed class ReadmeTests
         Assert.Equal(Regex.Count(File.ReadAllText(Path.Combine(Readme.Root, "README.md")), @"^```\w", RegexOptions.Multiline), ((string[])["csharp", "bash", "json"]).Sum(l => Readme.Blocks(l).Count));
     }
 
+    [Fact]
+    public void What_is_linked_is_there()
+    {
+        var pages = Directory.GetFiles(Readme.Root, "*.md").Concat(Directory.GetFiles(Path.Combine(Readme.Root, "docs"), "*.md")).ToList();
+        var links = pages.SelectMany(p => Regex.Matches(File.ReadAllText(p), @"\]\((?!https?:|#)(?<to>[^)#]+)(#(?<at>[^)]+))?\)").Select(m => (Page: p, To: Path.Combine(Path.GetDirectoryName(p)!, m.Groups["to"].Value), At: m.Groups["at"].Value))).ToList();
+        Assert.True(links.Count > 15, $"{links.Count} links");
+        Assert.All(links, link => Assert.True(File.Exists(link.To) || Directory.Exists(link.To), $"{link.Page} links to {link.To}"));
+
+        // Headings as GitHub names them.
+        static string Anchor(string heading) => Regex.Replace(heading.Trim().ToLowerInvariant(), @"[^\w\- ]", "").Replace(' ', '-');
+        Assert.All(links.Where(l => l.At.Length > 0), link => Assert.Contains(link.At, Regex.Matches(File.ReadAllText(link.To), "^#+ (.*)$", RegexOptions.Multiline).Select(m => Anchor(m.Groups[1].Value))));
+    }
+
     [Theory]
     [MemberData(nameof(Programs))]
     public void A_program_prints_what_its_last_comments_say(int index)
