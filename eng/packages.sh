@@ -7,6 +7,7 @@ rm -rf "$packages"
 for project in HeadInfer.Text HeadInfer.Runtime HeadInfer.SemanticKernel; do
     dotnet pack "$root/src/$project" -c Release -p:ContinuousIntegrationBuild=true -o "$packages" -v quiet --nologo
 done
+dotnet pack "$root/templates/HeadInfer.Templates.csproj" -o "$packages" -v quiet --nologo
 ls "$packages"
 version=$(basename "$packages"/HeadInfer.Runtime.*.nupkg .nupkg)
 version=${version#HeadInfer.Runtime.}
@@ -26,3 +27,10 @@ cp -r "$root/eng/package-test" "$work/without"
 # shellcheck disable=SC2086
 dotnet restore "$work/without" -p:HeadInferVersion="$version" -p:WithoutLibTorch=true --source "$packages" $sources -v quiet
 dotnet build "$work/without" --no-restore -c Release -p:HeadInferVersion="$version" -p:WithoutLibTorch=true -v quiet --nologo 2>&1 | grep -q HEADINFER001
+
+# The template of dotnet new makes a program that builds, and answers.
+dotnet new install "$packages"/HeadInfer.Templates.*.nupkg --debug:custom-hive "$work/hive" > /dev/null
+dotnet new headinfer-agent -o "$work/Asker" --model "$root/models/headinfer-demo" --debug:custom-hive "$work/hive" > /dev/null
+# shellcheck disable=SC2086
+dotnet restore "$work/Asker" --source "$packages" $sources -v quiet
+dotnet run --no-restore -c Release --project "$work/Asker" -- "What is the weather in Oslo?" | grep "17 degrees in Oslo"

@@ -28,6 +28,21 @@ public readonly record struct ModelMemory(ByteSize Weights, ByteSize HostCache, 
 
 /// <summary>A loaded model: weights, tokenizer, chat template, and the plan of its memory. Safe for concurrent use.</summary>
 /// <remarks>Sessions are served together, on one thread of the model's. Disposing the model disposes them.</remarks>
+/// <example>
+/// <code>
+/// using HeadInfer.Runtime;
+/// using HeadInfer.Text;
+///
+/// await using var model = await HeadInferModel.LoadAsync("path/to/a/model");
+/// Console.WriteLine(model.Plan); // what it takes, and the longest context that fits
+/// using var session = model.CreateSession();
+/// var prompt = model.ChatTemplate!.Encode([new ChatTurn("user", "Hello")], model.Tokenizer);
+/// await foreach (var step in session.GenerateAsync(prompt))
+/// {
+///     Console.Write(step.Text);
+/// }
+/// </code>
+/// </example>
 public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 {
     private const double DefaultAnswerShare = 0.65;

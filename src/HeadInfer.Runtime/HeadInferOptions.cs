@@ -42,6 +42,14 @@ public enum FusedAttention
 }
 
 /// <summary>How a model is loaded and run. Every property left null is planned from the model and the machine.</summary>
+/// <example>
+/// <code>
+/// using HeadInfer.Runtime;
+///
+/// var options = new HeadInferOptions { HostMemory = ByteSize.FromGiB(48), GpuMemory = ByteSize.FromGiB(20), MaxContextTokens = 262_144 };
+/// await using var model = await HeadInferModel.LoadAsync("path/to/a/model", options);
+/// </code>
+/// </example>
 public sealed record HeadInferOptions
 {
     /// <summary>What computes. Default: a GPU if there is one, else the CPU.</summary>

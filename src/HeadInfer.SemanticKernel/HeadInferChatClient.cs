@@ -16,6 +16,17 @@ namespace HeadInfer.SemanticKernel;
 /// one of <c>system_prompt</c>, <c>tools</c>, <c>template</c>, <c>message</c> (<c>cache_miss_message</c>, from 0) and <c>forgotten</c>,
 /// and <c>cache_miss_reason</c> the same in words. It disposes neither the model nor anything else it was given.
 /// </remarks>
+/// <example>
+/// <code>
+/// using HeadInfer.Runtime;
+/// using HeadInfer.SemanticKernel;
+/// using Microsoft.Extensions.AI;
+///
+/// await using var model = await HeadInferModel.LoadAsync("path/to/a/model");
+/// using var client = new HeadInferChatClient(model);
+/// Console.WriteLine(await client.GetResponseAsync(File.ReadAllText("book.txt") + "\n\nWho is the narrator?"));
+/// </code>
+/// </example>
 public sealed class HeadInferChatClient : IChatClient
 {
     /// <summary>The name under which telemetry knows the provider.</summary>

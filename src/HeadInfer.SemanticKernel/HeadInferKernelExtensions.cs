@@ -12,6 +12,15 @@ namespace Microsoft.SemanticKernel;
 /// share. A kernel that was built from a builder disposes nothing: dispose its services, which own the model, by
 /// <c>((IDisposable)kernel.Services).Dispose()</c>.
 /// </remarks>
+/// <example>
+/// <code>
+/// using Microsoft.SemanticKernel;
+///
+/// var kernel = Kernel.CreateBuilder().AddHeadInferChatCompletion("path/to/a/model").Build();
+/// using var services = (IDisposable)kernel.Services; // frees the model at the end
+/// Console.WriteLine(await kernel.InvokePromptAsync&lt;string&gt;("Hello"));
+/// </code>
+/// </example>
 public static class HeadInferKernelExtensions
 {
     /// <summary>Registers chat completion, and the chat client below it, over a model folder. The model is loaded when first asked for, and belongs to the container.</summary>

@@ -8,6 +8,16 @@ using ReasoningEffort = Microsoft.Extensions.AI.ReasoningEffort;
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>Settings of a request, under the names that Semantic Kernel's connectors share.</summary>
+/// <example>
+/// <code>
+/// using HeadInfer.SemanticKernel;
+/// using Microsoft.SemanticKernel;
+///
+/// var kernel = Kernel.CreateBuilder().AddHeadInferChatCompletion("path/to/a/model").Build();
+/// var settings = new HeadInferPromptExecutionSettings { MaxTokens = 200, Temperature = 0, FunctionChoiceBehavior = FunctionChoiceBehavior.Auto() };
+/// Console.WriteLine(await kernel.InvokePromptAsync&lt;string&gt;("What is the weather in Oslo?", new KernelArguments(settings)));
+/// </code>
+/// </example>
 [JsonNumberHandling(JsonNumberHandling.AllowReadingFromString)]
 public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
 {

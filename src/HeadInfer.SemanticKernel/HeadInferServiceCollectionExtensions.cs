@@ -8,6 +8,18 @@ namespace Microsoft.Extensions.DependencyInjection;
 
 /// <summary>Registers HeadInfer's chat client.</summary>
 /// <remarks>A later registration takes the place of an earlier one with the same key. There is one model to a key, which its services share.</remarks>
+/// <example>
+/// <code>
+/// using HeadInfer.Runtime;
+/// using Microsoft.Extensions.AI;
+/// using Microsoft.Extensions.DependencyInjection;
+///
+/// var services = new ServiceCollection();
+/// services.AddHeadInferChatClient("path/to/a/model", configure: o =&gt; o.HostMemory = ByteSize.FromGiB(16));
+/// await using var provider = services.BuildServiceProvider();
+/// Console.WriteLine(await provider.GetRequiredService&lt;IChatClient&gt;().GetResponseAsync("Hello"));
+/// </code>
+/// </example>
 public static class HeadInferChatClientServiceCollectionExtensions
 {
     /// <summary>Registers an <see cref="IChatClient"/> over a model folder. The model is loaded when first asked for; the container disposes both.</summary>

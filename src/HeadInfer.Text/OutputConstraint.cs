@@ -9,6 +9,16 @@ namespace HeadInfer.Text;
 /// Tokens that would break the form are never chosen, at any temperature. The output is always complete, provided that as
 /// many tokens are allowed as the shortest valid output has bytes.
 /// </remarks>
+/// <example>
+/// <code>
+/// using System.Text.Json;
+/// using HeadInfer.Text;
+///
+/// using var schema = JsonDocument.Parse("""{"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}""");
+/// var person = OutputConstraint.JsonSchema(schema.RootElement);
+/// var answer = OutputConstraint.OneOf(OutputConstraint.Text("none"), person); // that word, or such an object
+/// </code>
+/// </example>
 public sealed class OutputConstraint
 {
     private readonly Node _grammar;

@@ -5,6 +5,15 @@ using HeadInfer.Text.Tokenizers;
 namespace HeadInfer.Text;
 
 /// <summary>Text to token ids and back, as the <c>tokenizer.json</c> of a model folder says. Safe for concurrent use.</summary>
+/// <example>
+/// <code>
+/// using HeadInfer.Text;
+///
+/// var tokenizer = Tokenizer.Load("path/to/a/model");
+/// var ids = tokenizer.Encode("In the beginning");
+/// Console.WriteLine((ids.Count, tokenizer.Decode(ids)));
+/// </code>
+/// </example>
 public sealed class Tokenizer
 {
     private const string JsonFile = "tokenizer.json", SentencePieceModel = "tokenizer.model";

@@ -5,8 +5,6 @@ using System.Reflection;
 using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using Microsoft.CodeAnalysis;
-using Microsoft.CodeAnalysis.CSharp;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
@@ -16,10 +14,6 @@ namespace HeadInfer.Samples.Tests;
 /// <summary>The programs and commands of README.md, each as it stands there.</summary>
 public sealed class ReadmeTests
 {
-    // What a console project has without asking.
-    private const string ImplicitUsings =
-        "global using System; global using System.Collections.Generic; global using System.IO; global using System.Linq; global using System.Net.Http; global using System.Threading; global using System.Threading.Tasks;";
-
     // What a command prints: parts in their order, the last one at the end.
     private static readonly Dictionary<string, string[]> Answers = new()
     {
@@ -87,19 +81,14 @@ public sealed class ReadmeTests
         var source = Readme.Blocks("csharp")[index];
         string[] expected = [.. source.TrimEnd().Split('\n').Reverse().TakeWhile(l => l.StartsWith("// ", StringComparison.Ordinal)).Reverse().Select(l => l[3..])];
         Assert.NotEmpty(expected);
-        var references = ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator).Select(p => MetadataReference.CreateFromFile(p));
-        var options = new CSharpCompilationOptions(OutputKind.ConsoleApplication, nullableContextOptions: NullableContextOptions.Enable);
-        var compilation = CSharpCompilation.Create($"readme{index}", [CSharpSyntaxTree.ParseText(ImplicitUsings), CSharpSyntaxTree.ParseText(source)], references, options);
-        using var assembly = new MemoryStream();
-        var result = compilation.Emit(assembly);
-        Assert.True(result.Success, string.Join("\n", result.Diagnostics.Where(d => d.Severity == DiagnosticSeverity.Error)));
+        var assembly = Snippet.Compile($"program {index}", source);
 
         var (folder, console, output) = (Environment.CurrentDirectory, Console.Out, new StringWriter());
         try
         {
             Environment.CurrentDirectory = Readme.Root;
             Console.SetOut(output);
-            Assembly.Load(assembly.ToArray()).EntryPoint!.Invoke(null, [Array.Empty<string>()]);
+            Assembly.Load(assembly).EntryPoint!.Invoke(null, [Array.Empty<string>()]);
         }
         finally
         {

@@ -3,6 +3,20 @@ using HeadInfer.Text;
 namespace HeadInfer.Runtime;
 
 /// <summary>What to generate and when to stop.</summary>
+/// <example>
+/// <code>
+/// using HeadInfer.Runtime;
+/// using HeadInfer.Text;
+///
+/// await using var model = await HeadInferModel.LoadAsync("path/to/a/model");
+/// using var session = model.CreateSession();
+/// var options = new GenerationOptions { MaxTokens = 200, Constraint = OutputConstraint.Json() };
+/// await foreach (var step in session.GenerateAsync(model.Tokenizer.Encode("A colour as JSON: "), options))
+/// {
+///     Console.Write(step.Text);
+/// }
+/// </code>
+/// </example>
 public sealed record GenerationOptions
 {
     /// <summary>Tokens to generate at most. Room for them is reserved before the request begins. Null lets it go on to the end of the context, as long as there is room. Default: 512.</summary>

@@ -17,6 +17,14 @@ public sealed record GpuPlan(ByteSize Budget, ByteSize Libraries, ByteSize Weigh
 }
 
 /// <summary>What a model takes, where, and how long a context fits. Prints itself.</summary>
+/// <example>
+/// <code>
+/// using HeadInfer.Runtime;
+///
+/// await using var model = await HeadInferModel.LoadAsync("path/to/a/model");
+/// Console.WriteLine($"{model.Plan.KvPerToken} a token, {model.Plan.LongestContext:N0} tokens fit");
+/// </code>
+/// </example>
 public sealed record MemoryPlan
 {
     /// <summary>Host memory that everything there may take together.</summary>
