@@ -66,14 +66,14 @@ public sealed class CommandTests
     [Fact]
     public async Task Chat_keeps_the_conversation_and_begins_anew()
     {
-        var question = $"{Fact} What is the access code for the old harbor?";
-        var (code, output, error) = await Tool.RunAsync($"{question}\nHello\n/clear\n{question}\n/exit\nnever asked\n", [], "chat", RunningServer.Model, "--json");
+        const string Question = "What is the access code for the old harbor?";
+        var (code, output, error) = await Tool.RunAsync($"{Fact}\n{Question}\n/clear\n{Question}\n/exit\nnever asked\n", [], "chat", RunningServer.Model, "--json");
         Assert.True(code == 0, error);
         var answers = output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => JsonElement.Parse(l)).ToList();
         Assert.Equal(3, answers.Count);
-        Assert.Equal((Fact, Fact), (answers[0].GetProperty("answer").GetString(), answers[2].GetProperty("answer").GetString()));
+        Assert.Equal((Fact, "I could not find that in the text."), (answers[1].GetProperty("answer").GetString(), answers[2].GetProperty("answer").GetString()));
         Assert.True(answers[1].GetProperty("promptTokens").GetInt32() > answers[0].GetProperty("promptTokens").GetInt32());
-        Assert.Equal(answers[0].GetProperty("promptTokens").GetInt32(), answers[2].GetProperty("promptTokens").GetInt32());
+        Assert.True(answers[2].GetProperty("promptTokens").GetInt32() < answers[0].GetProperty("promptTokens").GetInt32());
     }
 
     [Fact]

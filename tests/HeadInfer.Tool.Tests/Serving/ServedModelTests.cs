@@ -45,7 +45,7 @@ public sealed class ServedModelTests : IAsyncLifetime
         const string Whole = "The access code for the old harbor is amber-4821.";
         foreach (var begun in (string[])["The access code for", "The access code for the old harbor is"])
         {
-            var (status, body) = await _server.AskAsync($$"""{"messages":[{"role":"user","content":"{{Whole}} What is the access code for the old harbor?"},{"role":"assistant","content":"{{begun}}"}]{{more}}}""", path);
+            var (status, body) = await _server.AskAsync($$"""{"messages":[{"role":"user","content":"{{Whole}}\n\nWhat is the access code for the old harbor?"},{"role":"assistant","content":"{{begun}}"}]{{more}}}""", path);
             Assert.True(status == HttpStatusCode.OK, body.ToString());
             var message = path == "/api/chat" ? body.GetProperty("message") : body.GetProperty("choices")[0].GetProperty("message");
             Assert.Equal(Whole[begun.Length..], message.GetProperty("content").GetString());
