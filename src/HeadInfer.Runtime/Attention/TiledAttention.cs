@@ -12,6 +12,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     private readonly AttentionLane[] _lanes;
     private readonly List<PageRows> _pages = [];
     private readonly AttentionKernel _kernel;
+    private readonly int _mostHeads; // KV heads of a layer
     private int _depth;
 
     /// <param name="layout">heads and tiles</param>
@@ -26,6 +27,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         AttentionLayout layout, BlockPool pool, AttentionKernel kernel, RowKernels rows, ByteSize residentSize, int stagedTokens, int gapTokens, int maxTokens = int.MaxValue)
     {
         (Layout, Pool, _kernel, Rows) = (layout, pool, kernel, rows);
+        _mostHeads = Enumerable.Range(0, layout.Layers).Max(layer => layout.HeadsOf(layer).KvHeads);
         SplitTokens = layout.SplitTokens(pool.BlockTokens);
         var device = pool.Device;
         _residentGroups = [.. Enumerable.Range(0, layout.Layers).Select(layer => (IReadOnlyList<HeadGroup>)[.. layout.ResidentGroups(layer)])];
@@ -202,7 +204,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         }
         else if (sequence.OnHost is null)
         {
-            var pays = Host is not null && Layout.Placement is null && Layout.KvHeads < 64 && sequence.Length - copied >= LeastHostTokens;
+            var pays = Host is not null && Layout.Placement is null && _mostHeads < 64 && sequence.Length - copied >= LeastHostTokens;
             sequence.OnHost = (pays ? HostHeads(batch.Sequences.Distinct().Count()) : 0, copied);
         }
     }

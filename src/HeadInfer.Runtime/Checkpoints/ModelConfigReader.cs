@@ -178,8 +178,8 @@ internal static class ModelConfigReader
         int Lender(int layer) => layer < config.Layers - shared ? layer
             : Enumerable.Range(0, config.Layers - shared).LastOrDefault(l => (config.Windows[l] is null) == (config.Windows[layer] is null), -1);
         int[] caches = [.. Enumerable.Range(0, config.Layers).Select(Lender)];
-        return caches.Contains(-1)
-            ? throw json.Invalid("num_kv_shared_layers", "so few that each of those layers has one of its type before them")
+        return caches.Contains(-1) || caches.Index().Any(c => config.LayerHeads[c.Item].KvHeads != config.LayerHeads[c.Index].KvHeads)
+            ? throw json.Invalid("num_kv_shared_layers", "so few that each of those layers has one of its type before them, with as many key/value heads")
             : config with
             {
                 CacheOf = shared == 0 ? [] : caches,

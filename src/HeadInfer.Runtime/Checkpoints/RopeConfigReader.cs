@@ -78,8 +78,13 @@ internal static class RopeConfigReader
         if (byPairs)
         {
             // Of all pairs the first ones turn, at the pace that they have among all; the rest stand still.
-            var turned = (int)Math.Min(headDim * partial / 2, headDim / 2);
-            var rest = Enumerable.Range(0, headDim / 2).Select(i => i < turned ? (float)all.Positive("factor", 1) : float.PositiveInfinity);
+            var (turned, factor) = ((int)Math.Min(headDim * partial / 2, headDim / 2), chosen is null ? (float)all.Positive("factor", 1) : 1);
+            if (turned == 0)
+            {
+                throw new CheckpointException($"'{json.Path}': head_dim {headDim} with {Partial} {partial} leaves no pair of dimensions to rotate.");
+            }
+
+            var rest = Enumerable.Range(0, headDim / 2).Select(i => i < turned ? factor : float.PositiveInfinity);
             return (chosen ?? new RopeScaling()).Of(all.Positive(Theta, family.DefaultTheta), headDim, all.Int(Original, maxPositions)) with { FrequencyDivisors = [.. rest] };
         }
 

@@ -21,7 +21,10 @@ internal readonly record struct CopyTimes(TimeSpan Copying, TimeSpan Exposed)
 /// </remarks>
 internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 {
-    private const int FlashHeadDim = 256, FlashCapability = 8, EarlyStarts = 9; // dimensions, and compute capabilities
+    /// <summary>Dimensions of a head that fused attention takes at most.</summary>
+    public const int FlashHeadDim = 256;
+
+    private const int FlashCapability = 8, EarlyStarts = 9; // compute capabilities
 
     private readonly CudaStream _up = new(), _down = new();
     private readonly List<(CudaEvent Start, CudaEvent End)> _copies = [], _stalls = [];

@@ -21,8 +21,6 @@ internal sealed class DecoderWeights : IDisposable
 
     public required Tensor FinalNorm { get; init; } // [hidden]
 
-    public Tensor? ValueNorm { get; init; } // [dim]
-
     public required Linear Output { get; init; } // hidden -> vocabulary; the embedding itself where they are tied
 
     public required IReadOnlyList<LayerWeights> Layers { get; init; }

@@ -71,7 +71,7 @@ internal static class MemoryPlanner
             KvPerToken = kv,
             StateSize = state,
             MostStates = most,
-            ResidentPerToken = new ByteSize(kv.Bytes * heads.GetValueOrDefault(HeadPlacement.Resident) / heads.Values.Sum()),
+            ResidentPerToken = new ByteSize(ResidentElements(config, options) * DataTypes.Size(kvType)),
             Heads = heads,
             ResidentTokens = gpu is null || options.Placement is not null || copied == 0 ? 0 : (int)Math.Min(gpu.Resident.Bytes / copied, int.MaxValue),
             MaxContextTokens = options.MaxContextTokens ?? config.MaxPositions,
@@ -170,6 +170,10 @@ internal static class MemoryPlanner
         return (int)Math.Max(page, tokens / page * page);
     }
 
+    // Numbers of a token's keys and values that have copies because the caller says so.
+    private static long ResidentElements(ModelConfig config, HeadInferOptions options) => options.Placement is not { } placement ? 0
+        : config.KvLayers.Sum(layer => 2L * config.HeadsOf(layer).Dim * Enumerable.Range(0, config.HeadsOf(layer).KvHeads).Count(head => placement(new HeadKey(layer, head)) == HeadPlacement.Resident));
+
     // Numbers of a token's keys in a tile of a whole group, of the layers that have most.
     private static long TileKeys(ModelConfig config, int group) => config.HeadKinds.Max(h => (long)Math.Min(group, h.KvHeads) * h.Dim);
 
@@ -207,7 +211,9 @@ internal static class MemoryPlanner
                     + (group * (Element + 12)); // one group's part, its merge in float32
             long width = Math.Max(Enumerable.Range(0, Config.Layers).Max(Config.IntermediateOf), Config.ExpertIntermediateSize);
             var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv, 3 * width) : (3 * Config.HiddenSize) + heads + kv + (3 * width)) * Element;
-            var scores = OnGpu && (Config.AttentionSoftCap is not null || Type == ScalarType.Float32) ? ExplicitAttention.MaxScores * 12 : 0;
+            var unfused = OnGpu && Config.HeadKinds.Any(h => h.Dim > CudaDevice.FlashHeadDim); // some rows of all heads at a time, whose sum is float32 while others' outputs wait
+            perToken += unfused ? (heads * Element) + (group * 4) : 0;
+            var scores = OnGpu && (unfused || Config.AttentionSoftCap is not null || Type == ScalarType.Float32) ? ExplicitAttention.MaxScores * 12 : 0;
             var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + width + (2 * told) + Config.Experts + (Config.ExpertsPerToken * ((long)Config.HiddenSize + Config.ExpertIntermediateSize))); // buffers of a decoding step
             return States + new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps + Delta(Math.Min(Chunk, segment))) + (OnGpu ? CudaRowKernels.SizeFor(Config.HeadKinds) : ByteSize.Zero);
         }

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Planning;
 
 namespace HeadInfer.Runtime.Tests.Checkpoints;
 
@@ -69,6 +70,8 @@ public sealed class Gemma4ConfigTests
     [InlineData("""{"per_layer_config": {"5": {"hidden_size": 32}}}""", "per_layer_config")]
     [InlineData("""{"per_layer_config": {"60": {"head_dim": 32}}}""", "per_layer_config")]
     [InlineData("""{"per_layer_config": {"5": {"head_dim": 32}, "11": {"head_dim": 64}}}""", "per_layer_config")]
+    [InlineData("""{"num_hidden_layers": 12, "num_kv_shared_layers": 6, "attention_k_eq_v": false, "per_layer_config": {"5": {"head_dim": 512, "num_key_value_heads": 4}, "11": {"head_dim": 512}}}""", "num_kv_shared_layers")]
+    [InlineData("""{"rope_parameters": {"full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.001}, "sliding_attention": {"rope_type": "default"}}}""", "partial_rotary_factor")]
     [InlineData("""{"use_bidirectional_attention": "all"}""", "use_bidirectional_attention")]
     [InlineData("""{"global_head_dim": 8192}""", "global_head_dim")]
     public void What_cannot_be_followed_is_named(string change, string says)
@@ -81,6 +84,19 @@ public sealed class Gemma4ConfigTests
 
         var error = Assert.ThrowsAny<HeadInferException>(() => Read(fields.ToJsonString()));
         Assert.Contains(says, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_plan_counts_copies_of_the_heads_that_have_some_and_scores_that_are_written_out()
+    {
+        var config = Read(Large);
+        var weights = WeightNeeds.Of(ByteSize.FromGiB(60));
+        MemoryPlan Plan(ModelConfig of, Func<HeadKey, HeadPlacement>? placement = null) => MemoryPlanner.Plan(
+            of, weights, TorchSharp.torch.ScalarType.BFloat16, new HeadInferOptions { Placement = placement, SegmentTokens = 8192 }, new MemoryBudget(ByteSize.FromGiB(200), ByteSize.FromGiB(140)));
+        var plan = Plan(config, head => config.Windows[head.Layer] is null ? HeadPlacement.Resident : HeadPlacement.Streamed);
+        Assert.Equal(10 * 4 * 2 * 512 * 2, plan.ResidentPerToken.Bytes); // 10 layers of 4 heads in 16 bits
+        var fused = Plan(config with { LayerHeads = [.. config.LayerHeads.Select(h => h with { Dim = 256 })] });
+        Assert.True(Plan(config).Gpu!.Activations - fused.Gpu!.Activations > new ByteSize(8192L * 32 * 512 * 6), "outputs of all heads, and their sum in float32");
     }
 
     private static ModelConfig Read(string text) => ModelConfigReader.Parse(text, "config.json");
