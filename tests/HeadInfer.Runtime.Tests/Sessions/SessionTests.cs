@@ -304,8 +304,8 @@ public abstract class SessionTests(ComputeDevice device) : NativeTest(device)
         await using var model = await Load(Fixtures.DemoModel, new HeadInferOptions { HostMemory = ByteSize.FromGiB(Device == ComputeDevice.Cpu ? 2 : 4) });
         var text = model.Plan.ToString();
         string[] parts = Device == ComputeDevice.Cpu
-            ? ["2 GiB", "weights", "24.6 MiB", "workspace", "KV cache", "9 KiB a token", "18 host", "longest context", "32,768"]
-            : ["GPU memory", "weights", "49.1 MiB", "libraries", "KV buffers", "KV cache", "9 KiB a token", "18 streamed", "tokens", "longest context", "32,768"];
+            ? ["2 GiB", "weights", "38.5 MiB", "workspace", "KV cache", "16 KiB a token", "16 host", "longest context", "32,768"]
+            : ["GPU memory", "weights", "77 MiB", "libraries", "KV buffers", "KV cache", "16 KiB a token", "16 streamed", "tokens", "longest context", "32,768"];
         foreach (var part in parts)
         {
             Assert.Contains(part, text, StringComparison.Ordinal);
