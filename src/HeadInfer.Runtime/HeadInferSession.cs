@@ -14,17 +14,6 @@ namespace HeadInfer.Runtime;
 /// <see cref="GenerationOptions.MaxTokens"/>. A caller that leaves it then loses no token. What is not known any more is read
 /// again by the next operation, before its own tokens.
 /// </remarks>
-/// <example>
-/// <code>
-/// using HeadInfer.Runtime;
-///
-/// await using var model = await HeadInferModel.LoadAsync("path/to/a/model");
-/// using var session = model.CreateSession();
-/// await session.PrefillAsync(model.Tokenizer.Encode(File.ReadAllText("book.txt")));
-/// using var other = session.Fork(); // the same tokens in the same memory
-/// Console.WriteLine((session.Length, other.CacheSize));
-/// </code>
-/// </example>
 public sealed class HeadInferSession : IDisposable, IAsyncDisposable
 {
     private readonly HeadInferModel _model;
