@@ -81,7 +81,19 @@ public abstract class FailedLoadTests(ComputeDevice device) : NativeTest(device)
 
     // Names of threads are cut to fifteen characters.
     private static int EngineThreads() => !OperatingSystem.IsLinux() ? 0
-        : Directory.GetDirectories("/proc/self/task").Count(t => File.Exists(t + "/comm") && File.ReadAllText(t + "/comm").StartsWith("HeadInfer engin", StringComparison.Ordinal));
+        : Directory.GetDirectories("/proc/self/task").Count(t => NameOf(t).StartsWith("HeadInfer engin", StringComparison.Ordinal));
+
+    private static string NameOf(string task)
+    {
+        try
+        {
+            return File.ReadAllText(task + "/comm");
+        }
+        catch (IOException)
+        {
+            return ""; // it ended since the folder was listed
+        }
+    }
 
     private static void Shorten(string folder)
     {
