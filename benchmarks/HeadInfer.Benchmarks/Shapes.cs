@@ -71,6 +71,17 @@ internal static class Shapes
              "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256, "intermediate_size": 15360, "max_position_embeddings": 131072,
              "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "sliding_window": 1024, "query_pre_attn_scalar": 256}
             """,
+        ["gemma-4-31b"] = """
+            {"architectures": ["Gemma4ForCausalLM"], "vocab_size": 262144, "hidden_size": 5376, "intermediate_size": 21504, "num_hidden_layers": 60,
+             "num_attention_heads": 32, "num_key_value_heads": 16, "head_dim": 256, "global_head_dim": 512, "num_global_key_value_heads": 4,
+             "attention_k_eq_v": true, "hidden_size_per_layer_input": 0, "sliding_window": 1024, "max_position_embeddings": 262144}
+            """,
+        ["gemma-4-e2b"] = """
+            {"architectures": ["Gemma4ForCausalLM"], "vocab_size": 262144, "hidden_size": 1536, "intermediate_size": 6144, "num_hidden_layers": 35,
+             "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256, "global_head_dim": 512, "num_kv_shared_layers": 20,
+             "use_double_wide_mlp": true, "hidden_size_per_layer_input": 256, "vocab_size_per_layer_input": 262144, "sliding_window": 512,
+             "sliding_window_pattern": 5, "final_logit_softcapping": 30.0, "max_position_embeddings": 131072}
+            """,
         ["gpt-oss-20b"] = """
             {"architectures": ["GptOssForCausalLM"], "vocab_size": 201088, "hidden_size": 2880, "num_hidden_layers": 24,
              "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64, "intermediate_size": 2880, "num_local_experts": 32,

@@ -62,7 +62,7 @@ internal sealed class CpuAttention(double scale) : AttentionKernel(scale)
     }
 }
 
-/// <summary>Attention with its scores written out: for soft caps, which no fused kernel has, and for float32 on the GPU.</summary>
+/// <summary>Attention with its scores written out: for float32 on the GPU, for heads and GPUs that fused kernels do not take, and for soft caps on the CPU.</summary>
 /// <param name="scale">Factor of the scores.</param>
 /// <param name="softCap">Cap of the scores by tanh, or null.</param>
 internal sealed class ExplicitAttention(double scale, double? softCap) : AttentionKernel(scale)

@@ -21,15 +21,14 @@ internal readonly record struct CopyTimes(TimeSpan Copying, TimeSpan Exposed)
 /// </remarks>
 internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 {
-    /// <summary>Dimensions of a head that fused attention takes at most.</summary>
-    public const int FlashHeadDim = 256;
-
+    private const int FlashHeadDim = 256; // dimensions of a head that libtorch's fused attention takes at most
     private const int FlashCapability = 8, EarlyStarts = 9; // compute capabilities
 
     private readonly CudaStream _up = new(), _down = new();
     private readonly List<(CudaEvent Start, CudaEvent End)> _copies = [], _stalls = [];
     private readonly GpuLayout _layout = new(gpu.Major);
     private readonly Dictionary<TiledPacking, PackedKernels> _packed = [];
+    private readonly Dictionary<int, CudaModule> _attention = []; // by dimensions of a head
     private CudaModule? _module;
     private FusedKernels? _kernels;
     private CudaStatePieces? _pieces;
@@ -164,12 +163,16 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 
     public override AttentionKernel Attention(AttentionTraits traits, FusedAttention? chosen) => MayFuse(traits)
         ? new CudaAttention(traits.Scale, chosen is { } which ? which == FusedAttention.CuDnn : CudaAttention.CuDnnIsFaster(traits, Torch))
+        : SegmentAttention.Takes(traits, gpu.Major) ? new SegmentAttention(Attention(traits.HeadDim), traits)
         : new ExplicitAttention(traits.Scale, traits.SoftCap);
 
     /// <param name="traits">what the model needs</param>
     /// <param name="major">compute capability, the part before the dot</param>
     internal static bool MayFuse(AttentionTraits traits, int major) =>
-        traits.SoftCap is null && traits.Type != ScalarType.Float32 && traits.HeadDim <= FlashHeadDim && traits.HeadDim % 8 == 0 && major >= FlashCapability;
+        IsOrdinary(traits.HeadDim, traits.SoftCap) && traits.Type != ScalarType.Float32 && traits.HeadDim % 8 == 0 && major >= FlashCapability;
+
+    /// <summary>Whether libtorch has fused attention for it.</summary>
+    internal static bool IsOrdinary(int headDim, double? softCap) => softCap is null && headDim <= FlashHeadDim;
 
     /// <summary>Times since the last call. Waits for the queues to end.</summary>
     public CopyTimes TakeTimes()
@@ -186,13 +189,29 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
             kernels.Dispose();
         }
 
+        foreach (var module in _attention.Values)
+        {
+            module.Dispose();
+        }
+
         _packed.Clear();
+        _attention.Clear();
         _module?.Dispose();
         _up.Dispose();
         _down.Dispose();
         Sum(_copies);
         Sum(_stalls);
         gpu.Dispose();
+    }
+
+    private CudaModule Attention(int headDim)
+    {
+        if (!_attention.TryGetValue(headDim, out var module))
+        {
+            _attention.Add(headDim, module = SegmentAttention.Compile(gpu, _module!.Type, headDim));
+        }
+
+        return module;
     }
 
     // As much of the matrix at a time as there is memory for; most are one piece, which is the result as it stands.

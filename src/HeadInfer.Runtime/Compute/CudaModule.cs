@@ -7,7 +7,8 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>The kernels of the <c>.cu</c> files beside this one, compiled for one GPU and one element type. They run on libtorch's stream.</summary>
 internal sealed unsafe class CudaModule : IDisposable
 {
-    private static readonly string[] Sources = ["Kernels.cu", "RowKernels.cu", "RowChoices.cu", "RowStates.cu", "StatePieces.cu", "RowProducts.cu"]; // each uses those before
+    /// <summary>Those of few rows; each uses those before.</summary>
+    public static readonly IReadOnlyList<string> RowFiles = ["Kernels.cu", "RowKernels.cu", "RowChoices.cu", "RowStates.cu", "StatePieces.cu", "RowProducts.cu"];
 
     private static readonly ConcurrentDictionary<string, byte[]> Images = new(StringComparer.Ordinal);
 
@@ -16,11 +17,11 @@ internal sealed unsafe class CudaModule : IDisposable
     /// <summary>Compiles them, once for all models of the process.</summary>
     /// <exception cref="DeviceException">CUDA's run-time compiler is missing, or they do not compile or load.</exception>
     public CudaModule(Gpu gpu, ScalarType type)
-        : this(gpu, type, ["RowAttention.cu"])
+        : this(gpu, type, [.. RowFiles, "RowAttention.cu"])
     {
     }
 
-    /// <summary>The same with other files behind those of few rows, and with what they want to be told.</summary>
+    /// <summary>Compiles other files, one behind the other, with what they want to be told.</summary>
     public CudaModule(Gpu gpu, ScalarType type, IReadOnlyList<string> files, params ReadOnlySpan<string> told)
     {
         (Gpu, Type) = (gpu, type);
@@ -31,7 +32,7 @@ internal sealed unsafe class CudaModule : IDisposable
 
         var (architecture, element) = ($"--gpu-architecture=sm_{gpu.Major}{gpu.Minor}", $"-DELEMENT_{type.ToString().ToUpperInvariant()}");
         string[] options = [architecture, element, .. told];
-        fixed (byte* bytes = Images.GetOrAdd(string.Join(' ', options), _ => Nvrtc.Compile(string.Concat(Sources.Concat(files).Select(Source)), options)))
+        fixed (byte* bytes = Images.GetOrAdd(string.Join(' ', [.. options, .. files]), _ => Nvrtc.Compile(string.Concat(files.Select(Source)), options)))
         {
             CudaDriver.Check(CudaDriver.LoadModule(out _module, bytes), "loading kernels");
         }

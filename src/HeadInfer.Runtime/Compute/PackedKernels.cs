@@ -17,7 +17,7 @@ internal sealed unsafe class PackedKernels : IDisposable
     /// <exception cref="DeviceException">They do not compile.</exception>
     public PackedKernels(Gpu gpu, TorchSharp.torch.ScalarType type, TiledPacking packing, bool early)
     {
-        _module = new CudaModule(gpu, type, ["PackedKernels.cu", "PackedStream.cu"], $"-DBITS={packing.Bits}", $"-DGROUPS={packing.Groups}", $"-DPAIR={(packing.IsPair ? 1 : 0)}");
+        _module = new CudaModule(gpu, type, [.. CudaModule.RowFiles, "PackedKernels.cu", "PackedStream.cu"], $"-DBITS={packing.Bits}", $"-DGROUPS={packing.Groups}", $"-DPAIR={(packing.IsPair ? 1 : 0)}");
         _early = early;
         (_multiply8, _multiply16, _gate8, _gate16) = (_module.Function("packed_8"), _module.Function("packed_16"), _module.Function("packed_gate_8"), _module.Function("packed_gate_16"));
         (_unpack, _lookup) = (_module.Function("unpack_tiles"), _module.Function("lookup_packed"));

@@ -66,15 +66,12 @@ internal static class Cost
     }
 
     /// <summary>Attention's part of <see cref="Prefill"/>.</summary>
-    public static double Attention(ModelConfig config, int start, int end)
-    {
-        var total = 0.0;
-        foreach (var layer in config.AttendingLayers)
-        {
-            var queries = layer == config.Layers - 1 ? new TokenRange(end - 1, end) : new TokenRange(start, end);
-            total += 4.0 * config.HeadsOf(layer).Queries * new Visibility(config.Windows[layer]).Pairs(queries, new TokenRange(0, end));
-        }
+    public static double Attention(ModelConfig config, int start, int end) => config.AttendingLayers.Sum(layer => Attention(config, layer, start, end));
 
-        return total;
+    /// <summary>The same of one layer that attends.</summary>
+    public static double Attention(ModelConfig config, int layer, int start, int end)
+    {
+        var queries = layer == config.Layers - 1 ? new TokenRange(end - 1, end) : new TokenRange(start, end);
+        return 4.0 * config.HeadsOf(layer).Queries * new Visibility(config.Windows[layer]).Pairs(queries, new TokenRange(0, end));
     }
 }

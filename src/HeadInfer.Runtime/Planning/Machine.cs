@@ -77,8 +77,8 @@ internal static class Reach
     // Prefills of 32K to 256K run at 598 to 604 Tflop/s of 989. Unpacking takes 10% of one of 16K: 14 GB are written a chunk of 4,096.
     public const double GpuProduct = 0.61, Unpacking = 0.24;
 
-    // Scores that are written out for a soft cap: gemma-2-9b at 8K.
-    public const double SoftCapped = 0.025;
+    // Attention by our own kernel, with a soft cap or wide heads: 160 to 235 Tflop/s of 989 (2026-11-30).
+    public const double OwnAttention = 0.19;
 
     // Of a prompt: a dozen calls of libtorch for each expert that is used, at 16 us each.
     public const double ExpertStart = 12 * 16e-6;

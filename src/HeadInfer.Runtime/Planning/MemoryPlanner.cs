@@ -211,9 +211,10 @@ internal static class MemoryPlanner
                     + (group * (Element + 12)); // one group's part, its merge in float32
             long width = Math.Max(Enumerable.Range(0, Config.Layers).Max(Config.IntermediateOf), Config.ExpertIntermediateSize);
             var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv, 3 * width) : (3 * Config.HiddenSize) + heads + kv + (3 * width)) * Element;
-            var unfused = OnGpu && Config.HeadKinds.Any(h => h.Dim > CudaDevice.FlashHeadDim); // some rows of all heads at a time, whose sum is float32 while others' outputs wait
+            var softCap = Config.AttentionSoftCap;
+            var unfused = OnGpu && (Type == ScalarType.Float32 || Config.HeadKinds.Any(h => !SegmentAttention.Takes(h.Dim) && !CudaDevice.IsOrdinary(h.Dim, softCap))); // some rows of all heads at a time, whose sum is float32 while others' outputs wait
             perToken += unfused ? (heads * Element) + (group * 4) : 0;
-            var scores = OnGpu && (unfused || Config.AttentionSoftCap is not null || Type == ScalarType.Float32) ? ExplicitAttention.MaxScores * 12 : 0;
+            var scores = unfused ? ExplicitAttention.MaxScores * 12 : 0;
             var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + width + (2 * told) + Config.Experts + (Config.ExpertsPerToken * ((long)Config.HiddenSize + Config.ExpertIntermediateSize))); // buffers of a decoding step
             return States + new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps + Delta(Math.Min(Chunk, segment))) + (OnGpu ? CudaRowKernels.SizeFor(Config.HeadKinds) : ByteSize.Zero);
         }

@@ -58,16 +58,16 @@ internal sealed class SpeedForecast(ModelConfig config, MemoryPlan plan, Machine
     {
         var chunks = (end - start + plan.ChunkTokens - 1) / plan.ChunkTokens;
         var reading = chunks * (double)(config.ExpertLayers.Count == 0 ? plan.ReadPerToken : plan.Weights).Bytes;
-        var (linear, attention) = (Cost.Linear(config, end - start), Cost.Attention(config, start, end));
+        var linear = Cost.Linear(config, end - start);
         if (!_onGpu)
         {
-            return Math.Max((linear + attention) / (machine.Product * Reach.CpuProduct), reading / (machine.Host * Reach.CpuReading));
+            return Math.Max((linear + Cost.Attention(config, start, end)) / (machine.Product * Reach.CpuProduct), reading / (machine.Host * Reach.CpuReading));
         }
 
         var elements = Enumerable.Range(0, config.Layers).Sum(layer => Cost.Elements(config, layer));
         var experts = Math.Min(config.Experts, (double)plan.ChunkTokens * config.ExpertsPerToken);
         return Math.Max(linear / (machine.Product * Reach.GpuProduct), reading / (machine.Memory * Reach.GpuReading))
-            + (attention / (machine.Product * (config.AttentionSoftCap is null ? Reach.GpuProduct : Reach.SoftCapped)))
+            + config.AttendingLayers.Sum(layer => Cost.Attention(config, layer, start, end) / (machine.Product * (CudaDevice.IsOrdinary(config.HeadsOf(layer).Dim, config.AttentionSoftCap) ? Reach.GpuProduct : Reach.OwnAttention)))
             + (chunks * config.ExpertLayers.Count * experts * Reach.ExpertStart)
             + (plan.ArePacked ? chunks * elements * sizeof(ushort) / (machine.Memory * Reach.Unpacking) : 0);
     }
