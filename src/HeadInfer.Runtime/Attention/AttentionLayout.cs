@@ -12,6 +12,9 @@ namespace HeadInfer.Runtime.Attention;
 /// <param name="TileTokens">Tokens of a tile of a whole group; smaller groups have longer tiles where groups adapt.</param>
 internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int HeadDim, IReadOnlyList<int?> Windows, int TileTokens)
 {
+    /// <summary>Of a layer's heads the share, one in so many, that is joined at once.</summary>
+    public const int MergedShare = 8;
+
     /// <summary>Where each head is attended; null keeps copies of as many tokens as there is room for and streams the rest.</summary>
     public Func<HeadKey, HeadPlacement>? Placement { get; init; }
 
@@ -60,18 +63,22 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
     public int GroupSizeFor(int history, int layer = 0) =>
         GroupSize ?? (int)Math.Clamp(BitOperations.RoundUpToPowerOf2((uint)(TileRows(layer) / Math.Max(history, 1)) + 1) / 2, 1, (uint)HeadsOf(layer).KvHeads);
 
+    /// <summary>Heads of which parts of a prompt are joined at once: their sum is float32, and two parts wait for it.</summary>
+    public int MergedHeads(int layer) => (HeadsOf(layer).KvHeads + MergedShare - 1) / MergedShare;
+
     /// <summary>The groups of a layer's heads, in head order: neighbours of one placement.</summary>
     /// <param name="layer">the layer</param>
     /// <param name="size">streamed heads of a group at most</param>
+    /// <param name="most">heads of a group at most, however they are placed</param>
     /// <param name="onHost">where no placement is given, how many of the layer's last heads the host attends, for each row that it does so for</param>
-    public IReadOnlyList<HeadGroup> Groups(int layer, int size, params IReadOnlyCollection<int> onHost)
+    public IReadOnlyList<HeadGroup> Groups(int layer, int size, int most = int.MaxValue, params IReadOnlyCollection<int> onHost)
     {
-        var (most, all) = (onHost.DefaultIfEmpty().Max(), HeadsOf(layer).KvHeads);
+        var (hosted, all) = (onHost.DefaultIfEmpty().Max(), HeadsOf(layer).KvHeads);
         var groups = new List<HeadGroup>();
         for (var head = 0; head < all; head++)
         {
-            var place = Placement?.Invoke(new HeadKey(layer, head)) ?? (head < all - most ? HeadPlacement.Streamed : HeadPlacement.Host);
-            var heads = place != HeadPlacement.Streamed && GroupSize is null ? all : size;
+            var place = Placement?.Invoke(new HeadKey(layer, head)) ?? (head < all - hosted ? HeadPlacement.Streamed : HeadPlacement.Host);
+            var heads = Math.Min(most, place != HeadPlacement.Streamed && GroupSize is null ? all : size);
             if (groups.Count > 0 && groups[^1] is var last && last.Placement == place && last.Count < heads && !onHost.Contains(all - head))
             {
                 groups[^1] = last with { Count = last.Count + 1 };

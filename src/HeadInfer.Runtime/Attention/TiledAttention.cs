@@ -7,12 +7,13 @@ namespace HeadInfer.Runtime.Attention;
 /// <summary>Exact attention over blocks in host memory: what all passes of a model share. Belongs to the engine thread.</summary>
 internal sealed class TiledAttention : IBatchAttention, IDisposable
 {
-    private readonly Dictionary<(int Layer, int Size, ulong OnHost), IReadOnlyList<HeadGroup>> _groups = [];
+    private readonly Dictionary<(int Layer, int Size, int Most, ulong OnHost), IReadOnlyList<HeadGroup>> _groups = [];
     private readonly IReadOnlyList<HeadGroup>[] _residentGroups; // [layer]
     private readonly AttentionLane[] _lanes;
     private readonly List<PageRows> _pages = [];
     private readonly AttentionKernel _kernel;
     private readonly int _mostHeads; // KV heads of a layer
+    private readonly int _segment;   // tokens
     private int _depth;
 
     /// <param name="layout">heads and tiles</param>
@@ -26,7 +27,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     public TiledAttention(
         AttentionLayout layout, BlockPool pool, AttentionKernel kernel, RowKernels rows, ByteSize residentSize, int stagedTokens, int gapTokens, int maxTokens = int.MaxValue)
     {
-        (Layout, Pool, _kernel, Rows) = (layout, pool, kernel, rows);
+        (Layout, Pool, _kernel, Rows, _segment) = (layout, pool, kernel, rows, stagedTokens);
         _mostHeads = Enumerable.Range(0, layout.Layers).Max(layer => layout.HeadsOf(layer).KvHeads);
         SplitTokens = layout.SplitTokens(pool.BlockTokens);
         var device = pool.Device;
@@ -151,17 +152,21 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <summary>The groups of a layer's heads, in head order, formed once.</summary>
     /// <param name="layer">the layer</param>
     /// <param name="history">tokens that are streamed for each head</param>
+    /// <param name="most">heads of a group at most</param>
     /// <param name="onHost">heads of the layer that the host attends, of each row that it attends some of</param>
-    public IReadOnlyList<HeadGroup> Groups(int layer, int history, IEnumerable<int> onHost)
+    public IReadOnlyList<HeadGroup> Groups(int layer, int history, int most, IEnumerable<int> onHost)
     {
-        var key = (layer, Layout.GroupSizeFor(history, layer), onHost.Aggregate(0UL, (all, heads) => all | (1UL << heads)));
+        var key = (layer, Layout.GroupSizeFor(history, layer), most, onHost.Aggregate(0UL, (all, heads) => all | (1UL << heads)));
         if (!_groups.TryGetValue(key, out var groups))
         {
-            _groups[key] = groups = Layout.Groups(layer, key.Item2, [.. Enumerable.Range(0, 64).Where(heads => (key.Item3 >> heads & 1) != 0)]);
+            _groups[key] = groups = Layout.Groups(layer, key.Item2, most, [.. Enumerable.Range(0, 64).Where(heads => (key.Item4 >> heads & 1) != 0)]);
         }
 
         return groups;
     }
+
+    /// <summary>Whether so many tokens of a prompt join their parts a few heads at a time, so that sums stay small. Of fewer tokens they are, and calls are better large.</summary>
+    public bool MergesApart(int tokens) => Pool.Device.IsAsynchronous && tokens > _segment / AttentionLayout.MergedShare;
 
     /// <summary>The groups of a layer that copies are kept of.</summary>
     public IReadOnlyList<HeadGroup> ResidentGroups(int layer) => _residentGroups[layer];

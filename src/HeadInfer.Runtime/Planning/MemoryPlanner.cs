@@ -204,16 +204,16 @@ internal static class MemoryPlanner
             long heads = Config.HeadKinds.Max(h => h.Queries), kv = 2L * Config.HeadKinds.Max(h => h.Keys), told = (long)Config.Layers * Config.PerLayerSize;
             var most = Group;
             var group = Config.HeadKinds.Max(h => (long)Math.Min(most, h.KvHeads) * h.Shared * h.Dim);
+            var merged = Config.HeadKinds.Max(h => (long)Math.Min(most, (h.KvHeads + AttentionLayout.MergedShare - 1) / AttentionLayout.MergedShare) * h.Shared * h.Dim);
             var perToken = OnGpu
-                ? ((Config.HiddenSize + heads + told) * Element) + (Ropes * Rotary * 4L) // residual stream, queries, angles
-                    + (group * (Element + 1)) // a part's output; with several parts the groups are smaller, and their sum is float32
+                ? ((Config.HiddenSize + (2 * heads) + told) * Element) + (Ropes * Rotary * 4L) // residual stream, queries, what they attend among themselves, angles
+                    + (merged * (4 + (2 * Element))) // where there are other parts a sum in float32, and two of them
                 : ((Config.HiddenSize + heads + told + kv + Lent + (2 * Ropes * Rotary)) * Element)
                     + (group * (Element + 12)); // one group's part, its merge in float32
             long width = Math.Max(Enumerable.Range(0, Config.Layers).Max(Config.IntermediateOf), Config.ExpertIntermediateSize);
             var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv, 3 * width) : (3 * Config.HiddenSize) + heads + kv + (3 * width)) * Element;
             var softCap = Config.AttentionSoftCap;
-            var unfused = OnGpu && (Type == ScalarType.Float32 || Config.HeadKinds.Any(h => !SegmentAttention.Takes(h.Dim) && !CudaDevice.IsOrdinary(h.Dim, softCap))); // some rows of all heads at a time, whose sum is float32 while others' outputs wait
-            perToken += unfused ? (heads * Element) + (group * 4) : 0;
+            var unfused = OnGpu && (Type == ScalarType.Float32 || Config.HeadKinds.Any(h => !SegmentAttention.Takes(h.Dim) && !CudaDevice.IsOrdinary(h.Dim, softCap)));
             var scores = unfused ? ExplicitAttention.MaxScores * 12 : 0;
             var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + width + (2 * told) + Config.Experts + (Config.ExpertsPerToken * ((long)Config.HiddenSize + Config.ExpertIntermediateSize))); // buffers of a decoding step
             return States + new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps + Delta(Math.Min(Chunk, segment))) + (OnGpu ? CudaRowKernels.SizeFor(Config.HeadKinds) : ByteSize.Zero);
