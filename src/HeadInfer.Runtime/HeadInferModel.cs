@@ -96,7 +96,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     public static string NativeLibraries => LibTorch.EnsureLoaded();
 
     /// <summary>What the model takes now, and what it has moved. May be read at any time.</summary>
-    public ModelMemory Memory => new(Plan.Weights, _attention.Pool.BlockSize * _attention.Pool.Count.InUse, _attention.Pool.BlockSize * _attention.Pool.Count.Kept, _attention.Resident.Arena.InUse, _attention.Pool.BlockSize * _attention.Pool.Evicted, _device.Traffic.Uploaded, _device.Traffic.Downloaded);
+    public ModelMemory Memory => new(Plan.Weights, _attention.Pool.BlockSize * _attention.Pool.Count.InUse, _attention.Pool.BlockSize * _attention.Pool.Count.Kept, _attention.Resident.Arena.InUse + _attention.Windows.InUse, _attention.Pool.BlockSize * _attention.Pool.Evicted, _device.Traffic.Uploaded, _device.Traffic.Downloaded);
 
     /// <summary>What computes: the GPU's name, or <c>CPU</c>.</summary>
     public string Device => _device.Name;

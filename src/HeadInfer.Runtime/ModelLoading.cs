@@ -166,9 +166,9 @@ internal static class ModelLoading
             var buffers = Own(new RowBuffers(config, device.Torch));
             var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap) { KvType = kvType, Others = [.. kinds.Skip(1)] };
             var rows = Own(device.CreateRows(rowTraits));
-            var heads = config.AttendingLayers.Sum(layer => config.HeadsOf(layer).KvHeads);
+            var heads = config.AttendingLayers.Where(layer => plan.WindowBudget == ByteSize.Zero || config.Windows[layer] is null).Sum(layer => config.HeadsOf(layer).KvHeads);
             var (host, rates, measured) = HostBeside(device, rowTraits, plan, options);
-            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext)
+            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext, plan.WindowBudget)
             {
                 Host = host is null ? null : Own(host),
                 HostRates = rates,
@@ -220,7 +220,7 @@ internal static class ModelLoading
                 : throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, which this GPU cannot see by its addresses, or the system does not lock. Use Streamed or Resident.", nameof(options));
         }
 
-        if (device is not CudaDevice gpu || options.HostShare == 0 || plan.ResidentTokens >= plan.LongestContext || HostParts.TryCreate(traits, threads, gpu) is not { } parts)
+        if (device is not CudaDevice gpu || options.HostShare == 0 || plan.CopiesAll || HostParts.TryCreate(traits, threads, gpu) is not { } parts)
         {
             return (null, null, null);
         }

@@ -212,17 +212,7 @@ internal sealed class ResidentCopies : IDisposable
     {
         _device.Record(WorkQueue.Compute, _computed);
         _device.Wait(WorkQueue.Upload, _computed); // what was there may be read yet
-        foreach (var (pages, group, _) in _groups)
-        {
-            using var scope = TorchSharp.torch.NewDisposeScope();
-            _device.Wait(WorkQueue.Upload, _pool.Written(pages));
-            var rows = run.Rows(pages, group, 0, run.Capacity);
-            foreach (var source in sequence.Runs(pages, tokens))
-            {
-                _device.Upload(source.Memory.narrow(1, group.First, group.Count), rows, first + source.Tokens.Start - tokens.Start);
-            }
-        }
-
+        run.Fill(_groups, sequence, tokens, first);
         _device.Record(WorkQueue.Upload, _filled);
         _device.Wait(WorkQueue.Compute, _filled);
     }

@@ -75,6 +75,26 @@ internal sealed class ResidentRun : IDisposable
         return new KeyRows(keys, keys + (nint)part, 2 * part, count);
     }
 
+    /// <summary>Fills in rows from a sequence's pages, in the queue of uploads.</summary>
+    /// <param name="groups">the run's</param>
+    /// <param name="sequence">has the tokens</param>
+    /// <param name="tokens">the tokens</param>
+    /// <param name="first">where in the run they begin</param>
+    public void Fill(IEnumerable<ResidentGroup> groups, Sequence sequence, TokenRange tokens, int first)
+    {
+        var (pool, device) = (sequence.Pool, sequence.Pool.Device);
+        foreach (var (pages, group, _) in groups)
+        {
+            using var scope = NewDisposeScope();
+            device.Wait(WorkQueue.Upload, pool.Written(pages));
+            var rows = Rows(pages, group, 0, Capacity);
+            foreach (var source in sequence.Runs(pages, tokens))
+            {
+                device.Upload(source.Memory.narrow(1, group.First, group.Count), rows, first + source.Tokens.Start - tokens.Start);
+            }
+        }
+    }
+
     public void Dispose()
     {
         foreach (var copy in _copies.Values)

@@ -10,10 +10,10 @@ namespace HeadInfer.Runtime.Attention;
 /// once, in however many places its rows lie: the end of the history in a tile or a copy, the step's own rows where they were
 /// staged. So neither the company of a row nor how many tokens came before in the same step shows in a bit of its result.
 /// </remarks>
-internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch batch, IReadOnlyList<ResidentExtent>[] resident, Action end) : IDisposable
+internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch batch, TilePlan plan, Action end) : IDisposable
 {
     private readonly AttentionLayout _layout = shared.Layout;
-    private readonly TilePlan _plan = new(shared, batch, resident);
+    private readonly TilePlan _plan = plan;
     private readonly Dictionary<(int Window, int Rows), List<ResidentPart>> _copied = [];   // by the layer's window, or 0, and the rows that the host attends for
     private readonly Dictionary<(int Window, int Rows), List<AttentionPart>> _inPages = []; // the same
     private readonly List<RowTarget> _targets = [];
@@ -44,9 +44,9 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
                 AddTarget(layer, row, InPage(layer, row, one));
             }
 
-            foreach (var extent in resident[row])
+            foreach (var extent in _plan.Copies(layer)[row])
             {
-                foreach (var group in extent.Tokens.Intersect(one).IsEmpty ? [] : shared.ResidentGroups(layer))
+                foreach (var group in extent.Tokens.Intersect(one).IsEmpty ? [] : _plan.CopiedHeads(layer))
                 {
                     var copy = extent.Run.At(_layout.PagesOf(layer), group, extent.First + position - extent.Tokens.Start, 1);
                     _targets.Add(new RowTarget(row, group.First, group.Count, copy.Keys, copy.Values - copy.Keys));
@@ -253,7 +253,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
     // What of a group's history has copies, cut.
     private List<ResidentPart> ResidentParts(int layer, HeadGroup group)
     {
-        if (!_plan.HasCopies(layer, group))
+        if (!_plan.HasCopies(group))
         {
             return [];
         }
@@ -263,7 +263,7 @@ internal sealed class RowPass(TiledAttention shared, AttentionLane lane, Batch b
         {
             // Copies may have come to be since the host was chosen; what it attends is not attended twice.
             TokenRange Seen(int row) => _plan.History(layer, row).Intersect(new TokenRange(0, _plan.HostStart(layer, group, row)));
-            _copied[key] = parts = AttentionPlan.Cut(resident, [.. Enumerable.Range(0, Count).Select(Seen)], shared.SplitTokens);
+            _copied[key] = parts = AttentionPlan.Cut(_plan.Copies(layer), [.. Enumerable.Range(0, Count).Select(Seen)], shared.SplitTokens);
         }
 
         return parts;

@@ -4,8 +4,14 @@ using HeadInfer.Runtime.Sequences;
 namespace HeadInfer.Runtime.Attention;
 
 /// <summary>What a forward pass attends where: which tokens have copies, and which tiles it takes, in which order.</summary>
-internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList<ResidentExtent>[] resident)
+/// <param name="shared">the attention</param>
+/// <param name="batch">what is computed</param>
+/// <param name="resident">of each row the copies of layers that see all</param>
+/// <param name="windowed">the same of layers with a window; null if there are none</param>
+internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList<ResidentExtent>[] resident, IReadOnlyList<ResidentExtent>[]? windowed = null)
 {
+    private static readonly IReadOnlyList<ResidentExtent>[] None = [.. Enumerable.Repeat<IReadOnlyList<ResidentExtent>>([], RowKernels.MostRows)];
+
     private readonly AttentionLayout _layout = shared.Layout;
     private readonly Dictionary<(int? Window, int Size, int Ahead, int OnHost), List<AttentionPart>> _parts = [];
     private readonly Dictionary<(int Layer, int Ahead), List<TileRequest>> _requests = [];
@@ -32,8 +38,14 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
         return new TokenRange(Math.Max(batch.Sequences[row].Length, View(layer).FirstKey(position)), position + 1);
     }
 
-    /// <summary>Whether a group attends copies of a layer's first tokens.</summary>
-    public bool HasCopies(int layer, HeadGroup group) => group.Placement == HeadPlacement.Resident || BeginsWithCopies(layer);
+    /// <summary>Of each row what has copies of a layer: of tokens without gaps, from the first that it sees on.</summary>
+    public IReadOnlyList<ResidentExtent>[] Copies(int layer) => _layout.Placement is not null || _layout.Windows[layer] is null ? resident : windowed ?? None;
+
+    /// <summary>The heads that <see cref="Copies"/> have.</summary>
+    public IReadOnlyList<HeadGroup> CopiedHeads(int layer) => _layout.Placement is not null || _layout.Windows[layer] is null ? shared.ResidentGroups(layer) : [WindowCopies.Whole(_layout, layer)];
+
+    /// <summary>Whether a group attends copies, where there are some.</summary>
+    public bool HasCopies(HeadGroup group) => group.Placement == HeadPlacement.Resident || _layout.Placement is null;
 
     public IReadOnlyList<HeadGroup> Groups(int layer, int ahead = 0) => shared.Groups(
         layer,
@@ -103,13 +115,10 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
         return new TileRequest(sequence, sequence.Version, layer, group, part.Keys);
     }
 
-    // Whether a layer's streamed tokens begin behind those that have copies.
-    private bool BeginsWithCopies(int layer) => _layout.Placement is null && _layout.Windows[layer] is null;
-
     private TokenRange Streamed(int layer, int row, int ahead, int hostStart = int.MaxValue)
     {
         var all = History(layer, row, ahead);
-        var copied = BeginsWithCopies(layer) && resident[row].Count > 0 ? resident[row][^1].Tokens.End : 0;
+        var copied = _layout.Placement is null && Copies(layer)[row] is [.., var last] ? last.Tokens.End : 0;
         return all.Intersect(new TokenRange(copied, hostStart));
     }
 

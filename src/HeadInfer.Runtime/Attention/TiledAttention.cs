@@ -14,6 +14,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     private readonly AttentionKernel _kernel;
     private readonly int _mostHeads; // KV heads of a layer
     private readonly int _segment;   // tokens
+    private readonly int[] _hostLayers; // [layer] how many of those before it the host may attend; and of all
     private int _depth;
 
     /// <param name="layout">heads and tiles</param>
@@ -24,8 +25,9 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <param name="stagedTokens">tokens of a segment, where new rows are staged</param>
     /// <param name="gapTokens">the same of a pass in a gap of another</param>
     /// <param name="maxTokens">longest that a sequence may become</param>
+    /// <param name="windowSize">device memory for copies of windows</param>
     public TiledAttention(
-        AttentionLayout layout, BlockPool pool, AttentionKernel kernel, RowKernels rows, ByteSize residentSize, int stagedTokens, int gapTokens, int maxTokens = int.MaxValue)
+        AttentionLayout layout, BlockPool pool, AttentionKernel kernel, RowKernels rows, ByteSize residentSize, int stagedTokens, int gapTokens, int maxTokens = int.MaxValue, ByteSize windowSize = default)
     {
         (Layout, Pool, _kernel, Rows, _segment) = (layout, pool, kernel, rows, stagedTokens);
         _mostHeads = Enumerable.Range(0, layout.Layers).Max(layer => layout.HeadsOf(layer).KvHeads);
@@ -45,6 +47,8 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
         Pacer = new Pacer(device);
         Resident = new ResidentCopies(layout, pool, residentSize) { MaxTokens = maxTokens };
+        Windows = new WindowCopies(layout, pool, windowSize);
+        _hostLayers = [.. Enumerable.Range(0, layout.Layers + 1).Select(end => Enumerable.Range(0, end).Count(layer => !Windows.Exist || layout.Windows[layer] is null))];
     }
 
     /// <summary>[layers] of [heads], float32: scores of what each head attends beside its keys, which is nothing. Empty or null where there is none. Not owned.</summary>
@@ -76,6 +80,8 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
     public ResidentCopies Resident { get; }
 
+    public WindowCopies Windows { get; }
+
     /// <summary>Attends heads beside the device in steps; null where the device itself is the host, or nothing would be gained. Owned.</summary>
     public HostParts? Host { get; init; }
 
@@ -85,7 +91,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <summary>Tokens without copies from which on the host attends heads; below, its answer takes longer than the link's.</summary>
     public int LeastHostTokens { get; init; } = 4096;
 
-    /// <summary>How many KV heads of all layers the host attends of an answer, where no placement is given, beyond the tokens that have copies; by how many answers there are when it begins.</summary>
+    /// <summary>How many KV heads of all layers that it may attend the host attends of an answer, where no placement is given, beyond the tokens that have copies; by how many answers there are when it begins.</summary>
     public Func<int, int> HostHeads { get; init; } = _ => 0;
 
     /// <summary>Keeps what a prefill queues short.</summary>
@@ -100,8 +106,8 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <summary>Begins a step.</summary>
     public RowPass BeginStep(Batch batch)
     {
-        var copies = Place(batch); // may be refused, and then no pass has begun
-        return new RowPass(this, _lanes[_depth++], batch, copies, () => _depth--);
+        var plan = new TilePlan(this, batch, Place(batch), PlaceWindows(batch)); // may be refused, and then no pass has begun
+        return new RowPass(this, _lanes[_depth++], batch, plan, () => _depth--);
     }
 
     /// <summary>Adds keys in host pages to what is attended.</summary>
@@ -177,6 +183,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         Host?.Dispose();
         Array.ForEach(_lanes, l => l.Dispose());
         Resident.Dispose();
+        Windows.Dispose();
         Pacer.Dispose();
         Rows.Dispose();
         Pool.Dispose();
@@ -197,7 +204,22 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
     /// <summary>Heads of a layer that the host attends of a sequence: the same number in each, as far as that goes.</summary>
     public int HostHeadsOf(int layer, Sequence sequence) =>
-        sequence.OnHost is { } place ? Math.Min(((layer + 1) * place.Heads / Layout.Layers) - (layer * place.Heads / Layout.Layers), Layout.HeadsOf(layer).KvHeads) : 0;
+        sequence.OnHost is { } place && _hostLayers[layer + 1] > _hostLayers[layer]
+            ? Math.Min((_hostLayers[layer + 1] * place.Heads / _hostLayers[^1]) - (_hostLayers[layer] * place.Heads / _hostLayers[^1]), Layout.HeadsOf(layer).KvHeads)
+            : 0;
+
+    private IReadOnlyList<ResidentExtent>[] PlaceWindows(Batch batch)
+    {
+        var placed = new IReadOnlyList<ResidentExtent>[batch.Sequences.Count];
+        Windows.BeginStep();
+        for (var row = placed.Length - 1; row >= 0; row--)
+        {
+            var sequence = batch.Sequences[row];
+            placed[row] = row + 1 < placed.Length && batch.Sequences[row + 1] == sequence ? placed[row + 1] : Windows.Place(sequence, batch.Position(row) + 1 - sequence.Length);
+        }
+
+        return placed;
+    }
 
     // The first step after a prompt decides how many heads the host attends, and from where on, for all of the answer: where a
     // key is attended shows in the last bits of a result, and they may not depend on how many tokens a step has.
@@ -206,6 +228,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         if (batch.Phase == Phase.Prefill)
         {
             sequence.OnHost = null;
+            Windows.Leave(sequence);
         }
         else if (sequence.OnHost is null)
         {

@@ -160,7 +160,7 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     // What of a group's history has copies, cut.
     private List<ResidentPart> ResidentParts(int layer, HeadGroup group)
     {
-        if (!_plan.HasCopies(layer, group))
+        if (!_plan.HasCopies(group))
         {
             return [];
         }
@@ -171,8 +171,8 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
             // Where sums must not depend on how runs lie, parts may not either.
             var seen = _plan.History(layer, 0);
             _copied[window] = parts = _device.JoinsRuns
-                ? [.. AttentionPlan.CutAlone(resident, seen, _device.TokensAtOnce)]
-                : [.. resident.SelectMany(e => AttentionPlan.CutAlone([e], seen.Intersect(e.Tokens), int.MaxValue))];
+                ? [.. AttentionPlan.CutAlone(_plan.Copies(layer)[0], seen, _device.TokensAtOnce)]
+                : [.. _plan.Copies(layer)[0].SelectMany(e => AttentionPlan.CutAlone([e], seen.Intersect(e.Tokens), int.MaxValue))];
         }
 
         return parts;

@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Compute;
 
@@ -34,7 +35,7 @@ internal sealed record DecodeForecast(double Step, double KvRate, HostRates? Rat
         {
             var (window, perToken) = (config.Windows[layer], config.AttendedElements(layer) * element);
             var history = Math.Min(tokens, window - 1 ?? int.MaxValue);
-            var resident = window is null ? Math.Min(history, plan.ResidentTokens) : 0;
+            var resident = window is null ? Math.Min(history, plan.ResidentTokens) : WindowCopies.TokensFor(window.Value, history, plan.PageTokens) <= plan.WindowTokens ? history : 0;
             copied += perToken * resident;
             outside += perToken * (history - resident);
         }

@@ -103,7 +103,16 @@ public sealed record MemoryPlan
     internal ByteSize PageBudget => new((long)(KvBudget.Bytes * ((double)((KvPerToken * PageTokens) + StateSize).Bytes / KvFor(PageTokens).Bytes)));
 
     /// <summary>What resident copies may take; more than one longest context, in whole pages, would be of little use.</summary>
-    internal ByteSize ResidentBudget => Gpu is null ? KvBudget - PageBudget : new(Math.Min(Gpu.Resident.Bytes, KvPerToken.Bytes * (MaxContextTokens + (2L * PageTokens))));
+    internal ByteSize ResidentBudget => Gpu is null ? KvBudget - PageBudget : new(Math.Min((Gpu.Resident - WindowBudget).Bytes, KvPerToken.Bytes * (MaxContextTokens + (2L * PageTokens))));
+
+    /// <summary>Of the GPU's room for copies what those of windowed layers may take.</summary>
+    internal ByteSize WindowBudget { get; init; }
+
+    /// <summary>Tokens of which windowed layers' copies fit that.</summary>
+    internal int WindowTokens { get; init; }
+
+    /// <summary>Whether a step streams nothing, however long its context.</summary>
+    internal bool CopiesAll => ResidentTokens >= LongestContext || (WindowTokens > 0 && ResidentTokens == 0);
 
     /// <summary>Host memory that the model is sure to be able to take: with the longest context. Further sessions take what is left then.</summary>
     internal ByteSize HostPromise => HostBudget - KvBudget + KvFor(LongestContext);

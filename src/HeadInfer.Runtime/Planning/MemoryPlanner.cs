@@ -56,6 +56,7 @@ internal static class MemoryPlanner
         var gpu = onGpu ? PlanGpu(budget.Gpu!.Value, weights.OnDevice(streamed), sizes, segment, options) : null;
         var heads = Placements(config, options, onGpu);
         var copied = config.KvLayers.Where(l => config.Windows[l] is null).Sum(config.AttendedElements) * DataTypes.Size(kvType); // of a token; what is behind a window is not worth it
+        var (windowed, windows) = gpu is null || options.Placement is not null ? default : Windows(config, kvType, gpu.Resident, copied > 0, options.MaxContextTokens ?? config.MaxPositions, page);
         var plan = new MemoryPlan
         {
             HostBudget = budget.Host,
@@ -73,7 +74,9 @@ internal static class MemoryPlanner
             MostStates = most,
             ResidentPerToken = new ByteSize(ResidentElements(config, options) * DataTypes.Size(kvType)),
             Heads = heads,
-            ResidentTokens = gpu is null || options.Placement is not null || copied == 0 ? 0 : (int)Math.Min(gpu.Resident.Bytes / copied, int.MaxValue),
+            ResidentTokens = gpu is null || options.Placement is not null || copied == 0 ? 0 : (int)Math.Min((gpu.Resident - windows).Bytes / copied, int.MaxValue),
+            WindowBudget = windows,
+            WindowTokens = windowed == 0 ? 0 : (int)Math.Min(windows.Bytes / windowed, int.MaxValue),
             MaxContextTokens = options.MaxContextTokens ?? config.MaxPositions,
             LongestContext = 0,
             PageTokens = page,
@@ -86,6 +89,21 @@ internal static class MemoryPlanner
         };
         var longest = Longest(plan);
         return plan with { LongestContext = longest };
+    }
+
+    // Bytes of a token in windowed layers, and what their copies may take: of as many sequences as a step has rows. Where other layers
+    // want copies too a quarter, unless one sequence needs more; half at most.
+    private static (long PerToken, ByteSize Budget) Windows(ModelConfig config, ScalarType type, ByteSize resident, bool others, int longest, int page)
+    {
+        if (config.KvWindows.Max() is not { } window)
+        {
+            return default;
+        }
+
+        var perToken = config.KvLayers.Where(l => config.Windows[l] is not null).Sum(config.AttendedElements) * DataTypes.Size(type);
+        var one = perToken * WindowCopies.TokensFor(window, longest, page);
+        var room = others ? Math.Max(resident.Bytes / 4, one <= resident.Bytes / 2 ? one : 0) : resident.Bytes;
+        return (perToken, new ByteSize(Math.Min(room, RowKernels.MostRows * one)));
     }
 
     /// <summary>What the layers that have a state in place of keys and values remember of a sequence.</summary>

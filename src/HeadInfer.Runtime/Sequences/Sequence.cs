@@ -116,6 +116,7 @@ internal sealed partial class Sequence(BlockPool pool, string key) : IReadOnlyLi
         _known.AddRange(blocks.Take(length / pool.BlockTokens));
         Length = length;
         Recede();
+        Version++;
         return adopted;
     }
 

@@ -144,6 +144,33 @@ public sealed class MemoryPlannerTests
     }
 
     [Fact]
+    public void Windows_have_copies_of_their_own_as_many_sequences_as_there_is_room_for()
+    {
+        // 32 layers of 4 KiB a token; a window of 4,096 and a step's rows are 17 blocks of 256.
+        var one = new ByteSize(17 * 256 * 131_072L);
+        var windowed = Config("MistralForCausalLM", ", \"sliding_window\": 4096");
+        var plan = Plan(windowed, new HeadInferOptions(), gpu: 24, host: 64);
+        Assert.InRange(plan.WindowBudget.Bytes, 9 * one.Bytes, 12 * one.Bytes); // all that is left
+        Assert.Equal(plan.Gpu!.Resident, plan.WindowBudget);
+        Assert.True(plan.CopiesAll);
+        Assert.Equal(one * 16, Plan(windowed, new HeadInferOptions(), gpu: 40, host: 64).WindowBudget);
+
+        // Where every sixth layer sees all, the others leave it three quarters, or half if one sequence needs so much.
+        var mixed = windowed with { Windows = [.. Enumerable.Range(0, 32).Select(layer => layer % 6 == 5 ? null : (int?)1024)] };
+        plan = Plan(mixed, new HeadInferOptions(), gpu: 24, host: 64);
+        Assert.Equal(plan.Gpu!.Resident.Bytes / 4, plan.WindowBudget.Bytes);
+        Assert.Equal((plan.Gpu.Resident - plan.WindowBudget).Bytes / (5 * 4096), plan.ResidentTokens);
+        plan = Plan(mixed, new HeadInferOptions { ResidentMemory = ByteSize.FromMiB(300) }, gpu: 24, host: 64);
+        Assert.Equal(27 * 4096L * 1280, plan.WindowBudget.Bytes);
+        Assert.Equal(1280, plan.WindowTokens);
+        Assert.Equal(ByteSize.Zero, Plan(mixed, new HeadInferOptions { ResidentMemory = ByteSize.Zero }, gpu: 24, host: 64).WindowBudget);
+        Assert.Equal(ByteSize.Zero, Plan(Llama, new HeadInferOptions(), gpu: 24, host: 64).WindowBudget);
+
+        // A step reads copies of both kinds, and nothing else.
+        Assert.Equal((5 * 4096 * 5000.0) + (27 * 4096 * 1023.0), DecodeForecast.Cache(mixed, Plan(mixed, new HeadInferOptions(), gpu: 24, host: 64), 5000).Copied);
+    }
+
+    [Fact]
     public void Groups_shrink_as_the_context_grows_and_their_tiles_lengthen()
     {
         var layout = new AttentionLayout(8, 4, 128, [null], 16_384);

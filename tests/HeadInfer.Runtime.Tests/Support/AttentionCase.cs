@@ -14,7 +14,7 @@ internal sealed class AttentionCase : IDisposable
     private Tensor? _idle, _rows;
     private IDisposable? _pin;
 
-    public AttentionCase(AttentionLayout layout, ScalarType type, Compute.Device device, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, Func<int, int>? hostHeads = null, ByteSize? resident = null, ScalarType? kvType = null)
+    public AttentionCase(AttentionLayout layout, ScalarType type, Compute.Device device, int page, ByteSize slab, double? softCap = null, AttentionKernel? kernel = null, Func<int, int>? hostHeads = null, ByteSize? resident = null, ScalarType? kvType = null, ByteSize windows = default)
     {
         Layout = layout;
         Scale = 1 / Math.Sqrt(layout.HeadDim);
@@ -25,7 +25,7 @@ internal sealed class AttentionCase : IDisposable
         var heads = layout.KvHeads * layout.HeadsPerKvHead;
         var traits = new RowTraits(type, heads, layout.KvHeads, layout.HeadDim, Scale, softCap) { KvType = kvType ?? type };
         var rows = device.CreateRows(traits);
-        _attention = new TiledAttention(layout, pool, kernel, rows, resident ?? ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1)
+        _attention = new TiledAttention(layout, pool, kernel, rows, resident ?? ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1, windowSize: windows)
         {
             Host = device.IsAsynchronous ? new HostParts(traits, 3, device) : null,
             HostHeads = hostHeads ?? (_ => 0),
@@ -56,6 +56,12 @@ internal sealed class AttentionCase : IDisposable
 
     /// <summary>Memory of a sequence's copies.</summary>
     public ByteSize CopiesOf(Sequence sequence) => _attention.Resident.SizeOf(sequence.Blocks);
+
+    /// <summary>Memory of windows' copies.</summary>
+    public ByteSize Windows => _attention.Windows.InUse;
+
+    /// <summary>Copies to the device so far, or their bytes.</summary>
+    public long Uploaded => _device is LateDevice late ? late.Uploads : _device.Traffic.Uploaded.Bytes;
 
     /// <summary>Whether the host has attended anything beside the device since the last look.</summary>
     public bool HostAttended => _attention.Host?.TakeRate() > 0;

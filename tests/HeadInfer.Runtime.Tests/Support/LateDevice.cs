@@ -19,6 +19,9 @@ internal sealed class LateDevice : CpuDevice
     /// <summary>Whether pinning overwrites memory, as a GPU's does where it touches pages: what is to stay there is written afterwards.</summary>
     public bool OverwritesPinned { get; init; }
 
+    /// <summary>Copies of rows to the device so far.</summary>
+    public long Uploads { get; private set; }
+
     public override bool IsAsynchronous => true;
 
     public override unsafe IDisposable? Pin(nint address, long bytes)
@@ -101,6 +104,7 @@ internal sealed class LateDevice : CpuDevice
 
     protected override void CopyRows(Tensor run, Tensor rows, int at, WorkQueue direction)
     {
+        Uploads += direction == WorkQueue.Upload ? 1 : 0;
         var (pages, device) = (run.alias().DetachFromDisposeScope(), rows.alias().DetachFromDisposeScope());
         _workers[direction].Add(() =>
         {
