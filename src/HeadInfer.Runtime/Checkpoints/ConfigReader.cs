@@ -122,6 +122,13 @@ internal sealed class ConfigReader
         return new ConfigReader(all, Path, _warn);
     }
 
+    /// <summary>This object with a field of its own.</summary>
+    public ConfigReader With(string name, string json)
+    {
+        var all = new Dictionary<string, JsonElement>(_fields, StringComparer.Ordinal) { [name] = JsonSerializer.Deserialize<JsonElement>(json) };
+        return new ConfigReader(all, Path, _warn);
+    }
+
     /// <summary>This object without a field.</summary>
     public ConfigReader Without(string name) => new(_fields.Where(f => f.Key != name).ToDictionary(StringComparer.Ordinal), Path, _warn);
 

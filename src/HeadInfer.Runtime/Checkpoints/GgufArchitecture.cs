@@ -6,16 +6,18 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <param name="Name">As <c>general.architecture</c> names it; its keys begin with it.</param>
 /// <param name="Family">The same elsewhere.</param>
 /// <param name="Heads">Query heads of a layer.</param>
-/// <param name="KvHeads">Key/value heads of a layer.</param>
+/// <param name="KvHeads">Key/value heads of a layer; 0 where layers are not alike, of which <see cref="GgufLayers"/> reads.</param>
 internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Heads, int KvHeads)
 {
     public const int MostExperts = 65_536, LargestHead = 4096;
 
-    public const string GptOss = "gpt-oss", Olmo = "olmo2";
+    public const string GptOss = "gpt-oss", Olmo = "olmo2", Gemma4 = "gemma4";
+
+    public const string Pattern = "attention.sliding_window_pattern", KeyHeads = "attention.head_count_kv", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
 
     private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
     private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
-    private const string Pattern = "attention.sliding_window_pattern", Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", ExpertScale = "expert_weights_scale", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
+    private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", ExpertScale = "expert_weights_scale";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
     private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
@@ -29,6 +31,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [Qwen35Moe] = "Qwen3_5MoeForCausalLM",
         ["gemma2"] = "Gemma2ForCausalLM",
         ["gemma3"] = "Gemma3ForCausalLM",
+        [Gemma4] = "Gemma4ForCausalLM",
         ["phi3"] = "Phi3ForCausalLM",
         [GptOss] = "GptOssForCausalLM",
         [Granite] = "GraniteForCausalLM",
@@ -50,6 +53,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     /// <summary>Whether queries may grow with their positions.</summary>
     public bool QueriesGrow => Name == Mistral3;
+
+    /// <summary>The part of a head that is rotated: its product with the head's dimensions is cut to a whole number.</summary>
+    public static double Part(int rotary, int head) => rotary == head ? 1 : (rotary + 0.25) / head;
 
     /// <summary>Finds what a file's architecture is.</summary>
     /// <exception cref="UnsupportedModelException">It is none that is supported, or the file is no model.</exception>
@@ -83,7 +89,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             : name == Olmo && windowed ? "Olmo3ForCausalLM"
             : family;
         var heads = metadata.RequiredInt($"{name}.attention.head_count", most: 65_536);
-        return new GgufArchitecture(name, ModelFamily.Of(family), heads, metadata.Int($"{name}.attention.head_count_kv", 1, 65_536) ?? heads);
+        var its = ModelFamily.Of(family);
+        return new GgufArchitecture(name, its, heads, its.HeadsByLayer ? 0 : metadata.Int($"{name}.{KeyHeads}", 1, 65_536) ?? heads);
     }
 
     /// <summary>Gives the configuration: the metadata as the <c>config.json</c> that it was made from.</summary>
@@ -111,7 +118,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             warn?.Invoke($"'{metadata.Path}': '{key}' is not followed.");
         }
 
-        if (checkpoint.RopeFactors is not [_, ..] || scaling is not null)
+        if (checkpoint.RopeFactors is not [_, ..] || scaling is not null || architecture.Family.HeadsByLayer) // they are in the configuration
         {
             return config;
         }
@@ -129,7 +136,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         string Key(string key) => $"{Name}.{key}";
         double? Factor(string key) => metadata.Number(Key(key)) is { } factor && factor != 0 ? factor : null; // zero is none
         int? Count(string key) => metadata.Int(Key(key)) is > 0 and var count ? count : null;
-        RefuseOthers(metadata);
+        RefuseOthers(metadata, isScaled);
         int hidden = metadata.RequiredInt(Key("embedding_length")), blocks = metadata.RequiredInt(Key("block_count"), most: 4096);
         var guessing = metadata.Int(Key(Guessing), most: blocks - 1) ?? 0; // they are the last ones
         var layers = blocks - guessing;
@@ -142,10 +149,11 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         var rotary = metadata.Int(Key("rope.dimension_count"), 2, LargestHead) ?? head;
         // The embedding knows: some files count only tokens that are used.
         var vocabulary = metadata.Int(Key("vocab_size")) is var named && checkpoint.Tensors.TryGetValue(TensorNames.Embedding, out var embedding) ? embedding.Rows : named ?? throw metadata.Lacks(Key("vocab_size"));
-        var ofExperts = Family.Experts && Name != Llama ? metadata.RequiredInt(Key("expert_feed_forward_length")) : (int?)null; // Mixtral's are as wide as others' MLPs
+        var mixes = Family.Experts && (Family.ExpertsField is null || Count("expert_count") is not null);
+        var ofExperts = mixes && Name != Llama ? metadata.RequiredInt(Key("expert_feed_forward_length")) : (int?)null; // Mixtral's are as wide as others' MLPs
         var epsilon = Family.CenteredNorms ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
         var window = metadata.Int(Key("attention.sliding_window"));
-        return new(StringComparer.Ordinal)
+        var fields = new Dictionary<string, object?>(StringComparer.Ordinal)
         {
             ["architectures"] = new[] { Family.Architecture },
             ["hidden_size"] = hidden,
@@ -154,11 +162,11 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["num_attention_heads"] = Heads,
             ["num_key_value_heads"] = KvHeads,
             ["head_dim"] = head,
-            ["intermediate_size"] = Count("feed_forward_length") ?? ofExperts ?? throw metadata.Lacks(Key("feed_forward_length")),
+            ["intermediate_size"] = Family.HeadsByLayer ? null : Count("feed_forward_length") ?? ofExperts ?? throw metadata.Lacks(Key("feed_forward_length")),
             ["moe_intermediate_size"] = ofExperts,
-            ["num_experts"] = Family.Experts ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
-            ["num_experts_per_tok"] = Family.Experts ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
-            ["norm_topk_prob"] = Family.Experts ? metadata.Bool(Key("expert_weights_norm")) ?? true : null, // qwen3moe's files do not say it
+            ["num_experts"] = mixes ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
+            ["num_experts_per_tok"] = mixes ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
+            ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? true : null, // qwen3moe's files do not say it
             ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
             ["n_shared_experts"] = Family.SigmoidRouter ? metadata.Int(Key("expert_shared_count")) : null,
             ["first_k_dense_replace"] = Family.SigmoidRouter ? metadata.Int(Key("leading_dense_block_count")) ?? 0 : null,
@@ -169,7 +177,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["max_position_embeddings"] = metadata.RequiredInt(Key("context_length")),
             [Family.NormEpsilonField] = metadata.Number(Key(epsilon)) ?? throw metadata.Lacks(Key(epsilon)),
             ["rope_theta"] = metadata.Number(Key(Base)),
-            ["partial_rotary_factor"] = rotary == head ? 1 : (rotary + 0.25) / head, // the product is cut to a whole number
+            ["partial_rotary_factor"] = Part(rotary, head),
             ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled),
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
@@ -199,10 +207,16 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),
             ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(TensorNames.Gate)))),
         };
+        foreach (var (field, value) in Family.HeadsByLayer ? GgufLayers.Fields(checkpoint, layers) : [])
+        {
+            fields[field] = value;
+        }
+
+        return fields;
     }
 
     // Experts in a family that has none here are of another model.
-    private void RefuseOthers(GgufMetadata metadata)
+    private void RefuseOthers(GgufMetadata metadata, bool isScaled)
     {
         var what = !Family.Experts && metadata.Int($"{Name}.expert_count") > 0 ? $"'{Name}' with experts"
             : Name == Granite && metadata.Bool($"{Name}.{Finetuned}") == false ? $"'{Name}' without rotary embeddings ('{Name}.{Finetuned}')"
@@ -210,6 +224,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             : Family.LocalTheta is null && metadata.Number($"{Name}.{LocalBase}") is { } local && local != metadata.Number($"{Name}.{Base}") ? $"'{Name}.{LocalBase}' other than '{Name}.{Base}'"
             : Name != GptOss && metadata.Int($"{Name}.{Gating}") is > 0 and var gating && gating != (Family.SigmoidRouter ? 2 : 1) ? $"'{Name}.{Gating}' {gating}" // 1 softmax, 2 sigmoid
             : !Family.SigmoidRouter && metadata.Number($"{Name}.{ExpertScale}") is not (null or 0 or 1) ? $"'{Name}.{ExpertScale}' other than 1"
+            : Family.HeadsByLayer && !isScaled && (metadata.Text($"{Name}.rope.scaling.type") is not (null or "none") || metadata.Has($"{Name}.rope.scale_linear")) ? $"'{Name}' with positions that are scaled ('{Name}.rope.scaling.type')"
             : GgufRopeScaling.Unknown(this, metadata) is { } key ? $"'{key}'"
             : null;
         if (what is not null)

@@ -148,19 +148,32 @@ internal sealed class GgufCheckpoint : Checkpoint
             {
                 LongRopeFactors = LongRopeFactors with { Short = ReadFloats(file, stored, offset) };
             }
-            else if (GgufNames.OfExperts(name) is { } expertName && stored.Shape.Length == (TensorNames.IsBias(name) ? 2 : 3) && stored.Shape[0] <= GgufArchitecture.MostExperts)
+            else if (GgufNames.OfExperts(name) is { } expertNames && stored.Shape.Length == (TensorNames.IsBias(name) ? 2 : 3) && stored.Shape[0] <= GgufArchitecture.MostExperts)
             {
-                var each = stored.Length / stored.Shape[0];
-                for (var expert = 0; expert < stored.Shape[0]; expert++)
-                {
-                    Add(stored with { Name = expertName(expert), Shape = stored.Shape[1..] }, new Source(file, name, offset + (expert * each), 0, 0));
-                }
+                AddExperts(file, stored, offset, expertNames);
             }
             else
             {
                 var shape = GgufNames.IsSharedGate(name) && stored.Shape is [var columns] ? [1, columns] : stored.Shape;
                 Add(stored with { Name = GgufNames.Of(name, Architecture.Family), Shape = shape }, SourceOf(file, stored, offset));
             }
+        }
+    }
+
+    // [experts, rows, columns], or [experts, rows] of a bias
+    private void AddExperts(GgufFile file, StoredTensor stored, long offset, Func<int, string[]> names)
+    {
+        var parts = names(0).Length;
+        if (stored.Shape[1] % parts != 0)
+        {
+            throw new CheckpointException($"'{file.Path}': tensor '{stored.Name}' has {stored.Shape[1]} rows, which are not {parts} parts of one size.");
+        }
+
+        long[] shape = [stored.Shape[1] / parts, .. stored.Shape[2..]];
+        for (var at = 0; at < stored.Shape[0] * parts; at++)
+        {
+            var (expert, part) = Math.DivRem(at, parts);
+            Add(stored with { Name = names(expert)[part], Shape = shape }, new Source(file, stored.Name, offset + (at * (stored.Length / stored.Shape[0] / parts)), 0, 0));
         }
     }
 

@@ -17,6 +17,9 @@ internal static class GgufModel
     // GLM ends its turn by beginning another's.
     private static readonly string[] EndsOfGlm = ["<|endoftext|>", "<|user|>", "<|observation|>"];
 
+    // Gemma 4 waits for what a tool answers. Its marker is no control token in files, so that it is shown.
+    private static readonly string[] EndsOfGemma4 = ["<eos>", "<turn|>", "<|tool_response>"];
+
     // gpt-oss ends each message with <|end|>, thoughts among them.
     private static readonly string[] EndsOfGptOss = ["<|endoftext|>", "<|return|>", "<|call|>"];
 
@@ -34,7 +37,9 @@ internal static class GgufModel
         ModelFolder.RefuseStranger(tokenizer, config, path);
         var chat = ChatTemplate.Of(files, tokenizer);
         var ends = ((string[])["eos", "eot", "eom"]).Select(name => TokenId(metadata, name, config.VocabularySize)).OfType<int>();
-        var named = tokenizer is null ? [] : (checkpoint.Architecture switch { { Name: GgufArchitecture.GptOss } => EndsOfGptOss, { IsGlm: true } => EndsOfGlm, _ => Ends }).Select(tokenizer.AddedToken).OfType<int>().Where(tokenizer.IsSpecial);
+        var ofGemma4 = checkpoint.Architecture.Name == GgufArchitecture.Gemma4;
+        var candidates = ofGemma4 ? EndsOfGemma4 : checkpoint.Architecture switch { { Name: GgufArchitecture.GptOss } => EndsOfGptOss, { IsGlm: true } => EndsOfGlm, _ => Ends };
+        var named = tokenizer is null ? [] : candidates.Select(tokenizer.AddedToken).OfType<int>().Where(id => ofGemma4 || tokenizer.IsSpecial(id));
         var name = metadata.Text("general.name")?.Trim();
         return new ModelFolder(path, config, tokenizer, chat, Defaults(metadata, config, options.Warning), [.. ends.Union(ModelFolder.EndOfTurn(chat, tokenizer)).Union(named)])
         {
@@ -52,6 +57,11 @@ internal static class GgufModel
             {
                 fields[name] = number;
             }
+        }
+
+        if (metadata.Ints(Tokens + "suppress_tokens") is [_, ..] suppressed)
+        {
+            fields["suppress_tokens"] = suppressed;
         }
 
         foreach (var key in metadata.Unasked.Where(k => k.StartsWith(Sampling, StringComparison.Ordinal)))

@@ -20,6 +20,9 @@ internal static class GgufNames
         [Embedding] = TensorNames.Embedding,
         [Output] = TensorNames.Output,
         ["output_norm.weight"] = TensorNames.FinalNorm,
+        ["per_layer_token_embd.weight"] = TensorNames.PerLayerEmbedding,
+        ["per_layer_model_proj.weight"] = TensorNames.PerLayerProjection,
+        ["per_layer_proj_norm.weight"] = TensorNames.PerLayerNorm,
     };
 
     private static readonly Dictionary<string, string> Parts = new(StringComparer.Ordinal)
@@ -39,6 +42,15 @@ internal static class GgufNames
         ["ffn_gate.weight"] = TensorNames.Mlp(TensorNames.Gate),
         ["ffn_up.weight"] = TensorNames.Mlp(TensorNames.Up),
         ["ffn_down.weight"] = TensorNames.Mlp(TensorNames.Down),
+        ["layer_output_scale.weight"] = TensorNames.LayerScale,
+        ["inp_gate.weight"] = TensorNames.PerLayerGate,
+        ["proj.weight"] = TensorNames.PerLayerOutput,
+        ["post_norm.weight"] = TensorNames.PerLayerOutputNorm,
+        ["ffn_gate_inp.scale"] = TensorNames.RouterInputNorm,
+        ["ffn_down_exps.scale"] = TensorNames.RouterShares,
+        ["pre_ffw_norm_2.weight"] = TensorNames.ExpertsNorm,
+        ["post_ffw_norm_1.weight"] = TensorNames.DenseOutputNorm,
+        ["post_ffw_norm_2.weight"] = TensorNames.ExpertsOutputNorm,
     };
 
     // Of layers with a state; ssm_in is of the first files of Qwen3-Next.
@@ -58,11 +70,13 @@ internal static class GgufNames
         [SharedGate] = TensorNames.SharedExpertGate,
     };
 
-    private static readonly Dictionary<string, string> ExpertParts = new(StringComparer.Ordinal)
+    // What the rows of an expert's tensor are, in their order.
+    private static readonly Dictionary<string, string[]> ExpertParts = new(StringComparer.Ordinal)
     {
-        ["ffn_gate"] = TensorNames.Gate,
-        ["ffn_up"] = TensorNames.Up,
-        ["ffn_down"] = TensorNames.Down,
+        ["ffn_gate"] = [TensorNames.Gate],
+        ["ffn_up"] = [TensorNames.Up],
+        ["ffn_down"] = [TensorNames.Down],
+        ["ffn_gate_up"] = [TensorNames.Gate, TensorNames.Up],
     };
 
     /// <summary>What a tensor is called elsewhere; its own name if it is known nowhere.</summary>
@@ -79,7 +93,7 @@ internal static class GgufNames
         }
 
         // Older files have each expert's tensors by themselves.
-        if (part.Split('.') is [var stem, var number, "weight"] && ExpertParts.TryGetValue(stem, out var ofExpert) && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var expert))
+        if (part.Split('.') is [var stem, var number, "weight"] && ExpertParts.TryGetValue(stem, out var parts) && parts is [var ofExpert] && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out var expert))
         {
             return TensorNames.Layer(layer, TensorNames.Expert(expert, ofExpert));
         }
@@ -104,8 +118,8 @@ internal static class GgufNames
         return known is null ? name : TensorNames.Layer(layer, isBias ? TensorNames.BiasOf(known) : known);
     }
 
-    /// <summary>What the parts of a tensor are called that has those of all experts; null if it is another.</summary>
-    public static Func<int, string>? OfExperts(string name)
+    /// <summary>What the parts of a tensor are called that has those of all experts, by the expert and in the order of its rows; null if it is another.</summary>
+    public static Func<int, string[]>? OfExperts(string name)
     {
         if (Split(name) is not var (layer, part))
         {
@@ -115,7 +129,7 @@ internal static class GgufNames
         var isBias = TensorNames.IsBias(part);
         var stem = isBias ? part[..^Bias.Length] : part.EndsWith(Weight, StringComparison.Ordinal) ? part[..^Weight.Length] : part;
         return stem.EndsWith(Experts, StringComparison.Ordinal) && ExpertParts.TryGetValue(stem[..^Experts.Length], out var known)
-            ? expert => TensorNames.Layer(layer, TensorNames.Expert(expert, isBias ? TensorNames.BiasOf(known) : known))
+            ? expert => [.. known.Select(each => TensorNames.Layer(layer, TensorNames.Expert(expert, isBias ? TensorNames.BiasOf(each) : each)))]
             : null;
     }
 

@@ -1,4 +1,3 @@
-using System.Collections.Frozen;
 using System.Text.Json;
 
 namespace HeadInfer.Runtime.Checkpoints;
@@ -12,6 +11,7 @@ internal static class ModelConfigReader
     /// <summary>Types of layers.</summary>
     public const string Full = "full_attention", Sliding = "sliding_attention", Delta = "linear_attention";
 
+    private const string Pattern = "sliding_window_pattern";
     private const int LargestState = 256; // dimensions of a key and of a value; kernels have a part of a head's state in shared memory
 
     // Models that see, whose text is read as that of a model that does not.
@@ -65,7 +65,9 @@ internal static class ModelConfigReader
     private static ModelConfig ReadWhole(ConfigReader json, RopeScaling? scaling)
     {
         json = TextOf(json);
-        json = json.Over(ReadFamily(json).Defaults); // what is not supported at all is said first
+        var family = ReadFamily(json); // what is not supported at all is said first
+        json = json.Over(family.Defaults);
+        json = family.DefaultRope is { } rope && !json.Has(RopeConfigReader.Parameters) && !json.Has(RopeConfigReader.Scaling) ? json.With(RopeConfigReader.Parameters, rope) : json;
         var quantization = QuantizationConfig.Read(json);
         return Read(json, scaling) with { Quantization = quantization };
     }
@@ -94,7 +96,7 @@ internal static class ModelConfigReader
         var positions = json.Int("max_position_embeddings");
         var windows = ReadWindows(json, family, layers);
         string TypeOf(int layer) => windows[layer] is null ? Full : Sliding;
-        Compute.HeadShape[] kinds = family.HeadsByLayer ? ReadHeads(json, new Compute.HeadShape(heads, kvHeads, headDim), windows) : [];
+        Compute.HeadShape[] kinds = family.HeadsByLayer ? LayerHeadsReader.Read(json, new Compute.HeadShape(heads, kvHeads, headDim), windows) : [];
         int DimOf(string type) => kinds.Length > 0 ? kinds[Array.FindIndex(windows, w => (w is null) == (type == Full))].Dim : headDim;
         var ropes = RopeConfigReader.Read(json, family, DimOf, positions, Enumerable.Range(0, layers).Select(TypeOf).ToHashSet(), scaling);
         var rope = ropes.GetValueOrDefault(Full, ropes.Values.First());
@@ -135,59 +137,8 @@ internal static class ModelConfigReader
             EndTokens = json.Ints("eos_token_id"),
         };
         config = family.DeltaLayers ? WithStates(config, json) : config;
-        config = family.HeadsByLayer ? WithShares(config with { LayerHeads = kinds }, json) : config;
+        config = family.HeadsByLayer ? LayerHeadsReader.WithShares(config with { LayerHeads = kinds }, json) : config;
         return family.Experts && (family.ExpertsField is null || json.Bool(family.ExpertsField, false)) ? WithExperts(config, json) : config;
-    }
-
-    // Of layers that attend all, unless it is said layer by layer.
-    private static Compute.HeadShape[] ReadHeads(ConfigReader json, Compute.HeadShape usual, int?[] windows)
-    {
-        var heads = Enumerable.Repeat(usual, windows.Length).ToArray();
-        Compute.HeadShape Of(ConfigReader own, string dim, string kv, int otherDim, int otherKv) => own.Int(kv, otherKv, most: 65_536) is var keys && usual.Count % keys == 0
-            ? new(usual.Count, keys, own.Int(dim, otherDim, least: 2, most: 4096))
-            : throw own.Invalid(kv, $"a divisor of num_attention_heads ({usual.Count})");
-        if (json.Object("per_layer_config") is { } perLayer)
-        {
-            foreach (var name in perLayer.Names)
-            {
-                if (!int.TryParse(name, out var layer) || layer < 0 || layer >= heads.Length || perLayer.Object(name) is not { } own || own.Names.Any(n => n is not ("head_dim" or "num_key_value_heads")))
-                {
-                    throw new UnsupportedModelException($"'{json.Path}': per_layer_config has '{name}'; what is supported there is head_dim and num_key_value_heads of layers by their numbers.");
-                }
-
-                heads[layer] = Of(own, "head_dim", "num_key_value_heads", usual.Dim, usual.KvHeads);
-            }
-        }
-        else
-        {
-            var global = Of(json, "global_head_dim", json.Bool("attention_k_eq_v", false) ? "num_global_key_value_heads" : "num_key_value_heads", 512, usual.KvHeads);
-            for (var layer = 0; layer < heads.Length; layer++)
-            {
-                heads[layer] = windows[layer] is null ? global : usual;
-            }
-        }
-
-        return heads.Index().Any(h => heads[Array.FindIndex(windows, w => (w is null) == (windows[h.Index] is null))].Dim != h.Item.Dim)
-            ? throw new UnsupportedModelException($"'{json.Path}': per_layer_config gives layers of one type heads of different sizes, which is not supported.")
-            : heads;
-    }
-
-    private static ModelConfig WithShares(ModelConfig config, ConfigReader json)
-    {
-        var (shared, equal) = (json.Int("num_kv_shared_layers", 0, least: 0, most: config.Layers - 1), json.Bool("attention_k_eq_v", false));
-        int Lender(int layer) => layer < config.Layers - shared ? layer
-            : Enumerable.Range(0, config.Layers - shared).LastOrDefault(l => (config.Windows[l] is null) == (config.Windows[layer] is null), -1);
-        int[] caches = [.. Enumerable.Range(0, config.Layers).Select(Lender)];
-        return caches.Contains(-1) || caches.Index().Any(c => config.LayerHeads[c.Item].KvHeads != config.LayerHeads[c.Index].KvHeads)
-            ? throw json.Invalid("num_kv_shared_layers", "so few that each of those layers has one of its type before them, with as many key/value heads")
-            : config with
-            {
-                CacheOf = shared == 0 ? [] : caches,
-                EqualLayers = equal ? Enumerable.Range(0, config.Layers).Where(l => config.Windows[l] is null).ToHashSet() : FrozenSet<int>.Empty,
-                PerLayerSize = json.Int("hidden_size_per_layer_input", config.Family.PerLayerByDefault, least: 0, most: 65_536),
-                PerLayerVocabulary = json.Int("vocab_size_per_layer_input", config.VocabularySize),
-                WideWhereShared = json.Bool("use_double_wide_mlp", false),
-            };
     }
 
     private static ModelConfig WithStates(ModelConfig config, ConfigReader json)
@@ -225,7 +176,14 @@ internal static class ModelConfigReader
             throw ModelFamily.Unsupported($"model type {outer}, which has a text_config,");
         }
 
-        var family = ModelFamily.OfType(text.Text("model_type")) ?? throw ModelFamily.Unsupported($"model type {text.Text("model_type") ?? "of its text_config"}");
+        // Without a type it is the one that its whole has by its class.
+        var type = text.Text("model_type") ?? (json.Text("model_type") is { } whole ? whole == "mistral3" ? "mistral" : $"{whole}_text" : null);
+        var family = ModelFamily.OfType(type) ?? throw ModelFamily.Unsupported($"model type {type ?? "of its text_config"}");
+        if (family.NestedTypes.Contains(type) && !RopeConfigReader.HasTheta(text))
+        {
+            throw new CheckpointException($"'{json.Path}': text_config lacks 'rope_theta', and versions of transformers take different ones for '{type}'. Take it from the model that this one was made of.");
+        }
+
         json.Warn($"the model is read as {family.Architecture}, by its text_config: it reads text alone.");
         (string, string)[] kept = [.. ((string[])["quantization_config", "compression_config", "quantization", "tie_word_embeddings"]).Concat(text.Has("eos_token_id") ? [] : ["eos_token_id"]).Select(name => (name, name))];
         return text.Without("architectures").Without("model_type").With(json.Only(kept), (_, _, _) => null).Over([.. family.NestedDefaults]).As(("model_type", family.ModelType), (Nested, text.Path));
@@ -368,19 +326,28 @@ internal static class ModelConfigReader
         }
 
         var window = json.Mentions("sliding_window") ? json.OptionalInt("sliding_window") : family.DefaultWindow;
-        var windowed = family.Windows != WindowRule.None && window is not null && (family.Windows != WindowRule.UpperLayers || json.Bool("use_sliding_window", false));
+        var windowed = family.Windows != WindowRule.None && window is not null && (family.Windows is not (WindowRule.UpperLayers or WindowRule.StillLayers) || json.Bool("use_sliding_window", false));
         if (!windowed && types.Contains(Sliding))
         {
             throw new UnsupportedModelException($"'{json.Path}': layer_types names layers of {Sliding}, and the model has no window ({(family.Windows == WindowRule.None ? family.Architecture : "sliding_window, use_sliding_window")}).");
         }
 
-        var every = family.Windows == WindowRule.Pattern ? json.Int(json.IsNumber("sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern", family.FullEvery) : 1;
+        var every = family.Windows == WindowRule.Pattern ? json.Int(json.IsNumber(Pattern) ? Pattern : $"_{Pattern}", family.FullEvery) : 1;
         var first = family.Windows == WindowRule.UpperLayers ? json.Int("max_window_layers", family.Experts ? 0 : 28, least: 0) : 0;
+        var letters = family.Windows == WindowRule.Pattern && types.Length == 0 && json.IsText(Pattern) ? json.Text(Pattern)! : null;
+        if (letters is not null && (letters.Length == 0 || letters.Any(c => c is not ('L' or 'G'))))
+        {
+            throw json.Invalid(Pattern, "a number, or L for layers with windows and G for others");
+        }
+
+        var still = family.Windows == WindowRule.StillLayers ? ReadStillLayers(json, family, new int?[layers]) : [];
         // Gemma 4's last layer attends all, whatever is said of it.
         bool IsWindowed(int layer) => (!family.HeadsByLayer || layer < layers - 1) && (types.Length > 0 ? types[layer] == Sliding : family.Windows switch
         {
             WindowRule.EveryLayer => true,
             WindowRule.UpperLayers => layer >= first,
+            WindowRule.StillLayers => still[layer],
+            WindowRule.Pattern when letters is not null => letters[layer % letters.Length] == 'L' && layer < layers - 1,
             WindowRule.Pattern => (layer + 1) % every != 0,
             _ => false,
         });

@@ -12,6 +12,9 @@ internal enum WindowRule
     /// <summary>Those from <c>max_window_layers</c> on, if <c>use_sliding_window</c> is set.</summary>
     UpperLayers,
 
+    /// <summary>Those that do not rotate, if <c>use_sliding_window</c> is set.</summary>
+    StillLayers,
+
     /// <summary>All but every so manieth one.</summary>
     Pattern,
 }
@@ -67,6 +70,8 @@ internal sealed record LayerNormNames(string? BeforeAttention, string? AfterAtte
 /// <param name="ModelType">Its name in <c>model_type</c>.</param>
 internal sealed record ModelFamily(string Architecture, string ModelType)
 {
+    private const string KeyHeads = "num_key_value_heads", HeadDim = "head_dim";
+
     private static readonly ModelFamily Gemma4 = new("Gemma4ForCausalLM", "gemma4_text")
     {
         Norms = LayerNormNames.Both, QkNorm = HeadNorm.Each, ValueNorm = true, ScaledEmbedding = true, ScoresAsTheyAre = true, SoftCaps = (null, null), TiedByDefault = true, HeadsByLayer = true, LayerScale = true, PerLayerByDefault = 256,
@@ -78,13 +83,13 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     public static IReadOnlyList<ModelFamily> All { get; } =
     [
         new("LlamaForCausalLM", "llama"),
-        new("MistralForCausalLM", "mistral") { NestedDefaults = [("num_attention_heads", 32), ("num_key_value_heads", 8)], Windows = WindowRule.EveryLayer, DefaultWindow = 4096 },
-        new("Qwen2ForCausalLM", "qwen2") { QkvBias = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
-        new("Qwen3ForCausalLM", "qwen3") { QkNorm = HeadNorm.Each, NestedTypes = ["qwen3_vl_text"], NestedDefaults = [("num_attention_heads", 32), ("num_key_value_heads", 32), ("head_dim", 128)], Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
-        new("Qwen3MoeForCausalLM", "qwen3_moe") { QkNorm = HeadNorm.Each, NestedTypes = ["qwen3_vl_moe_text"], Experts = true, Stacks = ExpertStacks.Halves, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("MistralForCausalLM", "mistral") { Defaults = [(KeyHeads, 8)], NestedDefaults = Sizes(32_000, 4096, 14_336, 32, 32, 131_072), Windows = WindowRule.EveryLayer, DefaultWindow = 4096 },
+        new("Qwen2ForCausalLM", "qwen2") { Defaults = [(KeyHeads, 32)], QkvBias = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("Qwen3ForCausalLM", "qwen3") { QkNorm = HeadNorm.Each, Defaults = [(KeyHeads, 32), (HeadDim, 128)], NestedTypes = ["qwen3_vl_text"], NestedDefaults = Sizes(151_936, 4096, 22_016, 32, 32, 128_000), Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("Qwen3MoeForCausalLM", "qwen3_moe") { QkNorm = HeadNorm.Each, Defaults = [(KeyHeads, 4)], NestedTypes = ["qwen3_vl_moe_text"], NestedDefaults = [.. Sizes(151_936, 2048, 5632, 24, 16, 128_000), (KeyHeads, 16), ("moe_intermediate_size", 1408), ("num_experts_per_tok", 4)], Experts = true, Stacks = ExpertStacks.Halves, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
         new("Gemma2ForCausalLM", "gemma2")
         {
-            Norms = LayerNormNames.Both, NormOffset = 1, ScaledEmbedding = true, SoftCaps = (50, 30), TiedByDefault = true,
+            Norms = LayerNormNames.Both, NormOffset = 1, ScaledEmbedding = true, SoftCaps = (50, 30), TiedByDefault = true, Defaults = [(KeyHeads, 4), (HeadDim, 256)],
             Windows = WindowRule.Pattern, FullEvery = 2, DefaultWindow = 4096, DefaultActivation = "gelu_pytorch_tanh",
         },
         new("Gemma3ForCausalLM", "gemma3_text")
@@ -96,14 +101,19 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         Gemma4,
         Gemma4 with { Architecture = "Gemma4UnifiedForCausalLM", ModelType = "gemma4_unified_text", DefaultWindow = 1024, PerLayerByDefault = 0 },
         new("Phi3ForCausalLM", "phi3") { FusedQkv = true, FusedGates = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
-        new("MixtralForCausalLM", "mixtral") { Experts = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000 },
-        new("Ministral3ForCausalLM", "ministral3") { NestedDefaults = [("num_attention_heads", 32), ("num_key_value_heads", 8), ("head_dim", 128)], Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
+        new("MixtralForCausalLM", "mixtral") { Defaults = [(KeyHeads, 8)], Experts = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000 },
+        new("Ministral3ForCausalLM", "ministral3")
+        {
+            Defaults = [(KeyHeads, 8), (HeadDim, 128)], NestedDefaults = Sizes(131_072, 4096, 14_336, 34, 32, 262_144), Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5,
+            DefaultRope = """{"rope_type": "yarn", "rope_theta": 1000000.0, "factor": 16.0, "original_max_position_embeddings": 16384, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}""",
+        },
         new("GptOssForCausalLM", "gpt_oss")
         {
             BiasByDefault = true, Sinks = true, Experts = true, RouterBias = true, ExpertBias = true, Stacks = ExpertStacks.Turns, Activation = Compute.Device.ClampedSwiGlu, DefaultNormEpsilon = 1e-5, DefaultTheta = 150_000,
-            Windows = WindowRule.Pattern, FullEvery = 2, DefaultWindow = 128,
+            Windows = WindowRule.Pattern, FullEvery = 2, DefaultWindow = 128, Defaults = [(KeyHeads, 8), (HeadDim, 64)],
+            DefaultRope = """{"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": false}""",
         },
-        new("Glm4MoeForCausalLM", "glm4_moe") { QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
+        new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
         new("Qwen3NextForCausalLM", "qwen3_next")
         {
             QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, JointDelta = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
@@ -122,7 +132,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Defaults = [("head_dim", 256), ("num_attention_heads", 16), ("num_key_value_heads", 2), ("intermediate_size", 512), ("shared_expert_intermediate_size", 512), ("moe_intermediate_size", 512), ("num_experts", 256), ("num_experts_per_tok", 8), ("vocab_size", 248_320), ("hidden_size", 2048), ("num_hidden_layers", 40), ("max_position_embeddings", 32_768)],
         },
         new("GraniteForCausalLM", "granite") { Multipliers = true },
-        new("SmolLM3ForCausalLM", "smollm3") { TiedByDefault = true, Windows = WindowRule.UpperLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
+        new("SmolLM3ForCausalLM", "smollm3") { Defaults = [(KeyHeads, 4)], TiedByDefault = true, Windows = WindowRule.StillLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
         new("Olmo2ForCausalLM", "olmo2") { Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5 },
         new("Olmo3ForCausalLM", "olmo3")
         {
@@ -131,11 +141,11 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         },
         new("Exaone4ForCausalLM", "exaone4")
         {
-            Norms = LayerNormNames.After, QkNorm = HeadNorm.Each, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000,
+            Norms = LayerNormNames.After, QkNorm = HeadNorm.Each, DefaultNormEpsilon = 1e-5, Defaults = [(KeyHeads, 32)],
             Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, StillWhereFull = true,
         },
-        new("SeedOssForCausalLM", "seed_oss") { BiasByDefault = true, OutputBiasField = "attention_out_bias" },
-        new("Glm4ForCausalLM", "glm4") { BiasByDefault = true, Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
+        new("SeedOssForCausalLM", "seed_oss") { Defaults = [(KeyHeads, 8), (HeadDim, 128)], BiasByDefault = true, OutputBiasField = "attention_out_bias" },
+        new("Glm4ForCausalLM", "glm4") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
         new("Cohere2ForCausalLM", "cohere2")
         {
             Norms = LayerNormNames.Shared, NormEpsilonField = "layer_norm_eps", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NeighbourPairs = true, LogitFactor = ("logit_scale", 0.0625),
@@ -149,11 +159,14 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Other names of its type, within configurations of models that see or hear as well.</summary>
     public string[] NestedTypes { get; init; } = [];
 
-    /// <summary>Fields that published configurations leave out.</summary>
+    /// <summary>Fields that configurations may leave out, and what they are then for transformers. Sizes are not among them, unless published ones leave them out: without them nothing is said.</summary>
     public (string Field, int Value)[] Defaults { get; init; } = [];
 
-    /// <summary>Such fields within configurations of models that see.</summary>
+    /// <summary>Such fields within configurations of models that see, where all that is as in the class is left out when a model is saved.</summary>
     public (string Field, int Value)[] NestedDefaults { get; init; } = [];
+
+    /// <summary>The <c>rope_parameters</c> of a configuration that has neither them nor <c>rope_scaling</c>; null for embeddings that are not scaled.</summary>
+    public string? DefaultRope { get; init; }
 
     /// <summary>What <c>attention_bias</c> is where the configuration does not say.</summary>
     public bool BiasByDefault { get; init; }
@@ -307,4 +320,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     public static UnsupportedModelException Unsupported(string what) =>
         new($"The {what} is not supported. Supported: {string.Join(", ", All.Select(f => f.Architecture))}.");
+
+    private static (string, int)[] Sizes(int vocabulary, int hidden, int intermediate, int layers, int heads, int positions) =>
+        [("vocab_size", vocabulary), ("hidden_size", hidden), ("intermediate_size", intermediate), ("num_hidden_layers", layers), ("num_attention_heads", heads), ("max_position_embeddings", positions)];
 }

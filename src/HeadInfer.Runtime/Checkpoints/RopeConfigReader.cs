@@ -3,8 +3,9 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <summary>Reads rotary embeddings in all their forms: <c>rope_parameters</c>, of the model or of each type of layer, and <c>rope_theta</c> with <c>rope_scaling</c>.</summary>
 internal static class RopeConfigReader
 {
-    private const string Parameters = "rope_parameters", Scaling = "rope_scaling";
-    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Long = "longrope", ByPairs = "proportional", Sliding = "sliding_attention";
+    public const string Parameters = "rope_parameters", Scaling = "rope_scaling";
+
+    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Long = "longrope", LongFactors = "long_factor", ByPairs = "proportional", Sliding = "sliding_attention";
 
     private static readonly Dictionary<string, string[]> Known = new(StringComparer.Ordinal)
     {
@@ -12,8 +13,8 @@ internal static class RopeConfigReader
         ["linear"] = ["factor"],
         [ByPairs] = ["factor"],
         ["llama3"] = ["factor", "low_freq_factor", "high_freq_factor", Original],
-        [Long] = ["long_factor", "short_factor", "factor", "attention_factor", Original],
-        ["yarn"] = ["factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim", "llama_4_scaling_beta", Original],
+        [Long] = [LongFactors, "short_factor", "factor", "attention_factor", Original],
+        ["yarn"] = ["factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim", "llama_4_scaling_beta", "max_position_embeddings", Original],
     };
 
     // How positions of pictures are told apart; those of text are one.
@@ -50,6 +51,9 @@ internal static class RopeConfigReader
         var ropes = layerTypes.ToDictionary(type => type, Of, StringComparer.Ordinal);
         return ropes.Values.Distinct().Count() > 1 ? ropes : new(StringComparer.Ordinal) { [layerTypes.First()] = ropes[layerTypes.First()] };
     }
+
+    /// <summary>Whether a configuration says what the base of the frequencies is.</summary>
+    public static bool HasTheta(ConfigReader json) => json.Has(Theta) || ((string[])[Parameters, Scaling]).Any(field => json.IsObject(field) && json.Object(field)!.Has(Theta));
 
     private static bool IsReplaced(string name, RopeScaling? chosen) => chosen is not null && name switch
     {
@@ -101,7 +105,7 @@ internal static class RopeConfigReader
         }
 
         var kind = all.Text(Type) ?? "default";
-        kind = kind == "su" ? Long : kind; // Phi-3's first name for it
+        kind = kind == "su" || (kind == "yarn" && all.Has(LongFactors)) ? Long : kind; // Phi-3's first names for it
         if (!Known.TryGetValue(kind, out var known))
         {
             throw new UnsupportedModelException($"'{json.Path}': the rope type '{kind}' is not supported. Supported: {string.Join(", ", Known.Keys)}.");
@@ -129,7 +133,7 @@ internal static class RopeConfigReader
             OriginalMaxPositions = original,
             AttentionFactor = all.OptionalPositive("attention_factor") ?? (factor <= 1 ? 1 : Math.Sqrt(1 + (Math.Log(factor) / Math.Log(original)))),
             FrequencyDivisors = Divisors("short_factor"),
-            LongDivisors = Divisors("long_factor"),
+            LongDivisors = Divisors(LongFactors),
         };
     }
 

@@ -145,6 +145,9 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     public override void CopyToHost(Tensor from, Tensor to) => CudaDriver.Check(
         CudaDriver.CopyToHostAsync(TensorMemory.Pointer(to), TensorMemory.Pointer(from), (nuint)(from.NumberOfElements * from.ElementSize), CudaStream.Compute.Handle), "copying from the GPU");
 
+    public override unsafe void CopyFromHost(nint from, nint to, long bytes) => CudaDriver.Check(
+        CudaDriver.CopyToDeviceAsync(to, (void*)from, (nuint)bytes, CudaStream.Compute.Handle), "copying rows to the GPU");
+
     public override StatePieces StatePieces => _pieces ?? base.StatePieces;
 
     public override bool RotatesApart(int headDim, int rotaryDim) => _kernels?.TakesHeads(headDim, rotaryDim) == true;

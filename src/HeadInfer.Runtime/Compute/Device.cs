@@ -228,6 +228,12 @@ internal abstract class Device : IWeightLayout, IDisposable
     /// <param name="to">as large, in host memory; pinned, or the caller may wait</param>
     public virtual void CopyToHost(Tensor from, Tensor to) => to.copy_(from);
 
+    /// <summary>Queues a copy from host memory before what is computed from now on.</summary>
+    /// <param name="from">in host memory; the caller leaves it alone until a fence behind it has been passed</param>
+    /// <param name="to">in the device's memory</param>
+    /// <param name="bytes">how many</param>
+    public virtual unsafe void CopyFromHost(nint from, nint to, long bytes) => Buffer.MemoryCopy((void*)from, (void*)to, bytes, bytes);
+
     /// <summary>Layers with a state over many tokens.</summary>
     public virtual StatePieces StatePieces { get; } = new();
 

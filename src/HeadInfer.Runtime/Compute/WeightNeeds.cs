@@ -11,6 +11,9 @@ internal sealed record WeightNeeds(ByteSize Always, IReadOnlyList<ByteSize> Laye
     /// <summary>What of <see cref="Always"/> no step reads as a whole: an embedding whose rows are looked up, and memory in which matrices are unpacked.</summary>
     public ByteSize Unread { get; init; }
 
+    /// <summary>Embeddings that lie in host memory beside a device with memory of its own, and of which rows are read: not among <see cref="Always"/>.</summary>
+    public ByteSize Tables { get; init; }
+
     /// <summary>Whether some matrices lie packed.</summary>
     public bool ArePacked { get; init; }
 

@@ -8,10 +8,10 @@ namespace HeadInfer.Runtime.Decoder;
 /// <summary>What each layer is told of a token beside the residual stream: of the token itself, and of its embedding (Gemma 4).</summary>
 /// <param name="config">the model</param>
 /// <param name="device">computes; null if nobody does</param>
-/// <param name="table">[vocabulary, layers * size]</param>
+/// <param name="table">[vocabulary, layers * size]; half of a small model, so it lies in host memory</param>
 /// <param name="projection">hidden -> layers * size</param>
 /// <param name="norm">[size], of what is projected for a layer</param>
-internal sealed class PerLayerInputs(ModelConfig config, Device? device, Linear table, Linear projection, Tensor norm)
+internal sealed class PerLayerInputs(ModelConfig config, Device? device, RowTable table, Linear projection, Tensor norm)
 {
     private static readonly double Half = Math.Sqrt(0.5); // of two parts of one size
 
@@ -21,12 +21,12 @@ internal sealed class PerLayerInputs(ModelConfig config, Device? device, Linear 
     public static PerLayerInputs? Read(ModelConfig config, IWeightSource source, Device? device) => config.PerLayerSize == 0 ? null : new(
         config,
         device,
-        source.Linear([TensorNames.PerLayerEmbedding], [config.PerLayerVocabulary], (long)config.Layers * config.PerLayerSize),
+        source.Table(TensorNames.PerLayerEmbedding, config.PerLayerVocabulary, (long)config.Layers * config.PerLayerSize),
         source.Linear([TensorNames.PerLayerProjection], [(long)config.Layers * config.PerLayerSize], config.HiddenSize),
         source.Vector(TensorNames.PerLayerNorm, config.PerLayerSize));
 
     /// <summary>For all layers.</summary>
-    /// <param name="tokens">[tokens], int64</param>
+    /// <param name="tokens">[tokens], int64, on the CPU</param>
     /// <param name="embedded">[tokens, hidden]</param>
     /// <returns>[tokens, layers * size]</returns>
     public Tensor Of(Tensor tokens, Tensor embedded)
@@ -46,7 +46,7 @@ internal sealed class PerLayerInputs(ModelConfig config, Device? device, Linear 
         projection.Multiply(kernels, tokens.Length, buffers.Hidden, null, told);
         var ofLayers = told.Narrow(config.PerLayerSize);
         kernels.Norm(tokens.Length * config.Layers, ofLayers, new RowNorm(TensorMemory.Pointer(norm), config.NormEpsilon * config.HiddenSize), ofLayers, add: false); // not divided by hidden^0.5
-        table.Lookup(kernels, tokens, _tableScale, other);
+        table.Lookup(tokens, _tableScale, other);
         kernels.AddScaled(tokens.Length, other, 1, told);
         kernels.ScaleRows(told, told.Width, half[..tokens.Length]);
     }

@@ -60,6 +60,12 @@ internal class ShapeCheckpoint : Checkpoint
             return new UnreadLinear();
         }
 
+        public RowTable Table(string name, long rows, long columns)
+        {
+            tell(name, [rows, columns]);
+            return null!;
+        }
+
         public Tensor Vector(string name, long size, double offset = 0)
         {
             tell(name, [size]);

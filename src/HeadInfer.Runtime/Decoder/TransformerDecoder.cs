@@ -31,8 +31,8 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     {
         using var scope = NewDisposeScope();
         var (torchDevice, type, count, outputs) = (device.Torch, weights.Type, batch.Tokens.Length, batch.Outputs);
-        var tokens = TensorMemory.Indices(batch.Tokens.Span).to(torchDevice);
-        var hidden = weights.Embedding.Lookup(tokens); // [tokens, hidden]
+        var tokens = TensorMemory.Indices(batch.Tokens.Span);
+        var hidden = weights.Embedding.Lookup(tokens.to(torchDevice)); // [tokens, hidden]
         if (config.EmbeddingScale != 1)
         {
             hidden.mul_(tensor(config.EmbeddingScale, dtype: type, device: torchDevice));

@@ -42,6 +42,9 @@ public sealed record MemoryPlan
     /// <summary>Host memory of the weights of <see cref="StreamedLayers"/>.</summary>
     public ByteSize HostWeights { get; init; }
 
+    /// <summary>With a GPU host memory of embeddings of which each token reads a row: those that tell layers of a token (Gemma 4). Zero for none; on the CPU they are among <see cref="Weights"/>.</summary>
+    public ByteSize HostTables { get; init; }
+
     /// <summary>Activations of a segment and the tile ring, where the model computes; does not grow with the context.</summary>
     public required ByteSize Workspace { get; init; }
 
@@ -97,7 +100,7 @@ public sealed record MemoryPlan
     public required string KvElementType { get; init; }
 
     /// <summary>Host memory left for KV caches.</summary>
-    public ByteSize KvBudget => Gpu is null ? HostBudget - Weights - Workspace - Process : HostBudget - Process - HostWeights;
+    public ByteSize KvBudget => Gpu is null ? HostBudget - Weights - Workspace - Process : HostBudget - Process - HostWeights - HostTables;
 
     /// <summary>The part of <see cref="KvBudget"/> that pages may take; on the CPU resident copies take the rest.</summary>
     internal ByteSize PageBudget => new((long)(KvBudget.Bytes * ((double)((KvPerToken * PageTokens) + StateSize).Bytes / KvFor(PageTokens).Bytes)));
@@ -189,6 +192,11 @@ public sealed record MemoryPlan
             if (StreamedLayers > 0)
             {
                 Line("  weights", $"{HostWeights} of {StreamedLayers} layers");
+            }
+
+            if (HostTables > ByteSize.Zero)
+            {
+                Line("  embedding", $"{HostTables}, of which a token reads a row");
             }
         }
         else

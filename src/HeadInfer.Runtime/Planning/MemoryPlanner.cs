@@ -67,6 +67,7 @@ internal static class MemoryPlanner
             ArePacked = weights.ArePacked,
             StreamedLayers = streamed,
             HostWeights = onGpu ? weights.OnHost(streamed) : ByteSize.Zero,
+            HostTables = weights.Tables,
             Workspace = sizes.Activations(segment) + sizes.KvBuffers(segment),
             Process = onGpu ? CudaProcessSize : ProcessSize,
             KvPerToken = kv,
@@ -166,7 +167,7 @@ internal static class MemoryPlanner
 
         throw new MemoryBudgetException(plan.Gpu is null
             ? $"The model does not fit: weights {plan.Weights} ({plan.ElementType}), workspace {plan.Workspace} and process {plan.Process} leave no room for a KV cache in {plan.HostBudget}. Raise HeadInferOptions.HostMemory, lower SegmentTokens, or take a smaller model."
-            : $"There is no room for a KV cache: {plan.HostBudget} of host memory less {plan.Process} for the process, and {plan.Gpu.Resident} of the GPU for resident copies. Raise HeadInferOptions.HostMemory, or place fewer heads as resident.");
+            : $"There is no room for a KV cache: {plan.HostBudget} of host memory less {plan.Process + plan.HostWeights + plan.HostTables} for the process and weights, and {plan.Gpu.Resident} of the GPU for resident copies. Raise HeadInferOptions.HostMemory, or place fewer heads as resident.");
     }
 
     // A page has room for a state beside its keys and values, and so has many tokens where states are large.

@@ -44,7 +44,7 @@ internal sealed record PlanReport(string Name, ModelConfig Config, MemoryPlan Pl
         var figures = new Dictionary<string, object>
         {
             ["verb"] = "plan", ["shape"] = Name, ["elementType"] = Plan.ElementType, ["weightBytes"] = Plan.Weights.Bytes, ["layers"] = Config.Layers, ["streamedLayers"] = Plan.StreamedLayers,
-            ["hostBudgetBytes"] = Plan.HostBudget.Bytes, ["hostWeightBytes"] = (Plan.Gpu is null ? Plan.Weights : Plan.HostWeights).Bytes, ["hostKvBytes"] = Plan.KvBudget.Bytes,
+            ["hostBudgetBytes"] = Plan.HostBudget.Bytes, ["hostWeightBytes"] = (Plan.Gpu is null ? Plan.Weights : Plan.HostWeights + Plan.HostTables).Bytes, ["hostKvBytes"] = Plan.KvBudget.Bytes,
             ["kvBytesPerToken"] = Plan.KvPerToken.Bytes, ["residentTokens"] = Plan.ResidentTokens, ["longestContext"] = Plan.LongestContext,
         };
         if (Plan.Gpu is { } gpu)

@@ -27,6 +27,9 @@ internal interface IWeightSource : IDisposable
     /// <param name="bias">whether they have one, named like the weight</param>
     Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false);
 
+    /// <summary>A matrix of which rows are looked up.</summary>
+    RowTable Table(string name, long rows, long columns);
+
     /// <summary>A vector, with <paramref name="offset"/> added.</summary>
     Tensor Vector(string name, long size, double offset = 0);
 
@@ -51,6 +54,7 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
     private const long TileBytes = 16 << 20; // of codes that are brought into tiles at a time
 
     private readonly List<Tensor> _owned = [];
+    private readonly List<RowTable> _tables = [];
     private WeightStream? _stream;
     private bool _streams; // what is asked for
 
@@ -105,6 +109,12 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
         return dense == all.Length || (device.HasOwnMemory && dense > 0) ? null : all;
     }
 
+    public RowTable Table(string name, long rows, long columns)
+    {
+        _tables.Add(RowTable.Read(checkpoint, name, rows, columns, device, type));
+        return _tables[^1];
+    }
+
     public Tensor Vector(string name, long size, double offset = 0)
     {
         var vector = Read([name], [size], [], resides: true).At;
@@ -131,6 +141,8 @@ internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, 
     {
         _stream?.Dispose();
         _stream = null;
+        _tables.ForEach(t => t.Dispose());
+        _tables.Clear();
         _owned.ForEach(t => t.Dispose());
         _owned.Clear();
     }
@@ -227,6 +239,7 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
 
     private readonly HashSet<string> _asked = new(StringComparer.Ordinal);
     private readonly List<(int? Layer, IReadOnlyList<string> Names, IReadOnlyList<long> Rows, long Columns)> _matrices = [];
+    private readonly List<(string Name, long Rows, long Columns)> _tables = [];
     private int? _layer;
     private long _vectors; // elements of them
     private readonly Tensor _nothing = empty(0).DetachFromDisposeScope();
@@ -244,7 +257,7 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
             var bytes = packings is null ? [rows.Sum() * columns * DataTypes.Size(type)] : packings.Select((p, i) => rows[i] * p.RowBytes(columns)).ToArray();
             largest = packings is null ? largest : Math.Max(largest, rows.Sum() * columns);
             packed |= packings?.Any(p => p is not DensePacking) ?? false;
-            lookedUp += names[0] == TensorNames.PerLayerEmbedding || (names[0] == TensorNames.Embedding && _matrices.Exists(m => m.Names[0] == TensorNames.Output)) ? bytes.Sum() : 0;
+            lookedUp += names[0] == TensorNames.Embedding && _matrices.Exists(m => m.Names[0] == TensorNames.Output) ? bytes.Sum() : 0;
             if (layer is { } number)
             {
                 layers[number] = layers.GetValueOrDefault(number) + bytes.Sum(WeightStream.Padded);
@@ -256,7 +269,9 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
         }
 
         var scratch = device.UnpackedSize(largest);
-        return new WeightNeeds(new ByteSize(always) + scratch, [.. layers.Values.Select(l => new ByteSize(l))]) { Unread = new ByteSize(lookedUp) + scratch, ArePacked = packed };
+        var tables = _tables.Sum(t => t.Rows * RowTable.LayOut(checkpoint.Tensors[t.Name].Packing, type).RowBytes(t.Columns));
+        var here = device.HasOwnMemory ? 0 : tables;
+        return new WeightNeeds(new ByteSize(always + here) + scratch, [.. layers.Values.Select(l => new ByteSize(l))]) { Unread = new ByteSize(lookedUp + here) + scratch, Tables = new ByteSize(tables - here), ArePacked = packed };
     }
 
     public void Begin(int? layer) => _layer = layer;
@@ -275,6 +290,13 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
 
         _matrices.Add((_layer, names, rows, columns));
         return Unread;
+    }
+
+    public RowTable Table(string name, long rows, long columns)
+    {
+        Check(name, [rows, columns]);
+        _tables.Add((name, rows, columns));
+        return null!; // nothing is read, so nothing is looked up
     }
 
     public Tensor Vector(string name, long size, double offset = 0)

@@ -8,9 +8,10 @@ namespace HeadInfer.Text.Tokenizers;
 internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Tokens)
 {
     private const int Normal = 1, Control = 3, UserDefined = 4, Unused = 5;
+    private const string Gemma4 = "gemma4";
     private const int MaxId = 1 << 22;
 
-    /// <summary><c>tokenizer.ggml.model</c>: <c>gpt2</c> for byte-level vocabularies, <c>llama</c> for SentencePiece's.</summary>
+    /// <summary><c>tokenizer.ggml.model</c>: <c>gpt2</c> for byte-level vocabularies, <c>llama</c> for SentencePiece's, <c>gemma4</c> for one like SentencePiece's with merges in place of scores.</summary>
     public required string Model { get; init; }
 
     /// <summary>How text is cut into words, by its name.</summary>
@@ -54,9 +55,11 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
             Check();
             return new Tokenizer(Model switch
             {
+                Gemma4 => MergedPieceModel(guarded),
+                "llama" when Pre == Gemma4 && Merges.Count > 0 => MergedPieceModel(guarded), // as Ollama's converter calls it
                 "gpt2" => ByteLevelModel(GgmlSplits.Of(Pre, Source), guarded),
                 "llama" => PieceModel(guarded),
-                _ => throw new UnsupportedModelException($"'{Source}': tokenizer.ggml.model is '{Model}', which is not supported. Supported: gpt2, llama."),
+                _ => throw new UnsupportedModelException($"'{Source}': tokenizer.ggml.model is '{Model}', which is not supported. Supported: gpt2, llama, gemma4."),
             });
         }
         catch (Exception e) when (e is FormatException or ArgumentException or InvalidOperationException or KeyNotFoundException or OverflowException)
@@ -99,7 +102,7 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
         var open = AddedToken.Open(listed.Select(t => t.Content), guarded);
         var added = listed.ConvertAll(t => t with { IsOpen = !t.Special && open.Contains(t.Content) });
         var tokens = new AddedTokens(added);
-        var merges = Merges.Select(m => m.IndexOf(' ', Math.Min(1, m.Length)) is > 0 and var space ? (Left: m[..space], Right: m[(space + 1)..]) : throw new FormatException($"a merge is '{m}'"))
+        var merges = Halves()
             .Where(m => spelled.ContainsKey(m.Left) && spelled.ContainsKey(m.Right) && spelled.ContainsKey(m.Left + m.Right)).ToList();
         return new TokenizerModel
         {
@@ -116,6 +119,13 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
 
     private TokenizerModel PieceModel(string guarded) => SentencePieceFile.Model(
         [.. Tokens.Select((text, id) => (text, Scores[id], TypeOf(id)))], AddsSpace, [], guarded, Around(AddsFirst ?? true, First), Around(AddsLast, Last), StripsAfterControl);
+
+    // Text is not cut into words: a mark stands for each space, and merges go across all of it.
+    private TokenizerModel MergedPieceModel(string guarded) => SentencePieceFile.Model(
+        [.. Tokens.Select((text, id) => (text, 0f, TypeOf(id)))], prefixes: false, [], guarded, Around(AddsFirst ?? true, First), Around(AddsLast, Last), merges: [.. Halves()]);
+
+    private IEnumerable<(string Left, string Right)> Halves() =>
+        Merges.Select(m => m.IndexOf(' ', Math.Min(1, m.Length)) is > 0 and var space ? (m[..space], m[(space + 1)..]) : throw new FormatException($"a merge is '{m}'"));
 
     private int TypeOf(int id) => Types.Count > 0 ? Types[id] : Normal;
 

@@ -77,7 +77,8 @@ internal static class SentencePieceFile
     /// <param name="prefix">tokens before a text that is encoded with special tokens</param>
     /// <param name="suffix">tokens after it</param>
     /// <param name="stripsAfter">whether white space after a control token is part of it, except for those that begin and end texts</param>
-    public static TokenizerModel Model(List<(string Text, float Score, int Type)> pieces, bool prefixes, List<AddedToken> beside, string guarded, IReadOnlyList<int> prefix, IReadOnlyList<int> suffix, bool stripsAfter = false)
+    /// <param name="merges">halves of pieces, the first ones first; null takes what the scores say</param>
+    public static TokenizerModel Model(List<(string Text, float Score, int Type)> pieces, bool prefixes, List<AddedToken> beside, string guarded, IReadOnlyList<int> prefix, IReadOnlyList<int> suffix, bool stripsAfter = false, List<(string Left, string Right)>? merges = null)
     {
         var normal = new Dictionary<string, int>(StringComparer.Ordinal); // what merges may make
         var bytes = Enumerable.Repeat(-1, 256).ToArray();
@@ -124,7 +125,7 @@ internal static class SentencePieceFile
         return new TokenizerModel
         {
             Normalizers = [.. prefixes ? [new TextNormalizer.Prepend(" ")] : (TextNormalizer[])[], new TextNormalizer.Replace(" ", PieceBpe.SpaceMark.ToString())],
-            Words = new PieceBpe(normal, Merges(normal, pieces), bytes, unknown, fusesUnknown: true),
+            Words = new PieceBpe(normal, merges is null ? Merges(normal, pieces) : TokenizerFile.Pairs(normal, merges), bytes, unknown, fusesUnknown: true),
             AddedTokens = tokens,
             Markers = TextMarkers.Of(guarded, tokens),
             SpecialIds = added.Where(t => t.Special).Select(t => t.Id).Concat(unknown is { } u ? [u] : []).ToHashSet(),

@@ -119,8 +119,8 @@ internal static class TokenizerFile
         return new ByteLevelEncoder(bpe, splitter, ignoresMerges ? spelled : null, bytes, new Lazy<PairMerger>(() => new PairMerger(Pairs(spelled, merges))));
     }
 
-    // A merge whose parts or whole are no tokens is passed over, as everywhere.
-    private static List<PairMerge> Pairs(Dictionary<string, int> vocabulary, List<(string Left, string Right)> merges)
+    /// <summary>Merges by their tokens, the first ones first. One whose parts or whole are no tokens is passed over, as everywhere.</summary>
+    public static List<PairMerge> Pairs(Dictionary<string, int> vocabulary, List<(string Left, string Right)> merges)
     {
         var pairs = new List<PairMerge>(merges.Count);
         foreach (var (left, right) in merges)

@@ -37,7 +37,7 @@ internal static class Status
             {
                 Host = new
                 {
-                    Budget = plan.HostBudget.Bytes, Process = plan.Process.Bytes, Weights = (plan.Gpu is null ? plan.Weights : plan.HostWeights).Bytes, Workspace = plan.Gpu is null ? plan.Workspace.Bytes : 0,
+                    Budget = plan.HostBudget.Bytes, Process = plan.Process.Bytes, Weights = (plan.Gpu is null ? plan.Weights : plan.HostWeights + plan.HostTables).Bytes, Workspace = plan.Gpu is null ? plan.Workspace.Bytes : 0,
                     Kv = new { Budget = plan.KvBudget.Bytes, InUse = memory.HostCache.Bytes, Kept = memory.KeptCache.Bytes, PerToken = plan.KvPerToken.Bytes },
                     Copies = plan.Gpu is null ? memory.DeviceCache.Bytes : 0,
                 },

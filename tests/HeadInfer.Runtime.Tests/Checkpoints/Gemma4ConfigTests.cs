@@ -9,7 +9,7 @@ namespace HeadInfer.Runtime.Tests.Checkpoints;
 public sealed class Gemma4ConfigTests
 {
     // As the small ones are published: within one that sees and hears.
-    private const string Small = """
+    internal const string Small = """
         {"architectures": ["Gemma4ForConditionalGeneration"], "model_type": "gemma4", "tie_word_embeddings": true, "eos_token_id": [1, 106],
          "vision_config": {"hidden_size": 768}, "audio_config": {"hidden_size": 1024},
          "text_config": {"model_type": "gemma4_text", "vocab_size": 262144, "hidden_size": 1536, "intermediate_size": 6144, "num_hidden_layers": 35,
@@ -20,7 +20,7 @@ public sealed class Gemma4ConfigTests
         """;
 
     // As the large ones: few keys in the layers that attend all, which are their values.
-    private const string Large = """
+    internal const string Large = """
         {"architectures": ["Gemma4ForCausalLM"], "model_type": "gemma4_text", "vocab_size": 262144, "hidden_size": 5376, "intermediate_size": 21504, "num_hidden_layers": 60,
          "num_attention_heads": 32, "num_key_value_heads": 16, "head_dim": 256, "global_head_dim": 512, "num_global_key_value_heads": 4, "attention_k_eq_v": true,
          "hidden_size_per_layer_input": 0, "sliding_window": 1024, "max_position_embeddings": 262144, "use_bidirectional_attention": "vision"}

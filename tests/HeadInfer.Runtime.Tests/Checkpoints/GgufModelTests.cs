@@ -47,6 +47,10 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
         Assert.Equal(expected.Windows, config.Windows);
         Assert.Equal(expected.ExpertLayers.Order(), config.ExpertLayers.Order());
         Assert.Equal(expected.StateLayers.Order(), config.StateLayers.Order());
+        Assert.Equal(expected.LayerHeads, config.LayerHeads);
+        Assert.Equal(expected.CacheOf, config.CacheOf);
+        Assert.Equal(expected.EqualLayers.Order(), config.EqualLayers.Order());
+        expected = expected with { LayerHeads = config.LayerHeads, CacheOf = config.CacheOf, EqualLayers = config.EqualLayers };
         Assert.Equal(expected with { Windows = [], EndTokens = [], Quantization = null, ExpertLayers = config.ExpertLayers, StateLayers = config.StateLayers, Delta = expected.Delta is { } delta ? delta with { SharersApart = config.Architecture != "Qwen3NextForCausalLM" } : null, Rope = config.Rope, LayerRopes = config.LayerRopes, NormOffset = 0, AttentionScale = config.AttentionScale }, config with { Windows = [], EndTokens = [] });
         Assert.Equal(expected.AttentionScale, config.AttentionScale, 1e-7);
     }

@@ -12,7 +12,7 @@ internal static partial class GgufConversion
     private static readonly Dictionary<string, string> Architectures = new()
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
-        ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Phi3ForCausalLM"] = "phi3",
+        ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Gemma4ForCausalLM"] = GgufGemma4.Architecture, ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
         ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2",
         ["GptOssForCausalLM"] = "gpt-oss", ["GraniteForCausalLM"] = "granite", ["SmolLM3ForCausalLM"] = "smollm3", ["Ministral3ForCausalLM"] = "mistral3",
@@ -34,9 +34,9 @@ internal static partial class GgufConversion
     private static readonly string[] DeltaNets = ["qwen3next", "qwen35", "qwen35moe"];
 
     // What llama.cpp's gguf-py/gguf/tensor_mapping.py calls the norm after attention, whatever it is for: its architecture has no other name for it.
-    private static readonly string[] NormsAfterAttention = ["gemma2", "gemma3", "gpt-oss", "olmo2", "exaone4", "seed_oss", "glm4moe", .. DeltaNets];
+    private static readonly string[] NormsAfterAttention = ["gemma2", "gemma3", GgufGemma4.Architecture, "gpt-oss", "olmo2", "exaone4", "seed_oss", "glm4moe", .. DeltaNets];
 
-    private static bool IsGemma(string name) => name.StartsWith("gemma", StringComparison.Ordinal);
+    private static bool IsEarlyGemma(string name) => name is "gemma2" or "gemma3";
 
     /// <summary>Whether a folder's model is converted: GGUF files of its architecture are read, and converters take weights that are not quantized.</summary>
     public static bool Takes(string folder)
@@ -83,7 +83,7 @@ internal static partial class GgufConversion
         {
             var heads = tensor.Contains("q_proj", StringComparison.Ordinal) ? config.Heads : tensor.Contains("k_proj", StringComparison.Ordinal) ? config.KvHeads : 0;
             var changed = Permuted.Contains(name) && heads > 0 ? Neighbours(data, shape, heads)
-                : (IsGemma(name) || DeltaNets.Contains(name)) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
+                : (IsEarlyGemma(name) || DeltaNets.Contains(name)) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
                 : data;
             Add(Renamed(tensor, name), shape, changed);
         }
@@ -92,6 +92,12 @@ internal static partial class GgufConversion
         {
             Add($"blk.{layer}.nextn.enorm.weight", [1], [1]);
             Add($"blk.{layer}.attn_norm.weight", [1], [1]);
+        }
+
+        if (name == GgufGemma4.Architecture)
+        {
+            var divisors = GgufGemma4.Divisors(config);
+            Add("rope_freqs.weight", [divisors.Length], divisors);
         }
 
         if (config.Rope.Kind == RopeKind.Llama3)
@@ -162,7 +168,7 @@ internal static partial class GgufConversion
             writer.With($"{name}.attn_logit_softcapping", (float)cap).With($"{name}.final_logit_softcapping", (float)config.LogitSoftCap!);
         }
 
-        if (IsGemma(name))
+        if (IsEarlyGemma(name))
         {
             writer.With($"{name}.attention.scale", (float)config.AttentionScale);
         }
@@ -202,6 +208,7 @@ internal static partial class GgufConversion
             }
         }
 
+        writer = name == GgufGemma4.Architecture ? GgufGemma4.Keys(writer, config, json) : writer;
         return Scaling(writer, name, json["rope_parameters"]!["full_attention"] ?? json["rope_parameters"]!, (int)json["max_position_embeddings"]!);
     }
 
@@ -235,6 +242,7 @@ internal static partial class GgufConversion
 
     private static string Renamed(string tensor, string name)
     {
+        tensor = name == GgufGemma4.Architecture ? GgufGemma4.Renamed(tensor) : tensor;
         foreach (var (from, to) in Names)
         {
             tensor = tensor.Replace(from, to, StringComparison.Ordinal);

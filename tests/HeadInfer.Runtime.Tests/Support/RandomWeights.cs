@@ -1,3 +1,4 @@
+using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Weights;
 using static TorchSharp.torch;
@@ -8,11 +9,18 @@ namespace HeadInfer.Runtime.Tests.Support;
 internal sealed class RandomWeights(ScalarType type, Compute.Device device) : IWeightSource
 {
     private readonly List<Tensor> _owned = [];
+    private readonly List<RowTable> _tables = [];
 
     public ScalarType Type => type;
 
     public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false) =>
         new DenseLinear(device, Own(empty([rows.Sum(), columns], type, device.Torch).normal_(0, 0.02)), bias ? Own(zeros([rows.Sum()], type, device.Torch)) : null);
+
+    public RowTable Table(string name, long rows, long columns)
+    {
+        _tables.Add(new RowTable(device, type, empty([rows, columns], type).normal_(0, 0.02).view(-1), new DensePacking(type), (int)rows, (int)columns));
+        return _tables[^1];
+    }
 
     public Tensor Vector(string name, long size, double offset = 0) => Own(ones([size], type, device.Torch));
 
@@ -24,6 +32,8 @@ internal sealed class RandomWeights(ScalarType type, Compute.Device device) : IW
 
     public void Dispose()
     {
+        _tables.ForEach(t => t.Dispose());
+        _tables.Clear();
         _owned.ForEach(t => t.Dispose());
         _owned.Clear();
     }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using HeadInfer.Text.Tokenizers;
 
 namespace HeadInfer.Text.Tests;
@@ -27,6 +28,46 @@ public sealed class GgmlVocabularyTests
             Assert.Equal(expected.Decode(ids, skipSpecial: false), tokenizer.Decode(ids, skipSpecial: false));
         });
         Assert.All(Enumerable.Range(0, expected.VocabularySize), id => Assert.Equal(expected.Bytes(id).ToArray(), tokenizer.Bytes(id).ToArray()));
+    }
+
+    [Fact]
+    public void Ids_of_merges_across_spaces_and_lines_are_the_folders()
+    {
+        // As Gemma 4's folders have it: a mark for each space and none before a text, and lines' ends that merge.
+        using var folder = TokenizerFolder.Folder("llama2-style");
+        TokenizerFolder.Edit(folder, json =>
+        {
+            (json["normalizer"], json["pre_tokenizer"]) = (JsonNode.Parse("""{"type": "Replace", "pattern": {"String": " "}, "content": "▁"}"""), JsonNode.Parse("""{"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false}"""));
+            json["decoder"] = JsonNode.Parse("""{"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]}""");
+            var (vocabulary, merges, added) = (json["model"]!["vocab"]!.AsObject(), json["model"]!["merges"]!.AsArray(), json["added_tokens"]!.AsArray());
+            var next = vocabulary.Max(v => (int)v.Value!) + 1;
+            foreach (var lines in (string[])["\n", "\n\n", "\n\n\n"])
+            {
+                vocabulary[lines] = next++;
+            }
+
+            merges.Insert(0, new JsonArray("\n", "\n"));
+            merges.Insert(1, new JsonArray("\n\n", "\n"));
+            added.Add(TokenizerFolder.Added(next++, "<|turn>", special: true));
+            added.Add(TokenizerFolder.Added(next++, "<turn|>", special: true));
+            added.Add(TokenizerFolder.Added(next++, "<|tool_call>", special: false));
+        });
+        const string template = "{% for m in messages %}<|turn>{{ m.role }}\n<|tool_call>{{ m.content }}<turn|>\n{% endfor %}";
+        var vocabulary = GgmlVocabularies.Of(folder.File("tokenizer.json"), "gemma4");
+        var expected = Tokenizer.Load(folder.Path, template);
+        string[] texts = ["", "x", " x", "a  b\n\n\n\n\nc\n", "\n\n", "é你好 😀\u200d", "<|turn>user\n<|tool_call>a b<turn|>\n", "x▁y", .. Fixtures.Book("jonah").Chunk(333).Select(c => new string(c))];
+        foreach (var its in (GgmlVocabulary[])[vocabulary, vocabulary with { Model = "llama", Pre = "gemma4", Scores = new float[vocabulary.Tokens.Count] }]) // the second as Ollama's converter has it
+        {
+            var tokenizer = its.Build(template);
+            Assert.All(texts, text =>
+            {
+                var ids = expected.Encode(text, parseSpecial: true, addSpecial: true);
+                Assert.Equal(ids, tokenizer.Encode(text, parseSpecial: true, addSpecial: true));
+                Assert.Equal(expected.Encode(text), tokenizer.Encode(text));
+                Assert.Equal(expected.Decode(ids, skipSpecial: false), tokenizer.Decode(ids, skipSpecial: false));
+            });
+            Assert.All(Enumerable.Range(0, expected.VocabularySize), id => Assert.Equal((expected.IsSpecial(id), Convert.ToHexString(expected.Bytes(id).Span)), (tokenizer.IsSpecial(id), Convert.ToHexString(tokenizer.Bytes(id).Span))));
+        }
     }
 
     // Worked out by hand from the expressions of the models' own tokenizer.json.
