@@ -31,6 +31,11 @@ internal static class GgufModel
         using var checkpoint = GgufCheckpoint.Open(path);
         var metadata = checkpoint.Metadata;
         var config = GgufArchitecture.Configure(checkpoint, options.RopeScaling, options.Warning);
+        if (checkpoint.Tensors.Keys.FirstOrDefault(TensorNames.IsOfSenses) is { } sense)
+        {
+            options.Warning?.Invoke($"'{path}': the model reads text alone; '{sense}' and others of what sees or hears are not read.");
+        }
+
         var vocabulary = ReadVocabulary(metadata, checkpoint.Architecture);
         var files = Templates(metadata, vocabulary, options.ChatTemplate);
         var tokenizer = vocabulary?.Build(files.Text + options.ChatTemplate);

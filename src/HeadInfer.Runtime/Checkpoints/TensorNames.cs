@@ -59,8 +59,8 @@ internal static partial class TensorNames
     // Where the text's part of a model that sees or hears as well has its tensors.
     private static readonly string[] TextPrefixes = ["language_model.model.", "model.language_model.", "model.text_model."];
 
-    // The senses' parts, and what brings them to the text's.
-    private static readonly string[] Senses = ["vision_tower.", "model.vision_tower.", "visual.", "model.visual.", "multi_modal_projector.", "model.multi_modal_projector.", "vision_model.", "audio_tower.", "model.audio_tower.", "embed_vision.", "model.embed_vision.", "embed_audio.", "model.embed_audio."];
+    // The senses' parts, and what brings them to the text's; the first three in GGUF files.
+    private static readonly string[] Senses = ["v.", "a.", "mm.", "vision_tower.", "model.vision_tower.", "visual.", "model.visual.", "multi_modal_projector.", "model.multi_modal_projector.", "vision_model.", "audio_tower.", "model.audio_tower.", "embed_vision.", "model.embed_vision.", "embed_audio.", "model.embed_audio."];
 
     // Names of Mixtral's experts.
     private static readonly (string Theirs, string Ours)[] OfMixtral = [(".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj.")];

@@ -122,6 +122,20 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
     }
 
     [Fact]
+    public async Task What_sees_or_hears_is_left_out_and_said_so_once()
+    {
+        using var folder = new ScratchFolder();
+        var source = Fixtures.Model("llama3");
+        GgufConversion.Of(source).Tensor("v.patch_embd.weight", [2, 2], [1, 2, 3, 4]).Tensor("mm.0.bias", [1], [1]).Write(folder.File("m.gguf"));
+        var warnings = new List<string>();
+        await using var model = await Load(folder.File("m.gguf"), new HeadInferOptions { Warning = warnings.Add });
+        Assert.Contains("'v.patch_embd.weight'", Assert.Single(warnings, w => w.Contains("text alone", StringComparison.Ordinal)), StringComparison.Ordinal);
+        var (tokens, expected) = ModelReference.ReadLogits(source);
+        using var session = model.CreateSession();
+        Assert.True((await session.LogitsAsync(tokens)).SelectMany(row => row).Zip(expected, (a, b) => Math.Abs(a - b)).Max() < 1e-3);
+    }
+
+    [Fact]
     public async Task Shards_are_one_model()
     {
         using var folder = new ScratchFolder();
