@@ -159,7 +159,8 @@ internal sealed class ResidentCopies : IDisposable
     // A run for blocks, with room to grow where there is some. What nobody has makes way, the least recently used first.
     private ResidentRun? TryMake(Sequence sequence, int from, int wanted, int tokens)
     {
-        var most = _pool.BlocksFor(Math.Min(MaxTokens, tokens + Math.Max(LeastRoom, tokens / 8L))) - from;
+        var coming = Math.Max(tokens, sequence.Coming);
+        var most = _pool.BlocksFor(Math.Min(MaxTokens, coming + Math.Max(LeastRoom, coming / 8L))) - from;
         while (Arena.LargestPiece < Math.Max(most, wanted - from) * _blockElements && _runs.Where(r => r.IsIdle).MinBy(r => r.LastUse) is { } idle)
         {
             Drop(idle);

@@ -128,6 +128,7 @@ internal sealed class Engine(
             var count = Math.Min(left, plan.SegmentTokens - (sequence.Length % plan.SegmentTokens)); // cut at the same positions wherever the prompt begins
             var tokens = request.Prompt.AsMemory(request.Done, count);
             sequence.Reserve(count);
+            sequence.Coming = sequence.Length + left;
             request.IsInPass = true;
             var total = Cost.Prefill(config, sequence.Length, sequence.Length + left);
             var before = request.Work;

@@ -49,6 +49,9 @@ internal sealed partial class Sequence(BlockPool pool, string key) : IReadOnlyLi
     /// <summary>How many heads of all layers the host attends of it in steps, and from which token on; null as long as that is not chosen since its last prompt.</summary>
     public (int Heads, int Start)? OnHost { get; set; }
 
+    /// <summary>Tokens that it will have when the prompt that is being read is, as far as that is known: room for copies is best taken at once.</summary>
+    public int Coming { get; set; }
+
     public BlockPool Pool => pool;
 
     /// <summary>Its blocks, in order; the last ones perhaps reserved only. From any thread, as they are now.</summary>

@@ -53,6 +53,19 @@ public sealed class ResidentCopiesTests : NativeTest
     }
 
     [Fact]
+    public void A_prompt_that_is_read_in_segments_has_one_run_from_the_beginning()
+    {
+        using var device = new CpuDevice();
+        using var pool = NewPool(device);
+        using var copies = new ResidentCopies(Layout, pool, BlockSize * 2000);
+        using var sequence = new Sequence(pool, "") { Coming = 300 };
+        var first = Assert.Single(Grow(sequence, copies, 100));
+        Assert.InRange(first.Run.Capacity, 300 + 1024, 300 + 1024 + Page);
+        Grow(sequence, copies, 100);
+        Assert.Same(first.Run, Assert.Single(Grow(sequence, copies, 100)).Run);
+    }
+
+    [Fact]
     public void A_run_that_fills_the_device_stays_where_it_is()
     {
         using var device = new CpuDevice();
