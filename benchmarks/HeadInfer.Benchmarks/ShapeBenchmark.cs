@@ -91,7 +91,7 @@ internal static class ShapeBenchmark
         var rates = await model.Thread.RunAsync(() => GpuRates.Measure(model.Config, forDecode: true));
         var gpuBytes = model.Plan.ReadPerToken.Bytes + session.CacheSize.Resident.Bytes + up;
         var streamed = StreamedBytes(model, session);
-        var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0, 0), (double)model.Attention.HostHeads(1) / model.Config.AttendingLayers.Sum(layer => model.Config.HeadsOf(layer).KvHeads));
+        var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0, 0), (double)model.Attention.HostHeads(1, 1) / model.Config.AttendingLayers.Sum(layer => model.Config.HeadsOf(layer).KvHeads));
         double weights = model.Plan.ComingPerToken.Bytes;
         var bound = Math.Max(Math.Max(weights / beside.Link, (weights + streamed) / (beside.Link + beside.Host)), gpuBytes / rates.Memory);
         var predicted = model.Plan.Forecast!.Seconds(model.Config, model.Plan, context);

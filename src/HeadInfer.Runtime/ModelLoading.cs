@@ -174,12 +174,12 @@ internal static class ModelLoading
                 HostRates = rates,
                 OtherKernels = kinds.Skip(1).ToDictionary(h => h, h => device.Attention(TraitsOf(h), device.MayFuse(TraitsOf(h)) ? options.FusedAttention : null)),
                 Sinks = config.Family.Sinks ? [.. config.AttendingLayers.Select(layer => read.Layers[layer].Sinks)] : [],
-                HostHeads = answers => rates is not { } known ? 0
-                    : (int)Math.Round((options.HostShare ?? known.ShareFor(1)) * (known.ShareFor(answers) / known.ShareFor(1)) * heads),
+                HostHeads = (answers, pace) => rates?.At(options.HostShare is null ? pace : 1) is not { } now ? 0
+                    : (int)Math.Round((options.HostShare ?? now.ShareFor(1)) * (now.ShareFor(answers) / now.ShareFor(1)) * heads),
             };
             if (device is CudaDevice && options.Placement is null)
             {
-                var share = (double)attention.HostHeads(1) / heads;
+                var share = (double)attention.HostHeads(1, 1) / heads;
                 plan = plan.WithForecast(config, DecodeForecast.OfStep(TimeStep(new StepDecoder(config, read, attention, buffers), pool), plan, rates, share)) with { RatesDate = measured };
             }
 
@@ -228,10 +228,12 @@ internal static class ModelLoading
         var (kept, machine) = (new KeptRates(options.RatesFile ?? KeptRates.DefaultPath), KeptRates.Machine(gpu.Name, traits, threads));
         if (!options.MeasureRates && kept.Find(machine) is var (known, date))
         {
+            parts.Rates = known;
             return (parts, known, date);
         }
 
         var (rates, today) = (HostRates.Measure(gpu, traits, threads), DateOnly.FromDateTime(DateTime.UtcNow));
+        parts.Rates = rates;
         if (!kept.TryKeep(machine, rates, today))
         {
             options.Warning?.Invoke($"The rates of this machine could not be kept in '{options.RatesFile ?? KeptRates.DefaultPath}', so they are measured whenever a model is loaded. Set HeadInferOptions.RatesFile to a file that can be written, or to nothing.");

@@ -91,8 +91,8 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <summary>Tokens without copies from which on the host attends heads; below, its answer takes longer than the link's.</summary>
     public int LeastHostTokens { get; init; } = 4096;
 
-    /// <summary>How many KV heads of all layers that it may attend the host attends of an answer, where no placement is given, beyond the tokens that have copies; by how many answers there are when it begins.</summary>
-    public Func<int, int> HostHeads { get; init; } = _ => 0;
+    /// <summary>How many KV heads of all layers that it may attend the host attends of an answer, where no placement is given, beyond the tokens that have copies; by how many answers there are when it begins, and how fast the host is now.</summary>
+    public Func<int, double, int> HostHeads { get; init; } = (_, _) => 0;
 
     /// <summary>Keeps what a prefill queues short.</summary>
     public Pacer Pacer { get; }
@@ -233,7 +233,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         else if (sequence.OnHost is null)
         {
             var pays = Host is not null && Layout.Placement is null && _mostHeads < 64 && sequence.Length - copied >= LeastHostTokens;
-            sequence.OnHost = (pays ? HostHeads(batch.Sequences.Distinct().Count()) : 0, copied);
+            sequence.OnHost = (pays ? HostHeads(batch.Sequences.Distinct().Count(), Host!.Pace.Follow()) : 0, copied);
         }
     }
 }

@@ -115,6 +115,12 @@ internal sealed unsafe class HostParts : IDisposable
     /// <summary>Where a job's number stands once its results are there.</summary>
     public nint Done => (nint)(_flags + FlagStride);
 
+    /// <summary>What was measured when the model was loaded, so that <see cref="Pace"/> can be told; null if nothing was. Set before the first job.</summary>
+    public HostRates? Rates { get; set; }
+
+    /// <summary>How fast it is now.</summary>
+    public HostPace Pace { get; init; } = new();
+
     /// <summary>Bytes of keys and values that were attended a second of work, since the last call; zero if none were.</summary>
     public double TakeRate()
     {
@@ -276,5 +282,9 @@ internal sealed unsafe class HostParts : IDisposable
 
         Interlocked.Add(ref _bytes, bytes);
         Interlocked.Add(ref _ticks, Stopwatch.GetTimestamp() - start);
+        if (Rates is { } rates)
+        {
+            Pace.Add(bytes / rates.HostFor(job.Rows), Stopwatch.GetElapsedTime(start).TotalSeconds);
+        }
     }
 }

@@ -19,6 +19,9 @@ internal readonly record struct HostRates(double Link, double Host, double Rows)
     /// <summary>Bytes a second that the CPU attends for so many rows at once.</summary>
     public double HostFor(int rows) => Math.Min(Host, Rows / rows);
 
+    /// <summary>The same where the CPU is slower or faster.</summary>
+    public HostRates At(double pace) => this with { Host = Host * pace, Rows = Rows * pace };
+
     /// <summary>Of the bytes outside of the GPU those that the CPU attends for so many rows, so that both ways end together.</summary>
     public double ShareFor(int rows) => HostFor(rows) / (HostFor(rows) + Link);
 

@@ -28,7 +28,7 @@ internal sealed class AttentionCase : IDisposable
         _attention = new TiledAttention(layout, pool, kernel, rows, resident ?? ByteSize.FromMiB(64), stagedTokens: 1 << 15, gapTokens: 1, windowSize: windows)
         {
             Host = device.IsAsynchronous ? new HostParts(traits, 3, device) : null,
-            HostHeads = hostHeads ?? (_ => 0),
+            HostHeads = (answers, _) => hostHeads?.Invoke(answers) ?? 0,
             LeastHostTokens = 0,
         };
         _heads = new RowBuffer((heads + (2 * layout.KvHeads)) * layout.HeadDim, device.Torch);
