@@ -106,7 +106,7 @@ static int Usage()
                            --link-rate GB/s, --tflops N (16 bits, sums of 32, dense), --host-rate GB/s; --gpu none is the CPU, with
                            --tflops in float32
           plans [--host-memory 58GiB]
-                           the README's tables of models and GPUs
+                           the tables of models and GPUs in docs/plans.md
           prefill --shape S [--weights T] [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]
           decode --shape S [--weights T] [--context 128K] [--gpu-memory 24GiB] [--stream] [--steps K] [--json]
                            a model of that shape with random weights on a GPU; --stream keeps no head resident, --resident SIZE bounds them;
