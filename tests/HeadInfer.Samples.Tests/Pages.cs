@@ -15,12 +15,11 @@ internal static partial class Pages
     public static IReadOnlyList<(string Path, string Text)> All { get; } =
     [
         .. Directory.GetFiles(Path.Combine(Root, "docs"), "*.md").Order(StringComparer.Ordinal).Prepend(Path.Combine(Root, "README.md"))
-            .Select(p => (Path.GetRelativePath(Root, p).Replace('\\', '/'), File.ReadAllText(p).ReplaceLineEndings("\n"))),
+            .Select(p => Path.GetRelativePath(Root, p).Replace('\\', '/')).Select(p => (p, Text(p))),
     ];
 
     /// <summary>Blocks of all pages, in order.</summary>
-    public static IReadOnlyList<Block> Blocks { get; } =
-        [.. All.SelectMany(p => Fence().Matches(p.Text).Select(m => new Block(p.Path, m.Groups["language"].Value, m.Groups["text"].Value)))];
+    public static IReadOnlyList<Block> Blocks { get; } = [.. All.SelectMany(p => BlocksOf(p.Path))];
 
     /// <summary>Programs of all pages. Where a page says PATH, the repository's folder is meant.</summary>
     public static IReadOnlyList<Block> Programs { get; } =
@@ -36,6 +35,12 @@ internal static partial class Pages
     /// <summary>Tables whose first line begins so, in order.</summary>
     public static IReadOnlyList<string> Tables(string start) =>
         [.. All.SelectMany(p => Table().Matches(p.Text)).Select(m => m.Value).Where(t => t.StartsWith(start, StringComparison.Ordinal))];
+
+    /// <summary>Text of a file of the repository.</summary>
+    public static string Text(string path) => File.ReadAllText(Path.Combine(Root, path)).ReplaceLineEndings("\n");
+
+    /// <summary>Blocks of a file of the repository, in order.</summary>
+    public static IEnumerable<Block> BlocksOf(string path) => Fence().Matches(Text(path)).Select(m => new Block(path, m.Groups["language"].Value, m.Groups["text"].Value));
 
     private static string Find(string folder) => File.Exists(Path.Combine(folder, "HeadInfer.sln")) ? folder : Find(Path.GetDirectoryName(folder)!);
 

@@ -49,13 +49,18 @@ public sealed class ReadmeTests
     // What is not run here: it needs a GPU, measures for minutes, or is a test itself that continuous integration runs.
     private static readonly string[] LeftOut =
     [
-        "dotnet test -c Release", "dotnet run -c Release --project tests/HeadInfer.SemanticKernel.Tests", "eng/reference.sh", "eng/hostile.sh", "dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- demo",
+        "dotnet test -c Release", "dotnet run -c Release --project tests/HeadInfer.SemanticKernel.Tests", "eng/reference.sh", "eng/hostile.sh",
+        "dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- demo",
         "export HEADINFER_LIBTORCH=", "export LD_LIBRARY_PATH=", "dotnet run -c Release -p:HeadInferBackend=none", "dotnet run -c Release -p:HeadInferBackend=cuda", "eng/gpu-bundle.sh", "./run ",
         .. Installing,
     ];
 
     // What installs, and what runs then. eng/packages.sh does the same beside the repository; the tool's tests start the server with keys.
-    private static string[] Installing => ["eng/packages.sh", "eng/tool.sh", "dotnet tool install", "dotnet new console", "dotnet add package", "HEADINFER_API_KEY=secret headinfer serve MODEL"];
+    private static string[] Installing =>
+    [
+        "eng/packages.sh", "eng/tool.sh", "dotnet tool install", "dotnet nuget add source", "dotnet new console", "dotnet add package", "dotnet new install", "dotnet new headinfer-agent", "dotnet run -c Release --project ../asker",
+        "dotnet run -c Release --urls", "curl -N -G", "HEADINFER_API_KEY=secret headinfer serve MODEL",
+    ];
 
     public static IEnumerable<TheoryDataRow<int>> Programs => Enumerable.Range(0, Pages.Programs.Count).Where(i => !IsHost(Pages.Programs[i])).Select(i => new TheoryDataRow<int>(i));
 
@@ -129,6 +134,30 @@ public sealed class ReadmeTests
         }
 
         Assert.Equal(expected, output.ToString().ReplaceLineEndings("\n").TrimEnd().Split('\n').TakeLast(expected.Length));
+    }
+
+    [Fact]
+    public void Programs_of_the_packages_page_compile()
+    {
+        var programs = Pages.BlocksOf("eng/package-readme.md").Where(b => b.Language == "csharp").ToList();
+        Assert.True(programs.Count >= 2);
+        Assert.All(programs, p => Snippet.Compile(p.Page, p.Text));
+    }
+
+    // What does not fit TorchSharp is not named anywhere.
+    [Theory]
+    [InlineData("docs/getting-started.md")]
+    [InlineData("eng/package-readme.md")]
+    [InlineData("eng/package-test/PackageTest.csproj")]
+    [InlineData("src/HeadInfer.Runtime/buildTransitive/HeadInfer.Runtime.targets")]
+    [InlineData("src/HeadInfer.Runtime/Compute/LibTorch.cs")]
+    [InlineData("templates/agent/HeadInferAgent.csproj")]
+    public void Libtorch_is_named_with_its_version(string path)
+    {
+        var version = XDocument.Load(Path.Combine(Pages.Root, "Directory.Packages.props")).Descendants("LibTorchVersion").Single().Value;
+        var named = Regex.Matches(File.ReadAllText(Path.Combine(Pages.Root, path)), @"libtorch-cpu-[^\n]*?\D(?<version>\d+\.\d+\.\d+)").Select(m => m.Groups["version"].Value).ToList();
+        Assert.NotEmpty(named);
+        Assert.All(named, v => Assert.Equal(version, v));
     }
 
     // It runs until it is stopped. eng/packages.sh runs the one of docs/agents.md, and asks it.
