@@ -50,7 +50,7 @@ public sealed class ReadmeTests
     private static readonly string[] LeftOut =
     [
         "dotnet test -c Release", "dotnet run -c Release --project tests/HeadInfer.SemanticKernel.Tests", "eng/reference.sh", "eng/hostile.sh",
-        "dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- demo",
+        "dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- demo", "dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- needle",
         "export HEADINFER_LIBTORCH=", "export LD_LIBRARY_PATH=", "dotnet run -c Release -p:HeadInferBackend=none", "dotnet run -c Release -p:HeadInferBackend=cuda", "eng/gpu-bundle.sh", "./run ",
         .. Installing,
     ];
@@ -172,6 +172,34 @@ public sealed class ReadmeTests
         var configuration = new ConfigurationBuilder().AddJsonStream(new MemoryStream(Encoding.UTF8.GetBytes(json))).Build();
         var services = new ServiceCollection().AddHeadInferChatClient(configuration.GetSection("HeadInfer")); // throws at what it does not know
         Assert.Contains(services, s => s.ServiceType == typeof(IChatClient));
+    }
+
+    [Theory]
+    [InlineData("", "h200")]
+    [InlineData("--decode ", "decode")]
+    [InlineData("--needle ", "needle")]
+    public async Task A_plot_is_of_its_results(string kind, string name)
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "The commands are for bash.");
+        var drawn = Path.Combine(Path.GetTempPath(), $"{name}-{Guid.NewGuid():N}.svg");
+        using var process = Start($"dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plot {kind}docs/results/{name}.jsonl {drawn}");
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(5));
+        var (output, error) = (process.StandardOutput.ReadToEndAsync(limit.Token), process.StandardError.ReadToEndAsync(limit.Token));
+        await process.WaitForExitAsync(limit.Token);
+        Assert.True(process.ExitCode == 0, await output + await error);
+        Assert.Equal(await File.ReadAllTextAsync(Path.Combine(Pages.Root, $"docs/results/{name}.svg"), limit.Token), await File.ReadAllTextAsync(drawn, limit.Token));
+        File.Delete(drawn);
+    }
+
+    // What the pages say of the needles is what was measured.
+    [Theory]
+    [InlineData("README.md")]
+    [InlineData("docs/long-documents.md")]
+    public void Needles_are_counted(string page)
+    {
+        var cells = File.ReadLines(Path.Combine(Pages.Root, "docs/results/needle.jsonl")).Select(l => JsonDocument.Parse(l).RootElement).ToList();
+        var (asked, right) = (cells.Sum(c => c.GetProperty("asked").GetInt32()), cells.Sum(c => c.GetProperty("right").GetInt32()));
+        Assert.Contains($"found {right} of {asked}", Pages.Text(page), StringComparison.Ordinal);
     }
 
     [Theory]
