@@ -20,7 +20,7 @@ work=$(mktemp -d)
 web=
 trap '[ -z "$web" ] || kill "$web" 2> /dev/null || true; rm -rf "$work"' EXIT
 cp -r "$root/eng/package-test" "$work/app"
-rm -rf "${NUGET_PACKAGES:-$HOME/.nuget/packages}"/headinfer.{text,runtime,semantickernel,tool}
+rm -rf "${NUGET_PACKAGES:-$HOME/.nuget/packages}"/headinfer.{text,runtime,semantickernel,tool,tool.linux-x64}
 sources=$(dotnet nuget list source --format Short | sed -n 's/^E //p' | sed 's/^/--source /')
 # shellcheck disable=SC2086
 dotnet restore "$work/app" -p:HeadInferVersion="$version" --source "$packages" $sources -v quiet
@@ -42,6 +42,7 @@ for _ in $(seq 300); do
     [ -z "$url" ] || break
     sleep 0.2
 done
+[ -n "$url" ] || { cat "$work/web.log"; exit 1; }
 curl -sSN -G "$url/ask" --data-urlencode $'question=The access code for the old harbor is amber-4821.\n\nWhat is the access code for the old harbor?' > "$work/events"
 [ "$(grep -c '^data: ' "$work/events")" -gt 5 ]
 sed -n 's/^data: //p' "$work/events" | tr -d '\n' | grep -x 'The access code for the old harbor is amber-4821.'
@@ -63,8 +64,8 @@ dotnet new headinfer-agent -o "$work/Asker" --model "$root/models/headinfer-demo
 dotnet restore "$work/Asker" --source "$packages" $sources -v quiet
 dotnet run --no-restore -c Release --project "$work/Asker" -- "What is the weather in Oslo?" | grep "17 degrees in Oslo"
 
-# The tool, as a package without libtorch: it finds the one that came with the program above.
-dotnet pack "$root/src/HeadInfer.Tool" -c Release -p:HeadInferBackend=none -o "$work/tool" -v quiet --nologo
-dotnet tool install HeadInfer.Tool --tool-path "$work/bin" --source "$work/tool" > /dev/null
-HEADINFER_LIBTORCH=$work/app/bin/Release/net10.0/runtimes/linux-x64/native "$work/bin/headinfer" ask "$root/models/headinfer-demo" \
-    --document "$root/samples/StructuredOutput/documents/log.txt" --question 'What is the access code for the old harbor?' | grep -x 'The access code for the old harbor is amber-4821.'
+# The tool with its libtorch, as a user installs it.
+"$root/eng/tool.sh" linux-x64 > /dev/null
+dotnet tool install HeadInfer.Tool --tool-path "$work/bin" --source "$packages" > /dev/null
+"$work/bin/headinfer" ask "$root/models/headinfer-demo" --document "$root/samples/StructuredOutput/documents/log.txt" \
+    --question 'What is the access code for the old harbor?' | grep -x 'The access code for the old harbor is amber-4821.'
