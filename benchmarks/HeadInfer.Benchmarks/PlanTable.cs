@@ -5,7 +5,7 @@ using HeadInfer.Runtime.Planning;
 
 namespace HeadInfer.Benchmarks;
 
-/// <summary>The README's tables: models and GPUs, what lies where, and how fast that is by the planner.</summary>
+/// <summary>The tables of docs/plans.md: models and GPUs, what lies where, and how fast that is by the planner.</summary>
 internal static class PlanTable
 {
     private const int First = 8 << 10, Short = 1 << 10, Long = 32 << 10;

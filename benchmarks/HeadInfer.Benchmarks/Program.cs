@@ -17,12 +17,14 @@ try
         ["text", .. var rest] => TextBenchmark.Measure(new Options(rest, ["--fixtures"]).Text("--fixtures", "tests/fixtures")),
         ["agents", .. var rest] => await AgentBenchmark.RunAsync(new Options(rest, ["--model", "--fixtures", "--concurrent", "--check"])),
         ["lookup", .. var rest] => await LookupBenchmark.RunAsync(new Options(rest, ["--model", "--document", "--check"])),
+        ["needle", .. var rest] => await NeedleBenchmark.RunAsync(new Options(rest, ["--model", "--out", "--context"])),
         ["serve", .. var rest] => await ServeBenchmark.RunAsync(new Options(rest, ServeBenchmark.Known)),
         ["plan", .. var rest] => PlanCommand.Run(new Options(rest, PlanCommand.Known)),
         ["plans", .. var rest] => PlanTable.Run(new Options(rest, ["--host-memory"])),
         ["prefill", .. var rest] => await ShapeBenchmark.PrefillAsync(new Options(rest, ShapeBenchmark.Known)),
         ["decode", .. var rest] => await ShapeBenchmark.DecodeAsync(new Options(rest, ShapeBenchmark.Known)),
         ["plot", "--decode", var results, var target] => Plot.RunDecode(results, target),
+        ["plot", "--needle", var results, var target] => NeedlePlot.Run(results, target),
         ["plot", var results, var target] => Plot.Run(results, target, "llama-3-8b"),
         _ => Usage(),
     };
@@ -97,6 +99,9 @@ static int Usage()
           lookup [--model PATH] [--document FILE] [--check]
                            passages quoted from a document: passes and time with guessed tokens and without; --check exits with 1
                            below three times fewer passes
+          needle [--model PATH] [--out docs/results/needle.jsonl] [--context N]
+                           facts hidden at 7 depths of texts of 1K to 28K tokens, or of N, asked for greedily; writes a line a cell, and draws them;
+                           run from the repository's root
           serve [--shape S] [--context 8K] [--steps K] [--documents own|shared|both] [--gpu-memory 24GiB] [--stream] [--json]
                            1 to 16 sequences that decode together, on documents of their own and all on one, beside the machine's own rates;
                            random weights, on a GPU if there is one; takes the other options of decode too
@@ -106,7 +111,7 @@ static int Usage()
                            --link-rate GB/s, --tflops N (16 bits, sums of 32, dense), --host-rate GB/s; --gpu none is the CPU, with
                            --tflops in float32
           plans [--host-memory 58GiB]
-                           the README's tables of models and GPUs
+                           the tables of models and GPUs in docs/plans.md
           prefill --shape S [--weights T] [--context 128K] [--gpu-memory 24GiB] [--stream] [--json]
           decode --shape S [--weights T] [--context 128K] [--gpu-memory 24GiB] [--stream] [--steps K] [--json]
                            a model of that shape with random weights on a GPU; --stream keeps no head resident, --resident SIZE bounds them;
@@ -115,6 +120,8 @@ static int Usage()
                            draws what prefill and decode printed with --json for llama-3-8b
           plot --decode RESULTS.jsonl TARGET.svg
                            draws what decode printed with --json beside its bound and other systems
+          plot --needle RESULTS.jsonl TARGET.svg
+                           draws what needle wrote
           kernels [ARGS]   BenchmarkDotNet: attention kernels, merging, tile copies, sampling
         shapes: {string.Join(", ", Shapes.Names)}
         GPUs: {string.Join(", ", Machine.Known.Select(m => m.Name))}

@@ -31,7 +31,7 @@ internal static class FolderContents
     /// <summary>What a path is that is no folder.</summary>
     public static CheckpointException NoFolder(string path) => new(
         File.Exists(path) ? $"'{path}' is a file. Name the model folder that it lies in, or a file that ends in {GgufFile.Extension}."
-        : $"There is no model folder '{path}'.");
+        : $"There is no model folder '{path}'{(Path.IsPathRooted(path) ? "" : $", which from here is '{Path.GetFullPath(path)}'")}.");
 
     private static string? Hint(string folder)
     {

@@ -30,6 +30,10 @@ internal static partial class LibTorch
     /// <summary>The address of a tensor's data; TorchSharp's own ways to it are for CPU tensors and for C#'s types.</summary>
     public static unsafe nint DataPointer(nint tensor) => ((delegate* unmanaged<nint, nint>)DataFunction.Value)(tensor);
 
+    // The version is that of Directory.Packages.props, as a test compares: libtorch of another does not fit TorchSharp.
+    private static string Advice =>
+        $"Add the package {(OperatingSystem.IsWindows() ? "libtorch-cpu-win-x64" : OperatingSystem.IsMacOS() ? "libtorch-cpu-osx-arm64" : "libtorch-cpu-linux-x64")} 2.10.0 to the application, or TorchSharp-cuda-linux for an NVIDIA GPU, or set {FolderVariable} to a folder with libtorch (such as a Python install's torch/lib).";
+
     private static string Load()
     {
         try
@@ -41,7 +45,7 @@ internal static partial class LibTorch
         catch (Exception e) when (e is not HeadInferException)
         {
             throw new NativeLibraryException(
-                $"libtorch does not load ({e.Message.Split('\n')[0].Trim()}). Reference libtorch-cpu-linux-x64 or TorchSharp-cuda-linux from the application, or set {FolderVariable} to a folder with libtorch_cpu.so.", e);
+                $"libtorch does not load ({e.Message.Split('\n')[0].Trim()}). {Advice}", e);
         }
     }
 
@@ -64,7 +68,7 @@ internal static partial class LibTorch
         var libtorch = Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } named
             ? Path.GetFullPath(named)
             : FolderOf("libtorch_cpu.so") ?? throw new NativeLibraryException(
-                $"libtorch_cpu.so is not beside the application. Reference libtorch-cpu-linux-x64 or TorchSharp-cuda-linux from it, or set {FolderVariable} to a folder with libtorch (such as a Python install's torch/lib).");
+                $"libtorch_cpu.so is not beside the application. {Advice}");
         var wrapper = Path.Combine(
             FolderOf("libLibTorchSharp.so") ?? throw new NativeLibraryException("libLibTorchSharp.so, part of the TorchSharp package, is not beside the application."),
             "libLibTorchSharp.so");

@@ -13,7 +13,7 @@ public sealed class SpeedForecastTests
     private static readonly ModelConfig Llama = Parse("LlamaForCausalLM", vocabulary: 128_256, hidden: 4096, layers: 32, heads: 32, kvHeads: 8, intermediate: 14_336);
 
     // Tokens of context, bits of a weight, what of host memory and link is used, and milliseconds a token: one H200 held to 24 GiB
-    // with 16 cores, by README.md and the changes that brought packed weights.
+    // with 16 cores, by docs/performance.md and the changes that brought packed weights.
     [Theory]
     [InlineData(1, 16, null, false, 4.6)]
     [InlineData(8, 16, null, false, 5.2)]
@@ -52,7 +52,7 @@ public sealed class SpeedForecastTests
         Assert.InRange((thousands << 10) / speed.FirstToken(thousands << 10), tokensPerSecond * (1 - Within), tokensPerSecond * (1 + Within));
     }
 
-    // 0.5B parameters at 1K tokens on two cores that read 61 GB/s and multiply 228 Gflop/s in float32, by README.md.
+    // 0.5B parameters at 1K tokens on two cores that read 61 GB/s and multiply 228 Gflop/s in float32, by docs/performance.md.
     [Theory]
     [InlineData(32, 50.5)]
     [InlineData(16, 30.5)]

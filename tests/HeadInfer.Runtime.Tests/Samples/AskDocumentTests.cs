@@ -43,7 +43,7 @@ public sealed class AskDocumentTests
 
     [Theory]
     [InlineData("There is no file or folder", "--document", "no-such-file")]
-    [InlineData("There is no model folder", "--model", "no-such-folder")]
+    [InlineData("There is no model folder 'no-such-folder', which from here is '", "--model", "no-such-folder")]
     [InlineData("--max-tokens", "--max-tokens", "-3")]
     [InlineData("needs a value", "--question")]
     [InlineData("not understood", "--nonsense")]
