@@ -29,6 +29,7 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     private readonly GpuLayout _layout = new(gpu.Major);
     private readonly Dictionary<TiledPacking, PackedKernels> _packed = [];
     private readonly Dictionary<int, CudaModule> _attention = []; // by dimensions of a head
+    private Tensor? _scratch; // bytes
     private CudaModule? _module;
     private FusedKernels? _kernels;
     private CudaStatePieces? _pieces;
@@ -101,7 +102,7 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     {
         if (!_packed.TryGetValue(packing, out var kernels))
         {
-            _packed.Add(packing, kernels = new PackedKernels(gpu, _module!.Type, packing, gpu.Major >= EarlyStarts));
+            _packed.Add(packing, kernels = new PackedKernels(gpu, _module!.Type, packing, gpu.Major >= EarlyStarts, Scratch));
         }
 
         return kernels;
@@ -199,12 +200,25 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 
         _packed.Clear();
         _attention.Clear();
+        _scratch?.Dispose();
         _module?.Dispose();
         _up.Dispose();
         _down.Dispose();
         Sum(_copies);
         Sum(_stalls);
         gpu.Dispose();
+    }
+
+    // Kernels run one after another, so what the last one had may be another's at once.
+    private nint Scratch(long bytes)
+    {
+        if (_scratch is null || _scratch.NumberOfElements < bytes)
+        {
+            _scratch?.Dispose();
+            _scratch = empty([bytes], ScalarType.Byte, Torch).DetachFromDisposeScope();
+        }
+
+        return TensorMemory.Pointer(_scratch);
     }
 
     private CudaModule Attention(int headDim)

@@ -7,19 +7,29 @@ internal sealed unsafe class PackedKernels : IDisposable
 {
     private const int Threads = 256, UnitsOfBlock = Threads / 32, StreamThreads = Threads + 32;
     private const int StageUnits = 16, MostSlots = 8, Blocks = 2; // of the streams
+    private const int ScaledBytes = 8; // of a group of a row: its factor and its sum
     private const int RingBytes = 64 << 10, OwnShared = 8 << 10;  // weights under way in a block, and what it has beside
 
     private readonly CudaModule _module;
     private readonly bool _early;
-    private readonly int _unitBytes, _shared, _blockShared, _processors;
-    private readonly nint _multiply8, _multiply16, _gate8, _gate16, _unpack, _lookup, _stream, _streamGate, _expertsGate, _experts;
+    private readonly Func<long, nint> _scratch;
+    private readonly int _unitBytes, _groups, _shared, _blockShared, _processors;
+    private readonly nint[] _multiply, _gate; // of at most 4, 8 and 16 rows
+    private readonly nint _fix, _unpack, _lookup, _stream, _streamGate, _expertsGate, _experts;
 
+    /// <param name="gpu">runs them</param>
+    /// <param name="type">the element type</param>
+    /// <param name="packing">how weights lie</param>
+    /// <param name="early">whether kernels may start before the ones before have ended</param>
+    /// <param name="scratch">memory of the GPU, of at least so many bytes, for one call after another</param>
     /// <exception cref="DeviceException">They do not compile.</exception>
-    public PackedKernels(Gpu gpu, TorchSharp.torch.ScalarType type, TiledPacking packing, bool early)
+    public PackedKernels(Gpu gpu, TorchSharp.torch.ScalarType type, TiledPacking packing, bool early, Func<long, nint> scratch)
     {
         _module = new CudaModule(gpu, type, [.. CudaModule.RowFiles, "PackedKernels.cu", "PackedStream.cu"], $"-DBITS={packing.Bits}", $"-DGROUPS={packing.Groups}", $"-DPAIR={(packing.IsPair ? 1 : 0)}");
-        _early = early;
-        (_multiply8, _multiply16, _gate8, _gate16) = (_module.Function("packed_8"), _module.Function("packed_16"), _module.Function("packed_gate_8"), _module.Function("packed_gate_16"));
+        (_early, _scratch, _groups) = (early, scratch, packing.Groups);
+        _multiply = [_module.Function("packed_4"), _module.Function("packed_8"), _module.Function("packed_16")];
+        _gate = [_module.Function("packed_gate_4"), _module.Function("packed_gate_8"), _module.Function("packed_gate_16")];
+        _fix = _module.Function("fix_rows");
         (_unpack, _lookup) = (_module.Function("unpack_tiles"), _module.Function("lookup_packed"));
         (_expertsGate, _experts) = (_module.Function("experts_packed_gate"), _module.Function("experts_packed"));
         _unitBytes = (int)packing.RowBytes(TiledPacking.UnitColumns) * TiledPacking.TileRows;
@@ -43,11 +53,11 @@ internal sealed unsafe class PackedKernels : IDisposable
     /// <param name="stride">from one row to the next</param>
     /// <param name="add">whether what is there stays, as a summand</param>
     public void Multiply(int rows, nint x, RowNorm? norm, WeightPart part, nint bias, int columns, nint to, int stride, bool add) =>
-        Run(rows <= RowKernels.MostRows / 2 ? _multiply8 : _multiply16, rows, x, norm, new(part, bias), default, part.Rows, columns, to, stride, add, kind: 0);
+        Run(_multiply, rows, x, norm, new(part, bias), default, part.Rows, columns, to, stride, add, kind: 0);
 
     /// <summary><c>to = activation(norm(x) * gate^T) * (norm(x) * up^T)</c>.</summary>
     public void Gate(int rows, nint x, RowNorm? norm, WeightPart gate, nint gateBias, WeightPart up, nint upBias, int columns, nint to, int kind) =>
-        Run(rows <= RowKernels.MostRows / 2 ? _gate8 : _gate16, rows, x, norm, new(gate, gateBias), new(up, upBias), gate.Rows, columns, to, gate.Rows, add: false, kind);
+        Run(_gate, rows, x, norm, new(gate, gateBias), new(up, upBias), gate.Rows, columns, to, gate.Rows, add: false, kind);
 
     /// <summary>Gates of chosen experts, a row each.</summary>
     /// <param name="slots">rows times experts of each</param>
@@ -62,14 +72,17 @@ internal sealed unsafe class PackedKernels : IDisposable
     /// <param name="kind">of activation</param>
     public void ExpertsGate(int slots, nint x, RowNorm? norm, nint experts, nint chosen, nint to, int perRow, int outputs, int columns, int kind)
     {
-        var (n, epsilon) = (norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0));
+        var fix = Fix(slots / perRow, x, norm, columns);
         Launch(_expertsGate, (outputs / TiledPacking.TileRows, slots, 1), Threads, 0, _early,
-            Of(ref x), Of(ref n), Of(ref epsilon), Of(ref experts), Of(ref chosen), Of(ref to), Of(ref perRow), Of(ref outputs), Of(ref columns), Of(ref kind));
+            Of(ref fix), Of(ref experts), Of(ref chosen), Of(ref to), Of(ref perRow), Of(ref outputs), Of(ref columns), Of(ref kind));
     }
 
     /// <summary>Products of chosen experts, a row of their own each: x [slots, columns], and out [slots, outputs].</summary>
-    public void Experts(int slots, nint x, nint experts, nint chosen, nint to, int outputs, int columns) =>
-        Launch(_experts, (outputs / TiledPacking.TileRows, slots, 1), Threads, 0, _early, Of(ref x), Of(ref experts), Of(ref chosen), Of(ref to), Of(ref outputs), Of(ref columns));
+    public void Experts(int slots, nint x, nint experts, nint chosen, nint to, int outputs, int columns)
+    {
+        var fix = Fix(slots, x, null, columns);
+        Launch(_experts, (outputs / TiledPacking.TileRows, slots, 1), Threads, 0, _early, Of(ref fix), Of(ref experts), Of(ref chosen), Of(ref to), Of(ref outputs), Of(ref columns));
+    }
 
     /// <summary>Numbers of whole tiles, in the type that is computed in.</summary>
     /// <param name="part">the weights</param>
@@ -98,26 +111,42 @@ internal sealed unsafe class PackedKernels : IDisposable
 
     public void Dispose() => _module.Dispose();
 
-    private void Run(nint kernel, int rows, nint x, RowNorm? norm, Weights first, Weights second, int outputs, int columns, nint to, int stride, bool add, int kind)
+    // Rows as whole numbers, in scratch memory: as the streams make theirs themselves.
+    private Fixed Fix(int rows, nint x, RowNorm? norm, int columns)
     {
-        var (n, epsilon, adds) = (norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0), add ? 1 : 0);
+        var (words, scaled) = ((long)rows * columns * sizeof(ushort), (long)rows * columns / TiledPacking.UnitColumns * _groups * ScaledBytes);
+        var at = _scratch(words + scaled + (rows * sizeof(float)));
+        var to = new Fixed(at, at + (nint)words, at + (nint)(words + scaled));
+        var (n, epsilon) = (norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0));
+        Launch(_fix, (rows, 1, 1), Threads, 0, _early, Of(ref x), Of(ref n), Of(ref epsilon), Of(ref to), Of(ref columns));
+        return to;
+    }
+
+    private void Run(nint[] kernels, int rows, nint x, RowNorm? norm, Weights first, Weights second, int outputs, int columns, nint to, int stride, bool add, int kind)
+    {
+        var adds = add ? 1 : 0;
         var (isGate, tiles) = (second.Codes != 0, outputs / TiledPacking.TileRows);
         var stage = StageUnits * _unitBytes * (isGate ? 2 : 1);
         var slots = Math.Clamp(RingBytes / stage, 2, MostSlots);
-        var shared = (slots * stage) + (3 * columns); // the row in 16 bits, and a float of each four
+        var shared = (slots * stage) + (sizeof(ushort) * columns) + (columns / TiledPacking.UnitColumns * _groups * ScaledBytes); // and the row as whole numbers
         if (rows == 1 && _early && shared <= _blockShared)
         {
+            var (n, epsilon) = (norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0));
             var blocks = Math.Min(tiles, Math.Clamp(_shared / (shared + OwnShared), 1, Blocks) * _processors);
             Launch(isGate ? _streamGate : _stream, (blocks, 1, 1), StreamThreads, shared, early: true,
                 Of(ref x), Of(ref n), Of(ref epsilon), Of(ref first), Of(ref second), Of(ref to), Of(ref tiles), Of(ref stride), Of(ref columns), Of(ref adds), Of(ref kind), Of(ref slots));
             return;
         }
 
-        Launch(kernel, (outputs / TiledPacking.TileRows, 1, 1), Threads, 0, _early,
-            Of(ref x), Of(ref n), Of(ref epsilon), Of(ref first), Of(ref second), Of(ref to), Of(ref rows), Of(ref stride), Of(ref columns), Of(ref adds), Of(ref kind));
+        var fix = Fix(rows, x, norm, columns);
+        Launch(kernels[rows <= RowKernels.MostRows / 4 ? 0 : rows <= RowKernels.MostRows / 2 ? 1 : 2], (outputs / TiledPacking.TileRows, 1, 1), Threads, 0, _early,
+            Of(ref fix), Of(ref first), Of(ref second), Of(ref to), Of(ref rows), Of(ref stride), Of(ref columns), Of(ref adds), Of(ref kind));
     }
 
     /// <summary>The kernels' struct of the same name.</summary>
+    private readonly record struct Fixed(nint Words, nint Scaled, nint Factors);
+
+    /// <summary>The same.</summary>
     private readonly struct Weights(WeightPart part, nint bias)
     {
         public readonly nint Codes = part.Address, Scales = part.Scales, Bias = bias;

@@ -3,7 +3,10 @@
 //   PAIR 0: a float16 scale a group; a number is scale * (code - 8), or scale * (code - 128)
 //   PAIR 1: float32 scale and offset a group; a number is scale * code + offset, 128 less the code of 8 bits
 // A tile is 16 rows, a unit 64 columns of it: the codes of a unit lie as the lanes of a warp take them, four neighbours of
-// sixteen columns a lane, rows eight apart in the same lane. Codes are multiplied, exactly; scales are applied to sums.
+// sixteen columns a lane, rows eight apart in the same lane.
+// A group of a row is brought to whole numbers of 16 bits first, as parts of its largest: their error is 1/65,278 of that, where
+// bfloat16 has 1/512 of each. Their two bytes are columns of their own to the tensor cores, which multiply codes and bytes and add
+// them up without error. Scales are applied to these sums. So codes stay bytes, and a row's bits do not depend on who adds.
 
 #if !defined(ELEMENT_FLOAT32)
 
@@ -11,18 +14,20 @@
 #define STEPS 4                 // of 16 columns
 #define CODE_BYTES (16 * UNIT * BITS / 8)
 #define SCALE_BYTES (PAIR ? 8 * GROUPS : 2 * GROUPS)
+#define GROUP (UNIT / GROUPS)   // columns
+#define ZERO (BITS == 8 ? 128 : PAIR ? 0 : 8) // the code of zero, but for offsets
+#define MOST_FIXED 32639.0f     // 256 * 127 + 127
 
-#if defined(ELEMENT_BFLOAT16)
-#define ONES 0x3F803F80u
-#define NIBBLES 0x43004300u     // 128 and what is in the lowest bits
-#define NIBBLES_LESS (PAIR ? 0xC300C300u : 0xC308C308u)
-__device__ inline u32 less(u32 x) { u32 y; asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(x), "r"(ONES), "r"(NIBBLES_LESS)); return y; }
+#if GROUPS == 2
+typedef uint2 Word;             // bytes of a group that a lane takes
 #else
-#define ONES 0x3C003C00u
-#define NIBBLES 0x64006400u     // 1024 and what is in the lowest bits
-#define NIBBLES_LESS (PAIR ? 0xE400E400u : 0xE408E408u)
-__device__ inline u32 less(u32 x) { u32 y; asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(y) : "r"(x), "r"(ONES), "r"(NIBBLES_LESS)); return y; }
+typedef u32 Word;
 #endif
+
+struct Scaled { float factor; int sum; }; // of a group of a row: what one is, and the sum of its whole numbers
+
+// Rows as whole numbers. words: [rows, groups, 2: high bytes and low, 4 lanes]; scaled: [rows, groups]; factors: of the norm, [rows].
+struct Fixed { Word* words; Scaled* scaled; float* factors; };
 
 // What a lane has of a unit of a tile: codes of its two rows, and their scales as they lie.
 struct Unit { uint4 codes[BITS / 4]; uint4 scales[2][PAIR ? GROUPS / 2 : 1]; };
@@ -47,14 +52,15 @@ __device__ inline Unit load_unit(const char* codes, const char* scales, int unit
 
 __device__ inline u32 word(const uint4& x, int i) { return i == 0 ? x.x : i == 1 ? x.y : i == 2 ? x.z : x.w; }
 
-// Two neighbouring codes of a row as numbers: pair 0 or 1 of a step.
-__device__ inline u32 two_codes(const Unit& x, int high, int step, int pair) {
-#if BITS == 4
-    return less(((word(x.codes[0], high * 2 + step / 2) >> (4 * (step % 2 * 2 + pair))) & 0x000F000F) | NIBBLES);
+// Bytes of a lane's codes of a row: of a group, in the order of a row's.
+__device__ inline u32 codes_of(const Unit& x, int high, int group, int slot) {
+#if BITS == 8
+    return word(x.codes[high], group * 4 / GROUPS + slot);
+#elif GROUPS == 2
+    return (word(x.codes[0], high * 2 + group) >> (4 * slot)) & 0x0F0F0F0F;
 #else
-    u32 four = word(x.codes[high], step);
-    float first = __uint_as_float(__byte_perm(four, 0x4B000000, 0x7540 + pair * 2)), second = __uint_as_float(__byte_perm(four, 0x4B000000, 0x7541 + pair * 2));
-    return pack(first - 8388736.0f, second - 8388736.0f);
+    u32 both = word(x.codes[0], high * 2 + group / 2); // two groups' by turns
+    return __byte_perm(both & 0x0F0F0F0F, (both >> 4) & 0x0F0F0F0F, group % 2 ? 0x7531 : 0x6420);
 #endif
 }
 
@@ -77,80 +83,144 @@ __device__ inline float offset_of(const Unit& x, int high, int group) {
 #endif
 }
 
-// Four of a row, times the norm's weights, packed; and the sum of their squares is added.
-__device__ inline uint2 take_four(const float* x, const element* norm, float& squares) {
-    float4 a = *(const float4*)x;
-    if (norm) {
-        squares += fmaf(a.x, a.x, fmaf(a.y, a.y, fmaf(a.z, a.z, a.w * a.w)));
-        ushort4 w = *(const ushort4*)norm;
-        a.x *= widen(w.x); a.y *= widen(w.y); a.z *= widen(w.z); a.w *= widen(w.w);
+// Brings a row to whole numbers, a group a thread, by 256 threads. Words lie as codes do: where two steps share bytes, by turns.
+// What is not finite makes its group's factor infinite, and so what comes of it. Returns the squares of the thread's numbers.
+__device__ inline float fix_row(const float* x, const element* norm, int columns, Word* words, Scaled* scaled) {
+    float squares = 0;
+    for (int group = threadIdx.x; group < columns / GROUP; group += WARPS * 32) {
+        float a[GROUP], most = 0, all = 0;
+#pragma unroll
+        for (int i = 0; i < GROUP; i += 4) {
+            float4 four = *(const float4*)(x + group * GROUP + i);
+            a[i] = four.x; a[i + 1] = four.y; a[i + 2] = four.z; a[i + 3] = four.w;
+        }
+        if (norm) {
+#pragma unroll
+            for (int i = 0; i < GROUP; i += 8) {
+                uint4 eight = *(const uint4*)(norm + group * GROUP + i);
+#pragma unroll
+                for (int j = 0; j < 8; j++) {
+                    squares = fmaf(a[i + j], a[i + j], squares);
+                    a[i + j] *= widen((element)(word(eight, j / 2) >> (j % 2 * 16)));
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < GROUP; i++) {
+            most = fmaxf(most, fabsf(a[i]));
+            all += fabsf(a[i]);
+        }
+        if (!(all < INFINITY_F)) most = INFINITY_F;
+        bool some = most > 1e-30f;
+        float inverse = some ? MOST_FIXED / most : 0.0f;
+        int v[GROUP], sum = 0;
+#pragma unroll
+        for (int i = 0; i < GROUP; i++) {
+            v[i] = __float2int_rn(a[i] * inverse);
+            sum += v[i];
+        }
+        // Lowest bytes, and those above, which count the carry of a low one that is negative.
+#pragma unroll
+        for (int plane = 0; plane < 2; plane++) {
+            auto byte_of = [&](int i) { return plane ? v[i] : v[i] + 128 >> 8; };
+            auto four_of = [&](int i, int j, int k, int l) { return __byte_perm(__byte_perm(byte_of(i), byte_of(j), 0x0040), __byte_perm(byte_of(k), byte_of(l), 0x0040), 0x5410); };
+            Word made[4];
+#pragma unroll
+            for (int quad = 0; quad < 4; quad++) {
+                int at = quad * 4;
+#if GROUPS == 4
+                made[quad] = four_of(at, at + 1, at + 2, at + 3);
+#elif BITS == 8
+                made[quad] = make_uint2(four_of(at, at + 1, at + 2, at + 3), four_of(at + 16, at + 17, at + 18, at + 19));
+#else
+                made[quad] = make_uint2(four_of(at, at + 16, at + 1, at + 17), four_of(at + 2, at + 18, at + 3, at + 19));
+#endif
+            }
+#pragma unroll
+            for (int i = 0; i < (int)sizeof(Word) / 4; i++) ((uint4*)(words + (long long)group * 8 + plane * 4))[i] = ((const uint4*)made)[i];
+        }
+        scaled[group] = {some ? most / MOST_FIXED : 0.0f, sum};
     }
-    return make_uint2(pack(a.x, a.y), pack(a.z, a.w));
+    return squares;
+}
+
+// 1 / rms of a row, by the squares that warps have of it.
+__device__ inline float norm_factor(const float* squares, int columns, float epsilon) {
+    float all = 0;
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) all += squares[w];
+    return rsqrtf(all / columns + epsilon);
+}
+
+// Rows as whole numbers, a block each.
+extern "C" __global__ void __launch_bounds__(WARPS * 32) fix_rows(const float* x, const element* norm, float epsilon, Fixed to, int columns) {
+    __shared__ float all_squares[WARPS];
+    let_next_start();
+    wait_for_last();
+    int row = blockIdx.x, groups = columns / GROUP;
+    float squares = warp_sum(fix_row(x + (long long)row * columns, norm, columns, to.words + (long long)row * groups * 8, to.scaled + (long long)row * groups));
+    if (threadIdx.x % 32 == 0) all_squares[threadIdx.x / 32] = squares;
+    __syncthreads();
+    if (threadIdx.x == 0) to.factors[row] = norm ? norm_factor(all_squares, columns, epsilon) : 1.0f;
+}
+
+// c [16, 8] += codes [16, a group] * bytes [a group, 8]
+__device__ inline void multiply_codes(int (&c)[4], const Unit& codes, int group, Word b) {
+#if GROUPS == 2
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(codes_of(codes, 0, group, 0)), "r"(codes_of(codes, 1, group, 0)), "r"(codes_of(codes, 0, group, 1)), "r"(codes_of(codes, 1, group, 1)), "r"(b.x), "r"(b.y));
+#else
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3]) : "r"(codes_of(codes, 0, group, 0)), "r"(codes_of(codes, 1, group, 0)), "r"(b));
+#endif
+}
+
+// A group's product with a row, scaled, and added to what the lane has of its two outputs. A lane has both bytes' sums.
+__device__ inline void add_group(const Unit& codes, int group, Word b, Scaled scaled, float (&total)[2]) {
+    int c[4] = {0, -ZERO * scaled.sum, 0, -ZERO * scaled.sum};
+    multiply_codes(c, codes, group, b);
+#pragma unroll
+    for (int high = 0; high < 2; high++) {
+        total[high] = fmaf(scale_of(codes, high, group) * scaled.factor, (float)(c[2 * high] * 256 + c[2 * high + 1]), total[high]);
+        if (PAIR) total[high] = fmaf(offset_of(codes, high, group) * scaled.factor, (float)scaled.sum, total[high]);
+    }
 }
 
 // Where a product goes, and what is done to it.
-struct Result { const element* norm; float epsilon; float* out; int stride, columns, add, kind; };
+struct Result { float* out; int stride, columns, add, kind; };
 
 // What a block's warps have of one output of one row, added up.
 template <bool GATE, int OUTPUTS, int WIDTH>
-__device__ inline void finish_packed(const Result& to, const Weights* weights, const float (*sums)[OUTPUTS][WIDTH], const float* squares, int squares_stride, int tile, int output, int row) {
+__device__ inline void finish_packed(const Result& to, const Weights* weights, const float (*sums)[OUTPUTS][WIDTH], float factor, int tile, int output, int row) {
     int at = tile * 16 + output;
-    float factor = 1, y = 0, up = 0;
-    if (to.norm) {
-        float all = 0;
-#pragma unroll
-        for (int w = 0; w < WARPS; w++) all += squares[w * squares_stride + row];
-        factor = rsqrtf(all / to.columns + to.epsilon);
-    }
+    float y = 0, up = 0;
 #pragma unroll
     for (int w = 0; w < WARPS; w++) {
         y += sums[w][output][row];
         if (GATE) up += sums[w][OUTPUTS - 16 + output][row];
     }
-    y = y * factor + (weights[0].bias ? widen(weights[0].bias[at]) : 0.0f);
-    if (GATE) y = gated(y, up * factor + (weights[1].bias ? widen(weights[1].bias[at]) : 0.0f), to.kind);
+    y = fmaf(y, factor, weights[0].bias ? widen(weights[0].bias[at]) : 0.0f); // by name, or compilers may round once here and twice there
+    if (GATE) y = gated(y, fmaf(up, factor, weights[1].bias ? widen(weights[1].bias[at]) : 0.0f), to.kind);
     float* place = to.out + (long long)row * to.stride + at;
     *place = to.add ? *place + y : y;
 }
 
-// A unit's group ends: its sums are scaled, and added to what the tile has.
-template <int NT>
-__device__ inline void add_group(const Unit& unit, int group, const float (*c)[4], const float (*x_sums)[4], float (*total)[4]) {
-#pragma unroll
-    for (int high = 0; high < 2; high++) {
-        float scale = scale_of(unit, high, group), offset = offset_of(unit, high, group);
-#pragma unroll
-        for (int n = 0; n < NT; n++)
-#pragma unroll
-            for (int i = 0; i < 2; i++) {
-                float& to = total[n][high * 2 + i];
-                to = fmaf(scale, c[n][high * 2 + i], to);
-                if (PAIR) to = fmaf(offset, x_sums[n][i], to);
-            }
-    }
-}
-
-// A block makes 16 outputs of NT times 8 rows, its warps take units in turn. Of a gate it takes a tile of gates and one of what they are for.
+// A block makes 16 outputs of NT times 4 rows, its warps take units in turn. Of a gate it takes a tile of gates and one of what they are for.
 template <int NT, bool GATE>
-__device__ inline void packed_block(const float* x, const Weights* weights, const Result& to, int rows) {
-    const int TILES = GATE ? 2 : 1, columns = to.columns;
-    const element* norm = to.norm;
-    __shared__ float sums[WARPS][TILES * 16][NT * 8 + 1];
-    __shared__ float all_squares[WARPS][NT * 8];
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, quad = lane % 4, units = columns / UNIT, tile = blockIdx.x;
+__device__ inline void packed_block(const Fixed& x, const Weights* weights, const Result& to, int rows) {
+    const int TILES = GATE ? 2 : 1, groups = to.columns / GROUP;
+    __shared__ float sums[WARPS][TILES * 16][NT * 4 + 1];
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = lane / 4, quad = lane % 4, units = to.columns / UNIT, tile = blockIdx.x;
     const char *codes[TILES], *scales[TILES];
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
         codes[t] = weights[t].codes + (long long)tile * units * CODE_BYTES;
         scales[t] = weights[t].scales + (long long)tile * units * 16 * SCALE_BYTES;
     }
-    float total[TILES][NT][4], squares[NT];
+    float total[TILES][NT][2];
 #pragma unroll
-    for (int n = 0; n < NT; n++) {
-        squares[n] = 0;
-#pragma unroll
-        for (int i = 0; i < TILES * 4; i++) total[i / 4][n][i % 4] = 0;
-    }
+    for (int i = 0; i < TILES * NT * 2; i++) total[i / (NT * 2)][i / 2 % NT][i % 2] = 0;
     Unit next[TILES];
     auto fetch = [&](int unit) {
 #pragma unroll
@@ -164,76 +234,59 @@ __device__ inline void packed_block(const float* x, const Weights* weights, cons
 #pragma unroll
         for (int t = 0; t < TILES; t++) now[t] = next[t];
         fetch(unit + WARPS);
-        float c[TILES][NT][4], x_sums[NT][4];
 #pragma unroll
-        for (int step = 0; step < STEPS; step++) {
-            const int per_group = STEPS / GROUPS;
-            if (step % per_group == 0) {
-#pragma unroll
-                for (int i = 0; i < NT * 4; i++) {
-                    x_sums[i / 4][i % 4] = 0;
-#pragma unroll
-                    for (int t = 0; t < TILES; t++) c[t][i / 4][i % 4] = 0;
-                }
-            }
-            uint2 b[NT];
-            int at = unit * UNIT + step * 16 + quad * 4;
+        for (int group = 0; group < GROUPS; group++)
 #pragma unroll
             for (int n = 0; n < NT; n++) {
-                int row = n * 8 + group;
-                b[n] = row < rows ? take_four(x + (long long)row * columns + at, norm ? norm + at : nullptr, squares[n]) : make_uint2(0, 0);
-                if (PAIR) mma(x_sums[n], ONES, ONES, ONES, ONES, b[n].x, b[n].y);
-            }
+                // A row's bytes are two columns, and its sums lie in the lanes of those.
+                int from = n * 4 + column / 2, into = n * 4 + quad, at = unit * GROUPS + group;
+                Word b = {};
+                Scaled scaled = {};
+                if (from < rows) b = x.words[((long long)from * groups + at) * 8 + column % 2 * 4 + quad];
+                if (into < rows) scaled = x.scaled[(long long)into * groups + at];
 #pragma unroll
-            for (int t = 0; t < TILES; t++) {
-                u32 a0 = two_codes(now[t], 0, step, 0), a1 = two_codes(now[t], 1, step, 0), a2 = two_codes(now[t], 0, step, 1), a3 = two_codes(now[t], 1, step, 1);
-#pragma unroll
-                for (int n = 0; n < NT; n++) mma(c[t][n], a0, a1, a2, a3, b[n].x, b[n].y);
+                for (int t = 0; t < TILES; t++) add_group(now[t], group, b, scaled, total[t][n]);
             }
-            if (step % per_group == per_group - 1) {
-#pragma unroll
-                for (int t = 0; t < TILES; t++) add_group<NT>(now[t], step / per_group, c[t], x_sums, total[t]);
-            }
-        }
     }
 #pragma unroll
-    for (int n = 0; n < NT; n++) {
-        float s = squares[n];
-        s += __shfl_xor_sync(0xffffffff, s, 1);
-        s += __shfl_xor_sync(0xffffffff, s, 2);
-        if (quad == 0) all_squares[warp][n * 8 + group] = s;
-#pragma unroll
-        for (int i = 0; i < TILES * 4; i++) sums[warp][i / 4 * 16 + i % 4 / 2 * 8 + group][n * 8 + quad * 2 + i % 2] = total[i / 4][n][i % 4];
-    }
+    for (int i = 0; i < TILES * NT * 2; i++) sums[warp][i / (NT * 2) * 16 + i % 2 * 8 + column][i / 2 % NT * 4 + quad] = total[i / (NT * 2)][i / 2 % NT][i % 2];
     __syncthreads();
-    for (int i = threadIdx.x; i < 16 * NT * 8; i += WARPS * 32)
-        if (i / 16 < rows) finish_packed<GATE>(to, weights, sums, all_squares[0], NT * 8, tile, i % 16, i / 16);
+    for (int i = threadIdx.x; i < 16 * NT * 4; i += WARPS * 32)
+        if (i / 16 < rows) finish_packed<GATE>(to, weights, sums, x.factors[i / 16], tile, i % 16, i / 16);
 }
 
 #define PACKED(NAME, NT, GATE)                                                                                                         \
     extern "C" __global__ void __launch_bounds__(WARPS * 32) NAME(                                                                     \
-        const float* x, const element* norm, float epsilon, Weights first, Weights second, float* out, int rows, int stride, int columns, int add, int kind) { \
+        Fixed x, Weights first, Weights second, float* out, int rows, int stride, int columns, int add, int kind) {                    \
         Weights both[2] = {first, second};                                                                                             \
-        packed_block<NT, GATE>(x, both, {norm, epsilon, out, stride, columns, add, kind}, rows);                                       \
+        packed_block<NT, GATE>(x, both, {out, stride, columns, add, kind}, rows);                                                      \
     }
 
-PACKED(packed_8, 1, false)
-PACKED(packed_16, 2, false)
-PACKED(packed_gate_8, 1, true)
-PACKED(packed_gate_16, 2, true)
+PACKED(packed_4, 1, false)
+PACKED(packed_8, 2, false)
+PACKED(packed_16, 4, false)
+PACKED(packed_gate_4, 1, true)
+PACKED(packed_gate_8, 2, true)
+PACKED(packed_gate_16, 4, true)
 
-// Of chosen experts, a row each: x [rows, columns] and out [rows, per row, outputs]; or x [rows, per row, columns].
+// A row of those that were brought to whole numbers.
+__device__ inline Fixed row_of(const Fixed& x, int row, int columns) {
+    long long groups = columns / GROUP;
+    return {x.words + row * groups * 8, x.scaled + row * groups, x.factors + row};
+}
+
+// Of chosen experts, a row each: x of [rows] and out [rows, per row, outputs]; or x of [rows, per row].
 extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_packed_gate(
-    const float* x, const element* norm, float epsilon, const Expert* experts, const int* chosen, float* out, int per_row, int outputs, int columns, int kind) {
+    Fixed x, const Expert* experts, const int* chosen, float* out, int per_row, int outputs, int columns, int kind) {
     wait_for_last();
     const Expert& expert = experts[chosen[blockIdx.y]];
     Weights both[2] = {expert.gate, expert.up};
-    packed_block<1, true>(x + (long long)(blockIdx.y / per_row) * columns, both, {norm, epsilon, out + (long long)blockIdx.y * outputs, outputs, columns, 0, kind}, 1);
+    packed_block<1, true>(row_of(x, blockIdx.y / per_row, columns), both, {out + (long long)blockIdx.y * outputs, outputs, columns, 0, kind}, 1);
 }
 
-extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_packed(const float* x, const Expert* experts, const int* chosen, float* out, int outputs, int columns) {
+extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_packed(Fixed x, const Expert* experts, const int* chosen, float* out, int outputs, int columns) {
     wait_for_last();
-    packed_block<1, false>(x + (long long)blockIdx.y * columns, &experts[chosen[blockIdx.y]].down, {nullptr, 0, out + (long long)blockIdx.y * outputs, outputs, columns, 0, 0}, 1);
+    packed_block<1, false>(row_of(x, blockIdx.y, columns), &experts[chosen[blockIdx.y]].down, {out + (long long)blockIdx.y * outputs, outputs, columns, 0, 0}, 1);
 }
 
 // The number of a code: four of a step.

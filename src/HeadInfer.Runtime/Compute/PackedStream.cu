@@ -25,15 +25,15 @@ __device__ inline Unit take_unit(const char* codes, const char* scales, int unit
 
 // One row, as stream_block: blocks stay, the last warp copies ahead of the others, and sums are those of packed_block.
 template <bool GATE>
-__device__ inline void packed_stream(const float* x, const Weights* weights, const Result& to, int tiles, int slots) {
-    extern __shared__ uint4 ring[]; // [slots][tiles of a stage][TILE_BYTES], then the row and the squares of each four of it
+__device__ inline void packed_stream(const float* x, const element* norm, float epsilon, const Weights* weights, const Result& to, int tiles, int slots) {
+    extern __shared__ uint4 ring[]; // [slots][tiles of a stage][TILE_BYTES], then the row as whole numbers
     __shared__ float sums[WARPS][GATE ? 32 : 16][1];
     __shared__ float all_squares[WARPS];
     __shared__ u64 barriers[2 * MOST_SLOTS];
     const int TILES = GATE ? 2 : 1, columns = to.columns, units = columns / UNIT, stages = (units + STAGE_UNITS - 1) / STAGE_UNITS;
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, quad = lane % 4;
-    uint2* packed = (uint2*)((char*)ring + slots * TILES * TILE_BYTES);
-    float* four_squares = (float*)(packed + columns / 4);
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = lane / 4, quad = lane % 4;
+    Word* words = (Word*)((char*)ring + slots * TILES * TILE_BYTES);
+    Scaled* scaled = (Scaled*)(words + units * GROUPS * 8);
     u32 base = (u32)__cvta_generic_to_shared(ring), full = (u32)__cvta_generic_to_shared(barriers), empty = full + 8 * MOST_SLOTS;
     if (threadIdx.x == 0) {
         for (int i = 0; i < slots; i++) { make_barrier(full + 8 * i, 1); make_barrier(empty + 8 * i, WARPS); }
@@ -63,24 +63,15 @@ __device__ inline void packed_stream(const float* x, const Weights* weights, con
         return;
     }
     wait_for_last();
-    for (int i = threadIdx.x; i < columns / 4; i += WARPS * 32) {
-        float squares = 0;
-        packed[i] = take_four(x + i * 4, to.norm ? to.norm + i * 4 : nullptr, squares);
-        four_squares[i] = squares;
-    }
-    sync_workers();
-    float squares = 0;
-    for (int unit = to.norm ? warp : units; unit < units; unit += WARPS)
-#pragma unroll
-        for (int step = 0; step < STEPS; step++) squares += four_squares[unit * (UNIT / 4) + step * 4 + quad];
-    squares += __shfl_xor_sync(0xffffffff, squares, 1);
-    squares += __shfl_xor_sync(0xffffffff, squares, 2);
+    float squares = warp_sum(fix_row(x, norm, columns, words, scaled));
     if (lane == 0) all_squares[warp] = squares;
+    sync_workers();
+    float factor = norm ? norm_factor(all_squares, columns, epsilon) : 1.0f;
     int slot = 0, parity = 0;
     for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        float total[TILES][1][4];
+        float total[TILES][2];
 #pragma unroll
-        for (int i = 0; i < TILES * 4; i++) total[i / 4][0][i % 4] = 0;
+        for (int i = 0; i < TILES * 2; i++) total[i / 2][i % 2] = 0;
         for (int stage = 0; stage < stages; stage++) {
             await(full + 8 * slot, parity);
 #pragma unroll
@@ -93,27 +84,13 @@ __device__ inline void packed_stream(const float* x, const Weights* weights, con
                     const char* at = (const char*)ring + (slot * TILES + t) * TILE_BYTES;
                     now[t] = take_unit(at, at + STAGE_UNITS * CODE_BYTES, own, lane);
                 }
-                float c[TILES][1][4], x_sums[1][4];
 #pragma unroll
-                for (int step = 0; step < STEPS; step++) {
-                    const int per_group = STEPS / GROUPS;
-                    if (step % per_group == 0) {
+                for (int group = 0; group < GROUPS; group++) {
+                    int at = unit * GROUPS + group; // all pairs of columns are this row's, and all lanes have its sums
+                    Word b = words[at * 8 + column % 2 * 4 + quad];
+                    Scaled of_row = scaled[at];
 #pragma unroll
-                        for (int i = 0; i < 4; i++) {
-                            x_sums[0][i] = 0;
-#pragma unroll
-                            for (int t = 0; t < TILES; t++) c[t][0][i] = 0;
-                        }
-                    }
-                    uint2 b = group == 0 ? packed[unit * (UNIT / 4) + step * 4 + quad] : make_uint2(0, 0);
-                    if (PAIR) mma(x_sums[0], ONES, ONES, ONES, ONES, b.x, b.y);
-#pragma unroll
-                    for (int t = 0; t < TILES; t++)
-                        mma(c[t][0], two_codes(now[t], 0, step, 0), two_codes(now[t], 1, step, 0), two_codes(now[t], 0, step, 1), two_codes(now[t], 1, step, 1), b.x, b.y);
-                    if (step % per_group == per_group - 1) {
-#pragma unroll
-                        for (int t = 0; t < TILES; t++) add_group<1>(now[t], step / per_group, c[t], x_sums, total[t]);
-                    }
+                    for (int t = 0; t < TILES; t++) add_group(now[t], group, b, of_row, total[t]);
                 }
             }
             __syncwarp();
@@ -122,10 +99,10 @@ __device__ inline void packed_stream(const float* x, const Weights* weights, con
         }
         if (quad == 0) {
 #pragma unroll
-            for (int t = 0; t < TILES; t++) { sums[warp][t * 16 + group][0] = total[t][0][0]; sums[warp][t * 16 + group + 8][0] = total[t][0][2]; }
+            for (int t = 0; t < TILES; t++) { sums[warp][t * 16 + column][0] = total[t][0]; sums[warp][t * 16 + column + 8][0] = total[t][1]; }
         }
         sync_workers();
-        if (threadIdx.x < 16) finish_packed<GATE>(to, weights, sums, all_squares, 1, tile, threadIdx.x, 0);
+        if (threadIdx.x < 16) finish_packed<GATE>(to, weights, sums, factor, tile, threadIdx.x, 0);
         sync_workers();
     }
 }
@@ -134,7 +111,7 @@ __device__ inline void packed_stream(const float* x, const Weights* weights, con
     extern "C" __global__ void __launch_bounds__((WARPS + 1) * 32) NAME(                                                               \
         const float* x, const element* norm, float epsilon, Weights first, Weights second, float* out, int tiles, int stride, int columns, int add, int kind, int slots) { \
         Weights both[2] = {first, second};                                                                                             \
-        packed_stream<GATE>(x, both, {norm, epsilon, out, stride, columns, add, kind}, tiles, slots);                                  \
+        packed_stream<GATE>(x, norm, epsilon, both, {out, stride, columns, add, kind}, tiles, slots);                                    \
     }
 
 PACKED_STREAM(stream_packed, false)

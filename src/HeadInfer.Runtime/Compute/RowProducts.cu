@@ -58,8 +58,8 @@ __device__ inline void finish(const Product& to, const float (*sums)[16][WIDTH],
         y += sums[w][output][row];
         if (GATE) up += sums[w][output + 8][row];
     }
-    y = y * factor + (to.bias ? widen(to.bias[first + output]) : 0.0f);
-    if (GATE) y = gated(y, up * factor + (to.bias ? widen(to.bias[limit + first + output]) : 0.0f), to.kind);
+    y = fmaf(y, factor, to.bias ? widen(to.bias[first + output]) : 0.0f); // by name: the same bits in all kernels
+    if (GATE) y = gated(y, fmaf(up, factor, to.bias ? widen(to.bias[limit + first + output]) : 0.0f), to.kind);
     float* at = to.out + (long long)row * limit + first + output;
     *at = to.add ? *at + y : y;
 }
