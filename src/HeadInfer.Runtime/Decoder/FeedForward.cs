@@ -147,7 +147,10 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
     public Tensor Forward(Tensor x, Tensor routed)
     {
         var (chosen, shares) = Choose(routed);
-        using var scale = tensor(shares, device: x.device);
+        var (places, counts) = ByExpert(chosen);
+        using var slots = TensorMemory.Indices(places).to(x.device); // all at once: a copy for each expert would be as many more calls
+        using var rows = slots.div(routing.PerToken, RoundingMode.floor);
+        using var scale = tensor(shares, device: x.device).index_select(0, slots).unsqueeze(1).to(x.dtype);
         var output = shared?.Forward(x) ?? zeros_like(x);
         if (sharedGate is not null)
         {
@@ -155,13 +158,14 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
             output.mul_(gate);
         }
 
-        foreach (var (expert, places) in PlacesByExpert(chosen))
+        for (int expert = 0, at = 0; expert < counts.Length; at += counts[expert++])
         {
-            using var scope = NewDisposeScope();
-            var slots = TensorMemory.Indices(places.ToArray()).to(x.device);
-            var rows = slots.div(routing.PerToken, RoundingMode.floor);
-            var weight = scale.index_select(0, slots).unsqueeze(1).to(x.dtype);
-            output.index_add_(0, rows, experts[expert].Forward(x.index_select(0, rows)).mul_(weight), 1);
+            if (counts[expert] > 0)
+            {
+                using var scope = NewDisposeScope();
+                var own = rows.narrow(0, at, counts[expert]);
+                output.index_add_(0, own, experts[expert].Forward(x.index_select(0, own)).mul_(scale.narrow(0, at, counts[expert])), 1);
+            }
         }
 
         return output;
@@ -243,21 +247,26 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
         return (chosen, shares);
     }
 
-    // Expert -> flat places in [tokens, per token] that chose it, experts in order so that sums always form alike.
-    private static SortedDictionary<int, List<int>> PlacesByExpert(int[] chosen)
+    // Flat places in [tokens, per token], those that chose the first expert first, and how many chose each. Sums always form in this order.
+    private (int[] Places, int[] Counts) ByExpert(int[] chosen)
     {
-        var places = new SortedDictionary<int, List<int>>();
-        for (var i = 0; i < chosen.Length; i++)
+        var (places, counts, next) = (new int[chosen.Length], new int[config.Experts], new int[config.Experts]);
+        foreach (var expert in chosen)
         {
-            if (!places.TryGetValue(chosen[i], out var list))
-            {
-                places[chosen[i]] = list = [];
-            }
-
-            list.Add(i);
+            counts[expert]++;
         }
 
-        return places;
+        for (var expert = 1; expert < counts.Length; expert++)
+        {
+            next[expert] = next[expert - 1] + counts[expert - 1];
+        }
+
+        for (var i = 0; i < chosen.Length; i++)
+        {
+            places[next[chosen[i]]++] = i;
+        }
+
+        return (places, counts);
     }
 }
 

@@ -12,6 +12,7 @@ internal static class MemoryPlanner
 {
     private const int MaxSegment = 8192, MaxGpuSegment = 65_536, MinSegment = 256;
     private const int Page = 256, MostPage = 2048, Tile = 2048, Chunk = 256, GpuChunk = 4096;
+    private const int MixtureChunk = 16_384; // on a GPU: each expert's products are calls of their own, so they had better be of many tokens
 
     private const int OtherStates = 2; // what a pass of many tokens makes, and what a pass in its gap does
 
@@ -37,7 +38,7 @@ internal static class MemoryPlanner
         var mostHeads = config.HeadKinds.Max(h => h.KvHeads);
         var group = Math.Min(options.HeadGroupSize ?? mostHeads, mostHeads);
         var most = state == ByteSize.Zero ? 0 : (int)Math.Clamp((budget.Gpu ?? budget.Host).Bytes / 24 / state.Bytes, 1, RowKernels.MostRows);
-        var sizes = new Sizes(config, type, kvType, onGpu, group, options.TileTokens ?? (onGpu ? GpuTileTokens(config, kvType, group, page) : Tile), options.ChunkTokens ?? (onGpu ? GpuChunk : Chunk), state * (most + OtherStates));
+        var sizes = new Sizes(config, type, kvType, onGpu, group, options.TileTokens ?? (onGpu ? GpuTileTokens(config, kvType, group, page) : Tile), options.ChunkTokens ?? (!onGpu ? Chunk : config.Experts > 0 ? MixtureChunk : GpuChunk), state * (most + OtherStates));
 
         // So that the workspace never dominates; a segment is a power of two. Longer ones stream the history less often,
         // and from a few thousand tokens on it streams faster than it is attended.
@@ -46,7 +47,7 @@ internal static class MemoryPlanner
         while (options.SegmentTokens is null && segment > MinSegment && (sizes.Activations(segment) - sizes.States + sizes.KvBuffers(segment)).Bytes > goal)
         {
             segment /= 2;
-            if (onGpu && options.ChunkTokens is null && segment < 4 * sizes.Chunk && sizes.Chunk > MinSegment)
+            if (onGpu && options.ChunkTokens is null && segment < (config.Experts > 0 ? 1 : 4) * sizes.Chunk && sizes.Chunk > MinSegment)
             {
                 sizes = sizes with { Chunk = sizes.Chunk / 2 };
             }
