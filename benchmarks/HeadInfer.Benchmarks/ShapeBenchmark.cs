@@ -89,9 +89,8 @@ internal static class ShapeBenchmark
 
         // The link carries what is streamed and layers that come by turns, beside the CPU; the GPU's memory gives what is resident and the weights that a token reads.
         var rates = await model.Thread.RunAsync(() => GpuRates.Measure(model.Config, forDecode: true));
-        var windows = WindowBytes(model, session);
-        var gpuBytes = model.Plan.ReadPerToken.Bytes + session.CacheSize.Resident.Bytes + windows + up;
-        var streamed = StreamedBytes(model, session) - windows;
+        var (copied, streamed) = DecodeForecast.Cache(model.Config, model.Plan, session.Length);
+        var gpuBytes = model.Plan.ReadPerToken.Bytes + copied + up;
         var (beside, onHost) = (model.Attention.HostRates ?? new HostRates(rates.Upload, 0, 0), (double)model.Attention.HostHeads(1, 1) / model.Config.AttendingLayers.Sum(layer => model.Config.HeadsOf(layer).KvHeads));
         double weights = model.Plan.ComingPerToken.Bytes;
         var bound = Math.Max(Math.Max(weights / beside.Link, (weights + streamed) / (beside.Link + beside.Host)), gpuBytes / rates.Memory);
@@ -111,16 +110,6 @@ internal static class ShapeBenchmark
     }
 
     // What has to come over the link for one token: everything that is neither resident nor outside a window.
-    // What windowed layers have copies of.
-    private static double WindowBytes(HeadInferModel model, HeadInferSession session) => model.Attention.Windows.InUse == ByteSize.Zero ? 0
-        : (double)model.Plan.KvPerToken.Bytes / model.Config.KvElementsPerToken * model.Config.AttendingLayers.Sum(layer => model.Config.Windows[layer] is { } window ? model.Config.AttendedElements(layer) * Math.Min(session.Length, window - 1.0) : 0);
-
-    private static double StreamedBytes(HeadInferModel model, HeadInferSession session)
-    {
-        var element = (double)model.Plan.KvPerToken.Bytes / model.Config.KvElementsPerToken;
-        return Math.Max(0, (element * Cost.AttendedElements(model.Config, session.Length)) - session.CacheSize.Resident.Bytes);
-    }
-
     public static HeadInferModel Create(Options options, out string shape)
     {
         LibTorch.EnsureLoaded();

@@ -175,12 +175,12 @@ internal static class ModelLoading
                 OtherKernels = kinds.Skip(1).ToDictionary(h => h, h => device.Attention(TraitsOf(h), device.MayFuse(TraitsOf(h)) ? options.FusedAttention : null)),
                 Sinks = config.Family.Sinks ? [.. config.AttendingLayers.Select(layer => read.Layers[layer].Sinks)] : [],
                 HostHeads = (answers, pace) => rates?.At(options.HostShare is null ? pace : 1) is not { } now ? 0
-                    : (int)Math.Round((options.HostShare ?? now.ShareFor(1)) * (now.ShareFor(answers) / now.ShareFor(1)) * heads),
+                    : Math.Max(rates!.Value.ShareFor(answers) * heads >= 1 && options.HostShare is null ? 1 : 0, (int)Math.Round((options.HostShare ?? now.ShareFor(1)) * (now.ShareFor(answers) / now.ShareFor(1)) * heads)), // one at least, or it would never be measured again
             };
-            if (device is CudaDevice && options.Placement is null)
+            if (device is CudaDevice onGpu && options.Placement is null)
             {
-                var share = (double)attention.HostHeads(1, 1) / heads;
-                plan = plan.WithForecast(config, DecodeForecast.OfStep(TimeStep(new StepDecoder(config, read, attention, buffers), pool), plan, rates, share)) with { RatesDate = measured };
+                var share = heads == 0 ? 0 : (double)attention.HostHeads(1, 1) / heads;
+                plan = plan.WithForecast(config, DecodeForecast.OfStep(TimeStep(new StepDecoder(config, read, attention, buffers), pool), plan, rates, share, onGpu.MemoryRate)) with { RatesDate = measured };
             }
 
             return new HeadInferModel(folder, options, plan, promise, thread, device, read, attention, buffers);

@@ -34,6 +34,15 @@ public sealed class DecodeForecastTests
         Assert.Equal(0.005, DecodeForecast.OfStep(0.005, plan, null, 0).Seconds(Config, plan, 1000), 1e-12); // the link's rate is not known
     }
 
+    [Fact]
+    public void Copies_beside_packed_weights_are_read_at_the_memorys_rate()
+    {
+        var plan = Plan(resident: 1000);
+        var copied = (double)plan.KvPerToken.Bytes * 1000;
+        Assert.Equal(0.005 + (copied / (Reach.GpuAttending * 4e12)), DecodeForecast.OfStep(0.005, plan, null, 0, memoryRate: 4e12).Seconds(Config, plan, 1000), 1e-12);
+        Assert.Equal(0.005 * (1 + (copied / plan.ReadPerToken.Bytes)), DecodeForecast.OfStep(0.005, plan, null, 0, memoryRate: 1e3).Seconds(Config, plan, 1000), 1e-12); // weights show that it reads faster
+    }
+
     // Tied, and not: then the embedding's rows are looked up.
     [Theory]
     [InlineData("llama3")]

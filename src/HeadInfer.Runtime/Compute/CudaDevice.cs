@@ -42,6 +42,9 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
 
     public override int? Ordinal => gpu.Ordinal;
 
+    /// <summary>Bytes a second that its memory gives at most, by its clock; 0 if the driver does not say.</summary>
+    public double MemoryRate => gpu.MemoryRate;
+
     public override torch.Device Torch => gpu.Torch;
 
     public override bool IsAsynchronous => true;
@@ -173,10 +176,10 @@ internal class CudaDevice(Gpu gpu, Action<string>? warn = null) : Device
     /// <param name="traits">what the model needs</param>
     /// <param name="major">compute capability, the part before the dot</param>
     internal static bool MayFuse(AttentionTraits traits, int major) =>
-        IsOrdinary(traits.HeadDim, traits.SoftCap) && traits.Type != ScalarType.Float32 && traits.HeadDim % 8 == 0 && major >= FlashCapability;
+        IsOrdinary(traits.HeadDim, traits.SoftCap) && traits.Type != ScalarType.Float32 && major >= FlashCapability;
 
     /// <summary>Whether libtorch has fused attention for it.</summary>
-    internal static bool IsOrdinary(int headDim, double? softCap) => softCap is null && headDim <= FlashHeadDim;
+    internal static bool IsOrdinary(int headDim, double? softCap) => softCap is null && headDim <= FlashHeadDim && headDim % 8 == 0;
 
     /// <summary>Times since the last call. Waits for the queues to end.</summary>
     public CopyTimes TakeTimes()

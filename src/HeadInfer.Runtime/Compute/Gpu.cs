@@ -7,6 +7,7 @@ namespace HeadInfer.Runtime.Compute;
 internal sealed unsafe class Gpu : IDisposable
 {
     private const int ProcessorsAttribute = 16, SharedAttribute = 81, BlockSharedAttribute = 97, MajorAttribute = 75, MinorAttribute = 76, HostPointerAttribute = 91;
+    private const int MemoryClockAttribute = 36, MemoryWidthAttribute = 37; // kHz, of two transfers each; bits
 
     private readonly int _device;
     private readonly nint _context;
@@ -33,6 +34,11 @@ internal sealed unsafe class Gpu : IDisposable
 
     /// <summary>Shared memory that a block may have, in bytes.</summary>
     public int BlockSharedBytes => Ask(BlockSharedAttribute);
+
+    /// <summary>Bytes a second that its memory gives at most; 0 if the driver does not say.</summary>
+    public double MemoryRate =>
+        CudaDriver.GetDeviceAttribute(out var clock, MemoryClockAttribute, _device) == 0 && CudaDriver.GetDeviceAttribute(out var width, MemoryWidthAttribute, _device) == 0
+            ? 2000.0 * clock * (width / 8) : 0;
 
     /// <summary>Whether kernels reach pinned host memory under its own address.</summary>
     public bool SeesHostAddresses => Ask(HostPointerAttribute) != 0;

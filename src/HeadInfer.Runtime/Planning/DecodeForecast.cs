@@ -11,12 +11,17 @@ namespace HeadInfer.Runtime.Planning;
 /// <param name="HostShare">of the heads that the CPU attends, of tokens without copies</param>
 internal sealed record DecodeForecast(double Step, double KvRate, HostRates? Rates, double HostShare)
 {
-    /// <summary>From a step that was timed. Copies are read at the rate at which it read weights, without the time in which layers came by turns.</summary>
-    public static DecodeForecast OfStep(double step, MemoryPlan plan, HostRates? rates, double hostShare)
+    /// <summary>From a step that was timed. Copies are read at the rate at which it read weights, without the time in which layers came by turns; packed weights and a mixture's are read slower, so at the memory's rate if that says more.</summary>
+    /// <param name="step">seconds of a step without history</param>
+    /// <param name="plan">where the model lies</param>
+    /// <param name="rates">of host memory; null if they were not measured</param>
+    /// <param name="hostShare">of the heads that the CPU attends</param>
+    /// <param name="memoryRate">bytes a second that the GPU's memory gives by its clock; 0 if that is not known</param>
+    public static DecodeForecast OfStep(double step, MemoryPlan plan, HostRates? rates, double hostShare, double memoryRate = 0)
     {
         // Where the link's rate is not known, copies cost nothing beside layers that it brings.
         var coming = plan.StreamedLayers == 0 ? 0 : rates is { } known ? plan.ComingPerToken.Bytes / known.Link : step;
-        return new DecodeForecast(step, plan.ReadPerToken.Bytes / Math.Max(0, step - coming), rates, hostShare);
+        return new DecodeForecast(step, Math.Max(plan.ReadPerToken.Bytes / Math.Max(0, step - coming), memoryRate * Reach.GpuAttending), rates, hostShare);
     }
 
     /// <summary>Seconds of a token after so many.</summary>
