@@ -211,7 +211,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     private IReadOnlyList<ResidentExtent>[] PlaceWindows(Batch batch)
     {
         var placed = new IReadOnlyList<ResidentExtent>[batch.Sequences.Count];
-        Windows.BeginStep();
+        Windows.BeginStep(batch.Sequences);
         for (var row = placed.Length - 1; row >= 0; row--)
         {
             var sequence = batch.Sequences[row];

@@ -12,6 +12,7 @@ namespace HeadInfer.Runtime.Attention;
 internal sealed class WindowCopies : IDisposable
 {
     private const int LeastRoom = 1024; // tokens that a sequence may grow by before its ring must
+    private const int Turns = 8;        // steps after which a ring that was in none of them may make way: many answers take turns
 
     private readonly BlockPool _pool;
     private readonly Device _device;
@@ -52,8 +53,18 @@ internal sealed class WindowCopies : IDisposable
     /// <summary>All heads of a layer.</summary>
     public static HeadGroup Whole(AttentionLayout layout, int layer) => new(0, layout.HeadsOf(layer).KvHeads, HeadPlacement.Resident);
 
-    /// <summary>Begins a step: rings that its sequences do not have may make way.</summary>
-    public void BeginStep() => _steps++;
+    /// <summary>Begins a step: its sequences' rings do not make way for each other.</summary>
+    public void BeginStep(IEnumerable<Sequence> sequences)
+    {
+        _steps++;
+        foreach (var sequence in sequences)
+        {
+            if (Find(sequence) is { } ring)
+            {
+                ring.LastUse = _steps;
+            }
+        }
+    }
 
     /// <summary>Takes note that a sequence goes on with a prompt, whose rows its ring does not get.</summary>
     public void Leave(Sequence sequence)
@@ -77,7 +88,6 @@ internal sealed class WindowCopies : IDisposable
             return [];
         }
 
-        ring.LastUse = _steps;
         Settle(ring, sequence);
         var first = Math.Max(0, sequence.Length - _window + 1);
         var (start, known) = ring.Start <= first && first <= ring.End ? (ring.Start, ring.End) : (first, first);
@@ -123,7 +133,7 @@ internal sealed class WindowCopies : IDisposable
         }
 
         var numbers = _groups.Sum(g => g.Numbers);
-        while (_arena.LargestPiece < most * numbers && _rings.Where(r => r.LastUse != _steps).MinBy(r => r.LastUse) is { } unused)
+        while (_arena.LargestPiece < most * numbers && _rings.Where(r => r.LastUse < _steps - Turns || !r.Owner.TryGetTarget(out _)).MinBy(r => r.LastUse) is { } unused)
         {
             Drop(unused);
         }
@@ -134,7 +144,7 @@ internal sealed class WindowCopies : IDisposable
             return null;
         }
 
-        _rings.Add(ring = new Ring(new WeakReference<Sequence>(sequence), new ResidentRun(_arena, memory, _groups, (int)tokens)) { Version = sequence.Version });
+        _rings.Add(ring = new Ring(new WeakReference<Sequence>(sequence), new ResidentRun(_arena, memory, _groups, (int)tokens)) { Version = sequence.Version, LastUse = _steps });
         return ring;
     }
 

@@ -55,7 +55,7 @@ internal static class LayerHeadsReader
                 CacheOf = shared == 0 ? [] : caches,
                 EqualLayers = equal ? Enumerable.Range(0, config.Layers).Where(l => config.Windows[l] is null).ToHashSet() : FrozenSet<int>.Empty,
                 PerLayerSize = json.Int("hidden_size_per_layer_input", config.Family.PerLayerByDefault, least: 0, most: 65_536),
-                PerLayerVocabulary = json.Int("vocab_size_per_layer_input", config.VocabularySize),
+                PerLayerVocabulary = json.Int("vocab_size_per_layer_input", config.VocabularySize, least: config.VocabularySize),
                 WideWhereShared = json.Bool("use_double_wide_mlp", false),
             };
     }

@@ -165,6 +165,10 @@ public sealed record ModelConfig
     /// <summary>The layers that attend, in order.</summary>
     internal IReadOnlyList<int> AttendingLayers => [.. Enumerable.Range(0, Layers).Where(layer => !StateLayers.Contains(layer))];
 
+    /// <summary>The same without windows that no context reaches, such as Phi-3's of 262,144 tokens: what sees all has copies on a GPU.</summary>
+    /// <param name="tokens">of the longest context</param>
+    internal ModelConfig Within(int tokens) => Windows.Any(w => w >= tokens) ? this with { Windows = [.. Windows.Select(w => w >= tokens ? null : w)] } : this;
+
     /// <summary>The windows of the layers that attend.</summary>
     internal IReadOnlyList<int?> KvWindows => [.. AttendingLayers.Select(layer => Windows[layer])];
 

@@ -39,11 +39,12 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
     /// <param name="options">a chat template or a scaling of positions in place of the folder's, and who is warned</param>
     public static ModelFolder Open(string path, HeadInferOptions options)
     {
-        if (GgufFile.IsNamed(path))
-        {
-            return GgufModel.Open(path, options);
-        }
+        var folder = GgufFile.IsNamed(path) ? GgufModel.Open(path, options) : OpenFolder(path, options);
+        return folder with { Config = folder.Config.Within(options.MaxContextTokens ?? folder.Config.MaxPositions) };
+    }
 
+    private static ModelFolder OpenFolder(string path, HeadInferOptions options)
+    {
         path = Locate(path);
         var config = ModelConfigReader.Load(path, options.RopeScaling, options.Warning);
         var tokenizer = Text.Tokenizer.IsIn(path) ? Text.Tokenizer.Load(path, options.ChatTemplate) : null;

@@ -105,7 +105,7 @@ internal static class MemoryPlanner
         var perToken = config.KvLayers.Where(l => config.Windows[l] is not null).Sum(config.AttendedElements) * DataTypes.Size(type);
         var one = perToken * WindowCopies.TokensFor(window, longest, page);
         var room = others ? Math.Max(resident.Bytes / 4, one <= resident.Bytes / 2 ? one : 0) : resident.Bytes;
-        return (perToken, new ByteSize(Math.Min(room, RowKernels.MostRows * one)));
+        return room < one ? default : (perToken, new ByteSize(Math.Min(room, RowKernels.MostRows * one))); // what fits nobody is better left to others
     }
 
     /// <summary>What the layers that have a state in place of keys and values remember of a sequence.</summary>

@@ -90,6 +90,33 @@ public abstract class WindowCopiesTests(ComputeDevice device) : NativeTest(devic
         }
     }
 
+    [Fact]
+    public void Answers_that_take_turns_keep_their_rings()
+    {
+        // Two of three have room.
+        using var scope = NewDisposeScope();
+        var ring = WindowCopies.TokensFor(300, 100_000, 256) * 2 * KvHeads * Dim * sizeof(float);
+        using var attended = Case(ScalarType.Float32, 300, 256, new ByteSize(2 * ring));
+        List<Sequence> sequences = [attended.Empty(), attended.Empty(), attended.Empty()];
+        foreach (var sequence in sequences)
+        {
+            attended.Attend(randn([1, KvHeads * Shared, Dim], device: TorchDevice), Made(ScalarType.Float32, 900), Made(ScalarType.Float32, 900), sequence: sequence);
+        }
+
+        for (var round = 0; round < 10; round++)
+        {
+            var uploads = sequences.Select(sequence =>
+            {
+                var before = attended.Uploaded;
+                attended.Step([sequence], randn([1, KvHeads * Shared, Dim], device: TorchDevice), Made(ScalarType.Float32, 1), Made(ScalarType.Float32, 1));
+                return attended.Uploaded > before;
+            }).ToList();
+            Assert.Equal(round == 0 ? [true, true, true] : [false, false, true], uploads);
+        }
+
+        sequences.ForEach(s => s.Dispose());
+    }
+
     [Theory]
     [InlineData(true, new[] { 0, 3, 0, 4 })]
     [InlineData(false, new[] { 1, 2, 2, 2 })] // without room for a window it may as well

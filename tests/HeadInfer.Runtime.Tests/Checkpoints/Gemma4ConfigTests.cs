@@ -87,7 +87,7 @@ public sealed class Gemma4ConfigTests
     }
 
     [Fact]
-    public void A_plan_counts_copies_of_the_heads_that_have_some_and_scores_that_are_written_out()
+    public void A_plan_counts_copies_of_the_heads_that_have_some_and_what_wide_ones_take()
     {
         var config = Read(Large);
         var weights = WeightNeeds.Of(ByteSize.FromGiB(60));
@@ -95,8 +95,10 @@ public sealed class Gemma4ConfigTests
             of, weights, TorchSharp.torch.ScalarType.BFloat16, new HeadInferOptions { Placement = placement, SegmentTokens = 8192 }, new MemoryBudget(ByteSize.FromGiB(200), ByteSize.FromGiB(140)));
         var plan = Plan(config, head => config.Windows[head.Layer] is null ? HeadPlacement.Resident : HeadPlacement.Streamed);
         Assert.Equal(10 * 4 * 2 * 512 * 2, plan.ResidentPerToken.Bytes); // 10 layers of 4 heads in 16 bits
-        var fused = Plan(config with { LayerHeads = [.. config.LayerHeads.Select(h => h with { Dim = 256 })] });
-        Assert.True(Plan(config).Gpu!.Activations - fused.Gpu!.Activations > new ByteSize(8192L * 32 * 512 * 6), "outputs of all heads, and their sum in float32");
+        ByteSize Activations(int dim) => Plan(config with { LayerHeads = [.. config.LayerHeads.Select(h => h.Dim == 512 ? h with { Dim = dim } : h)] }).Gpu!.Activations;
+        var (queriesAndOutputs, joined) = (2 * 32 * 256 * 2, 8 * 256 * (4 + 2 + 2)); // of a token: 256 dimensions more of all heads, and of those of one KV head in float32 and of two parts
+        Assert.InRange((Activations(512) - Activations(256)).Bytes, 8192L * (queriesAndOutputs + joined), 8192L * (queriesAndOutputs + joined) * 5 / 4);
+        Assert.True(Activations(520) - Activations(512) > new ByteSize(ExplicitAttention.MaxScores * 12), "no fused kernel takes these: scores are written out");
     }
 
     private static ModelConfig Read(string text) => ModelConfigReader.Parse(text, "config.json");

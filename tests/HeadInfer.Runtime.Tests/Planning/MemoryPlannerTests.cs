@@ -135,6 +135,15 @@ public sealed class MemoryPlannerTests
     }
 
     [Fact]
+    public void A_window_that_no_context_reaches_is_none()
+    {
+        var windowed = Config("MistralForCausalLM", ", \"sliding_window\": 4096");
+        Assert.All(windowed.Within(4097).Windows, w => Assert.Equal(4096, w));
+        Assert.All(windowed.Within(4096).Windows, Assert.Null);
+        Assert.InRange(Plan(windowed.Within(4096), new HeadInferOptions(), gpu: 24, host: 64).ResidentTokens, 40_000, 60_000);
+    }
+
+    [Fact]
     public void Windowed_layers_are_never_resident()
     {
         var windowed = Config("MistralForCausalLM", ", \"sliding_window\": 4096");
@@ -164,6 +173,8 @@ public sealed class MemoryPlannerTests
         Assert.Equal(27 * 4096L * 1280, plan.WindowBudget.Bytes);
         Assert.Equal(1280, plan.WindowTokens);
         Assert.Equal(ByteSize.Zero, Plan(mixed, new HeadInferOptions { ResidentMemory = ByteSize.Zero }, gpu: 24, host: 64).WindowBudget);
+        var little = Plan(windowed, new HeadInferOptions { ResidentMemory = one - new ByteSize(1) }, gpu: 24, host: 64); // nobody's window fits
+        Assert.Equal((ByteSize.Zero, false), (little.WindowBudget, little.CopiesAll));
         Assert.Equal(ByteSize.Zero, Plan(Llama, new HeadInferOptions(), gpu: 24, host: 64).WindowBudget);
 
         // A step reads copies of both kinds, and nothing else.
