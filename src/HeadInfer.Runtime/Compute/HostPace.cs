@@ -6,12 +6,13 @@ namespace HeadInfer.Runtime.Compute;
 /// with the same bits every time. It is never so little that nothing would be measured any more.
 /// </remarks>
 /// <param name="least">seconds of work from which on a measurement counts</param>
-internal sealed class HostPace(double least = 0.05)
+/// <param name="warmUp">seconds of work that are left out at first: code is compiled better after a while</param>
+internal sealed class HostPace(double least = 0.05, double warmUp = 0.5)
 {
     private const double Slowest = 0.1, Fastest = 1.5, Ignored = 0.15;
 
     private readonly Lock _lock = new();
-    private double _expected, _taken; // seconds
+    private double _expected, _taken, _left = warmUp; // seconds
 
     /// <summary>The part that is reckoned with.</summary>
     public double Value { get; private set; } = 1;
@@ -23,6 +24,12 @@ internal sealed class HostPace(double least = 0.05)
     {
         lock (_lock)
         {
+            if (_left > 0)
+            {
+                _left -= taken;
+                return;
+            }
+
             (_expected, _taken) = (_expected + expected, _taken + taken);
         }
     }

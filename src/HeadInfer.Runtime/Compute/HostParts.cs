@@ -266,7 +266,7 @@ internal sealed unsafe class HostParts : IDisposable
         var (start, all) = (Stopwatch.GetTimestamp(), job.Heads);
         _attention.Heads = all;
         _attention.Begin(job.Rows);
-        var bytes = 0L;
+        var (bytes, expected) = (0L, 0.0);
         foreach (var work in job.Works)
         {
             _attention.Attend(job.Rows, (float*)Queries, all.Queries, work);
@@ -277,14 +277,19 @@ internal sealed unsafe class HostParts : IDisposable
                 _attention.CopyPart(row, first, new Span<ScoreSum>((ScoreSum*)Sums + at, heads), new Span<float>((float*)Outputs + ((long)at * all.Dim), heads * all.Dim));
             }
 
-            bytes += 2L * work.Heads * all.Dim * DataTypes.Size(_traits.KvType) * work.Sources.Sum(s => (long)s.Count);
+            var key = 2L * work.Heads * all.Dim * DataTypes.Size(_traits.KvType);
+            foreach (var span in work.Spans)
+            {
+                var own = key * work.Sources.GetRange(span.Source, span.Sources).Sum(s => (long)s.Count);
+                (bytes, expected) = (bytes + own, expected + (Rates is { } rates ? own / rates.HostFor(span.Count) : 0));
+            }
         }
 
         Interlocked.Add(ref _bytes, bytes);
         Interlocked.Add(ref _ticks, Stopwatch.GetTimestamp() - start);
-        if (Rates is { } rates)
+        if (expected > 0)
         {
-            Pace.Add(bytes / rates.HostFor(job.Rows), Stopwatch.GetElapsedTime(start).TotalSeconds);
+            Pace.Add(expected, Stopwatch.GetElapsedTime(start).TotalSeconds);
         }
     }
 }

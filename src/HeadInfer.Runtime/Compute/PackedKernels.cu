@@ -124,7 +124,7 @@ __device__ inline float fix_row(const float* x, const element* norm, int columns
         for (int plane = 0; plane < 2; plane++) {
             auto byte_of = [&](int i) { return plane ? v[i] : v[i] + 128 >> 8; };
             auto four_of = [&](int i, int j, int k, int l) { return __byte_perm(__byte_perm(byte_of(i), byte_of(j), 0x0040), __byte_perm(byte_of(k), byte_of(l), 0x0040), 0x5410); };
-            Word made[4];
+            alignas(16) Word made[4];
 #pragma unroll
             for (int quad = 0; quad < 4; quad++) {
                 int at = quad * 4;

@@ -31,8 +31,18 @@ internal sealed unsafe class RowTable : IDisposable
         _matrix = new WeightMatrix([new WeightPart(TensorMemory.Pointer(memory), packing, rows)], 0, columns);
         _dense = packing is DensePacking ? memory.view(rows, columns).DetachFromDisposeScope() : null;
         _staged = empty([RowKernels.MostRows, columns], ScalarType.Float32).DetachFromDisposeScope();
-        _pin = device.Pin(TensorMemory.Pointer(_staged), _staged.NumberOfElements * sizeof(float));
-        _copied = device.CreateFence();
+        try
+        {
+            _pin = device.Pin(TensorMemory.Pointer(_staged), _staged.NumberOfElements * sizeof(float));
+            _copied = device.CreateFence();
+        }
+        catch
+        {
+            _pin?.Dispose();
+            _dense?.Dispose();
+            _staged.Dispose();
+            throw;
+        }
     }
 
     /// <summary>How rows lie in host memory: as they are stored, but for numbers that are rounded to the type that is computed in.</summary>
