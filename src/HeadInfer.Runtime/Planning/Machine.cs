@@ -80,8 +80,8 @@ internal static class Reach
     // Attention by our own kernel, with a soft cap or wide heads: 160 to 235 Tflop/s of 989 (2026-11-30).
     public const double OwnAttention = 0.19;
 
-    // Of a prompt: a dozen calls of libtorch for each expert that is used, at 16 us each.
-    public const double ExpertStart = 12 * 16e-6;
+    // Of a prompt: eight calls of libtorch for each expert that is used, at 16 us each.
+    public const double ExpertStart = 8 * 16e-6;
 
     // Pinned copies: 54 to 55 GB/s of 63. CPU and link together at 128K and 512K: 130 GB/s of 175.
     public const double Link = 0.86, HostBesideLink = 0.74;
