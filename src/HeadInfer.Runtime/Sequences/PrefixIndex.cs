@@ -10,6 +10,9 @@ internal sealed class PrefixNode(PrefixNode? parent, Block? block)
     /// <summary>Null at a root.</summary>
     public Block? Block { get; set; } = block;
 
+    /// <summary>When its first token was read.</summary>
+    public DateTimeOffset Read { get; } = DateTimeOffset.UtcNow;
+
     /// <summary>When it was last wanted, and which of those that were wanted together stands first.</summary>
     public long LastUse { get; set; }
 
@@ -45,7 +48,8 @@ internal sealed class PrefixNode(PrefixNode? parent, Block? block)
 /// <param name="Tokens">its length</param>
 /// <param name="InUse">whether a sequence has the end of it</param>
 /// <param name="LastUse">greater for those that were wanted later; no time</param>
-internal readonly record struct KnownBeginning(int Tokens, bool InUse, long LastUse);
+/// <param name="Read">when its last block was begun</param>
+internal readonly record struct KnownBeginning(int Tokens, bool InUse, long LastUse, DateTimeOffset Read);
 
 /// <summary>All beginnings whose rows are in memory, as a tree of blocks. Guarded by the <see cref="BlockPool"/>.</summary>
 /// <remarks>
@@ -106,7 +110,7 @@ internal sealed class PrefixIndex
             var tokens = next.Before + next.Node.Block!.Filled;
             if (next.Node.IsLeaf)
             {
-                yield return new KnownBeginning(tokens, next.Node.Block.Users > 0, next.Node.LastUse);
+                yield return new KnownBeginning(tokens, next.Node.Block.Users > 0, next.Node.LastUse, next.Node.Read);
             }
 
             foreach (var child in next.Node.AllChildren)

@@ -54,8 +54,8 @@ internal static class Status
             {
                 plan.PageTokens, Blocks = new { count.InUse, count.Kept, count.Most },
 
-                // Of the caller alone, the one last wanted first. The engine has an order of uses, and no times.
-                Conversations = known.OrderByDescending(k => k.LastUse).Take(256).Select(k => new { k.Tokens, k.InUse }).ToList(), Count = known.Count,
+                // Of the caller alone, the one last wanted first.
+                Conversations = known.OrderByDescending(k => k.LastUse).Take(256).Select(k => new { k.Tokens, k.InUse, Since = k.Read }).ToList(), Count = known.Count,
             },
         };
     }

@@ -136,7 +136,7 @@ public sealed class PageInBrowserTests : IAsyncLifetime
         Assert.Equal("12.5%", (await _page.ValueAsync("document.querySelector('#tier-Host .part-3').style.width")).GetString());
         _inUse = 4 * GiB;
         await _page.UntilAsync("document.querySelector('#tier-Host .part-3').style.width === '25%'");
-        Assert.Contains("1,234 tokens (in use), 50 tokens", await _page.TextAsync("#cached"), StringComparison.Ordinal);
+        Assert.Contains("1,234 tokens, read 3 min ago, in use; 50 tokens, read 2 h ago", await _page.TextAsync("#cached"), StringComparison.Ordinal);
 
         await _page.ChooseAsync("#files", Write("a.txt", new string('x', 8000)));
         await _page.UntilAsync("document.getElementById('plan-meter').value === 2000");
@@ -267,6 +267,6 @@ public sealed class PageInBrowserTests : IAsyncLifetime
             Gpu = new { Budget = 8 * GiB, Libraries = GiB, Weights = GiB / 2, Activations = GiB / 4, KvBuffers = GiB / 4, Copies = new { Budget = 5 * GiB, InUse = GiB, Tokens = 1000 } },
         },
         Heads = new { Placement = _placement },
-        Cache = new { Conversations = new[] { new { Tokens = 1234, InUse = true }, new { Tokens = 50, InUse = false } }, Count = 2 },
+        Cache = new { Conversations = new[] { new { Tokens = 1234, InUse = true, Since = DateTimeOffset.UtcNow.AddMinutes(-3.5) }, new { Tokens = 50, InUse = false, Since = DateTimeOffset.UtcNow.AddHours(-2.5) } }, Count = 2 },
     };
 }

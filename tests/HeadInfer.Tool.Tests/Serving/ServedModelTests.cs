@@ -82,6 +82,7 @@ public sealed class ServedModelTests : IAsyncLifetime
     [Fact]
     public async Task Its_figures_are_those_of_the_plan()
     {
+        var before = DateTimeOffset.UtcNow;
         await _server.AskAsync($$"""{"prompt":"{{Text}}","max_tokens":6}""", "/v1/completions");
         var status = JsonElement.Parse(await _server.Http.GetByteArrayAsync("/api/headinfer/status"));
         await using var model = await HeadInferModel.LoadAsync(RunningServer.Model, new HeadInferOptions { MaxContextTokens = 4096 });
@@ -92,6 +93,7 @@ public sealed class ServedModelTests : IAsyncLifetime
         Assert.Equal(model.Plan.KvFor(1).Bytes, memory.GetProperty("kv").GetProperty("in_use").GetInt64() + memory.GetProperty("kv").GetProperty("kept").GetInt64()); // one block
         var known = Assert.Single(status.GetProperty("cache").GetProperty("conversations").EnumerateArray());
         Assert.Equal(model.Tokenizer.Encode(Text, addSpecial: true).Count + 5, known.GetProperty("tokens").GetInt32()); // the last token of an answer is not read
+        Assert.InRange(known.GetProperty("since").GetDateTimeOffset(), before, DateTimeOffset.UtcNow);
         Assert.Equal((model.Config.Layers, model.Config.KvHeads, "host"), (status.GetProperty("heads").GetProperty("placement").GetArrayLength(), status.GetProperty("heads").GetProperty("placement")[0].GetArrayLength(), status.GetProperty("heads").GetProperty("placement")[0][0].GetString()));
         var (planned, plan) = await _server.AskAsync("""{"gpu":"rtx-4090","host_memory":"8GiB"}""", "/api/headinfer/plan");
         Assert.Equal((HttpStatusCode.OK, 8L << 30, "rtx-4090"), (planned, plan.GetProperty("hostBudgetBytes").GetInt64(), plan.GetProperty("machine").GetProperty("name").GetString()));

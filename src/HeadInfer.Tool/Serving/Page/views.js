@@ -91,11 +91,18 @@ export function heads({ model, heads: { placement } }) {
   byId('layers').replaceChildren(...layers.map((layer, i) => element('tr', {}, element('th', { scope: 'row' }, `${i}`), element('td', {}, said(layer)))));
 }
 
+// How long a time is past, in its largest unit.
+function ago(time) {
+  const seconds = Math.max(0, (Date.now() - Date.parse(time)) / 1000);
+  const [unit, size] = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]].find(([, s]) => seconds >= s) ?? ['s', 1];
+  return `${Math.floor(seconds / size)} ${unit} ago`;
+}
+
 /** What the server keeps of the caller's conversations. */
 export function cached({ cache: { conversations, count: all } }) {
-  const shown = conversations.slice(0, 8).map(c => `${count(c.tokens)} tokens${c.in_use ? ' (in use)' : ''}`).join(', ');
+  const shown = conversations.slice(0, 8).map(c => `${count(c.tokens)} tokens, read ${ago(c.since)}${c.in_use ? ', in use' : ''}`).join('; ');
   byId('cached').textContent = all === 0 ? 'The server has read nothing yet.'
-    : `The server knows ${count(all)} of your texts, the last ones first: ${shown}${all > 8 ? ', and others' : ''}.`;
+    : `The server knows ${count(all)} of your texts, the last ones first: ${shown}${all > 8 ? '; and others' : ''}.`;
 }
 
 /** How far a reading is. */
