@@ -174,8 +174,7 @@ internal static class ModelLoading
                 HostRates = rates,
                 OtherKernels = kinds.Skip(1).ToDictionary(h => h, h => device.Attention(TraitsOf(h), device.MayFuse(TraitsOf(h)) ? options.FusedAttention : null)),
                 Sinks = config.Family.Sinks ? [.. config.AttendingLayers.Select(layer => read.Layers[layer].Sinks)] : [],
-                HostHeads = (answers, pace) => rates?.At(options.HostShare is null ? pace : 1) is not { } now ? 0
-                    : Math.Max(rates!.Value.ShareFor(answers) * heads >= 1 && options.HostShare is null ? 1 : 0, (int)Math.Round((options.HostShare ?? now.ShareFor(1)) * (now.ShareFor(answers) / now.ShareFor(1)) * heads)), // one at least, or it would never be measured again
+                HostHeads = (answers, pace) => rates?.HeadsFor(heads, answers, pace, options.HostShare) ?? 0,
             };
             if (device is CudaDevice onGpu && options.Placement is null)
             {

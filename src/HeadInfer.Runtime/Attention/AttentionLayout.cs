@@ -64,7 +64,7 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
         GroupSize ?? (int)Math.Clamp(BitOperations.RoundUpToPowerOf2((uint)(TileRows(layer) / Math.Max(history, 1)) + 1) / 2, 1, (uint)HeadsOf(layer).KvHeads);
 
     /// <summary>Heads of which parts of a prompt are joined at once: their sum is float32, and two parts wait for it.</summary>
-    public int MergedHeads(int layer) => (HeadsOf(layer).KvHeads + MergedShare - 1) / MergedShare;
+    public static int MergedHeads(HeadShape heads) => (heads.KvHeads + MergedShare - 1) / MergedShare;
 
     /// <summary>The groups of a layer's heads, in head order: neighbours of one placement.</summary>
     /// <param name="layer">the layer</param>

@@ -50,7 +50,7 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     public IReadOnlyList<HeadGroup> Groups(int layer, int ahead = 0) => shared.Groups(
         layer,
         Enumerable.Range(0, batch.Sequences.Count).Max(row => Streamed(layer, row, ahead).Count),
-        batch.Phase == Phase.Prefill && shared.MergesApart(batch.Tokens.Length) ? _layout.MergedHeads(layer) : int.MaxValue,
+        batch.Phase == Phase.Prefill && shared.MergesApart(batch.Tokens.Length) ? AttentionLayout.MergedHeads(_layout.HeadsOf(layer)) : int.MaxValue,
         batch.Phase == Phase.Decode ? batch.Sequences.Select(s => shared.HostHeadsOf(layer, s)).Where(heads => heads > 0) : []);
 
     /// <summary>From which token on the host attends a group's keys for a row; beyond all if it does not.</summary>

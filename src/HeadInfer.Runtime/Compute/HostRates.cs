@@ -25,6 +25,15 @@ internal readonly record struct HostRates(double Link, double Host, double Rows)
     /// <summary>Of the bytes outside of the GPU those that the CPU attends for so many rows, so that both ways end together.</summary>
     public double ShareFor(int rows) => HostFor(rows) / (HostFor(rows) + Link);
 
+    /// <summary>How many heads the CPU attends of an answer; one at least where its rates say so, or its pace would never be measured again.</summary>
+    /// <param name="heads">that it may attend, of all layers</param>
+    /// <param name="answers">how many there are</param>
+    /// <param name="pace">how fast it is now, as a part of these rates</param>
+    /// <param name="given">the share of one answer that the caller gives; null for what the rates say</param>
+    public int HeadsFor(int heads, int answers, double pace, double? given) => given is { } share
+        ? (int)Math.Round(share * (ShareFor(answers) / ShareFor(1)) * heads)
+        : Math.Max(ShareFor(answers) * heads >= 1 ? 1 : 0, (int)Math.Round(At(pace).ShareFor(answers) * heads));
+
     /// <summary>Measures them: a second at most, or two.</summary>
     /// <param name="device">the GPU; idle</param>
     /// <param name="traits">the model's heads</param>

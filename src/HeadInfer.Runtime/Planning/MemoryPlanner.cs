@@ -224,7 +224,7 @@ internal static class MemoryPlanner
             long heads = Config.HeadKinds.Max(h => h.Queries), kv = 2L * Config.HeadKinds.Max(h => h.Keys), told = (long)Config.Layers * Config.PerLayerSize;
             var most = Group;
             var group = Config.HeadKinds.Max(h => (long)Math.Min(most, h.KvHeads) * h.Shared * h.Dim);
-            var merged = Config.HeadKinds.Max(h => (long)Math.Min(most, (h.KvHeads + AttentionLayout.MergedShare - 1) / AttentionLayout.MergedShare) * h.Shared * h.Dim);
+            var merged = Config.HeadKinds.Max(h => (long)Math.Min(most, AttentionLayout.MergedHeads(h)) * h.Shared * h.Dim);
             var perToken = OnGpu
                 ? ((Config.HiddenSize + (2 * heads) + told) * Element) + (Ropes * Rotary * 4L) // residual stream, queries, what they attend among themselves, angles
                     + (merged * (4 + (2 * Element))) // where there are other parts a sum in float32, and two of them

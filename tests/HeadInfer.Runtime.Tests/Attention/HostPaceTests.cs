@@ -40,6 +40,17 @@ public sealed class HostPaceTests : NativeTest
         Assert.Equal(1.0 / 3, rates.At(0.5).ShareFor(8), 6);
     }
 
+    [Theory]
+    [InlineData(1, 1, null, 171)] // two thirds of 256
+    [InlineData(8, 1, null, 128)] // its arithmetic bounds it: half the rate
+    [InlineData(1, 0.5, null, 128)]
+    [InlineData(1, 0.5, 0.75, 192)] // the caller's word, whatever the pace
+    [InlineData(8, 1, 0.75, 144)]
+    [InlineData(1, 0.0001, null, 1)]
+    [InlineData(1, 1, 0.0, 0)]
+    public void Heads_are_a_share_of_all(int answers, double pace, double? given, int heads) =>
+        Assert.Equal(heads, new HostRates(Link: 50e9, Host: 100e9, Rows: 400e9).HeadsFor(256, answers, pace, given));
+
     [Fact]
     public void An_answer_that_the_host_was_slow_with_leaves_it_less_of_the_next()
     {
