@@ -39,6 +39,7 @@ internal abstract class Checkpoint(string path) : IDisposable
         try
         {
             var family = config.Family;
+            checkpoint = config.Latent is not null ? new LatentHeads(checkpoint, config) : checkpoint;
             checkpoint = family.NeighbourPairs ? new PairedHeads(checkpoint, config.HeadDim, config.Rope.RotaryDim) : checkpoint;
             checkpoint = family.Stacks != ExpertStacks.None ? new StackedExperts(checkpoint, config.HiddenSize, family.Stacks == ExpertStacks.Turns, family.StacksAsMatrices) : checkpoint;
             checkpoint = family.HeadsByLayer ? new SharedKeys(checkpoint, config) : checkpoint;

@@ -94,6 +94,9 @@ public sealed record ModelConfig
     /// <summary>What such a layer computes, or null where there is none.</summary>
     internal Compute.DeltaShape? Delta { get; init; }
 
+    /// <summary>What heads are made of, where attention is latent; else null.</summary>
+    internal LatentShape? Latent { get; init; }
+
     /// <summary>[layer] heads, where not all layers' are alike; else empty.</summary>
     internal IReadOnlyList<Compute.HeadShape> LayerHeads { get; init; } = [];
 

@@ -80,24 +80,25 @@ internal static class ModelConfigReader
         var family = ReadFamily(json);
         RefuseSwitches(json);
         int hidden = json.Int("hidden_size"), layers = json.Int("num_hidden_layers", most: 4096), heads = json.Int("num_attention_heads", most: 65_536);
-        var kvHeads = json.Int("num_key_value_heads", heads, most: 65_536);
+        var latent = family.Latent ? LatentShape.Read(json) : null;
+        var kvHeads = latent is null ? json.Int("num_key_value_heads", heads, most: 65_536) : heads;
         if (heads % kvHeads != 0)
         {
             throw new CheckpointException($"'{json.Path}': num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kvHeads}).");
         }
 
-        if (!json.Has("head_dim") && hidden % heads != 0)
+        if (latent is null && !json.Has("head_dim") && hidden % heads != 0)
         {
             throw new CheckpointException($"'{json.Path}': hidden_size ({hidden}) is not a multiple of num_attention_heads ({heads}) and head_dim is not given.");
         }
 
-        var headDim = json.Int("head_dim", hidden / heads, least: 2, most: 4096);
+        var headDim = latent?.Dim ?? json.Int("head_dim", hidden / heads, least: 2, most: 4096);
         var bias = json.Bool("attention_bias", family.BiasByDefault);
         var positions = json.Int("max_position_embeddings");
         var windows = ReadWindows(json, family, layers);
         string TypeOf(int layer) => windows[layer] is null ? Full : Sliding;
         Compute.HeadShape[] kinds = family.HeadsByLayer ? LayerHeadsReader.Read(json, new Compute.HeadShape(heads, kvHeads, headDim), windows) : [];
-        int DimOf(string type) => kinds.Length > 0 ? kinds[Array.FindIndex(windows, w => (w is null) == (type == Full))].Dim : headDim;
+        int DimOf(string type) => latent is not null ? latent.Rotated : kinds.Length > 0 ? kinds[Array.FindIndex(windows, w => (w is null) == (type == Full))].Dim : headDim;
         var ropes = RopeConfigReader.Read(json, family, DimOf, positions, Enumerable.Range(0, layers).Select(TypeOf).ToHashSet(), scaling);
         var rope = ropes.GetValueOrDefault(Full, ropes.Values.First());
         var isStill = ReadStillLayers(json, family, windows);
@@ -124,7 +125,8 @@ internal static class ModelConfigReader
             Windows = windows,
             NormOffset = family.NormOffset,
             NormEpsilon = json.Positive(family.NormEpsilonField, family.DefaultNormEpsilon),
-            AttentionScale = family.ScoresAsTheyAre ? 1 : family.Multipliers ? json.Positive("attention_multiplier", 1) : 1 / Math.Sqrt(family.SoftCaps is null ? headDim : json.Positive("query_pre_attn_scalar", 256)),
+            Latent = latent,
+            AttentionScale = latent is not null ? latent.ScaleOf(json) : family.ScoresAsTheyAre ? 1 : family.Multipliers ? json.Positive("attention_multiplier", 1) : 1 / Math.Sqrt(family.SoftCaps is null ? headDim : json.Positive("query_pre_attn_scalar", 256)),
             Activation = ReadActivation(json, family),
             SaysWhetherTied = json.Has("tie_word_embeddings"),
             TiedEmbeddings = json.Bool("tie_word_embeddings", family.TiedByDefault),
@@ -260,7 +262,9 @@ internal static class ModelConfigReader
         var dense = json.Ints("mlp_only_layers").ToHashSet();
         if (family.SigmoidRouter)
         {
-            dense.UnionWith(Enumerable.Range(0, json.Int("first_k_dense_replace", 1, least: 0, most: config.Layers)));
+            // Newer configurations name the type of each layer's MLP.
+            var types = json.Texts("mlp_layer_types");
+            dense.UnionWith(types.Length == config.Layers ? Enumerable.Range(0, config.Layers).Where(l => types[l] == "dense") : Enumerable.Range(0, json.Int("first_k_dense_replace", 1, least: 0)));
         }
 
         // Qwen3-VL's mixtures always do; those that do not say it have experts as wide as others' MLPs, and share among the chosen.

@@ -114,6 +114,8 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             DefaultRope = """{"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": false}""",
         },
         new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
+        new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, SigmoidRouter = true },
+        new("Glm4MoeLiteForCausalLM", "glm4_moe_lite") { Latent = true, Defaults = [("n_shared_experts", 1), ("q_lora_rank", 768), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 192), ("v_head_dim", 256)], Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5 },
         new("Qwen3NextForCausalLM", "qwen3_next")
         {
             QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, JointDelta = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
@@ -203,6 +205,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Attention and MLP look at the same, and what both add is added together.</summary>
     public bool ParallelBlocks => Norms.BeforeMlp is null && Norms.AfterMlp is null;
+
+    /// <summary>Heads are made of few numbers: see <see cref="LatentShape"/>.</summary>
+    public bool Latent { get; init; }
 
     /// <summary>The dimensions of a head that are rotated together are neighbours in the checkpoint; elsewhere they are half of them apart.</summary>
     public bool NeighbourPairs { get; init; }

@@ -17,6 +17,13 @@ internal static partial class TensorNames
     public const string QueryNorm = "self_attn.q_norm.weight";
     public const string KeyNorm = "self_attn.k_norm.weight";
 
+    public const string QueryDown = "self_attn.q_a_proj.weight";
+    public const string QueryDownNorm = "self_attn.q_a_layernorm.weight";
+    public const string QueryUp = "self_attn.q_b_proj.weight";
+    public const string LatentDown = "self_attn.kv_a_proj_with_mqa.weight";
+    public const string LatentNorm = "self_attn.kv_a_layernorm.weight";
+    public const string LatentUp = "self_attn.kv_b_proj.weight";
+
     public const string QueryGate = "self_attn.q_gate.weight"; // split off the queries
     public const string SharedExpertGate = "mlp.shared_expert_gate.weight";
 

@@ -18,7 +18,7 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
     private readonly int _processors;
     private readonly CudaDevice _device;
     private readonly bool _tensorCores, _early;
-    private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join, _ask, _await, _joinHost, _addScaled, _scaleRows, _gateRows, _activateBy;
+    private readonly nint _lookup, _norm, _multiplyPlain, _gatePlain, _rotate, _attendPlain, _join, _ask, _await, _joinHost, _addScaled, _scaleRows, _gateRows, _activateBy, _placeRows;
     private readonly nint _multiply8By8, _multiply8By16, _multiply16By16, _gate8, _gate16, _attend8, _attend16, _attendStream, _streamRow, _streamGate;
     private readonly int _shared, _blockShared, _attendShared;
     private readonly Tensor _sums, _outputs, _state;
@@ -41,7 +41,7 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
         (_traits, _device, _early, _processors) = (traits, device, module.Gpu.Major >= EarlyStarts, module.Gpu.Processors);
         _tensorCores = module.Type != ScalarType.Float32 && module.Gpu.Major >= TensorCores;
         (_lookup, _norm, _rotate, _join) = (module.Function("lookup_rows"), module.Function("norm_rows"), module.Function("rotate_rows"), module.Function("join_parts"));
-        (_addScaled, _scaleRows, _gateRows, _activateBy) = (module.Function("add_scaled"), module.Function("scale_rows"), module.Function("gate_rows"), module.Function("activate_by"));
+        (_addScaled, _scaleRows, _gateRows, _activateBy, _placeRows) = (module.Function("add_scaled"), module.Function("scale_rows"), module.Function("gate_rows"), module.Function("activate_by"), module.Function("place_rows"));
         _delta = new CudaDelta(module, _early);
         (_ask, _await, _joinHost) = (module.Function("ask_host"), module.Function("await_host"), module.Function("join_host"));
         (_multiplyPlain, _gatePlain, _attendPlain) = (module.Function("multiply_plain"), module.Function("gate_plain"), module.Function("attend_plain"));
@@ -168,6 +168,12 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
         factors.CopyTo(by);
         var (input, stride) = (x.Address, x.Width);
         Start(_scaleRows, ((columns + Threads - 1) / Threads, factors.Length, 1), Threads, 0, Of(ref input), Of(ref by), Of(ref columns), Of(ref stride));
+    }
+
+    public override void Place(int rows, RowBuffer from, RowBuffer to, int first)
+    {
+        var (source, target, columns, stride) = (from.Address, to.Address, from.Width, to.Width);
+        Start(_placeRows, ((columns + Threads - 1) / Threads, rows, 1), Threads, 0, Of(ref source), Of(ref target), Of(ref columns), Of(ref stride), Of(ref first));
     }
 
     public override void GateRows(int rows, RowBuffer gates, RowBuffer x, int width)

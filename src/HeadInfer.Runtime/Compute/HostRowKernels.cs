@@ -129,6 +129,14 @@ internal sealed unsafe class HostRowKernels : RowKernels
         }
     }
 
+    public override void Place(int rows, RowBuffer from, RowBuffer to, int first)
+    {
+        for (var row = 0; row < rows; row++)
+        {
+            new ReadOnlySpan<float>(Row(from, row), from.Width).CopyTo(new Span<float>(Row(to, row) + first, from.Width));
+        }
+    }
+
     public override void AddScaled(int rows, RowBuffer x, double factor, RowBuffer sum) => HostMath.AddScaled((float*)x.Address, (float)factor, (float*)sum.Address, rows * x.Width, begins: false);
 
     public override void ScaleRows(RowBuffer x, int columns, ReadOnlySpan<float> factors)

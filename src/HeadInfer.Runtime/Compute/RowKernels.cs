@@ -192,6 +192,13 @@ internal abstract class RowKernels(HeadShape heads) : IDisposable
     /// <param name="norm">of them</param>
     public abstract void NormPart(int rows, RowBuffer x, int first, int count, RowNorm norm);
 
+    /// <summary>Copies rows to where wider ones have a part.</summary>
+    /// <param name="rows">how many</param>
+    /// <param name="from">[rows, width]</param>
+    /// <param name="to">[rows, wider], changed</param>
+    /// <param name="first">first of the columns there</param>
+    public abstract void Place(int rows, RowBuffer from, RowBuffer to, int first);
+
     /// <summary><c>sum += factor * x</c>.</summary>
     public abstract void AddScaled(int rows, RowBuffer x, double factor, RowBuffer sum);
 

@@ -87,6 +87,13 @@ extern "C" __global__ void scale_rows(float* x, Factors factors, int columns, in
     if (i < columns) x[(long long)blockIdx.y * stride + i] *= factors.at[blockIdx.y];
 }
 
+extern "C" __global__ void place_rows(const float* from, float* to, int columns, int stride, int first) {
+    let_next_start();
+    wait_for_last();
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < columns) to[(long long)blockIdx.y * stride + first + i] = from[(long long)blockIdx.y * columns + i];
+}
+
 // ---- Products, of any type and shape: a warp an output. ----
 
 extern "C" __global__ void multiply_plain(

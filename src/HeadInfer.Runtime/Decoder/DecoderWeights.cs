@@ -106,6 +106,8 @@ internal sealed record LayerWeights
 
     public Linear? Qkv { get; init; } // hidden -> (heads + 2 kv_heads) * dim: queries, keys, values; of a layer that attends. Queries alone where keys are an earlier layer's
 
+    public LatentProjections? Latent { get; init; } // what takes the place of that where attention is latent
+
     public Linear? AttentionGate { get; init; } // hidden -> heads * dim: of what is attended
 
     public Tensor? QueryNorm { get; init; } // [dim], or [heads * dim] of all together
@@ -163,7 +165,8 @@ internal sealed record LayerWeights
         {
             AttentionNorm = before,
             AttentionGate = family.GatedAttention ? source.Linear([Name(TensorNames.QueryGate)], [heads], config.HiddenSize) : null,
-            Qkv = source.Linear([.. parts.Select(Name)], rows, config.HiddenSize, config.QkvBias),
+            Latent = config.Latent is null ? null : LatentProjections.Read(config, source, device, Name),
+            Qkv = config.Latent is not null ? null : source.Linear([.. parts.Select(Name)], rows, config.HiddenSize, config.QkvBias),
             QueryNorm = config.QkNorm == HeadNorm.None ? null : Norm(TensorNames.QueryNorm, whole ? shape.Queries : shape.Dim),
             KeyNorm = config.QkNorm == HeadNorm.None || !keeps ? null : Norm(TensorNames.KeyNorm, whole ? shape.Keys : shape.Dim),
             ValueNorm = family.ValueNorm && keeps ? source.Ones(shape.Dim) : null,

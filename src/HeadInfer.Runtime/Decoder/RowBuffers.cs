@@ -19,6 +19,9 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
     /// <summary>[rows, heads * dim]: gates of that; null where it has none.</summary>
     public RowBuffer? AttentionGates { get; } = config.Family.GatedAttention ? new(config.Heads * config.HeadDim, device) : null;
 
+    /// <summary>Of latent attention; null where there is none.</summary>
+    public LatentRows? Latent { get; } = config.Latent is { } latent ? new(latent, config.Heads * config.HeadDim, device) : null;
+
     /// <summary>Of a layer with a state; null where there is none.</summary>
     public DeltaRows? Delta { get; } = config.Delta is { } delta ? new(delta, device) : null;
 
@@ -88,5 +91,6 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
 
         Mixture?.Dispose();
         Delta?.Dispose();
+        Latent?.Dispose();
     }
 }

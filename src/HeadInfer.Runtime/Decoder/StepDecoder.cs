@@ -77,7 +77,8 @@ internal sealed class StepDecoder
             var (shape, (heads, attended)) = (_config.HeadsOf(layer), _heads[layer]);
             var (queries, keys) = (shape.Queries, shape.Keys);
             _kernels.Heads = shape;
-            weights.Qkv!.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, heads);
+            weights.Qkv?.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, heads);
+            weights.Latent?.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.Latent!, heads);
             weights.AttentionGate?.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.AttentionGates!);
             if (_config.QkNorm == HeadNorm.Whole)
             {

@@ -136,8 +136,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         var (layer, shape, keeps) = (weights.Layers[number], config.HeadsOf(number), config.KeepsKeys(number));
         var (count, queries, keys) = (hidden.shape[0], withQueries ? shape.Count : 0, keeps ? shape.KvHeads : 0);
         var normed = Norm(hidden, layer.AttentionNorm);
-        var projection = withQueries ? layer.Qkv! : layer.Qkv!.Outputs(shape.Queries, 2L * shape.Keys);
-        var all = projection.Apply(normed);
+        var all = layer.Latent?.Apply(normed, withQueries) ?? (withQueries ? layer.Qkv! : layer.Qkv!.Outputs(shape.Queries, 2L * shape.Keys)).Apply(normed);
         var heads = all.view(count, queries + (2 * keys), shape.Dim);
         if (layer.QueryNorm is not null && layer.KeyNorm is not null && config.QkNorm == HeadNorm.Whole)
         {

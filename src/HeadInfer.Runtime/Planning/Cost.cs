@@ -9,8 +9,9 @@ namespace HeadInfer.Runtime.Planning;
 internal static class Cost
 {
     /// <summary>Query, key and value projections of one layer that attends, with the gates where it has some, for one token.</summary>
-    public static double Projections(ModelConfig config, int layer) => config.HeadsOf(layer) is var heads
-        ? (2.0 * config.HiddenSize * heads.Queries * (config.Family.GatedAttention ? 2 : 1)) + KeyValueProjections(config, layer) : 0;
+    public static double Projections(ModelConfig config, int layer) => config.HeadsOf(layer) is var heads && config.Latent is { } latent
+        ? (latent.QueryRank == 0 ? 2.0 * config.HiddenSize * heads.Queries : 2.0 * latent.QueryRank * (config.HiddenSize + heads.Queries)) + KeyValueProjections(config, layer)
+        : (2.0 * config.HiddenSize * heads.Queries * (config.Family.GatedAttention ? 2 : 1)) + KeyValueProjections(config, layer);
 
     /// <summary>What a layer projects one token to, whether it attends or has a state.</summary>
     public static double Before(ModelConfig config, int layer) =>
@@ -42,7 +43,8 @@ internal static class Cost
         .Sum(layer => weights.Layers[layer].Bytes * (config.ExpertLayers.Contains(layer) ? (double)config.ExpertsPerToken / config.Experts : 1)));
 
     /// <summary>Key and value projections alone.</summary>
-    public static double KeyValueProjections(ModelConfig config, int layer) => config.KeepsKeys(layer) ? 4.0 * config.HiddenSize * config.HeadsOf(layer).Keys : 0;
+    public static double KeyValueProjections(ModelConfig config, int layer) => !config.KeepsKeys(layer) ? 0
+        : config.Latent is { } latent ? 2.0 * latent.Kept * (config.HiddenSize + (2.0 * config.HeadsOf(layer).Keys)) : 4.0 * config.HiddenSize * config.HeadsOf(layer).Keys;
 
     /// <summary>Elements of keys and values that a token attends after so many others.</summary>
     public static double AttendedElements(ModelConfig config, double tokens) =>
