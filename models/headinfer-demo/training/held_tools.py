@@ -37,6 +37,9 @@ NONE = [
 ]
 
 
+CHAINED = "find_parcel get_birthplace get_printer get_toner lookup_supplier call_supplier".split()
+
+
 def value(r, key):
     return {
         "device": lambda: r.choice(["tablet-7", "phone-31", "Kestrel", "laptop 12"]),
@@ -85,6 +88,16 @@ def choices(r):
             out.append((q.format(**args), [*map(schema, r.sample([name, *others], 5))], (name, args)))
     out = r.sample(out, 32)
     return out + [(q, [*map(schema, r.sample(tuple(T), 5))], None) for q in NONE]
+
+
+def of_plugins(r, cases):
+    """The same tools, named as Semantic Kernel names a plugin's functions."""
+    out = []
+    for q, offered, want in cases:
+        name = {t["function"]["name"]: r.choice(("home", "office", "travel", "shop", "Dev")) + "_" + t["function"]["name"] for t in offered}
+        offered = [{**t, "function": {**t["function"], "name": name[t["function"]["name"]]}} for t in offered]
+        out.append((q, offered, want and (name[want[0]], want[1])))
+    return out
 
 
 def chains(r):

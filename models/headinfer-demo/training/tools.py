@@ -4,6 +4,8 @@ A tool is asked for in several ways; its name, its description or its parameters
 together from verbs, things and made-up words, so that a choice must be read off the prompt and cannot be remembered.
 """
 import json
+import held_tools
+from wide import proper, wide, wide_chain
 from words import turn, NOUN, WORDS, CITY, MONTH, SYSTEM
 
 NO_TOOL = "I have no tool for that."
@@ -115,6 +117,8 @@ def polite(mk, q):
         return q
     if q.endswith("?"):
         return r.choice([f"Tell me: {low}", f"{q} I need it now.", f"Please tell me: {low}", f"Hello. {q}", f"{q[:-1]}, please?"])
+    if q.startswith(("I ", "The ")):
+        return r.choice([f"{q} Thanks.", f"Hello. {q}", f"Please help: {q}"])
     return r.choice(
         [f"Please {low}", f"Can you {low[:-1]}?", f"Could you {low[:-1]}, please?", f"{q[:-1]}, please.", f"I want you to {low}", f"{q[:-1]} for me.", f"Hello. {q}", f"Now {low}", f"{q} Thanks."]
     )
@@ -265,7 +269,17 @@ def restyle(mk, name):
     r = mk.r
     p = "".join(w.capitalize() for w in name.split("_"))
     plugin = r.choice([mk.name(), mk.name().lower(), r.choice(NOUN), name.split("_")[-1]])
-    return r.choice([name, name, name, p, p[0].lower() + p[1:], f"{plugin}-{name}", f"{plugin}_{p}", f"{plugin}-{p}"])
+    # Semantic Kernel names a plugin's functions plugin_function.
+    return r.choice([name, name, name, p, p[0].lower() + p[1:], f"{plugin}-{name}", f"{plugin}_{name}", f"{plugin.lower()}_{name}", f"{plugin}_{p}", f"{plugin}-{p}"])
+
+
+def any_tool(mk, like=None):
+    """A tool that the evaluation does not ask for."""
+    while True:
+        z = mk.r.random()
+        t = known(mk) if z < 0.15 else made(mk, like) if z < 0.35 else wide(mk, like)
+        if t.base not in held_tools.T and t.base not in held_tools.CHAINED:
+            return t
 
 
 def offer(mk, n, *first):
@@ -273,7 +287,7 @@ def offer(mk, n, *first):
     r, out = mk.r, list(first)
     for i in range(n):
         like = r.choice(out) if out and r.random() < 0.5 else None
-        t = known(mk) if r.random() < 0.3 else made(mk, like)
+        t = any_tool(mk, like)
         if all(t.base != s.base and t.about != s.about for s in out):
             out.append(t)
     style = r.random()
@@ -296,7 +310,7 @@ def system(mk, specs, said):
             del f["description"]
         if t.params or r.random() < 0.3:
             f["parameters"]["required"] = list(t.params)
-        lines.append(json.dumps({"type": "function", "function": f}))
+        lines.append(json.dumps({"type": "function", "function": f}, ensure_ascii=False))
     r.shuffle(lines)
     return (
         said
@@ -307,7 +321,7 @@ def system(mk, specs, said):
 
 
 def written(name, args):
-    return f'<tool_call>\n{{"name": "{name}", "arguments": {json.dumps(args)}}}\n</tool_call>'
+    return f'<tool_call>\n{{"name": "{name}", "arguments": {json.dumps(args, ensure_ascii=False)}}}\n</tool_call>'
 
 
 def answer_call(tool, args):
@@ -369,9 +383,9 @@ def none(mk, specs):
     if z < 0.5:
         facts, _, _ = mk.facts(r.randrange(1, 4))
         q, a = r.choice(facts)[1:]
-        return turn("user", " ".join(f[0] for f in facts) + "\n\n" + r.choice(q)) + turn("assistant", a, True)
+        return turn("user", " ".join(f[0] for f in facts) + r.choice(["\n\n", "\n\n", "\n", " "]) + r.choice(q)) + turn("assistant", a, True)
     for _ in range(9):
-        t = known(mk) if r.random() < 0.4 else made(mk, r.choice(specs))
+        t = any_tool(mk, r.choice(specs) if r.random() < 0.15 else None)
         if all(t.base != s.base and t.about != s.about for s in specs):
             return turn("user", t.ask(mk)[0]) + turn("assistant", NO_TOOL, True)
     return ""
@@ -386,8 +400,8 @@ def conversation(mk):
     return out
 
 
-def chain(mk):
-    """Two tools, where the first one's result holds the second one's argument."""
+def known_chain(mk):
+    """As wide_chain, of everyday attributes and things."""
     r = mk.r
     person = r.random() < 0.6
     attr, thing, second = r.choice(ATTR), r.choice(THING), r.choice(ATTR + OBJ[:20])
@@ -399,7 +413,6 @@ def chain(mk):
     says = {"get": "Gets", "find": "Finds", "lookup": "Looks up", "fetch": "Fetches"}[get]
     one = Tool(f"{get}_{attr}", f"{says} the {attr} of a {thing}.", {p1: (kind(source), f"The {thing}.", source)}, ["{%s}" % p1], attr)
     p2 = r.choice([attr, attr, "id", f"{attr}_id", "name", "key"])
-    found = r.choice([mk.name(), str(number(mk)), mk.value(), r.choice(CITY), f"{r.choice(WORDS)}-{number(mk)}"])
     x = source()
     acts = r.random() < 0.45
     if acts:
@@ -427,18 +440,26 @@ def chain(mk):
             f"Tell me the {second} of {x}'s {attr}.",
             f"What is the {second} in the {attr} of {thing} {x}?",
         ]
-    if one.base == two.base or one.about == two.about:
+    return one, p1, x, two, p2, forms, attr, thing
+
+
+def chain(mk):
+    """Two tools, where the first one's result holds the second one's argument."""
+    r = mk.r
+    one, p1, x, two, p2, forms, attr, thing = (wide_chain if r.random() < 0.7 else known_chain)(mk)
+    if {one.base, two.base} & {*held_tools.T, *held_tools.CHAINED} or one.base == two.base or one.about == two.about or p1 == p2 and r.random() < 0.7:
         return conversation(mk)
+    found = r.choice([mk.name(), proper(mk), str(number(mk)), mk.value(), r.choice(CITY), f"{r.choice(mk.nouns)}-{number(mk)}", f"{r.choice('ABCDEFGHKLMPQRSTXZ')}{r.randrange(100, 10**6)}"])
     specs = offer(mk, r.choice((0, 1, 2, 3, 3, 3, 4)), one, two)
     z = r.random()
     if z < 0.35:
         back = found
     elif z < 0.55:
-        back = json.dumps({r.choice([attr, p2, "result"]): found})
+        back = json.dumps({r.choice([attr, p2, "result"]): found}, ensure_ascii=False)
     elif z < 0.75:
-        items = [(r.choice([attr, p2]), found), (r.choice(THING), mk.value()), (mk.name(2).lower(), number(mk))]
+        items = [(r.choice([attr, p2]), found), (r.choice(THING), mk.value()), (r.choice(mk.nouns), r.choice([number(mk), r.choice(mk.nouns)]))]
         r.shuffle(items)
-        back = json.dumps(dict(items))
+        back = json.dumps(dict(items), ensure_ascii=False)
     else:
         back = r.choice([f"The {attr} of {x} is {found}.", f"{x}: {found}", f"{attr} {found}", f"It is {found}.", f"{x} has the {attr} {found}."])
     given = int(found) if found.isdigit() and r.random() < 0.3 else found
