@@ -38,6 +38,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [SmolLm3] = "SmolLM3ForCausalLM",
         [Glm4] = "Glm4ForCausalLM",
         [Glm4Moe] = "Glm4MoeForCausalLM",
+        ["deepseek2"] = "DeepseekV3ForCausalLM", // and GLM-4.7-Flash
         ["cohere2"] = "Cohere2ForCausalLM",
         [Olmo] = "Olmo2ForCausalLM",
         [Exaone] = "Exaone4ForCausalLM",
@@ -136,12 +137,14 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         string Key(string key) => $"{Name}.{key}";
         double? Factor(string key) => metadata.Number(Key(key)) is { } factor && factor != 0 ? factor : null; // zero is none
         int? Count(string key) => metadata.Int(Key(key)) is > 0 and var count ? count : null;
-        RefuseOthers(metadata, isScaled);
+        RefuseOthers(metadata, checkpoint, isScaled);
         int hidden = metadata.RequiredInt(Key("embedding_length")), blocks = metadata.RequiredInt(Key("block_count"), most: 4096);
         var guessing = metadata.Int(Key(Guessing), most: blocks - 1) ?? 0; // they are the last ones
         var layers = blocks - guessing;
-        var head = metadata.Int(Key("attention.key_length"), 2, LargestHead) ?? (hidden % Heads == 0 ? hidden / Heads : throw metadata.Lacks(Key("attention.key_length")));
-        if ((metadata.Int(Key("attention.value_length")) ?? head) != head)
+        // Where attention is latent, lengths are those of what is kept of a token, and others those of heads.
+        var head = metadata.Int(Key("attention.key_length_mla"), 2, LargestHead) ?? metadata.Int(Key("attention.key_length"), 2, LargestHead) ?? (hidden % Heads == 0 ? hidden / Heads : throw metadata.Lacks(Key("attention.key_length")));
+        var ofValue = metadata.Int(Key("attention.value_length_mla"), 2, LargestHead) ?? metadata.Int(Key("attention.value_length")) ?? head;
+        if (ofValue != head && !Family.Latent)
         {
             throw new UnsupportedModelException($"'{metadata.Path}': keys and values have different lengths ({Key("attention.value_length")}), which is not supported.");
         }
@@ -166,7 +169,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["moe_intermediate_size"] = ofExperts,
             ["num_experts"] = mixes ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
             ["num_experts_per_tok"] = mixes ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
-            ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? true : null, // qwen3moe's files do not say it
+            ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? !Family.Latent : null, // qwen3moe's files do not say it, and deepseek2's only where it is so
             ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
             ["n_shared_experts"] = Family.SigmoidRouter ? metadata.Int(Key("expert_shared_count")) : null,
             ["first_k_dense_replace"] = Family.SigmoidRouter ? metadata.Int(Key("leading_dense_block_count")) ?? 0 : null,
@@ -177,7 +180,12 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["max_position_embeddings"] = metadata.RequiredInt(Key("context_length")),
             [Family.NormEpsilonField] = metadata.Number(Key(epsilon)) ?? throw metadata.Lacks(Key(epsilon)),
             ["rope_theta"] = metadata.Number(Key(Base)),
-            ["partial_rotary_factor"] = Part(rotary, head),
+            ["partial_rotary_factor"] = Family.Latent ? null : Part(rotary, head),
+            ["q_lora_rank"] = Family.Latent ? Count("attention.q_lora_rank") ?? 0 : null,
+            ["kv_lora_rank"] = Family.Latent ? metadata.RequiredInt(Key("attention.kv_lora_rank")) : null,
+            ["qk_rope_head_dim"] = Family.Latent ? rotary : null,
+            ["qk_nope_head_dim"] = Family.Latent ? head - rotary : null,
+            ["v_head_dim"] = Family.Latent ? ofValue : null,
             ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled),
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
@@ -216,13 +224,14 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     }
 
     // Experts in a family that has none here are of another model.
-    private void RefuseOthers(GgufMetadata metadata, bool isScaled)
+    private void RefuseOthers(GgufMetadata metadata, GgufCheckpoint checkpoint, bool isScaled)
     {
         var what = !Family.Experts && metadata.Int($"{Name}.expert_count") > 0 ? $"'{Name}' with experts"
             : Name == Granite && metadata.Bool($"{Name}.{Finetuned}") == false ? $"'{Name}' without rotary embeddings ('{Name}.{Finetuned}')"
             : metadata.Ints($"{Name}.{Sections}").Any(section => section != 0) && Family.NeighbourPairs ? $"'{Name}' of a model that sees ('{Name}.{Sections}')" // its rows are in another order
             : Family.LocalTheta is null && metadata.Number($"{Name}.{LocalBase}") is { } local && local != metadata.Number($"{Name}.{Base}") ? $"'{Name}.{LocalBase}' other than '{Name}.{Base}'"
             : Name != GptOss && metadata.Int($"{Name}.{Gating}") is > 0 and var gating && gating != (Family.SigmoidRouter ? 2 : 1) ? $"'{Name}.{Gating}' {gating}" // 1 softmax, 2 sigmoid
+            : Family.Latent && metadata.Int($"{Name}.{Gating}") is null or 0 && !checkpoint.Names.Any(n => n.EndsWith(TensorNames.RouterCorrection, StringComparison.Ordinal)) ? $"'{Name}' of DeepSeek V2 (no '{Name}.{Gating}')"
             : !Family.SigmoidRouter && metadata.Number($"{Name}.{ExpertScale}") is not (null or 0 or 1) ? $"'{Name}.{ExpertScale}' other than 1"
             : Family.HeadsByLayer && !isScaled && (metadata.Text($"{Name}.rope.scaling.type") is not (null or "none") || metadata.Has($"{Name}.rope.scale_linear")) ? $"'{Name}' with positions that are scaled ('{Name}.rope.scaling.type')"
             : GgufRopeScaling.Unknown(this, metadata) is { } key ? $"'{key}'"

@@ -11,7 +11,7 @@ internal static class GgufRopeScaling
     public static string? Unknown(GgufArchitecture architecture, GgufMetadata metadata)
     {
         var prefix = $"{architecture.Name}.{Prefix}";
-        return metadata.Keys.FirstOrDefault(k => k.StartsWith(prefix, StringComparison.Ordinal) && !Known.Contains(k[prefix.Length..]) && !(architecture.QueriesGrow && k[prefix.Length..] == Multiplier));
+        return metadata.Keys.FirstOrDefault(k => k.StartsWith(prefix, StringComparison.Ordinal) && !Known.Contains(k[prefix.Length..]) && !((architecture.QueriesGrow || architecture.Family.Latent) && k[prefix.Length..] == Multiplier));
     }
 
     /// <summary>The <c>rope_scaling</c> of a configuration; null for none.</summary>
@@ -73,6 +73,8 @@ internal static class GgufRopeScaling
         var scaling = With(new(StringComparer.Ordinal), ("rope_type", type), ("factor", factor));
         // What converters take from a configuration as it is; OLMo's first ones wrote it where others write what comes on top.
         var whole = Number("yarn_attn_factor") ?? (name == GgufArchitecture.Olmo ? Number("attn_factor") : null);
+        // DeepSeek's files have a tenth of it, which others do not.
+        var ofLatent = architecture.Family.Latent ? Number(Multiplier) * 10 : null;
         return type != "yarn" ? scaling : With(
             scaling,
             ("original_max_position_embeddings", original),
@@ -80,8 +82,8 @@ internal static class GgufRopeScaling
             ("beta_slow", Number("yarn_beta_slow") ?? 1),
             ("truncate", name != GgufArchitecture.GptOss), // its files do not say it, and all models of its are so
             ("attention_factor", whole ?? Number("attn_factor") * RopeScaling.Magnitude(factor)),
-            ("mscale", architecture.QueriesGrow ? 1 : null),
-            ("mscale_all_dim", architecture.QueriesGrow ? Number(Multiplier) : null),
+            ("mscale", architecture.QueriesGrow ? 1 : ofLatent),
+            ("mscale_all_dim", architecture.QueriesGrow ? Number(Multiplier) : ofLatent),
             ("llama_4_scaling_beta", growth));
     }
 

@@ -18,8 +18,9 @@ internal sealed class LatentHeads : Checkpoint
     private readonly LatentShape _shape;
     private readonly int _heads;
     private readonly Dictionary<string, StoredTensor> _tensors;
-    private readonly Dictionary<string, Action<StoredTensor, long, Span<byte>>> _rows = new(StringComparer.Ordinal); // write a row of what a tensor is here
+    private readonly Dictionary<string, Action<long, Span<byte>>> _rows = new(StringComparer.Ordinal); // write a row of what a tensor is here
     private byte[] _row = [], _stored = [];
+    private (StoredTensor? Tensor, long Head, float[] Numbers) _keys = (null, 0, []); // of a head, where they lie apart from values
 
     /// <param name="inner">has the tensors; owned</param>
     /// <param name="config">the model</param>
@@ -31,10 +32,11 @@ internal sealed class LatentHeads : Checkpoint
         for (var layer = 0; layer < config.Layers; layer++)
         {
             var (dim, made) = (_shape.Dim, _shape.Still + _shape.Values);
-            Take(layer, _shape.QueryRank > 0 ? TensorNames.QueryUp : TensorNames.Query, _heads * _shape.Scored, _heads * dim, null, isFilled: dim > _shape.Scored, Query);
-            Take(layer, TensorNames.LatentDown, _shape.Kept, _shape.Kept, null, isFilled: false, (t, row, to) => Copy(t, row < _shape.Rank ? row : _shape.Rank + Stored(row - _shape.Rank), to));
-            Take(layer, TensorNames.LatentUp, _heads * made, 2 * _heads * dim, _shape.Kept, isFilled: true, KeysAndValues);
-            Take(layer, TensorNames.AttentionOutput, null, null, _heads * dim, isFilled: true, Output);
+            Take(layer, _shape.QueryRank > 0 ? TensorNames.QueryUp : TensorNames.Query, _heads * _shape.Scored, _heads * dim, null, isFilled: dim > _shape.Scored, t => (row, to) => Query(t, row, to));
+            Take(layer, TensorNames.LatentDown, _shape.Kept, _shape.Kept, null, isFilled: false, t => (row, to) => Copy(t, row < _shape.Rank ? row : _shape.Rank + Stored(row - _shape.Rank), to));
+            Take(layer, TensorNames.LatentUp, _heads * made, 2 * _heads * dim, _shape.Kept, isFilled: true, t => (row, to) => KeysAndValues(t, row, to));
+            Join(layer);
+            Take(layer, TensorNames.AttentionOutput, null, null, _heads * dim, isFilled: true, t => (row, to) => Output(t, row, to));
         }
     }
 
@@ -55,12 +57,12 @@ internal sealed class LatentHeads : Checkpoint
             var some = (int)Math.Min(bytes - within, to.Length);
             if (some == bytes)
             {
-                write(_inner.Tensors[tensor.Name], row, to[..bytes]);
+                write(row, to[..bytes]);
             }
             else
             {
                 Grow(ref _row, bytes);
-                write(_inner.Tensors[tensor.Name], row, _row.AsSpan(0, bytes));
+                write(row, _row.AsSpan(0, bytes));
                 _row.AsSpan((int)within, some).CopyTo(to);
             }
 
@@ -76,7 +78,7 @@ internal sealed class LatentHeads : Checkpoint
     }
 
     // What has rows or columns that are not stored is dense: packed rows could not have them.
-    private void Take(int layer, string name, int? storedRows, int? rows, int? columns, bool isFilled, Action<StoredTensor, long, Span<byte>> write)
+    private void Take(int layer, string name, int? storedRows, int? rows, int? columns, bool isFilled, Func<StoredTensor, Action<long, Span<byte>>> write)
     {
         var full = TensorNames.Layer(layer, name);
         if (!_tensors.TryGetValue(full, out var tensor) || (tensor.Packing is DensePacking { Type: var type } && !DataTypes.IsWeightType(type)))
@@ -85,13 +87,32 @@ internal sealed class LatentHeads : Checkpoint
         }
 
         var expected = name == TensorNames.LatentUp ? _shape.Rank : name == TensorNames.AttentionOutput ? _heads * _shape.Values : tensor.Columns;
-        if (tensor.Shape.Length != 2 || tensor.Rows != (storedRows ?? tensor.Rows) || tensor.Columns != expected)
+        Expect(tensor, storedRows ?? tensor.Rows, expected);
+        _tensors[full] = new StoredTensor(full, isFilled && tensor.Packing is not DensePacking ? Wide : tensor.Packing, [rows ?? tensor.Rows, columns ?? tensor.Columns]);
+        _rows[full] = write(tensor);
+    }
+
+    // GGUF files have a matrix of keys and one of values, for each head; that of keys lies the other way round.
+    private void Join(int layer)
+    {
+        var full = TensorNames.Layer(layer, TensorNames.LatentUp);
+        if (_tensors.ContainsKey(full) || !_tensors.Remove(TensorNames.Layer(layer, TensorNames.LatentKeys), out var keys) || !_tensors.Remove(TensorNames.Layer(layer, TensorNames.LatentValues), out var values))
         {
-            throw new CheckpointException($"'{_inner.Path}': tensor '{full}' has shape [{string.Join(", ", tensor.Shape)}]; the configuration makes it [{storedRows ?? tensor.Rows}, {expected}].");
+            return;
         }
 
-        _tensors[full] = new StoredTensor(full, isFilled && tensor.Packing is not DensePacking ? Wide : tensor.Packing, [rows ?? tensor.Rows, columns ?? tensor.Columns]);
-        _rows[full] = write;
+        Expect(keys, _heads, _shape.Rank, _shape.Still);
+        Expect(values, _heads, _shape.Values, _shape.Rank);
+        _tensors[full] = new StoredTensor(full, Wide, [2 * _heads * _shape.Dim, _shape.Kept]);
+        _rows[full] = (row, to) => Joined(keys, values, row, MemoryMarshal.Cast<byte, float>(to));
+    }
+
+    private void Expect(StoredTensor tensor, params ReadOnlySpan<long> shape)
+    {
+        if (!shape.SequenceEqual(tensor.Shape))
+        {
+            throw new CheckpointException($"'{_inner.Path}': tensor '{tensor.Name}' has shape [{string.Join(", ", tensor.Shape)}]; the configuration makes it [{string.Join(", ", shape.ToArray())}].");
+        }
     }
 
     // Where a rotated dimension is stored.
@@ -117,20 +138,66 @@ internal sealed class LatentHeads : Checkpoint
 
     private long QueryPlace(long dimension) => dimension < _shape.Rotated ? _shape.Still + Stored(dimension) : dimension - _shape.Rotated;
 
-    private void KeysAndValues(StoredTensor tensor, long row, Span<byte> to)
+    // Whether a row of the matrix that makes keys and values is of a value, and of which head and dimension.
+    private (bool IsValue, long Head, int Dimension) Place(long row)
     {
         var (half, within) = Math.DivRem(row, (long)_heads * _shape.Dim);
-        var (head, dimension) = Math.DivRem(within, _shape.Dim);
-        var (isValue, first) = (half == 1, head * (_shape.Still + _shape.Values));
+        return (half == 1, within / _shape.Dim, (int)(within % _shape.Dim));
+    }
+
+    private void KeysAndValues(StoredTensor tensor, long row, Span<byte> to)
+    {
+        var (isValue, head, dimension) = Place(row);
+        var first = head * (_shape.Still + _shape.Values);
         to.Clear();
         if (!isValue && dimension < _shape.Rotated)
         {
-            One(tensor).CopyTo(to[((_shape.Rank + (int)dimension) * ElementBytes(tensor))..]);
+            One(tensor).CopyTo(to[((_shape.Rank + dimension) * ElementBytes(tensor))..]);
         }
         else if (isValue ? dimension < _shape.Values : dimension < _shape.Scored)
         {
             Dense(tensor, first + (isValue ? _shape.Still + dimension : dimension - _shape.Rotated)).CopyTo(to);
         }
+    }
+
+    private void Joined(StoredTensor keys, StoredTensor values, long row, Span<float> to)
+    {
+        var (isValue, head, dimension) = Place(row);
+        to.Clear();
+        if (isValue)
+        {
+            if (dimension < _shape.Values)
+            {
+                Unpack(values, (head * _shape.Values) + dimension, to[.._shape.Rank]);
+            }
+        }
+        else if (dimension < _shape.Rotated)
+        {
+            to[_shape.Rank + dimension] = 1;
+        }
+        else if (dimension < _shape.Scored)
+        {
+            var of = KeysOf(keys, head);
+            for (var i = 0; i < _shape.Rank; i++)
+            {
+                to[i] = of[(i * _shape.Still) + dimension - _shape.Rotated];
+            }
+        }
+    }
+
+    // [rank, still]
+    private float[] KeysOf(StoredTensor tensor, long head)
+    {
+        if (_keys.Tensor != tensor || _keys.Head != head)
+        {
+            _keys = (tensor, head, _keys.Numbers.Length > 0 ? _keys.Numbers : new float[_shape.Rank * _shape.Still]);
+            for (var i = 0; i < _shape.Rank; i++)
+            {
+                Unpack(tensor, (head * _shape.Rank) + i, _keys.Numbers.AsSpan(i * _shape.Still, _shape.Still));
+            }
+        }
+
+        return _keys.Numbers;
     }
 
     private void Output(StoredTensor tensor, long row, Span<byte> to)
@@ -150,17 +217,24 @@ internal sealed class LatentHeads : Checkpoint
     // A stored row, in float32 if it is packed. Good until the next one is read.
     private Span<byte> Dense(StoredTensor tensor, long row)
     {
-        var bytes = checked((int)tensor.Packing.RowBytes(tensor.Columns));
-        Grow(ref _stored, bytes);
-        Copy(tensor, row, _stored.AsSpan(0, bytes));
         if (tensor.Packing is DensePacking)
         {
-            return _stored.AsSpan(0, bytes);
+            return Bytes(tensor, row);
         }
 
         var numbers = new float[tensor.Columns];
-        tensor.Packing.Unpack(_stored.AsSpan(0, bytes), (int)tensor.Columns, numbers);
+        Unpack(tensor, row, numbers);
         return MemoryMarshal.AsBytes(numbers.AsSpan());
+    }
+
+    private void Unpack(StoredTensor tensor, long row, Span<float> to) => tensor.Packing.Unpack(Bytes(tensor, row), to.Length, to);
+
+    private Span<byte> Bytes(StoredTensor tensor, long row)
+    {
+        var bytes = checked((int)tensor.Packing.RowBytes(tensor.Columns));
+        Grow(ref _stored, bytes);
+        Copy(tensor, row, _stored.AsSpan(0, bytes));
+        return _stored.AsSpan(0, bytes);
     }
 
     private static int ElementBytes(StoredTensor tensor) => DataTypes.Size(TypeOf(tensor));

@@ -29,7 +29,7 @@ internal sealed record LatentShape(int QueryRank, int Rank, int Rotated, int Sti
     public static LatentShape Read(ConfigReader json)
     {
         var shape = new LatentShape(
-            json.Mentions("q_lora_rank") ? json.OptionalInt("q_lora_rank") ?? 0 : json.Int("q_lora_rank"),
+            json.Mentions("q_lora_rank") && !json.Has("q_lora_rank") ? 0 : json.Int("q_lora_rank", least: 0),
             json.Int("kv_lora_rank"), json.Int("qk_rope_head_dim", least: 2, most: 4096), json.Int("qk_nope_head_dim", most: 4096), json.Int("v_head_dim", most: 4096), json.Bool("rope_interleave", true));
         return !json.Bool("attention_bias", false) ? shape
             : throw new UnsupportedModelException($"'{json.Path}': attention_bias is true, which is not supported beside kv_lora_rank.");

@@ -23,6 +23,8 @@ internal static partial class TensorNames
     public const string LatentDown = "self_attn.kv_a_proj_with_mqa.weight";
     public const string LatentNorm = "self_attn.kv_a_layernorm.weight";
     public const string LatentUp = "self_attn.kv_b_proj.weight";
+    public const string LatentKeys = "self_attn.k_b_proj.weight"; // these two in its place in GGUF files
+    public const string LatentValues = "self_attn.v_b_proj.weight";
 
     public const string QueryGate = "self_attn.q_gate.weight"; // split off the queries
     public const string SharedExpertGate = "mlp.shared_expert_gate.weight";

@@ -114,6 +114,7 @@ public sealed class GgufFileTests
         { "granite", "granite.rope.scaling.finetuned", false, "without rotary embeddings" }, { "granite", "granite.logit_scale", 0f, "lacks 'granite.logit_scale'" },
         { "ministral3", "mistral3.rope.scaling.type", "none", "temperature_scale' without YaRN" },
         { "glm4", "glm4.rope.dimension_sections", new[] { 8, 12, 12, 0 }, "of a model that sees" }, { "glm4-moe", "glm4moe.nextn_predict_layers", 5, "a whole number from 0 to 4" }, { "glm4-moe", "glm4moe.expert_gating_func", 1, "expert_gating_func' 1" }, { "qwen2", "qwen2.expert_count", 8, "with experts" },
+        { "deepseek-v3", "deepseek2.expert_gating_func", 1, "expert_gating_func' 1" }, { "deepseek-v3", "deepseek2.attention.kv_lora_rank", 0, "kv_lora_rank" }, { "deepseek-v3", "deepseek2.attention.key_length_mla", 8, "qk_nope_head_dim" },
         { "olmo3", "olmo2.rope.freq_base_swa", 10_000f, "'olmo2.rope.freq_base_swa' other than" }, { "olmo3", "olmo2.attention.sliding_window_pattern", new[] { true }, "layer_types names 1 layers" },
         { "olmo3", "olmo2.attention.sliding_window_pattern", new[] { 1 }, "expected a list of truth values" }, { "cohere2", "cohere2.attention.sliding_window_pattern", "LLLG", "expected a whole number" },
         { "phi3-longrope", "phi3.rope.scaling.type", "yarn", "'yarn' with 'rope_factors_long.weight'" }, { "phi3-longrope", "phi3.rope.dimension_count", 8, "short_factor" },
@@ -126,6 +127,27 @@ public sealed class GgufFileTests
         using var folder = new ScratchFolder();
         GgufConversion.Of(Fixtures.Model(model)).Without(key).With(key, value).Write(folder.File("x.gguf"));
         Assert.Contains(says, Assert.ThrowsAny<HeadInferException>(() => ModelConfig.Load(folder.File("x.gguf"))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Latent_attention_grows_with_the_factor_of_YaRN()
+    {
+        using var folder = new ScratchFolder();
+        const string scaling = "deepseek2.rope.scaling.";
+        GgufConversion.Of(Fixtures.Model("deepseek-v3")).With(scaling + "type", "yarn").With(scaling + "factor", 40f).With(scaling + "original_context_length", 64).With(scaling + "yarn_log_multiplier", 0.1f).Write(folder.File("x.gguf"));
+        var config = ModelConfig.Load(folder.File("x.gguf"));
+        Assert.Equal(Math.Pow(1 + (0.1 * Math.Log(40)), 2) / Math.Sqrt(24), config.AttentionScale, 1e-6); // transformers' DeepseekV3Attention
+        Assert.Equal((RopeKind.Yarn, 1, 40), (config.Rope.Kind, config.Rope.AttentionFactor, config.Rope.Factor));
+    }
+
+    [Fact]
+    public void DeepSeek_V2_is_told_apart()
+    {
+        using var folder = new ScratchFolder();
+        GgufConversion.Of(Fixtures.Model("deepseek-v3")).Without("deepseek2.expert_gating_func").Write(folder.File("flash.gguf")); // as the first files of GLM-4.7-Flash
+        Assert.True(ModelConfig.Load(folder.File("flash.gguf")).Routing.Sigmoid);
+        GgufConversion.Of(Fixtures.Model("deepseek-v3"), t => !t.Contains("exp_probs_b", StringComparison.Ordinal)).Without("deepseek2.expert_gating_func").Write(folder.File("v2.gguf"));
+        Assert.Contains("DeepSeek V2", Assert.Throws<UnsupportedModelException>(() => ModelConfig.Load(folder.File("v2.gguf"))).Message, StringComparison.Ordinal);
     }
 
     [Fact]

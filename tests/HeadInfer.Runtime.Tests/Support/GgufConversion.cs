@@ -14,7 +14,7 @@ internal static partial class GgufConversion
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Gemma4ForCausalLM"] = GgufGemma4.Architecture, ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
-        ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2",
+        ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2", ["DeepseekV3ForCausalLM"] = "deepseek2",
         ["GptOssForCausalLM"] = "gpt-oss", ["GraniteForCausalLM"] = "granite", ["SmolLM3ForCausalLM"] = "smollm3", ["Ministral3ForCausalLM"] = "mistral3",
     };
 
@@ -22,6 +22,7 @@ internal static partial class GgufConversion
     [
         ("model.layers.", "blk."), ("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output"), ("input_layernorm", "attn_norm"),
         ("self_attn.qkv_proj", "attn_qkv"), ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"), ("self_attn.v_proj", "attn_v"), ("self_attn.o_proj", "attn_output"),
+        ("self_attn.q_a_proj", "attn_q_a"), ("self_attn.q_a_layernorm", "attn_q_a_norm"), ("self_attn.q_b_proj", "attn_q_b"), ("self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa"), ("self_attn.kv_a_layernorm", "attn_kv_a_norm"), ("self_attn.kv_b_proj", "attn_kv_b"),
         ("self_attn.q_norm", "attn_q_norm"), ("self_attn.k_norm", "attn_k_norm"), ("mlp.gate_up_proj", "ffn_up"), ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"), ("mlp.gate.e_score_correction_bias", "exp_probs_b.bias"), ("mlp.gate.", "ffn_gate_inp."), ("mlp.router.", "ffn_gate_inp."),
         ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"), ("mlp.shared_experts.gate_proj", "ffn_gate_shexp"), ("mlp.shared_experts.up_proj", "ffn_up_shexp"), ("mlp.shared_experts.down_proj", "ffn_down_shexp"),
@@ -36,6 +37,8 @@ internal static partial class GgufConversion
     // What llama.cpp's gguf-py/gguf/tensor_mapping.py calls the norm after attention, whatever it is for: its architecture has no other name for it.
     private static readonly string[] NormsAfterAttention = ["gemma2", "gemma3", GgufGemma4.Architecture, "gpt-oss", "olmo2", "exaone4", "seed_oss", "glm4moe", .. DeltaNets];
 
+    static GgufConversion() => HeadInfer.Runtime.Compute.LibTorch.EnsureLoaded();
+
     private static bool IsEarlyGemma(string name) => name is "gemma2" or "gemma3";
 
     /// <summary>Whether a folder's model is converted: GGUF files of its architecture are read, and converters take weights that are not quantized.</summary>
@@ -49,12 +52,13 @@ internal static partial class GgufConversion
     /// <param name="folder">the model folder</param>
     /// <param name="of">which tensors; null for all</param>
     /// <param name="stacks">whether the experts of a layer are one tensor, as in all but the first files of Mixtral</param>
-    public static GgufWriter Of(string folder, Func<string, bool>? of = null, bool stacks = true)
+    /// <param name="apart">whether what makes keys and values of latent attention are two tensors, as in all but the first files of DeepSeek</param>
+    public static GgufWriter Of(string folder, Func<string, bool>? of = null, bool stacks = true, bool apart = true)
     {
         var json = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "config.json")))!;
         var config = ModelConfig.Load(folder);
         var name = Architectures[config.Architecture];
-        var writer = Keys(new GgufWriter(), name, config, json);
+        var writer = Keys(new GgufWriter(), name, config, json, apart);
         using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
         var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name)).Select(e => (Name: TensorNames.Canonical(e.Name), e.Shape, Data: Read(file, e))).ToList();
         foreach (var entry in file.Entries.Values.Where(e => GgufExperts.Are(e.Name)))
@@ -85,10 +89,16 @@ internal static partial class GgufConversion
             var changed = Permuted.Contains(name) && heads > 0 ? Neighbours(data, shape, heads)
                 : (IsEarlyGemma(name) || DeltaNets.Contains(name)) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
                 : data;
+            if (config.Latent is { } latent && apart && tensor.EndsWith(TensorNames.LatentUp, StringComparison.Ordinal))
+            {
+                AddApart(Renamed(tensor, name), latent, data);
+                continue;
+            }
+
             Add(Renamed(tensor, name), shape, changed);
         }
 
-        for (var layer = config.Layers; layer < config.Layers + config.GuessingLayers; layer++)
+        for (var layer = config.Layers; layer < config.Layers + config.GuessingLayers && name != "deepseek2"; layer++) // whose converter leaves them out
         {
             Add($"blk.{layer}.nextn.enorm.weight", [1], [1]);
             Add($"blk.{layer}.attn_norm.weight", [1], [1]);
@@ -113,6 +123,15 @@ internal static partial class GgufConversion
 
         return writer;
 
+        // conversion/deepseek.py: those of keys lie the other way round.
+        void AddApart(string both, LatentShape latent, float[] data)
+        {
+            using var scope = NewDisposeScope();
+            var heads = TorchSharp.torch.tensor(data).view(config.Heads, latent.Still + latent.Values, latent.Rank);
+            Add(both.Replace("kv_b", "k_b", StringComparison.Ordinal), [config.Heads, latent.Rank, latent.Still], heads.narrow(1, 0, latent.Still).transpose(1, 2).contiguous().data<float>().ToArray());
+            Add(both.Replace("kv_b", "v_b", StringComparison.Ordinal), [config.Heads, latent.Values, latent.Rank], heads.narrow(1, latent.Still, latent.Values).contiguous().data<float>().ToArray());
+        }
+
         void Add(string tensor, long[] shape, float[] data)
         {
             if (of?.Invoke(tensor) ?? true)
@@ -122,10 +141,10 @@ internal static partial class GgufConversion
         }
     }
 
-    private static GgufWriter Keys(GgufWriter writer, string name, ModelConfig config, JsonNode json)
+    private static GgufWriter Keys(GgufWriter writer, string name, ModelConfig config, JsonNode json, bool apart)
     {
         writer.With("general.architecture", name).With("general.name", "made by a test")
-            .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers + config.GuessingLayers)
+            .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers + (name == "deepseek2" ? 0 : config.GuessingLayers))
             .With($"{name}.feed_forward_length", config.IntermediateSize).With($"{name}.attention.head_count", config.Heads).With($"{name}.attention.head_count_kv", config.KvHeads)
             .With($"{name}.attention.layer_norm_rms_epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta);
         if (name is not ("gpt-oss" or "olmo2" or "exaone4" or "seed_oss"))
@@ -140,7 +159,15 @@ internal static partial class GgufConversion
         }
 
         // conversion/base.py; conversion/granite.py leaves it out.
-        if (json["head_dim"] is not null && name != "granite")
+        if (config.Latent is { } latent)
+        {
+            // conversion/deepseek.py; its first files had lengths of heads alone.
+            var (key, value) = apart ? (latent.Kept, latent.Rank) : (latent.Scored, latent.Values);
+            writer.Without($"{name}.attention.head_count_kv").With($"{name}.attention.head_count_kv", apart ? 1 : config.Heads)
+                .With($"{name}.attention.q_lora_rank", latent.QueryRank).With($"{name}.attention.kv_lora_rank", latent.Rank).With($"{name}.attention.key_length", key).With($"{name}.attention.value_length", value);
+            writer = apart ? writer.With($"{name}.attention.key_length_mla", latent.Scored).With($"{name}.attention.value_length_mla", latent.Values) : writer;
+        }
+        else if (json["head_dim"] is not null && name != "granite")
         {
             writer.With($"{name}.attention.key_length", config.HeadDim).With($"{name}.attention.value_length", config.HeadDim);
         }
@@ -176,7 +203,7 @@ internal static partial class GgufConversion
         // conversion/base.py, conversion/glm.py
         foreach (var (key, field) in ((string, string)[])[("expert_shared_feed_forward_length", "shared_expert_intermediate_size"), ("expert_shared_count", "n_shared_experts"), ("leading_dense_block_count", "first_k_dense_replace"), ("expert_group_count", "n_group"), ("expert_group_used_count", "topk_group"), ("nextn_predict_layers", "num_nextn_predict_layers")])
         {
-            if (json[field] is { } count)
+            if (json[field] is { } count && (field != "num_nextn_predict_layers" || name != "deepseek2"))
             {
                 writer.With($"{name}.{key}", (int)count);
             }
@@ -194,7 +221,7 @@ internal static partial class GgufConversion
             writer.With($"{name}.rope.dimension_sections", sections.AsArray().Select(n => (int)n!).Append(0).ToArray());
         }
 
-        if (name == "glm4moe")
+        if (name is "glm4moe" or "deepseek2")
         {
             writer.With($"{name}.expert_gating_func", 2).With($"{name}.expert_weights_scale", (float)json["routed_scaling_factor"]!).With($"{name}.expert_weights_norm", config.NormalizeExpertWeights);
         }
