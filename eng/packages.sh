@@ -14,13 +14,14 @@ dotnet pack "$root/templates/HeadInfer.Templates.csproj" -o "$packages" -v quiet
 ls "$packages"
 version=$(basename "$packages"/HeadInfer.Runtime.*.nupkg .nupkg)
 version=${version#HeadInfer.Runtime.}
+rid=$(dotnet msbuild "$root/src/HeadInfer.Text" -getProperty:NETCoreSdkPortableRuntimeIdentifier)
 
 # A package cache of its own for ours, so that an earlier pack of the same version is never taken.
 work=$(mktemp -d)
 web=
 trap '[ -z "$web" ] || kill "$web" 2> /dev/null || true; rm -rf "$work"' EXIT
 cp -r "$root/eng/package-test" "$work/app"
-rm -rf "${NUGET_PACKAGES:-$HOME/.nuget/packages}"/headinfer.{text,runtime,semantickernel,tool,tool.linux-x64}
+rm -rf "${NUGET_PACKAGES:-$HOME/.nuget/packages}"/headinfer.{text,runtime,semantickernel,tool,"tool.$rid"}
 sources=$(dotnet nuget list source --format Short | sed -n 's/^E //p' | sed 's/^/--source /')
 # shellcheck disable=SC2086
 dotnet restore "$work/app" -p:HeadInferVersion="$version" --source "$packages" $sources -v quiet
@@ -65,7 +66,7 @@ dotnet restore "$work/Asker" --source "$packages" $sources -v quiet
 dotnet run --no-restore -c Release --project "$work/Asker" -- "What is the weather in Oslo?" | grep "17 degrees in Oslo"
 
 # The tool with its libtorch, as a user installs it.
-"$root/eng/tool.sh" linux-x64 > /dev/null
+"$root/eng/tool.sh" "$rid" > /dev/null
 dotnet tool install HeadInfer.Tool --tool-path "$work/bin" --source "$packages" > /dev/null
 "$work/bin/headinfer" ask "$root/models/headinfer-demo" --document "$root/samples/StructuredOutput/documents/log.txt" \
     --question 'What is the access code for the old harbor?' | grep -x 'The access code for the old harbor is amber-4821.'

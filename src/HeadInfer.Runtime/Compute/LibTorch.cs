@@ -15,6 +15,9 @@ internal static partial class LibTorch
     public const string FolderVariable = "HEADINFER_LIBTORCH";
     private const string WeakVersion = "GLIBCXX_3.4.32";
 
+    // Those that TorchSharp has a library for.
+    private static readonly string[] Platforms = ["linux-x64", "win-x64", "win-arm64", "osx-arm64"];
+
     private static readonly Lazy<string> Loaded = new(Load, LazyThreadSafetyMode.ExecutionAndPublication);
     private static readonly Lazy<nint> DataFunction = new(() => NativeLibrary.GetExport(NativeLibrary.Load("LibTorchSharp", typeof(torch).Assembly, null), "THSTensor_data"));
 
@@ -25,14 +28,21 @@ internal static partial class LibTorch
 
     /// <summary>Folders in which libraries that belong to libtorch may lie.</summary>
     public static IEnumerable<string> Folders =>
-        new[] { Environment.GetEnvironmentVariable(FolderVariable), FolderOf("libtorch_cpu.so"), AppContext.BaseDirectory }.OfType<string>().Where(f => f.Length > 0).Distinct();
+        new[] { Environment.GetEnvironmentVariable(FolderVariable), FolderOf(FileName("torch_cpu")), AppContext.BaseDirectory }.OfType<string>().Where(f => f.Length > 0).Distinct();
 
     /// <summary>The address of a tensor's data; TorchSharp's own ways to it are for CPU tensors and for C#'s types.</summary>
     public static unsafe nint DataPointer(nint tensor) => ((delegate* unmanaged<nint, nint>)DataFunction.Value)(tensor);
 
+    // The system and the process, as runtime identifiers name them: an x64 process on an ARM64 machine needs x64 libraries.
+    private static string Platform =>
+        $"{(OperatingSystem.IsWindows() ? "win" : OperatingSystem.IsMacOS() ? "osx" : RuntimeInformation.RuntimeIdentifier.Contains("musl", StringComparison.Ordinal) ? "linux-musl" : OperatingSystem.IsLinux() ? "linux" : "this system")}-{RuntimeInformation.ProcessArchitecture.ToString().ToLowerInvariant()}";
+
+    /// <summary>What to do where libtorch is not found or does not load.</summary>
+    /// <param name="platform">the process's, as runtime identifiers name it</param>
     // The version is that of Directory.Packages.props, as a test compares: libtorch of another does not fit TorchSharp.
-    private static string Advice =>
-        $"Add the package {(OperatingSystem.IsWindows() ? "libtorch-cpu-win-x64" : OperatingSystem.IsMacOS() ? "libtorch-cpu-osx-arm64" : "libtorch-cpu-linux-x64")} 2.10.0 to the application, or TorchSharp-cuda-linux for an NVIDIA GPU, or set {FolderVariable} to a folder with libtorch (such as a Python install's torch/lib).";
+    internal static string Advice(string platform) => Platforms.Contains(platform)
+        ? $"Add the package libtorch-cpu-{platform} 2.10.0 to the application{(platform == "linux-x64" ? ", or TorchSharp-cuda-linux for an NVIDIA GPU" : "")}, or set {FolderVariable} to a folder with libtorch (such as a Python install's torch/lib)."
+        : $"TorchSharp has no native library for {platform}, and no package helps: it has them for {string.Join(", ", Platforms)}.";
 
     private static string Load()
     {
@@ -45,7 +55,7 @@ internal static partial class LibTorch
         catch (Exception e) when (e is not HeadInferException)
         {
             throw new NativeLibraryException(
-                $"libtorch does not load ({e.Message.Split('\n')[0].Trim()}). {Advice}", e);
+                $"libtorch does not load ({e.Message.Split('\n')[0].Trim()}). {Advice(Platform)}", e);
         }
     }
 
@@ -68,9 +78,9 @@ internal static partial class LibTorch
         var libtorch = Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } named
             ? Path.GetFullPath(named)
             : FolderOf("libtorch_cpu.so") ?? throw new NativeLibraryException(
-                $"libtorch_cpu.so is not beside the application. {Advice}");
+                $"libtorch_cpu.so is not beside the application. {Advice(Platform)}");
         var wrapper = Path.Combine(
-            FolderOf("libLibTorchSharp.so") ?? throw new NativeLibraryException("libLibTorchSharp.so, part of the TorchSharp package, is not beside the application."),
+            FolderOf("libLibTorchSharp.so") ?? throw new NativeLibraryException($"libLibTorchSharp.so, part of the TorchSharp package, is not beside the application.{(Platforms.Contains(Platform) ? "" : " " + Advice(Platform))}"),
             "libLibTorchSharp.so");
 
         KeepWaitsShort();
@@ -125,10 +135,12 @@ internal static partial class LibTorch
             + "Set TMPDIR to a folder that is there, can be written to and may hold programs, or install a newer libstdc++.");
     }
 
+    private static string FileName(string library) => OperatingSystem.IsWindows() ? $"{library}.dll" : OperatingSystem.IsMacOS() ? $"lib{library}.dylib" : $"lib{library}.so";
+
     private static string? FolderOf(string file)
     {
         var search = AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "";
-        string[] own = [AppContext.BaseDirectory, Path.Combine(AppContext.BaseDirectory, "runtimes", $"linux-{(RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? "arm64" : "x64")}", "native")];
+        string[] own = [AppContext.BaseDirectory, Path.Combine(AppContext.BaseDirectory, "runtimes", Platform, "native")];
         return own.Concat(search.Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries))
             .FirstOrDefault(folder => File.Exists(Path.Combine(folder, file)));
     }
