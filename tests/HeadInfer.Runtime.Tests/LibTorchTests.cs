@@ -19,4 +19,13 @@ public sealed class LibTorchTests
         Assert.StartsWith($"TorchSharp has no native library for {platform}", LibTorch.Advice(platform), StringComparison.Ordinal);
         Assert.DoesNotContain("libtorch-cpu", LibTorch.Advice(platform), StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void A_folder_without_libtorch_is_named()
+    {
+        using var folder = new ScratchFolder();
+        var error = Assert.Throws<NativeLibraryException>(() => LibTorch.LoadFrom(folder.Path));
+        Assert.Contains("c10", error.Message, StringComparison.Ordinal);
+        Assert.Contains($"is not in '{folder.Path}'", error.Message, StringComparison.Ordinal);
+    }
 }

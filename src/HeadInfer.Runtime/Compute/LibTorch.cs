@@ -48,7 +48,8 @@ internal static partial class LibTorch
     {
         try
         {
-            var how = OperatingSystem.IsLinux() ? LoadOnLinux() : "libtorch loaded by TorchSharp";
+            var named = Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder ? Path.GetFullPath(folder) : null;
+            var how = OperatingSystem.IsLinux() ? LoadOnLinux(named) : named is null ? "libtorch loaded by TorchSharp" : LoadFrom(named);
             torch.InitializeDeviceType(DeviceType.CPU);
             return how;
         }
@@ -73,42 +74,44 @@ internal static partial class LibTorch
     [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int SetEnvironment(string name, string value, int overwrite);
 
-    private static string LoadOnLinux()
+    private static string LoadOnLinux(string? named)
     {
-        var libtorch = Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } named
-            ? Path.GetFullPath(named)
-            : FolderOf("libtorch_cpu.so") ?? throw new NativeLibraryException(
-                $"libtorch_cpu.so is not beside the application. {Advice(Platform)}");
+        var libtorch = named ?? FolderOf("libtorch_cpu.so") ?? throw new NativeLibraryException($"libtorch_cpu.so is not beside the application. {Advice(Platform)}");
         var wrapper = Path.Combine(
             FolderOf("libLibTorchSharp.so") ?? throw new NativeLibraryException($"libLibTorchSharp.so, part of the TorchSharp package, is not beside the application.{(Platforms.Contains(Platform) ? "" : " " + Advice(Platform))}"),
             "libLibTorchSharp.so");
-
         KeepWaitsShort();
-
-        // By full path and in this order, so that TorchSharp later finds them all by soname.
-        foreach (var name in (string[])["libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"])
-        {
-            var path = Path.Combine(libtorch, name);
-            if (File.Exists(path))
-            {
-                NativeLibrary.Load(path);
-            }
-            else if (!name.Contains("cuda", StringComparison.Ordinal))
-            {
-                throw new NativeLibraryException($"{name} is not in '{libtorch}'. Set {FolderVariable} to a folder with a whole libtorch.");
-            }
-        }
-
+        var how = LoadFrom(libtorch);
         try
         {
             NativeLibrary.Load(wrapper);
-            return $"libtorch loaded from {libtorch}";
+            return how;
         }
         catch (DllNotFoundException e) when (e.Message.Contains(WeakVersion, StringComparison.Ordinal))
         {
             LoadWeakened(wrapper);
-            return $"libtorch loaded from {libtorch}; this system's libstdc++ lacks {WeakVersion}, so a private copy of libLibTorchSharp.so without that requirement is in use";
+            return $"{how}; this system's libstdc++ lacks {WeakVersion}, so a private copy of libLibTorchSharp.so without that requirement is in use";
         }
+    }
+
+    /// <summary>Loads a folder's libtorch by full paths and in order, so that TorchSharp later finds its libraries by their names.</summary>
+    /// <exception cref="NativeLibraryException">One is missing.</exception>
+    internal static string LoadFrom(string folder)
+    {
+        foreach (var library in (string[])["c10", "torch_cpu", "c10_cuda", "torch_cuda", "torch"])
+        {
+            var path = Path.Combine(folder, FileName(library));
+            if (File.Exists(path))
+            {
+                NativeLibrary.Load(path);
+            }
+            else if (!library.Contains("cuda", StringComparison.Ordinal))
+            {
+                throw new NativeLibraryException($"{FileName(library)} is not in '{folder}'. Set {FolderVariable} to a folder with a whole libtorch.");
+            }
+        }
+
+        return $"libtorch loaded from {folder}";
     }
 
     private static void LoadWeakened(string wrapper)
