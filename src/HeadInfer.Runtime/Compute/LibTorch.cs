@@ -49,6 +49,7 @@ internal static partial class LibTorch
         try
         {
             var named = Environment.GetEnvironmentVariable(FolderVariable) is { Length: > 0 } folder ? Path.GetFullPath(folder) : null;
+            KeepWaitsShort();
             var how = OperatingSystem.IsLinux() ? LoadOnLinux(named) : named is null ? "libtorch loaded by TorchSharp" : LoadFrom(named);
             torch.InitializeDeviceType(DeviceType.CPU);
             return how;
@@ -64,13 +65,24 @@ internal static partial class LibTorch
     // The library reads its settings when it is loaded; what the user has set stays.
     private static void KeepWaitsShort()
     {
-        if (Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is null)
+        // GNU's spins for some ten microseconds then. LLVM's and Intel's, elsewhere, know milliseconds, or none.
+        var (name, value) = OperatingSystem.IsLinux() ? ("GOMP_SPINCOUNT", "1000") : ("KMP_BLOCKTIME", "0");
+        if (Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is not null || Environment.GetEnvironmentVariable(name) is not null)
         {
-            _ = SetEnvironment("GOMP_SPINCOUNT", "1000", overwrite: 0); // some ten microseconds
+            return;
+        }
+
+        if (OperatingSystem.IsWindows())
+        {
+            Environment.SetEnvironmentVariable(name, value);
+        }
+        else
+        {
+            _ = SetEnvironment(name, value, overwrite: 0);
         }
     }
 
-    // .NET keeps an environment of its own, which native libraries do not see.
+    // On Linux and macOS, .NET keeps an environment of its own, which native libraries do not see.
     [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int SetEnvironment(string name, string value, int overwrite);
 
@@ -80,7 +92,6 @@ internal static partial class LibTorch
         var wrapper = Path.Combine(
             FolderOf("libLibTorchSharp.so") ?? throw new NativeLibraryException($"libLibTorchSharp.so, part of the TorchSharp package, is not beside the application.{(Platforms.Contains(Platform) ? "" : " " + Advice(Platform))}"),
             "libLibTorchSharp.so");
-        KeepWaitsShort();
         var how = LoadFrom(libtorch);
         try
         {
