@@ -1,19 +1,49 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 
 namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Host memory that is free: what the machine has, and what every container around the process leaves of its limit.</summary>
 /// <remarks>
-/// A pure function of the system's files. A limit of control groups holds for everything below it, so that of every folder
+/// On Linux a pure function of the system's files. A limit of control groups holds for everything below it, so that of every folder
 /// on the way up counts. Their usage has the page cache in it; its inactive files are given up before anything fails.
 /// </remarks>
-internal static class HostMemory
+internal static partial class HostMemory
 {
     private const string Mounts = "/proc/self/mountinfo", Groups = "/proc/self/cgroup", Machine = "/proc/meminfo";
 
-    /// <summary>What is free now. On other systems than Linux, what .NET says is available.</summary>
-    public static ByteSize Free() =>
-        (OperatingSystem.IsLinux() ? Free(ReadFile) : null) ?? new ByteSize(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+    /// <summary>What is free now. Where the system does not say, all memory that .NET may use.</summary>
+    public static ByteSize Free() => (OperatingSystem.IsLinux() ? Free(ReadFile) : null) ?? new ByteSize(Math.Min(FreeElsewhere(), GC.GetGCMemoryInfo().TotalAvailableMemoryBytes));
+
+    // The machine's alone; .NET knows the limit of a Windows container.
+    private static unsafe long FreeElsewhere()
+    {
+        try
+        {
+            var status = stackalloc ulong[8]; // MEMORYSTATUSEX: its length and the load, then physical memory and what of it is available
+            status[0] = 8 * sizeof(ulong);
+            return OperatingSystem.IsWindows() && GlobalMemoryStatus(status) != 0 ? (long)status[2]
+                : OperatingSystem.IsMacOS() && SystemNumber("hw.memsize") is { } total && SystemNumber("kern.memorystatus_level") is { } percent ? total / 100 * percent
+                : long.MaxValue;
+        }
+        catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException)
+        {
+            return long.MaxValue;
+        }
+    }
+
+    // Numbers of four and of eight bytes, with the low bytes first.
+    private static unsafe long? SystemNumber(string name)
+    {
+        var (value, size) = (0L, (nuint)sizeof(long));
+        return SystemControl(name, &value, &size, null, 0) == 0 ? value : null;
+    }
+
+    [LibraryImport("kernel32", EntryPoint = "GlobalMemoryStatusEx")]
+    private static unsafe partial int GlobalMemoryStatus(ulong* status);
+
+    [LibraryImport("libc", EntryPoint = "sysctlbyname", StringMarshalling = StringMarshalling.Utf8)]
+    private static unsafe partial int SystemControl(string name, long* value, nuint* size, void* newValue, nuint newSize);
 
     /// <param name="read">the text of a file, or null where there is none</param>
     /// <returns>null if the files say nothing</returns>
