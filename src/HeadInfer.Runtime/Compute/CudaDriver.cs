@@ -22,7 +22,7 @@ internal static unsafe partial class CudaDriver
     /// <summary>Whether the machine has a driver at all; asks for no device.</summary>
     public static bool IsPresent { get; } = NativeLibrary.TryLoad(FileName, out _);
 
-    private static string FileName => OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1";
+    public static string FileName => OperatingSystem.IsWindows() ? "nvcuda.dll" : OperatingSystem.IsMacOS() ? "libcuda.dylib" : "libcuda.so.1";
 
     /// <summary>Throws what a failed call means.</summary>
     /// <exception cref="DeviceException"><paramref name="result"/> is not success.</exception>

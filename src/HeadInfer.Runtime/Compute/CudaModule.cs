@@ -27,7 +27,7 @@ internal sealed unsafe class CudaModule : IDisposable
         (Gpu, Type) = (gpu, type);
         if (!Nvrtc.IsPresent)
         {
-            throw new DeviceException("CUDA's run-time compiler (libnvrtc) is not found, which every libtorch with CUDA comes with. Put it beside libtorch, or its folder into LD_LIBRARY_PATH, or set HeadInferOptions.Device to Cpu.");
+            throw new DeviceException($"CUDA's run-time compiler ({(OperatingSystem.IsWindows() ? "nvrtc64" : "libnvrtc")}) is not found, which every libtorch with CUDA comes with. Put it beside libtorch, or its folder into {(OperatingSystem.IsWindows() ? "PATH" : "LD_LIBRARY_PATH")}, or set HeadInferOptions.Device to Cpu.");
         }
 
         var (architecture, element) = ($"--gpu-architecture=sm_{gpu.Major}{gpu.Minor}", $"-DELEMENT_{type.ToString().ToUpperInvariant()}");

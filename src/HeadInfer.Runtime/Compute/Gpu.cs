@@ -105,11 +105,11 @@ internal sealed unsafe class Gpu : IDisposable
     /// <param name="driverVersion">the CUDA version that the driver speaks, as it gives it: 1000 * major + 10 * minor</param>
     /// <param name="libraries">which libtorch was loaded</param>
     internal static string? Explain(bool hasDriver, string? initError, bool hasTorch, int driverVersion, string libraries) =>
-        !hasDriver ? "There is no CUDA driver on this machine (libcuda.so.1 is not found). Install NVIDIA's driver, or set HeadInferOptions.Device to Cpu."
+        !hasDriver ? $"There is no CUDA driver on this machine ({CudaDriver.FileName} is not found). Install NVIDIA's driver, or set HeadInferOptions.Device to Cpu."
         : initError is not null ? $"The CUDA driver finds no usable GPU: {initError}. Check nvidia-smi and CUDA_VISIBLE_DEVICES, or set HeadInferOptions.Device to Cpu."
         : hasTorch ? null
         : $"There is a GPU, but this libtorch cannot compute on it: it was built without CUDA, or for a newer driver than this one, which speaks CUDA {driverVersion / 1000}.{driverVersion % 1000 / 10}. "
-            + $"Reference TorchSharp-cuda-linux, set {LibTorch.FolderVariable} to a libtorch with CUDA, update the driver, or set HeadInferOptions.Device to Cpu ({libraries}).";
+            + $"Reference TorchSharp-cuda-{(OperatingSystem.IsWindows() ? "windows" : "linux")}, set {LibTorch.FolderVariable} to a libtorch with CUDA, update the driver, or set HeadInferOptions.Device to Cpu ({libraries}).";
 
     private static string? Missing()
     {

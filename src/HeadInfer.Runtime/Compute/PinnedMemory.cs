@@ -52,6 +52,7 @@ internal sealed unsafe class PinnedMemory : IDisposable
         var locked = long.TryParse(limit, out var bytes) ? $"The process may lock {new ByteSize(bytes)} (ulimit -l), and " : "";
         return $"The system refuses to lock {size} of memory for the GPU ({error}), so the KV cache moves through the driver's own buffers, several times slower. {locked}{free} of host memory are free. "
             + (free < size ? "Lower HeadInferOptions.HostMemory, or end what takes the memory."
+                : OperatingSystem.IsWindows() ? "Lower HeadInferOptions.HostMemory."
                 : "Raise the limit of locked memory (ulimit -l unlimited; for a container --ulimit memlock=-1; for a service LimitMEMLOCK=infinity), or lower HeadInferOptions.HostMemory.");
     }
 

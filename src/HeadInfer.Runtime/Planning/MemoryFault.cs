@@ -20,7 +20,7 @@ internal static partial class MemoryFault
         var parts = plan.Gpu is null ? $"{plan.Weights} of weights, {plan.Workspace} of workspace, {plan.KvBudget} of KV cache" : $"{plan.KvBudget} of KV cache";
         return new MemoryBudgetException(
             $"The system refuses {asked}, although the plan takes at most {plan.HostBudget} of host memory ({parts}); {HostMemory.Free()} are free. "
-            + "Another process may have taken some since, or a limit may hold for this one (ulimit -v): end it, raise it, or lower HeadInferOptions.HostMemory or SegmentTokens.");
+            + $"Another process may have taken some since, or a limit may hold for this one{(OperatingSystem.IsWindows() ? "" : " (ulimit -v)")}: end it, raise it, or lower HeadInferOptions.HostMemory or SegmentTokens.");
     }
 
     private static MemoryBudgetException OfGpu(GpuPlan gpu)
