@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Globalization;
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Sequences;
 
@@ -125,8 +126,8 @@ internal sealed class ResidentCopies : IDisposable
             from = Assign(sequence, made, from, Math.Min(wanted, from + (made.Capacity / _pool.BlockTokens)));
         }
 
-        return from == wanted || !IsGiven ? from : throw new MemoryBudgetException(
-            $"The heads that HeadInferOptions.Placement makes resident do not fit the device with room for {tokens:N0} tokens. Place fewer heads there, raise HeadInferOptions.GpuMemory (on the CPU: HostMemory), or shorten the context.");
+        return from == wanted || !IsGiven ? from : throw new MemoryBudgetException(string.Create(CultureInfo.InvariantCulture,
+            $"The heads that HeadInferOptions.Placement makes resident do not fit the device with room for {tokens:N0} tokens. Place fewer heads there, raise HeadInferOptions.GpuMemory (on the CPU: HostMemory), or shorten the context."));
     }
 
     // Whether a block is a run's last one. Behind it may stand blocks that a cancelled or shortened sequence gave back empty, or

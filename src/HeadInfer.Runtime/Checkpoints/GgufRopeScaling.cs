@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>How a GGUF file's positions are scaled, as a <c>config.json</c> says it.</summary>
@@ -55,7 +57,7 @@ internal static class GgufRopeScaling
 
         if (type is not ("none" or "linear" or "yarn") || ofLong is not null || (Number("yarn_ext_factor") ?? 1) != 1)
         {
-            var with = ofLong is not null ? $" with '{GgufNames.LongRopeFactors}'" : type == "longrope" ? $" without '{GgufNames.LongRopeFactors}'" : Number("yarn_ext_factor") is { } ext ? $" with yarn_ext_factor {ext}" : "";
+            var with = ofLong is not null ? $" with '{GgufNames.LongRopeFactors}'" : type == "longrope" ? $" without '{GgufNames.LongRopeFactors}'" : Number("yarn_ext_factor") is { } ext ? string.Create(CultureInfo.InvariantCulture, $" with yarn_ext_factor {ext}") : "";
             throw new UnsupportedModelException($"'{metadata.Path}': the scaling of positions '{type}'{with} is not supported. Supported: none, linear, yarn, longrope; or set HeadInferOptions.RopeScaling.");
         }
 

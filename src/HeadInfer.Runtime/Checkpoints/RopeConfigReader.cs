@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>Reads rotary embeddings in all their forms: <c>rope_parameters</c>, of the model or of each type of layer, and <c>rope_theta</c> with <c>rope_scaling</c>.</summary>
@@ -85,7 +87,7 @@ internal static class RopeConfigReader
             var (turned, factor) = ((int)Math.Min(headDim * partial / 2, headDim / 2), chosen is null ? (float)all.Positive("factor", 1) : 1);
             if (turned == 0)
             {
-                throw new CheckpointException($"'{json.Path}': head_dim {headDim} with {Partial} {partial} leaves no pair of dimensions to rotate.");
+                throw new CheckpointException(string.Create(CultureInfo.InvariantCulture, $"'{json.Path}': head_dim {headDim} with {Partial} {partial} leaves no pair of dimensions to rotate."));
             }
 
             var rest = Enumerable.Range(0, headDim / 2).Select(i => i < turned ? factor : float.PositiveInfinity);
@@ -95,7 +97,7 @@ internal static class RopeConfigReader
         var rotary = (int)Math.Min(headDim * partial, 1 << 20);
         if (rotary < 2 || rotary > headDim || rotary % 2 != 0)
         {
-            throw new CheckpointException($"'{json.Path}': head_dim {headDim} with {Partial} {partial} leaves {rotary} rotary dimensions; expected an even number from 2 to {headDim}.");
+            throw new CheckpointException(string.Create(CultureInfo.InvariantCulture, $"'{json.Path}': head_dim {headDim} with {Partial} {partial} leaves {rotary} rotary dimensions; expected an even number from 2 to {headDim}."));
         }
 
         var theta = all.Positive(Theta, family.DefaultTheta);
@@ -150,7 +152,7 @@ internal static class RopeConfigReader
                     Kind = RopeKind.Llama3,
                     Factor = all.Positive("factor"),
                     LowFrequencyFactor = low,
-                    HighFrequencyFactor = high > low ? high : throw all.Invalid("high_freq_factor", $"more than low_freq_factor ({low})"),
+                    HighFrequencyFactor = high > low ? high : throw all.Invalid("high_freq_factor", string.Create(CultureInfo.InvariantCulture, $"more than low_freq_factor ({low})")),
                     OriginalMaxPositions = all.Int(Original),
                 };
             case "yarn":

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace HeadInfer.Runtime;
 
 /// <summary>How tokens are chosen. The default is greedy: always the most likely one.</summary>
@@ -43,7 +45,7 @@ public sealed record SamplingOptions
     {
         if (!(value >= least && value <= most))
         {
-            throw new ArgumentOutOfRangeException(name, value, $"SamplingOptions.{name} must be from {least:G3} to {most:G3}.");
+            throw new ArgumentOutOfRangeException(name, value, string.Create(CultureInfo.InvariantCulture, $"SamplingOptions.{name} must be from {least:G3} to {most:G3}."));
         }
     }
 }

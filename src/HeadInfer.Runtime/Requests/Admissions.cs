@@ -43,7 +43,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         if (Interlocked.Increment(ref _queued) > most)
         {
             Interlocked.Decrement(ref _queued);
-            throw new QueueFullException($"{most:N0} requests wait for this model already, as many as HeadInferOptions.MaxQueuedRequests allows. Try again later, or raise it.");
+            throw new QueueFullException(string.Create(CultureInfo.InvariantCulture, $"{most:N0} requests wait for this model already, as many as HeadInferOptions.MaxQueuedRequests allows. Try again later, or raise it."));
         }
 
         request.EnterQueue(() => Interlocked.Decrement(ref _queued));

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Globalization;
 
 namespace HeadInfer.Text.Tokenizers;
 
@@ -17,7 +18,7 @@ internal sealed class PrefixTree
     {
         if (texts.Sum(t => (long)t.Length) is > MaxCharacters and var length)
         {
-            throw new TokenizerException($"The tokenizer's added tokens have {length:N0} characters; at most {MaxCharacters:N0} are supported.");
+            throw new TokenizerException(string.Create(CultureInfo.InvariantCulture, $"The tokenizer's added tokens have {length:N0} characters; at most {MaxCharacters:N0} are supported."));
         }
 
         var number = 0;

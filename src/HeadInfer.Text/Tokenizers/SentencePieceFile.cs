@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using HeadInfer.Text.Templates;
@@ -165,7 +166,7 @@ internal static class SentencePieceFile
         {
             foreach (var token in decoder.EnumerateObject().Where(t => t.Value.ValueKind == JsonValueKind.Object))
             {
-                Add(int.Parse(token.Name, System.Globalization.CultureInfo.InvariantCulture), TokenizerParts.Text(token.Value, "content"), token.Value, TokenizerParts.IsTrue(token.Value, "special"));
+                Add(int.Parse(token.Name, CultureInfo.InvariantCulture), TokenizerParts.Text(token.Value, "content"), token.Value, TokenizerParts.IsTrue(token.Value, "special"));
             }
         }
 
@@ -190,7 +191,7 @@ internal static class SentencePieceFile
         var ranks = vocabulary.Values.Select(id => pieces[id].Score).Distinct().OrderDescending().Select((score, rank) => (score, rank)).ToDictionary(p => p.score, p => p.rank);
         var find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
         var merges = new List<PairMerge>();
-        var work = new WorkBudget(MergeSteps, 0, (_, count) => new FormatException($"its pieces are so long that finding their merges takes more than {count:N0} steps"));
+        var work = new WorkBudget(MergeSteps, 0, (_, count) => new FormatException(string.Create(CultureInfo.InvariantCulture, $"its pieces are so long that finding their merges takes more than {count:N0} steps")));
         foreach (var (text, id) in vocabulary)
         {
             work.Spend((long)text.Length * text.Length);

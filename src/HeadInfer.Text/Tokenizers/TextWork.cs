@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.RegularExpressions;
 
 namespace HeadInfer.Text.Tokenizers;
@@ -32,7 +33,7 @@ internal sealed class TextWork
         _steps = new WorkBudget(
             (StepsACharacter * length) + Spare,
             0,
-            (_, count) => new TokenizerException($"The tokenizer's added tokens repeat so much of each other that finding them in {length:N0} characters takes more than {count:N0} steps. Remove the longest of them from the tokenizer's files."),
+            (_, count) => new TokenizerException(string.Create(CultureInfo.InvariantCulture, $"The tokenizer's added tokens repeat so much of each other that finding them in {length:N0} characters takes more than {count:N0} steps. Remove the longest of them from the tokenizer's files.")),
             cancellationToken);
         (_longest, CancellationToken) = (Math.Max(LongestForm, 2L * length), cancellationToken);
         _ticksLeft = LeastTicks + (length * Stopwatch.Frequency / CharactersASecond);
@@ -54,7 +55,7 @@ internal sealed class TextWork
     {
         if (length > _longest)
         {
-            throw new TokenizerException($"The tokenizer's normalizers make more than {_longest:N0} characters of a text. Split the text, or correct the normalizers in tokenizer.json.");
+            throw new TokenizerException(string.Create(CultureInfo.InvariantCulture, $"The tokenizer's normalizers make more than {_longest:N0} characters of a text. Split the text, or correct the normalizers in tokenizer.json."));
         }
     }
 

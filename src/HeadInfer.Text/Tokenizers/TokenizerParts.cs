@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
@@ -176,7 +177,7 @@ internal sealed class TokenizerParts(JsonElement json, string path)
     {
         if (pattern.Length > MaxPattern)
         {
-            throw Unsupported(field, $"an expression of {pattern.Length:N0} characters, more than {MaxPattern:N0}");
+            throw Unsupported(field, string.Create(CultureInfo.InvariantCulture, $"an expression of {pattern.Length:N0} characters, more than {MaxPattern:N0}"));
         }
 
         try

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
@@ -37,7 +38,7 @@ internal static class ChatCommand
         var screen = new Screen();
         await using var model = await HeadInferModel.LoadAsync(path, chat.ModelOptions(), cancellationToken: cancellationToken);
         using var client = new HeadInferChatClient(model);
-        screen.Note($"{model.Name} on {model.Device}, up to {model.Plan.LongestContext:N0} tokens. {Clear} begins anew, {Exit} ends.");
+        screen.Note(string.Create(CultureInfo.InvariantCulture, $"{model.Name} on {model.Device}, up to {model.Plan.LongestContext:N0} tokens. {Clear} begins anew, {Exit} ends."));
         var messages = new List<ChatMessage>();
         chat.Options.Reasoning = showThoughts ? new ReasoningOptions { Output = ReasoningOutput.Full } : null;
         while (screen.Ask()?.Trim() is { } line && line != Exit)

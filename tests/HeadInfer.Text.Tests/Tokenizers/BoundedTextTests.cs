@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json.Nodes;
 using HeadInfer.Text.Templates;
 using HeadInfer.Text.Tokenizers;
@@ -90,6 +91,24 @@ public sealed class BoundedTextTests
         Assert.Contains("added tokens", Assert.Throws<TokenizerException>(() => tokenizer.Encode(new string('z', 1_000_000), parseSpecial: true)).Message, StringComparison.Ordinal);
         Edit(folder, json => json["added_tokens"]!.AsArray().Add(Added(9000, new string('y', 3_000_000), special: true)));
         Assert.Contains("added tokens", Assert.Throws<TokenizerException>(() => Tokenizer.Load(folder.Path)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Numbers_of_an_error_are_the_same_in_every_culture()
+    {
+        using var folder = Folder("qwen2-style");
+        Edit(folder, json => json["added_tokens"]!.AsArray().Add(Added(9000, new string('y', 3_000_000), special: true)));
+        var (before, other) = (CultureInfo.CurrentCulture, (CultureInfo)CultureInfo.InvariantCulture.Clone());
+        other.NumberFormat.NumberGroupSeparator = "\u00A0";
+        try
+        {
+            CultureInfo.CurrentCulture = other;
+            Assert.Contains("at most 2,097,152 are", Assert.Throws<TokenizerException>(() => Tokenizer.Load(folder.Path)).Message, StringComparison.Ordinal);
+        }
+        finally
+        {
+            CultureInfo.CurrentCulture = before;
+        }
     }
 
     [Fact]

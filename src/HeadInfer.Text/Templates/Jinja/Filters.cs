@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Numerics;
 
 namespace HeadInfer.Text.Templates.Jinja;
@@ -160,8 +161,8 @@ internal static class Filters
         switch (method)
         {
             case "common":
-                var digits = Numbers.Scaled(number, precision).ToString(System.Globalization.CultureInfo.InvariantCulture);
-                var size = double.Parse($"{digits}E{-precision}", System.Globalization.CultureInfo.InvariantCulture);
+                var digits = Numbers.Scaled(number, precision).ToString(CultureInfo.InvariantCulture);
+                var size = double.Parse($"{digits}E{-precision}", CultureInfo.InvariantCulture);
                 return double.IsNegative(number) ? -size : size;
             case "ceil" or "floor":
                 var scale = Math.Pow(10, precision);
@@ -179,7 +180,7 @@ internal static class Filters
         string[] prefixes = binary ? ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"] : ["kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
         if (bytes < unit)
         {
-            return TemplateText.Trusted(bytes == 1 ? "1 Byte" : $"{Math.Truncate(bytes):0} Bytes");
+            return TemplateText.Trusted(bytes == 1 ? "1 Byte" : string.Create(CultureInfo.InvariantCulture, $"{Math.Truncate(bytes):0} Bytes"));
         }
 
         var power = Enumerable.Range(2, prefixes.Length).FirstOrDefault(i => bytes < Math.Pow(unit, i), prefixes.Length + 1);
