@@ -4,6 +4,7 @@ using HeadInfer;
 using HeadInfer.Runtime;
 
 // Reads documents once and answers questions about them. Answers go to standard output, everything else to standard error.
+Screen.UseUnicode();
 using var cancel = new CancellationTokenSource();
 var screen = new Screen();
 Console.CancelKeyPress += (_, e) =>

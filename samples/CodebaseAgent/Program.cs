@@ -1,3 +1,4 @@
+using System.Text;
 using CodebaseAgent;
 using HeadInfer;
 using HeadInfer.SemanticKernel;
@@ -6,6 +7,11 @@ using Microsoft.SemanticKernel.ChatCompletion;
 
 // An agent that has a whole folder in its context, and tools that list and read its files as they are now.
 //   CodebaseAgent [--folder DIR] [--model PATH] [QUESTION...]
+if (OperatingSystem.IsWindows())
+{
+    Console.OutputEncoding = new UTF8Encoding(false); // its own code page lacks letters
+}
+
 var options = new Dictionary<string, string> { ["--folder"] = Path.Combine(AppContext.BaseDirectory, "code"), ["--model"] = Path.Combine(AppContext.BaseDirectory, "models", "headinfer-demo") };
 var questions = new List<string>();
 for (var i = 0; i < args.Length; i++)

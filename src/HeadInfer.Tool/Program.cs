@@ -1,9 +1,11 @@
 using System.Net.Sockets;
 using HeadInfer;
+using HeadInfer.Tool.Asking;
 using HeadInfer.Tool.Commands;
 using HeadInfer.Tool.Serving;
 
 // headinfer: plans, asks, chats with, serves and measures a local model.
+Screen.UseUnicode();
 try
 {
     return await CommandLine.RunAsync(args);

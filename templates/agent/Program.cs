@@ -1,9 +1,16 @@
+using System.Text;
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
 using Microsoft.Agents.AI;
 using Microsoft.Extensions.AI;
 
 // An agent over a local model. Arguments are questions; without any they are read line by line.
+if (OperatingSystem.IsWindows())
+{
+    Console.OutputEncoding = new UTF8Encoding(false); // its own code page lacks letters
+    Console.InputEncoding = Console.IsInputRedirected ? new UTF8Encoding(false) : Encoding.Unicode;
+}
+
 await using var model = await HeadInferModel.LoadAsync("path/to/a/model");
 using var client = new HeadInferChatClient(model);
 var weather = AIFunctionFactory.Create((string city) => $"It is 17 degrees in {city}.", "get_weather", "Gets the weather of a city");

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using HeadInfer.Runtime;
 using Spectre.Console;
 
@@ -12,6 +13,26 @@ internal sealed class Screen
     private readonly IAnsiConsole? _console = Console.IsErrorRedirected
         ? null
         : AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) });
+
+    /// <summary>Lets a console of Windows take and give every letter, before anything is written. Elsewhere it does by itself.</summary>
+    public static void UseUnicode()
+    {
+        if (!OperatingSystem.IsWindows())
+        {
+            return;
+        }
+
+        try
+        {
+            var utf8 = new UTF8Encoding(encoderShouldEmitUTF8Identifier: false);
+            Console.OutputEncoding = utf8;
+            Console.InputEncoding = Console.IsInputRedirected ? utf8 : Encoding.Unicode; // in UTF-8, older consoles give NULs for letters beyond ASCII
+        }
+        catch (IOException)
+        {
+            // there is no console
+        }
+    }
 
     public void Note(string text)
     {
