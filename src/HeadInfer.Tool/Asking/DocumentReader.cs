@@ -52,7 +52,7 @@ internal static class DocumentReader
         foreach (var entry in folder.EnumerateFileSystemInfos().OrderBy(e => e.Name, StringComparer.Ordinal))
         {
             var name = prefix + entry.Name;
-            if (entry.Attributes.HasFlag(FileAttributes.ReparsePoint) || (entry is DirectoryInfo && (entry.Name.StartsWith('.') || entry.Name is "bin" or "obj")))
+            if (IsLink(entry) || (entry is DirectoryInfo && (entry.Name.StartsWith('.') || entry.Name is "bin" or "obj")))
             {
                 note($"left out {name}: {(entry is DirectoryInfo ? "a hidden folder, a build's, or a link" : "a link")}");
             }
@@ -71,10 +71,13 @@ internal static class DocumentReader
         }
     }
 
-    // The bytes of a file, or null if it is binary. It is opened once: a pipe gives its bytes once.
+    // Folders that OneDrive keeps in step have reparse points too, which lead nowhere.
+    private static bool IsLink(FileSystemInfo entry) => entry.Attributes.HasFlag(FileAttributes.ReparsePoint) && entry.LinkTarget is not null;
+
+    // The bytes of a file, or null if it is binary. It is opened once: a pipe gives its bytes once. Others may write it meanwhile.
     private static byte[]? ReadText(string path)
     {
-        using var file = File.OpenRead(path);
+        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         var start = new byte[Probe];
         var length = file.ReadAtLeast(start, Probe, throwOnEndOfStream: false);
         if (start.AsSpan(0, length).Contains((byte)0))
