@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json;
 using HeadInfer.Runtime;
 using HeadInfer.Tool.Tests.Serving;
@@ -92,7 +93,22 @@ public sealed class CommandTests
     {
         var (code, output, _) = await Tool.RunAsync("[suggest:12]", "serve --max-");
         Assert.Equal((0, "--max-context --max-queued-requests --max-request-bytes"), (code, output.Trim().Replace('\n', ' ')));
-        Assert.Contains("complete -o filenames -F _headinfer headinfer", (await Tool.RunAsync("completion", "bash")).Output, StringComparison.Ordinal);
+    }
+
+    // On Windows the tool ends its lines with both.
+    [Fact]
+    public async Task Bash_completes_without_carriage_returns()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "bash is not everywhere there.");
+        var script = (await Tool.RunAsync("completion", "bash")).Output;
+        Assert.Contains("complete -o filenames -F _headinfer headinfer", script, StringComparison.Ordinal);
+        var asked = script + """
+            headinfer() { printf -- '--json\r\n--gpu\r\n'; }
+            _headinfer
+            printf '<%s>' "${COMPREPLY[@]}"
+            """;
+        using var bash = Process.Start(new ProcessStartInfo("bash", ["-c", asked]) { RedirectStandardOutput = true })!;
+        Assert.Equal("<--json><--gpu>", await bash.StandardOutput.ReadToEndAsync());
     }
 
     [Theory]

@@ -10,7 +10,7 @@ internal static class CompletionCommand
         ["bash"] = """
             # eval "$(headinfer completion bash)"
             _headinfer() {
-                local IFS=$'\n'
+                local IFS=$'\r\n'
                 COMPREPLY=($(headinfer "[suggest:${COMP_POINT}]" "${COMP_LINE}" 2>/dev/null))
                 [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))
             }
@@ -42,7 +42,7 @@ internal static class CompletionCommand
         var shell = new Argument<string>("SHELL") { Description = string.Join(", ", Scripts.Keys) };
         shell.AcceptOnlyFromAmong([.. Scripts.Keys]);
         var command = new Command("completion", "Writes the script by which a shell completes commands and flags.") { shell };
-        command.SetAction(result => Console.WriteLine(Scripts[result.GetValue(shell)!]));
+        command.SetAction(result => Console.Write(Scripts[result.GetValue(shell)!].ReplaceLineEndings("\n") + "\n")); // no shell takes carriage returns
         return command;
     }
 }
