@@ -3,6 +3,9 @@ namespace HeadInfer.Tests;
 /// <summary>Files that tests read.</summary>
 internal static class Fixtures
 {
+    /// <summary>Why a test is skipped that shortens a file while it is read.</summary>
+    public const string OpenFilesStay = "Windows keeps a file that is read from being written.";
+
     public static string Root { get; } = Path.Combine(AppContext.BaseDirectory, "fixtures");
 
     public static string DemoModel { get; } = Path.Combine(AppContext.BaseDirectory, "models", "headinfer-demo");

@@ -34,8 +34,11 @@ public abstract class FailedLoadTests(ComputeDevice device) : NativeTest(device)
         HeadInferModel.LoadAsync(folder, Options(), new Direct<LoadProgress>(_ => throw new InvalidTimeZoneException())));
 
     [Fact]
-    public async Task By_weights_that_are_shortened() => await LeavesNothing<CheckpointException>(folder =>
-        HeadInferModel.LoadAsync(folder, Options(), new Direct<LoadProgress>(_ => Shorten(folder))));
+    public async Task By_weights_that_are_shortened()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), Fixtures.OpenFilesStay);
+        await LeavesNothing<CheckpointException>(folder => HeadInferModel.LoadAsync(folder, Options(), new Direct<LoadProgress>(_ => Shorten(folder))));
+    }
 
     [Fact]
     public async Task By_a_budget_that_is_too_small() => await LeavesNothing<MemoryBudgetException>(folder =>

@@ -59,6 +59,7 @@ public sealed class ModelFilesTests : NativeTest
             Assert.Contains("changed", Assert.Throws<CheckpointException>(() => file.Read(last, 0, new byte[last.Length])).Message, StringComparison.Ordinal);
         }
 
+        Assert.SkipWhen(OperatingSystem.IsWindows(), Fixtures.OpenFilesStay);
         using (var file = SafetensorsFile.Open(path))
         {
             var last = file.Entries.Values.MaxBy(e => e.Offset)!;
@@ -70,6 +71,7 @@ public sealed class ModelFilesTests : NativeTest
     [Fact]
     public async Task A_model_whose_weights_are_shortened_while_it_loads_is_an_error()
     {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), Fixtures.OpenFilesStay);
         using var folder = new ScratchFolder(Fixtures.Model("qwen2"));
         var progress = new Direct<LoadProgress>(p => Shorten(folder.File("model.safetensors"), p.LayersDone == 1 ? 4096 : 0));
         var error = await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.Path, progress: progress));
@@ -88,7 +90,7 @@ public sealed class ModelFilesTests : NativeTest
         foreach (var file in Directory.GetFiles(Fixtures.Model("qwen2")))
         {
             File.Copy(file, Path.Combine(root, "blobs", Path.GetFileName(file)));
-            File.CreateSymbolicLink(Path.Combine(main, Path.GetFileName(file)), Path.Combine("..", "..", "blobs", Path.GetFileName(file)));
+            Link(Path.Combine(main, Path.GetFileName(file)), Path.Combine("..", "..", "blobs", Path.GetFileName(file)));
         }
 
         Assert.Contains("aaaa, bbbb", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(root))).Message, StringComparison.Ordinal);
@@ -210,6 +212,18 @@ public sealed class ModelFilesTests : NativeTest
         File.WriteAllText(folder.File("generation_config.json"), """{"stop_strings": ["END", "STOP"]}""");
         await using var model = await HeadInferModel.LoadAsync(folder.Path);
         Assert.Equal(["END", "STOP"], model.Defaults.StopSequences);
+    }
+
+    private static void Link(string path, string target)
+    {
+        try
+        {
+            File.CreateSymbolicLink(path, target);
+        }
+        catch (IOException) when (OperatingSystem.IsWindows())
+        {
+            Assert.Skip("This account may not make links.");
+        }
     }
 
     private static void Shorten(string path, long length)

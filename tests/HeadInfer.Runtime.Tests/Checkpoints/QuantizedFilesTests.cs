@@ -102,6 +102,7 @@ public sealed class QuantizedFilesTests() : NativeTest(ComputeDevice.Cpu)
         System.IO.File.WriteAllBytes(folder.File(File), bytes[..^1000]);
         Assert.Contains("truncated", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.Path))).Message, StringComparison.Ordinal);
         System.IO.File.WriteAllBytes(folder.File(File), bytes);
+        Assert.SkipWhen(OperatingSystem.IsWindows(), Fixtures.OpenFilesStay);
         var shorten = new Direct<LoadProgress>(_ => System.IO.File.WriteAllBytes(folder.File(File), bytes[..^1000]));
         Assert.Contains("while it was read", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.Path, new HeadInferOptions { Device = Device }, shorten))).Message, StringComparison.Ordinal);
     }
