@@ -14,8 +14,12 @@ internal sealed class Measured
         GC.Collect();
         GC.WaitForPendingFinalizers();
         GC.Collect();
-        File.WriteAllText("/proc/self/clear_refs", "5"); // the peak begins anew, from here
-        (_rest, _clock) = (Kilobytes("VmRSS:"), Stopwatch.StartNew());
+        if (OperatingSystem.IsLinux())
+        {
+            File.WriteAllText("/proc/self/clear_refs", "5"); // the peak begins anew, from here
+        }
+
+        (_rest, _clock) = (Kilobytes("VmRSS:", p => p.WorkingSet64), Stopwatch.StartNew());
     }
 
     public double Seconds => _seconds ?? _clock.Elapsed.TotalSeconds;
@@ -29,10 +33,19 @@ internal sealed class Measured
         if (_seconds is null)
         {
             _seconds = _clock.Elapsed.TotalSeconds;
-            MiB = (Kilobytes("VmHWM:") - _rest) / 1024.0;
+            MiB = (Kilobytes("VmHWM:", p => p.PeakWorkingSet64) - _rest) / 1024.0;
         }
     }
 
-    private static long Kilobytes(string name) =>
-        long.Parse(File.ReadLines("/proc/self/status").First(l => l.StartsWith(name, StringComparison.Ordinal)).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1], System.Globalization.CultureInfo.InvariantCulture);
+    // Elsewhere than on Linux the peak is the process's from its beginning; each case has a process of its own.
+    private static long Kilobytes(string name, Func<Process, long> elsewhere)
+    {
+        if (!OperatingSystem.IsLinux())
+        {
+            using var process = Process.GetCurrentProcess();
+            return elsewhere(process) / 1024;
+        }
+
+        return long.Parse(File.ReadLines("/proc/self/status").First(l => l.StartsWith(name, StringComparison.Ordinal)).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)[1], System.Globalization.CultureInfo.InvariantCulture);
+    }
 }

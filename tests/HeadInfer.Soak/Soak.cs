@@ -136,6 +136,11 @@ internal static partial class Soak
             if (tally.Silence > Patience)
             {
                 Console.Error.WriteLine($"FAULT nothing has happened for {Patience.TotalSeconds} s\n{tally.State()}\n{tally}\nnative: {torch.Tensor.TotalCount} tensors, {NativeCounts.Describe()}");
+                if (OperatingSystem.IsWindows())
+                {
+                    Environment.FailFast("nothing has happened");
+                }
+
                 Exit(1); // at once: an engine that hangs would keep an orderly end from coming
             }
         }

@@ -20,8 +20,7 @@ internal sealed class Chromium : IAsyncDisposable
     private Chromium(Process process, DirectoryInfo profile) => (_process, _profile) = (process, profile);
 
     /// <summary>Where there is one; null if there is none.</summary>
-    public static string? Path { get; } = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(System.IO.Path.PathSeparator)
-        .SelectMany(folder => new[] { "chromium", "chromium-browser", "google-chrome" }.Select(name => System.IO.Path.Combine(folder, name))).FirstOrDefault(File.Exists);
+    public static string? Path { get; } = Places().FirstOrDefault(File.Exists);
 
     /// <summary>Errors, warnings and breaches of the content security policy, as the console has them.</summary>
     public ConcurrentQueue<string> Complaints { get; } = new();
@@ -125,6 +124,20 @@ internal sealed class Chromium : IAsyncDisposable
                 await Task.Delay(100); // children of the browser may still end
             }
         }
+    }
+
+    // On Windows and macOS a browser is not in PATH; on Windows Edge, which is one of its kind, always is there.
+    private static IEnumerable<string> Places()
+    {
+        if (OperatingSystem.IsWindows())
+        {
+            return new[] { Environment.SpecialFolder.ProgramFiles, Environment.SpecialFolder.ProgramFilesX86, Environment.SpecialFolder.LocalApplicationData }.Select(Environment.GetFolderPath)
+                .SelectMany(folder => new[] { "Google/Chrome/Application/chrome.exe", "Microsoft/Edge/Application/msedge.exe" }.Select(name => System.IO.Path.Combine(folder, name)));
+        }
+
+        var named = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(System.IO.Path.PathSeparator)
+            .SelectMany(folder => new[] { "chromium", "chromium-browser", "google-chrome" }.Select(name => System.IO.Path.Combine(folder, name)));
+        return OperatingSystem.IsMacOS() ? named.Concat(new[] { "Google Chrome", "Chromium", "Microsoft Edge" }.Select(name => $"/Applications/{name}.app/Contents/MacOS/{name}")) : named;
     }
 
     // The browser writes where it listens, and then goes on writing; both of its outputs are read, so that it never waits.
