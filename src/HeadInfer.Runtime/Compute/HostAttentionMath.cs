@@ -10,8 +10,9 @@ internal static unsafe class HostAttentionMath
     /// <summary>How far ahead of its use memory is asked for: about what arrives while one cache line is on its way.</summary>
     public const int BytesAhead = 4096;
 
-    // Values that stay in the first cache while all queries take them.
-    private const int BlockBytes = 1 << 14;
+    // Values that stay in the first cache while all queries take them. Where a row takes many passes over it, a short one: each
+    // pass asks for its part of the next block, so that memory is never idle for long.
+    private const int BlockBytes = 1 << 14, ShortBlockBytes = 1 << 12, LeastRows = 8, Line = 64;
 
     /// <summary>scores [query, of stride] = queries [query, dim] * keys [token, dim].</summary>
     public static void Score<TLane, TElement>(TElement* keys, int tokens, float* queries, int count, int dim, float* scores, int stride)
@@ -55,14 +56,51 @@ internal static unsafe class HostAttentionMath
         where TLane : struct, ILane<TLane>
         where TElement : unmanaged, IElement<TElement>
     {
-        var block = Math.Max(BlockBytes / (dim * sizeof(TElement)), 8);
+        var isWide = TLane.Count > 8;
+        var block = Math.Max((isWide ? BlockBytes : ShortBlockBytes) / (dim * sizeof(TElement)), LeastRows);
         for (var token = 0; token < tokens; token += block)
         {
             var rows = values + ((long)token * dim);
+            var some = Math.Min(block, tokens - token);
             for (var query = 0; query < count; query += 4)
             {
-                AddBlock<TLane, TElement>(rows, Math.Min(block, tokens - token), new Four(weights + token, query, count, stride), new Four(sums, query, count, dim), dim, query == 0 ? dim * sizeof(TElement) : 0);
+                Four its = new(weights + token, query, count, stride), to = new(sums, query, count, dim);
+                if (isWide)
+                {
+                    AddBlock<TLane, TElement>(rows, some, its, to, dim, query == 0 ? dim * sizeof(TElement) : 0);
+                }
+                else
+                {
+                    AddShortBlock<TLane, TElement>(rows, some, its, to, dim, isPair: count - query <= 2, query == 0 ? block * dim * sizeof(TElement) : 0);
+                }
             }
+        }
+    }
+
+    // The same with half the registers: of one or two queries four lanes, of more two. Each asks for its lines of the next block.
+    private static void AddShortBlock<TLane, TElement>(TElement* values, int tokens, Four weights, Four sums, int dim, bool isPair, int ahead)
+        where TLane : struct, ILane<TLane>
+        where TElement : unmanaged, IElement<TElement>
+    {
+        var at = 0;
+        for (; isPair && at <= dim - (4 * TLane.Count); at += 4 * TLane.Count)
+        {
+            AddPair<TLane, TElement>(values + at, tokens, dim, weights, sums.From(at), ahead);
+        }
+
+        for (; at <= dim - (2 * TLane.Count); at += 2 * TLane.Count)
+        {
+            AddTwoLanes<TLane, TElement>(values + at, tokens, dim, weights, sums.From(at), ahead, ahead > 0 && at * sizeof(TElement) % Line == 0 ? Line : 0);
+        }
+
+        for (; at <= dim - TLane.Count; at += TLane.Count)
+        {
+            AddLane<TLane, TElement>(values + at, tokens, dim, weights, sums.From(at));
+        }
+
+        for (; at < dim; at++)
+        {
+            AddOne(values + at, tokens, dim, weights, sums.From(at));
         }
     }
 
@@ -80,7 +118,7 @@ internal static unsafe class HostAttentionMath
 
         for (; at <= dim - (2 * TLane.Count); at += 2 * TLane.Count)
         {
-            AddTwoLanes<TLane, TElement>(values + at, tokens, dim, weights, sums.From(at), at == 0 ? ahead : 0);
+            AddTwoLanes<TLane, TElement>(values + at, tokens, dim, weights, sums.From(at), BytesAhead, at == 0 ? ahead : 0);
         }
 
         for (; at <= dim - TLane.Count; at += TLane.Count)
@@ -149,7 +187,42 @@ internal static unsafe class HostAttentionMath
         d3.Store(d + (3 * n));
     }
 
-    private static void AddTwoLanes<TLane, TElement>(TElement* values, int tokens, int stride, Four weights, Four sums, int ahead)
+    private static void AddPair<TLane, TElement>(TElement* values, int tokens, int stride, Four weights, Four sums, int ahead)
+        where TLane : struct, ILane<TLane>
+        where TElement : unmanaged, IElement<TElement>
+    {
+        var (n, bytes) = (TLane.Count, ahead > 0 ? 4 * TLane.Count * sizeof(TElement) : 0);
+        float* a = sums.A, b = sums.B, forA = weights.A, forB = weights.B;
+        TLane a0 = TLane.Load(a), a1 = TLane.Load(a + n), a2 = TLane.Load(a + (2 * n)), a3 = TLane.Load(a + (3 * n));
+        TLane b0 = TLane.Load(b), b1 = TLane.Load(b + n), b2 = TLane.Load(b + (2 * n)), b3 = TLane.Load(b + (3 * n));
+        for (var token = 0; token < tokens; token++, values += stride)
+        {
+            InnerProducts.Prefetch<TElement>((byte*)values + ahead, bytes);
+
+            TLane v0 = TElement.Load<TLane>(values), v1 = TElement.Load<TLane>(values + n), v2 = TElement.Load<TLane>(values + (2 * n)), v3 = TElement.Load<TLane>(values + (3 * n));
+            var weight = TLane.All(forA[token]);
+            a0 = TLane.MultiplyAdd(v0, weight, a0);
+            a1 = TLane.MultiplyAdd(v1, weight, a1);
+            a2 = TLane.MultiplyAdd(v2, weight, a2);
+            a3 = TLane.MultiplyAdd(v3, weight, a3);
+            weight = TLane.All(forB[token]);
+            b0 = TLane.MultiplyAdd(v0, weight, b0);
+            b1 = TLane.MultiplyAdd(v1, weight, b1);
+            b2 = TLane.MultiplyAdd(v2, weight, b2);
+            b3 = TLane.MultiplyAdd(v3, weight, b3);
+        }
+
+        a0.Store(a);
+        a1.Store(a + n);
+        a2.Store(a + (2 * n));
+        a3.Store(a + (3 * n));
+        b0.Store(b);
+        b1.Store(b + n);
+        b2.Store(b + (2 * n));
+        b3.Store(b + (3 * n));
+    }
+
+    private static void AddTwoLanes<TLane, TElement>(TElement* values, int tokens, int stride, Four weights, Four sums, int distance, int ahead)
         where TLane : struct, ILane<TLane>
         where TElement : unmanaged, IElement<TElement>
     {
@@ -159,7 +232,7 @@ internal static unsafe class HostAttentionMath
         TLane c0 = TLane.Load(c), c1 = TLane.Load(c + n), d0 = TLane.Load(d), d1 = TLane.Load(d + n);
         for (var token = 0; token < tokens; token++, values += stride)
         {
-            InnerProducts.Prefetch<TElement>((byte*)values + BytesAhead, ahead);
+            InnerProducts.Prefetch<TElement>((byte*)values + distance, ahead);
 
             TLane v0 = TElement.Load<TLane>(values), v1 = TElement.Load<TLane>(values + n);
             var weight = TLane.All(forA[token]);
