@@ -154,6 +154,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         var vocabulary = metadata.Int(Key("vocab_size")) is var named && checkpoint.Tensors.TryGetValue(TensorNames.Embedding, out var embedding) ? embedding.Rows : named ?? throw metadata.Lacks(Key("vocab_size"));
         var mixes = Family.Experts && (Family.ExpertsField is null || Count("expert_count") is not null);
         var ofExperts = mixes && Name != Llama ? metadata.RequiredInt(Key("expert_feed_forward_length")) : (int?)null; // Mixtral's are as wide as others' MLPs
+        var isV3 = Family.Latent && Count("expert_count") == 256; // whose first files do not say that its experts are in groups
         var epsilon = Family.CenteredNorms ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
         var window = metadata.Int(Key("attention.sliding_window"));
         var fields = new Dictionary<string, object?>(StringComparer.Ordinal)
@@ -173,8 +174,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
             ["n_shared_experts"] = Family.SigmoidRouter ? metadata.Int(Key("expert_shared_count")) : null,
             ["first_k_dense_replace"] = Family.SigmoidRouter ? metadata.Int(Key("leading_dense_block_count")) ?? 0 : null,
-            ["n_group"] = Family.SigmoidRouter ? Count("expert_group_count") : null,
-            ["topk_group"] = Family.SigmoidRouter ? Count("expert_group_used_count") : null,
+            ["n_group"] = Family.SigmoidRouter ? Count("expert_group_count") ?? (isV3 ? 8 : null) : null,
+            ["topk_group"] = Family.SigmoidRouter ? Count("expert_group_used_count") ?? (isV3 ? 4 : null) : null,
             ["routed_scaling_factor"] = Family.SigmoidRouter ? Factor(ExpertScale) : null,
             ["vocab_size"] = vocabulary,
             ["max_position_embeddings"] = metadata.RequiredInt(Key("context_length")),

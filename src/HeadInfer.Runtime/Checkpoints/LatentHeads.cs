@@ -32,11 +32,11 @@ internal sealed class LatentHeads : Checkpoint
         for (var layer = 0; layer < config.Layers; layer++)
         {
             var (dim, made) = (_shape.Dim, _shape.Still + _shape.Values);
-            Take(layer, _shape.QueryRank > 0 ? TensorNames.QueryUp : TensorNames.Query, _heads * _shape.Scored, _heads * dim, null, isFilled: dim > _shape.Scored, t => (row, to) => Query(t, row, to));
-            Take(layer, TensorNames.LatentDown, _shape.Kept, _shape.Kept, null, isFilled: false, t => (row, to) => Copy(t, row < _shape.Rank ? row : _shape.Rank + Stored(row - _shape.Rank), to));
-            Take(layer, TensorNames.LatentUp, _heads * made, 2 * _heads * dim, _shape.Kept, isFilled: true, t => (row, to) => KeysAndValues(t, row, to));
+            Take(layer, _shape.QueryRank > 0 ? TensorNames.QueryUp : TensorNames.Query, _heads * _shape.Scored, _heads * dim, null, t => (row, to) => Query(t, row, to));
+            Take(layer, TensorNames.LatentDown, _shape.Kept, _shape.Kept, null, t => (row, to) => Copy(t, row < _shape.Rank ? row : _shape.Rank + Stored(row - _shape.Rank), to));
+            Take(layer, TensorNames.LatentUp, _heads * made, 2 * _heads * dim, _shape.Kept, t => (row, to) => KeysAndValues(t, row, to));
             Join(layer);
-            Take(layer, TensorNames.AttentionOutput, null, null, _heads * dim, isFilled: true, t => (row, to) => Output(t, row, to));
+            Take(layer, TensorNames.AttentionOutput, null, null, _heads * dim, t => dim == _shape.Values ? (row, to) => Copy(t, row, to) : (row, to) => Output(t, row, to));
         }
     }
 
@@ -78,7 +78,7 @@ internal sealed class LatentHeads : Checkpoint
     }
 
     // What has rows or columns that are not stored is dense: packed rows could not have them.
-    private void Take(int layer, string name, int? storedRows, int? rows, int? columns, bool isFilled, Func<StoredTensor, Action<long, Span<byte>>> write)
+    private void Take(int layer, string name, int? storedRows, int? rows, int? columns, Func<StoredTensor, Action<long, Span<byte>>> write)
     {
         var full = TensorNames.Layer(layer, name);
         if (!_tensors.TryGetValue(full, out var tensor) || (tensor.Packing is DensePacking { Type: var type } && !DataTypes.IsWeightType(type)))
@@ -88,7 +88,7 @@ internal sealed class LatentHeads : Checkpoint
 
         var expected = name == TensorNames.LatentUp ? _shape.Rank : name == TensorNames.AttentionOutput ? _heads * _shape.Values : tensor.Columns;
         Expect(tensor, storedRows ?? tensor.Rows, expected);
-        _tensors[full] = new StoredTensor(full, isFilled && tensor.Packing is not DensePacking ? Wide : tensor.Packing, [rows ?? tensor.Rows, columns ?? tensor.Columns]);
+        _tensors[full] = new StoredTensor(full, _shape.IsFilled(name) && tensor.Packing is not DensePacking ? Wide : tensor.Packing, [rows ?? tensor.Rows, columns ?? tensor.Columns]);
         _rows[full] = write(tensor);
     }
 

@@ -16,6 +16,8 @@ internal sealed record LatentShape(int QueryRank, int Rank, int Rotated, int Sti
     /// <summary>Of the norms of what heads are made of, whatever the configuration says of others.</summary>
     public const double NormEpsilon = 1e-6;
 
+    private const int LargestRank = 65_536;
+
     /// <summary>Dimensions of a head, as it is kept.</summary>
     public int Dim => Math.Max(Scored, Values);
 
@@ -29,18 +31,28 @@ internal sealed record LatentShape(int QueryRank, int Rank, int Rotated, int Sti
     public static LatentShape Read(ConfigReader json)
     {
         var shape = new LatentShape(
-            json.Mentions("q_lora_rank") && !json.Has("q_lora_rank") ? 0 : json.Int("q_lora_rank", least: 0),
-            json.Int("kv_lora_rank"), json.Int("qk_rope_head_dim", least: 2, most: 4096), json.Int("qk_nope_head_dim", most: 4096), json.Int("v_head_dim", most: 4096), json.Bool("rope_interleave", true));
+            json.Mentions("q_lora_rank") && !json.Has("q_lora_rank") ? 0 : json.Int("q_lora_rank", least: 0, most: LargestRank),
+            json.Int("kv_lora_rank", most: LargestRank), json.Int("qk_rope_head_dim", least: 2, most: 4096), json.Int("qk_nope_head_dim", most: 4096), json.Int("v_head_dim", most: 4096), json.Bool("rope_interleave", true));
         return !json.Bool("attention_bias", false) ? shape
             : throw new UnsupportedModelException($"'{json.Path}': attention_bias is true, which is not supported beside kv_lora_rank.");
     }
 
-    /// <summary>Factor of the scores: YaRN's attention grows with its factor.</summary>
+    /// <summary>Factor of the scores: it grows with the factor of the configuration's YaRN.</summary>
     /// <param name="json">the configuration</param>
-    public double ScaleOf(ConfigReader json)
+    /// <param name="chosen">scaling in place of the configuration's, which has no such growth; null takes that</param>
+    public double ScaleOf(ConfigReader json, RopeScaling? chosen)
     {
-        var scaling = json.Object(RopeConfigReader.Parameters) ?? json.Object(RopeConfigReader.Scaling);
-        var growth = scaling?.OptionalPositive("mscale_all_dim") is { } scale && scaling.OptionalPositive("factor") is > 1 and var factor ? 1 + (0.1 * scale * Math.Log(factor)) : 1;
+        var growth = chosen is null && RopeConfigReader.Number(json, "mscale_all_dim") is { } scale && RopeConfigReader.Number(json, "factor") is { } factor ? RopeScaling.Magnitude(factor, scale) : 1;
         return growth * growth / Math.Sqrt(Scored);
     }
+
+    /// <summary>Whether a tensor of a layer has rows or columns here that are not stored.</summary>
+    /// <param name="name">its name within a layer</param>
+    public bool IsFilled(string name) => name switch
+    {
+        TensorNames.LatentUp => true,
+        TensorNames.Query or TensorNames.QueryUp => Dim > Scored,
+        TensorNames.AttentionOutput => Dim > Values,
+        _ => false,
+    };
 }

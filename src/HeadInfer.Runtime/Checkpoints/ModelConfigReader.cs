@@ -126,7 +126,7 @@ internal static class ModelConfigReader
             NormOffset = family.NormOffset,
             NormEpsilon = json.Positive(family.NormEpsilonField, family.DefaultNormEpsilon),
             Latent = latent,
-            AttentionScale = latent is not null ? latent.ScaleOf(json) : family.ScoresAsTheyAre ? 1 : family.Multipliers ? json.Positive("attention_multiplier", 1) : 1 / Math.Sqrt(family.SoftCaps is null ? headDim : json.Positive("query_pre_attn_scalar", 256)),
+            AttentionScale = latent is not null ? latent.ScaleOf(json, scaling) : family.ScoresAsTheyAre ? 1 : family.Multipliers ? json.Positive("attention_multiplier", 1) : 1 / Math.Sqrt(family.SoftCaps is null ? headDim : json.Positive("query_pre_attn_scalar", 256)),
             Activation = ReadActivation(json, family),
             SaysWhetherTied = json.Has("tie_word_embeddings"),
             TiedEmbeddings = json.Bool("tie_word_embeddings", family.TiedByDefault),
@@ -264,7 +264,7 @@ internal static class ModelConfigReader
         {
             // Newer configurations name the type of each layer's MLP.
             var types = json.Texts("mlp_layer_types");
-            dense.UnionWith(types.Length == config.Layers ? Enumerable.Range(0, config.Layers).Where(l => types[l] == "dense") : Enumerable.Range(0, json.Int("first_k_dense_replace", 1, least: 0)));
+            dense.UnionWith(types.Length == config.Layers ? Enumerable.Range(0, config.Layers).Where(l => types[l] == "dense") : Enumerable.Range(0, Math.Min(json.Int("first_k_dense_replace", 1, least: 0), config.Layers)));
         }
 
         // Qwen3-VL's mixtures always do; those that do not say it have experts as wide as others' MLPs, and share among the chosen.

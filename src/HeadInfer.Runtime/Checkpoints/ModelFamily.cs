@@ -114,7 +114,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             DefaultRope = """{"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": false}""",
         },
         new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
-        new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, SigmoidRouter = true },
+        new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, SigmoidRouter = true },
         new("Glm4MoeLiteForCausalLM", "glm4_moe_lite") { Latent = true, Defaults = [("n_shared_experts", 1), ("q_lora_rank", 768), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 192), ("v_head_dim", 256)], Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5 },
         new("Qwen3NextForCausalLM", "qwen3_next")
         {

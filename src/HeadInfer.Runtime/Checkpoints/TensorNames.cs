@@ -117,6 +117,9 @@ internal static partial class TensorNames
 
     public static string Layer(int layer, string name) => $"model.layers.{layer}.{name}";
 
+    /// <summary>What <see cref="Layer"/> was given; a name of no layer as it is.</summary>
+    public static string WithinLayer(string name) => name.StartsWith("model.layers.", StringComparison.Ordinal) && name.IndexOf('.', "model.layers.".Length) is > 0 and var dot ? name[(dot + 1)..] : name;
+
     public static string Mlp(string name) => $"mlp.{name}";
 
     public static string SharedExpert(string name) => $"mlp.shared_experts.{name}";

@@ -20,7 +20,7 @@ internal class ShapeCheckpoint : Checkpoint
         : base(shape)
     {
         using var asked = new Asked((name, dimensions) =>
-            _tensors.Add(name, new StoredTensor(name, dimensions.Length > 1 && dimensions[^1] % packing.BlockColumns == 0 ? packing : Half, dimensions)));
+            _tensors.Add(name, new StoredTensor(name, dimensions.Length > 1 && dimensions[^1] % packing.BlockColumns == 0 && config.Latent?.IsFilled(TensorNames.WithinLayer(name)) != true ? packing : Half, dimensions)));
         DecoderWeights.Read(config, asked, device: null);
     }
 

@@ -231,11 +231,12 @@ internal static class MemoryPlanner
                 : ((Config.HiddenSize + heads + told + kv + Lent + (2 * Ropes * Rotary)) * Element)
                     + (group * (Element + 12)); // one group's part, its merge in float32
             long width = Math.Max(Enumerable.Range(0, Config.Layers).Max(Config.IntermediateOf), Config.ExpertIntermediateSize);
-            var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv, 3 * width) : (3 * Config.HiddenSize) + heads + kv + (3 * width)) * Element;
+            var made = Config.Latent is { } latent ? heads + kv + latent.Kept + latent.QueryRank : 0; // what heads are made of, and the products before they lie together
+            var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv + made, 3 * width) : (3 * Config.HiddenSize) + heads + kv + made + (3 * width)) * Element;
             var softCap = Config.AttentionSoftCap;
             var unfused = OnGpu && (Type == ScalarType.Float32 || Config.HeadKinds.Any(h => !SegmentAttention.Takes(h.Dim) && !CudaDevice.IsOrdinary(h.Dim, softCap)));
             var scores = unfused ? ExplicitAttention.MaxScores * 12 : 0;
-            var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + width + (2 * told) + Config.Experts + (Config.ExpertsPerToken * ((long)Config.HiddenSize + Config.ExpertIntermediateSize))); // buffers of a decoding step
+            var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + made + width + (2 * told) + Config.Experts + (Config.ExpertsPerToken * ((long)Config.HiddenSize + Config.ExpertIntermediateSize))); // buffers of a decoding step
             return States + new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps + Delta(Math.Min(Chunk, segment))) + (OnGpu ? CudaRowKernels.SizeFor(Config.HeadKinds) : ByteSize.Zero);
         }
 
