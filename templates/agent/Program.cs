@@ -7,8 +7,15 @@ using Microsoft.Extensions.AI;
 // An agent over a local model. Arguments are questions; without any they are read line by line.
 if (OperatingSystem.IsWindows())
 {
-    Console.OutputEncoding = new UTF8Encoding(false); // its own code page lacks letters
-    Console.InputEncoding = Console.IsInputRedirected ? new UTF8Encoding(false) : Encoding.Unicode;
+    try
+    {
+        Console.OutputEncoding = new UTF8Encoding(false); // its own code page lacks letters
+        Console.InputEncoding = Console.IsInputRedirected ? new UTF8Encoding(false) : Encoding.Unicode;
+    }
+    catch (IOException)
+    {
+        // there is no console
+    }
 }
 
 await using var model = await HeadInferModel.LoadAsync("path/to/a/model");
