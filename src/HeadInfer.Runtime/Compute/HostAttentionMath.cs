@@ -111,7 +111,7 @@ internal static unsafe class HostAttentionMath
         where TElement : unmanaged, IElement<TElement>
     {
         var at = 0;
-        for (; TLane.Count > 8 && at <= dim - (4 * TLane.Count); at += 4 * TLane.Count)
+        for (; at <= dim - (4 * TLane.Count); at += 4 * TLane.Count)
         {
             AddFourLanes<TLane, TElement>(values + at, tokens, dim, weights, sums.From(at), at == 0 ? ahead : 0);
         }
