@@ -1,17 +1,16 @@
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Decoder;
+using HeadInfer.Runtime.Tests.Support;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Tests.Checkpoints;
 
 /// <summary>Heads of latent attention as they are read: by what they give for random numbers, beside what its formulas give.</summary>
-public sealed class LatentHeadsTests
+public sealed class LatentHeadsTests : NativeTest
 {
     private const int Heads = 3, Hidden = 32, Rank = 32;
-
-    static LatentHeadsTests() => LibTorch.EnsureLoaded();
 
     public static TheoryData<int, int, int, bool, string> Shapes => new()
     {
@@ -27,7 +26,6 @@ public sealed class LatentHeadsTests
     [MemberData(nameof(Shapes))]
     public void Heads_are_those_of_the_formulas(int rotated, int still, int values, bool paired, string type)
     {
-        using var scope = NewDisposeScope();
         var shape = new LatentShape(0, Rank, rotated, still, values, paired);
         var (inner, config) = (Random(shape, type), Config(shape));
         using var heads = new LatentHeads(inner, config);
@@ -66,7 +64,6 @@ public sealed class LatentHeadsTests
     [Fact]
     public void Bytes_are_the_same_however_they_are_cut()
     {
-        using var scope = NewDisposeScope();
         var shape = new LatentShape(0, Rank, 8, 16, 16, true);
         using var heads = new LatentHeads(Random(shape, "BF16"), Config(shape));
         var random = new Random(1);
