@@ -1,6 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
-using System.Runtime.Intrinsics;
 using HeadInfer.Runtime;
 using HeadInfer.Runtime.Compute;
 using TorchSharp;
@@ -23,8 +21,8 @@ internal static class HostAttentionBenchmark
         var (size, runs) = (options.Size("--size") ?? ByteSize.FromMiB(256), options.Count("--runs") ?? 9);
         using var inference = inference_mode();
         using var team = new HostTeam(get_num_threads());
-        Print($"{size} of keys and values, {KvHeads} KV heads with {Shared} query heads each, {team.Size} threads, {(Vector512.IsHardwareAccelerated ? 512 : 32 * System.Numerics.Vector<int>.Count)} bits; GB/s, medians and the best of {runs}");
-        Print($"{"head",4}  {"type",-8}  {"rows",4}  {"attention",9}  {"reading",7}  {"ratio",5}  {"best",9}  {"reading",7}  {"ratio",5}");
+        HostReading.Print($"{size} of keys and values, {KvHeads} KV heads with {Shared} query heads each, {team.Size} threads, {HostReading.VectorBits} bits; GB/s, medians and the best of {runs}");
+        HostReading.Print($"{"head",4}  {"type",-8}  {"rows",4}  {"attention",9}  {"reading",7}  {"ratio",5}  {"best",9}  {"reading",7}  {"ratio",5}");
         foreach (var dim in options.Count("--dim") is { } one ? [one] : (int[])[64, 96, 128, 256])
         {
             foreach (var type in (ScalarType[])[ScalarType.Float32, ScalarType.BFloat16, ScalarType.Float16])
@@ -34,15 +32,13 @@ internal static class HostAttentionBenchmark
                 {
                     var (attention, reading) = bench.Measure(rows, runs);
                     var ((a, b), (c, d)) = ((attention[runs / 2], reading[runs / 2]), (attention[^1], reading[^1]));
-                    Print($"{dim,4}  {type,-8}  {rows,4}  {a / 1e9,9:F1}  {b / 1e9,7:F1}  {100 * a / b,4:F0}%  {c / 1e9,9:F1}  {d / 1e9,7:F1}  {100 * c / d,4:F0}%");
+                    HostReading.Print($"{dim,4}  {type,-8}  {rows,4}  {a / 1e9,9:F1}  {b / 1e9,7:F1}  {100 * a / b,4:F0}%  {c / 1e9,9:F1}  {d / 1e9,7:F1}  {100 * c / d,4:F0}%");
                 }
             }
         }
 
         return 0;
     }
-
-    private static void Print(FormattableString line) => Console.WriteLine(line.ToString(CultureInfo.InvariantCulture));
 
     private sealed unsafe class Bench : IDisposable
     {
@@ -89,7 +85,7 @@ internal static class HostAttentionBenchmark
                 _attention.Write(rows, (float*)_output.Address, _output.Width);
                 var attended = clock.Elapsed.TotalSeconds;
                 clock.Restart();
-                _team.Run(Read);
+                HostReading.Read(_team, _start, _bytes);
                 if (begun.Elapsed > WarmUp) // until then code is compiled anew
                 {
                     run++;
@@ -108,23 +104,6 @@ internal static class HostAttentionBenchmark
             _queries.Dispose();
             _output.Dispose();
             _pages.Dispose();
-        }
-
-        // Each member its share, from the beginning to the end.
-        private void Read(int member)
-        {
-            const int step = 256; // bytes
-            var (first, last) = _team.Share(member, (int)(_bytes / step));
-            Vector512<int> a = default, b = default, c = default, d = default;
-            for (byte* at = (byte*)_start + ((long)first * step), end = (byte*)_start + ((long)last * step); at < end; at += step)
-            {
-                a += Vector512.Load((int*)at);
-                b += Vector512.Load((int*)(at + 64));
-                c += Vector512.Load((int*)(at + 128));
-                d += Vector512.Load((int*)(at + 192));
-            }
-
-            GC.KeepAlive(Vector512.Sum(a + b + c + d));
         }
     }
 }

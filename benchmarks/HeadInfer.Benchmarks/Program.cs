@@ -12,6 +12,7 @@ try
         ["kernels", .. var rest] => Kernels(rest),
         ["demo", .. var rest] => await DemoAsync(rest),
         ["hostattention", .. var rest] => HostAttentionBenchmark.Run(new Options(rest, HostAttentionBenchmark.Known)),
+        ["hostproducts", .. var rest] => HostProductsBenchmark.Run(new Options(rest, HostProductsBenchmark.Known)),
         ["fair", .. var rest] => await FairAsync(rest),
         ["constraints", .. var rest] => ConstraintBenchmark.Run(new Options(rest, ["--model"]).Text("--model", "models/headinfer-demo")),
         ["text", .. var rest] => TextBenchmark.Measure(new Options(rest, ["--fixtures"]).Text("--fixtures", "tests/fixtures")),
@@ -86,6 +87,8 @@ static int Usage()
                            prefill and decode of a model on the CPU, beside the machine's own rates
           hostattention [--size 256MiB] [--runs 9] [--dim N]
                            attention of the CPU over pages that do not fit its caches, beside a loop that only reads them
+          hostproducts [--size 128MiB] [--runs 9] [--columns 4096] [--weights T]
+                           products of the CPU of 1, 4 and 16 rows and a matrix that does not fit its caches, of each type of weights, beside the same loop
           fair [--model PATH | --shape S, as prefill] [--context N]
                            a short question, and a decoding neighbour, beside a long prompt, and what they cost it; on the
                            CPU, or with a shape on a GPU

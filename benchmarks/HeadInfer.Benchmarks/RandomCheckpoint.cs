@@ -36,9 +36,10 @@ internal sealed class RandomCheckpoint(string shape, ModelConfig config, Packing
         }
     }
 
-    private byte[] PatternOf(Packing packing) => _patterns.TryGetValue(packing, out var pattern) ? pattern : _patterns[packing] = Make(packing);
+    private byte[] PatternOf(Packing packing) => _patterns.TryGetValue(packing, out var pattern) ? pattern : _patterns[packing] = Pattern(packing);
 
-    private static byte[] Make(Packing packing)
+    /// <summary>Bytes of random numbers that are as large as weights are, in whole blocks.</summary>
+    public static byte[] Pattern(Packing packing)
     {
         var random = new Random(1);
         if (packing is DensePacking dense)
