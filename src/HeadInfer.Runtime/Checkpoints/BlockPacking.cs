@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Checkpoints;
@@ -64,10 +65,16 @@ internal sealed unsafe class BlockPacking<TFormat>() : BlockPacking(TFormat.Form
     public override void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets) =>
         ReadAll(row, columns / Columns, new CodeTaker(to, scales, offsets));
 
-    public override bool Multiplies(int columns) => Vector512.IsHardwareAccelerated;
+    public override bool Multiplies(int columns) => Avx2.IsSupported;
 
     public override void Multiply4(byte* rows, long stride, int columns, float* x, float* result)
     {
+        if (!Vector512.IsHardwareAccelerated)
+        {
+            PlainLane.Sum4(Multiply(rows, columns, x), Multiply(rows + stride, columns, x), Multiply(rows + (2 * stride), columns, x), Multiply(rows + (3 * stride), columns, x)).Store(result);
+            return;
+        }
+
         byte* r1 = rows + stride, r2 = r1 + stride, r3 = r2 + stride;
         NumberMaker<NumberMultiplier> a = Begin(x), b = Begin(x), c = Begin(x), d = Begin(x);
         for (long at = 0, end = RowBytes(columns); at < end; at += Bytes)
@@ -79,6 +86,19 @@ internal sealed unsafe class BlockPacking<TFormat>() : BlockPacking(TFormat.Form
         }
 
         WideLane.Sum4(a.Numbers.Sum, b.Numbers.Sum, c.Numbers.Sum, d.Numbers.Sum).Store(result);
+    }
+
+    // A row at a time: two together have no registers for their sums, scales and codes.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static PlainLane Multiply(byte* row, int columns, float* x)
+    {
+        var taker = new NumberMaker<NarrowMultiplier>(new NarrowMultiplier(x));
+        for (var left = columns / Columns; left > 0; left--, row += Bytes)
+        {
+            TFormat.Read(row, ref taker);
+        }
+
+        return taker.Numbers.Sum;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -67,6 +67,24 @@ internal unsafe struct NumberMultiplier(float* x) : INumberTaker
     }
 }
 
+/// <summary>The same in lanes of 256 bits.</summary>
+/// <param name="x">the vector</param>
+internal unsafe struct NarrowMultiplier(float* x) : INumberTaker
+{
+    private float* _x = x;
+    private Vector256<float> _sum;
+
+    public readonly PlainLane Sum => new(_sum.AsVector());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Take(Vector512<float> numbers)
+    {
+        _sum = Vector256.FusedMultiplyAdd(numbers.GetLower(), Vector256.Load(_x), _sum);
+        _sum = Vector256.FusedMultiplyAdd(numbers.GetUpper(), Vector256.Load(_x + Vector256<float>.Count), _sum);
+        _x += Vector512<float>.Count;
+    }
+}
+
 /// <summary>Makes numbers of codes.</summary>
 /// <remarks>
 /// Of codes of four bits there are sixteen numbers. Where vectors have 512 bits these are made once for a block and then

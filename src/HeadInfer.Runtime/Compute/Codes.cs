@@ -38,6 +38,11 @@ internal static unsafe class Codes
             return Avx512F.ConvertToVector512Int32(codes);
         }
 
+        if (Avx2.IsSupported)
+        {
+            return Vector512.Create(Avx2.ConvertToVector256Int32(codes), Avx2.ConvertToVector256Int32(Sse2.ShiftRightLogical128BitLane(codes, 8)));
+        }
+
         var words = Vector256.Create(Vector128.WidenLower(codes), Vector128.WidenUpper(codes)).AsInt16();
         return Vector512.Create(Vector256.WidenLower(words), Vector256.WidenUpper(words));
     }
@@ -49,6 +54,11 @@ internal static unsafe class Codes
         if (Avx512F.IsSupported)
         {
             return Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(codes));
+        }
+
+        if (Avx2.IsSupported)
+        {
+            return Vector512.ConvertToSingle(Vector512.Create(Avx2.ConvertToVector256Int32(codes), Avx2.ConvertToVector256Int32(Sse2.ShiftRightLogical128BitLane(codes, 8))));
         }
 
         var words = Vector256.Create(Vector128.WidenLower(codes), Vector128.WidenUpper(codes));

@@ -163,10 +163,16 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
     }
 
     public override bool Multiplies(int columns) =>
-        Vector512.IsHardwareAccelerated && Order is null && columns % Lanes == 0 && (Group == WholeRow || Group % Lanes == 0);
+        Avx2.IsSupported && Order is null && columns % Lanes == 0 && (Group == WholeRow || Group % Lanes == 0);
 
     public override void Multiply4(byte* rows, long stride, int columns, float* x, float* result)
     {
+        if (!Vector512.IsHardwareAccelerated)
+        {
+            PlainLane.Sum4(Multiply(rows, columns, x), Multiply(rows + stride, columns, x), Multiply(rows + (2 * stride), columns, x), Multiply(rows + (3 * stride), columns, x)).Store(result);
+            return;
+        }
+
         byte* r1 = rows + stride, r2 = r1 + stride, r3 = r2 + stride;
         var (groups, tail) = ((int)Groups(columns), CodeBytes(columns));
         NumberMultiplier a = new(x), b = new(x), c = new(x), d = new(x);
@@ -181,6 +187,20 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
         }
 
         WideLane.Sum4(a.Sum, b.Sum, c.Sum, d.Sum).Store(result);
+    }
+
+    private PlainLane Multiply(byte* row, int columns, float* x)
+    {
+        var (groups, sum) = ((int)Groups(columns), new NarrowMultiplier(x));
+        var tail = row + CodeBytes(columns);
+        for (int at = 0, count; at < columns; at += count)
+        {
+            var number = at / Group;
+            count = (int)Math.Min(columns, (long)(number + 1) * Group) - at;
+            Read(row + ((long)at * Bits / 8), tail, number, groups, count, ref sum);
+        }
+
+        return sum.Sum;
     }
 
     protected override long TailBytes(long groups) => groups * (DataTypes.Size(scale) + (zeros ? 1 : 0));

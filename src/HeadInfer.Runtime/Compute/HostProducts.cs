@@ -7,7 +7,7 @@ namespace HeadInfer.Runtime.Compute;
 /// <remarks>
 /// Each row's result is the same, to the bit, whatever the others are; and it is that of the same weights in float32, since
 /// to widen or to unpack them is exact and sums keep their order. One row of x takes numbers from packed rows as they are
-/// made, where there are vectors of 512 bits. For several rows, packed rows are unpacked four at a time, as many columns as
+/// made, where there are vectors of 256 or 512 bits. For several rows, packed rows are unpacked four at a time, as many columns as
 /// stay in the first cache.
 ///
 /// Written because libtorch's product of a matrix and one row reads cold weights at 14 GB/s where all cores together read 45
@@ -110,7 +110,7 @@ internal static unsafe class HostProducts
                 MultiplyDense<TLane, Float16>(product);
                 break;
             default:
-                if (product.N == 1 && TLane.Count == Vector512<float>.Count && product.Part.Packing.Multiplies(product.Columns))
+                if (product.N == 1 && product.Part.Packing.Multiplies(product.Columns))
                 {
                     MultiplyAsTheyLie(product);
                 }

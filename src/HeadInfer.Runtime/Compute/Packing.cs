@@ -36,7 +36,7 @@ internal abstract unsafe class Packing
     /// <summary>Whether it multiplies rows of so many numbers as they lie, which saves to write their numbers down.</summary>
     public virtual bool Multiplies(int columns) => false;
 
-    /// <summary>The products of four rows and a vector, to the bit as <see cref="InnerProducts.Dot4"/> gives them of the rows' numbers in lanes of 512 bits.</summary>
+    /// <summary>The products of four rows and a vector, to the bit as <see cref="InnerProducts.Dot4"/> gives them of the rows' numbers in the widest lanes there are.</summary>
     /// <param name="rows">bytes of the first</param>
     /// <param name="stride">bytes from one to the next</param>
     /// <param name="columns">numbers of a row</param>
