@@ -250,7 +250,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         _lookAgain = true;
     }
 
-    /// <summary>Takes room for one more token. Where there is none, the youngest answer makes it, and is read again later.</summary>
+    /// <summary>Takes room for one more token. Where there is none, the youngest of the answers that were promised none makes it, and is read again later.</summary>
     /// <returns>whether the answer can take a step</returns>
     public bool TryReserve(Request request)
     {
@@ -272,7 +272,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
                 return false;
             }
 
-            Pause(Answering.MaxBy(r => r.Number)!);
+            Pause(Answering.Where(r => r == request || r.MaxTokens is null).MaxBy(r => r.Number)!);
         }
 
         return false;

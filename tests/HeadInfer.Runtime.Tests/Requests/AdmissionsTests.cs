@@ -1,4 +1,5 @@
 using HeadInfer.Runtime.Compute;
+using HeadInfer.Runtime.Generation;
 using HeadInfer.Runtime.Requests;
 using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Tests.Support;
@@ -82,14 +83,49 @@ public sealed class AdmissionsTests : NativeTest
             Step(admissions, younger);
         }
 
-        PauseFor(admissions, older, younger);
+        for (var i = 0; i < Request.Buffered; i++)
+        {
+            younger.Tell(default(GenerationStep)); // which nobody reads
+        }
+
+        var third = NewRequest(pool, 3, 8);
+        admissions.Submit(third);
+        admissions.Collect(null);
+        Assert.Equal((RequestState.Reading, RequestState.Waiting), (third.State, younger.State));
         Assert.Equal((21, 7), (younger.Prompt.Length, younger.MaxTokens)); // 12 were computed, and one more was told
-        admissions.End(older, null);
-        older.Sequence.Dispose();
+        while (younger.Events.TryRead(out var told))
+        {
+            younger.Read(told);
+        }
+
+        admissions.End(third, null);
+        third.Sequence.Dispose();
         admissions.Collect(null);
         Assert.Equal(RequestState.Reading, younger.State); // 28 tokens, as before
         Assert.Equal(7, younger.Reserved);
-        End(admissions, younger);
+        End(admissions, older, younger);
+    }
+
+    [Fact]
+    public void An_answer_that_was_promised_its_room_keeps_it_however_young_it_is()
+    {
+        using var device = new CpuDevice();
+        using var pool = NewPool(device, blocks: 10);
+        var admissions = new Admissions(pool, 10 * BlockTokens, most: 1, () => { });
+        var unlimited = Begin(admissions, pool, 1, 4);
+        var promised = Begin(admissions, pool, 2, 8, most: 20);
+        while (admissions.TryReserve(unlimited))
+        {
+            unlimited.Sequence.Commit([unlimited.NextToken]);
+        }
+
+        Assert.Equal((RequestState.Waiting, RequestState.Answering), (unlimited.State, promised.State));
+        for (var i = 0; i < 20; i++)
+        {
+            Step(admissions, promised);
+        }
+
+        End(admissions, unlimited, promised);
     }
 
     [Theory]
