@@ -34,9 +34,22 @@ internal sealed class Engine(
     private TimeSpan _owed;
     private long _sliceStart;
 
-    /// <summary>Takes one step.</summary>
+    /// <summary>Takes one step. What fails outside of a request's own work ends them all, but not the thread.</summary>
     /// <returns>zero if there was one to take; else the time after which to look again</returns>
     public TimeSpan Step()
+    {
+        try
+        {
+            return TakeStep();
+        }
+        catch (Exception e)
+        {
+            admissions.EndAll(Explain(e));
+            return TimeSpan.Zero;
+        }
+    }
+
+    private TimeSpan TakeStep()
     {
         admissions.Collect(_suspended);
         var turn = Scheduler.Next([.. _reading.Select(r => r.Describe())], CanAnswer().Count(), _owed, gapTokens: null);
@@ -187,15 +200,7 @@ internal sealed class Engine(
 
     private void DecodeSome(Request[] some)
     {
-        var ready = new List<Request>();
-        foreach (var request in some)
-        {
-            if (admissions.TryReserve(request))
-            {
-                ready.Add(request);
-            }
-        }
-
+        var ready = some.Where(TryReserve).ToList();
         ready.RemoveAll(r => r.State != RequestState.Answering); // paused, so that others have room
         if (ready.Count == 0)
         {
@@ -204,7 +209,12 @@ internal sealed class Engine(
 
         try
         {
-            var drafts = Draft(ready);
+            var drafts = Draft(ref ready);
+            if (ready.Count == 0)
+            {
+                return;
+            }
+
             List<Sequence> rows = [.. ready.SelectMany((r, i) => Enumerable.Repeat(r.Sequence, 1 + drafts[i].Length))];
             int[] tokens = [.. ready.SelectMany((r, i) => (int[])[r.NextToken, .. drafts[i].Span])];
             var start = Stopwatch.GetTimestamp();
@@ -227,16 +237,41 @@ internal sealed class Engine(
                 first += count;
             }
         }
+        catch (MemoryBudgetException) when (ready.Count > 1)
+        {
+            // One of them has no room for its copies, which is seen before anything is computed: the others need not end with it.
+            foreach (var request in ready)
+            {
+                request.Sequence.Truncate(request.Sequence.Length);
+                DecodeSome([request]);
+            }
+        }
         catch (Exception e)
         {
             Fail([.. ready.Where(r => r.State != RequestState.Ended)], e);
         }
     }
 
-    // What is guessed of each answer, as far as it is worth its time and there is room.
-    private List<ReadOnlyMemory<int>> Draft(List<Request> ready)
+    private bool TryReserve(Request request)
     {
-        Draft[] drafts = [.. ready.Select(r => mostDrafted > 0 ? r.Generator!.Propose(r.Sequence, r.NextToken, mostDrafted) : default)];
+        try
+        {
+            return admissions.TryReserve(request);
+        }
+        catch (Exception e)
+        {
+            admissions.End(request, Explain(e));
+            return false;
+        }
+    }
+
+    // What is guessed of each answer, as far as it is worth its time and there is room.
+    private List<ReadOnlyMemory<int>> Draft(ref List<Request> ready)
+    {
+        var proposed = ready.ConvertAll(r => (Request: r, Draft: Propose(r)));
+        proposed.RemoveAll(p => p.Request.State != RequestState.Answering);
+        ready = proposed.ConvertAll(p => p.Request);
+        Draft[] drafts = [.. proposed.Select(p => p.Draft)];
         var counts = _costs.Choose([.. drafts.Select(d => (d.Tokens.Length, d.Likelihood))], RowKernels.MostRows);
         for (var i = 0; i < ready.Count; i++)
         {
@@ -246,6 +281,19 @@ internal sealed class Engine(
         }
 
         return [.. drafts.Select((d, i) => d.Tokens[..counts[i]])];
+    }
+
+    private Draft Propose(Request request)
+    {
+        try
+        {
+            return mostDrafted > 0 ? request.Generator!.Propose(request.Sequence, request.NextToken, mostDrafted) : default;
+        }
+        catch (Exception e)
+        {
+            admissions.End(request, e);
+            return default;
+        }
     }
 
     // The tokens of a step, as far as they are what comes. Their logits are those that steps of one token would have given, so
@@ -299,7 +347,15 @@ internal sealed class Engine(
 
     private void Fail(IReadOnlyList<Request> requests, Exception error)
     {
-        attention.Reset();
+        try
+        {
+            attention.Reset();
+        }
+        catch (Exception e) when (e != error)
+        {
+            // A device that has failed fails here too: the first error says more.
+        }
+
         foreach (var request in requests)
         {
             request.Sequence.Truncate(request.Sequence.Length); // what was reserved for the step
@@ -308,7 +364,9 @@ internal sealed class Engine(
                 request.Sequence.Lose();
             }
 
-            admissions.End(request, error is OperationCanceledException ? request.CancelReason : MemoryFault.Explain(error, plan) ?? error);
+            admissions.End(request, error is OperationCanceledException ? request.CancelReason : Explain(error));
         }
     }
+
+    private Exception Explain(Exception error) => MemoryFault.Explain(error, plan) ?? error;
 }

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Sequences;
@@ -66,18 +67,25 @@ internal sealed partial class Sequence
         }
     }
 
-    /// <summary>Puts what is remembered where other sequences with these tokens find it, and this one its own when it goes on. Engine thread.</summary>
+    /// <summary>Puts what is remembered where other sequences with these tokens find it, and this one its own when it goes on. What cannot be kept is read again. Engine thread.</summary>
     public void Park()
     {
-        if (_state is { } state && state.Serves(Length) && Length > 0)
+        try
         {
-            var last = pool.BlocksFor(Length) - 1;
-            var block = Length % pool.BlockTokens == 0 ? EndOf(last + 1) : _blocks[last];
-            if (block.State is not { } kept || kept.Length < Length) // else it is another's that has gone further
+            if (_state is { } state && state.Serves(Length) && Length > 0)
             {
-                state.Length = Length;
-                pool.Keep(block, Saved(state));
+                var last = pool.BlocksFor(Length) - 1;
+                var block = Length % pool.BlockTokens == 0 ? EndOf(last + 1) : _blocks[last];
+                if (block.State is not { } kept || kept.Length < Length) // else it is another's that has gone further
+                {
+                    state.Length = Length;
+                    pool.Keep(block, Saved(state));
+                }
             }
+        }
+        catch (Exception e) when (e is ExternalException or OutOfMemoryException or DeviceException)
+        {
+            // No memory, or a device that has failed: whoever ends must end all the same.
         }
 
         Lose();

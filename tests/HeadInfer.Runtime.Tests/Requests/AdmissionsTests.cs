@@ -172,6 +172,34 @@ public sealed class AdmissionsTests : NativeTest
 
     private static BlockPool NewPool(CpuDevice device, int blocks) => new(Shape, 1, Shape.Size * blocks, Shape.Size * blocks, device);
 
+    // Nothing is there to compute with, as on a device that has failed, and the system refuses memory.
+    [Fact]
+    public async Task Whatever_fails_a_request_ends_with_its_own_error_and_the_engine_goes_on()
+    {
+        await using var model = await Load(Fixtures.Model("llama3"));
+        using var device = new CpuDevice();
+        using var pool = new BlockPool(Shape with { HeadDim = 1 << 30 }, 1 << 10, ByteSize.FromGiB(1L << 30), ByteSize.Zero, device);
+        var admissions = new Admissions(pool, 6 * BlockTokens, most: 2, () => { });
+        var engine = new Engine(null!, null!, null!, model.Config, model.Plan, 0.5, 0, admissions);
+        for (var i = 0; i < 2; i++)
+        {
+            var request = NewRequest(pool, i, 8);
+            admissions.Submit(request);
+            while (request.State != RequestState.Ended)
+            {
+                engine.Step();
+            }
+
+            await Assert.ThrowsAsync<MemoryBudgetException>(async () =>
+            {
+                await foreach (var told in request.Events.ReadAllAsync(TestContext.Current.CancellationToken))
+                {
+                }
+            });
+            request.Sequence.Dispose();
+        }
+    }
+
     private static Request NewRequest(BlockPool pool, int text, int tokens, int? most = null, DateTimeOffset? deadline = null) =>
         NewRequest(pool, [.. Enumerable.Repeat(text, tokens)], most, deadline);
 

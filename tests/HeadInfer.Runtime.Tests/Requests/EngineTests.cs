@@ -284,6 +284,48 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
         await model.DisposeAsync(); // from under an enumerator that nobody disposes
     }
 
+    [Fact]
+    public async Task An_answer_that_finds_no_room_for_its_copies_ends_alone()
+    {
+        Assert.SkipWhen(Device == ComputeDevice.Cuda, "the copies of a GPU have a budget of their own");
+        var resident = Odd with { Placement = _ => HeadPlacement.Resident };
+        var options = resident with { HostMemory = (await Tight(blocks: 140, resident)).HostMemory }; // half of them for copies, of which two take 32 each: as many as a context has
+        await using var model = await Load(Fixtures.Model("llama3"), options);
+        var growing = new GenerationOptions { MaxTokens = 60, StopTokens = [] }; // beyond the six that are left for the third
+        async Task<(List<int> Tokens, Exception? Error)> Answer(HeadInferSession session, int[] prompt)
+        {
+            var tokens = new List<int>();
+            try
+            {
+                await foreach (var step in session.GenerateAsync(prompt, growing))
+                {
+                    tokens.Add(step.TokenId);
+                }
+
+                return (tokens, null);
+            }
+            catch (MemoryBudgetException e)
+            {
+                return (tokens, e);
+            }
+        }
+
+        var sessions = Enumerable.Range(0, 3).Select(_ => model.CreateSession()).ToList();
+        var together = await Task.WhenAll(sessions.Select((s, i) => Answer(s, Text(i, 40))));
+        sessions.ForEach(s => s.Dispose());
+        var ended = Assert.Single(together, a => a.Error is not null);
+        Assert.Contains("HeadInferOptions.Placement", ended.Error!.Message, StringComparison.Ordinal);
+        for (var i = 0; i < 3; i++)
+        {
+            model.ClearCache();
+            using var session = model.CreateSession("alone" + i);
+            var (expected, error) = await Answer(session, Text(i, 40));
+            Assert.Null(error);
+            Assert.Equal(expected.Take(together[i].Tokens.Count), together[i].Tokens);
+            Assert.Equal(together[i].Error is null ? 60 : 9, together[i].Tokens.Count); // 48 are kept, and one more was told
+        }
+    }
+
     private static int[] Text(int seed, int count, int vocabulary = 320)
     {
         var random = new Random(seed);
@@ -297,9 +339,9 @@ public abstract class EngineTests(ComputeDevice device) : NativeTest(device)
     }
 
     // Room for so many blocks of 8 tokens.
-    private async Task<HeadInferOptions> Tight(int blocks)
+    private async Task<HeadInferOptions> Tight(int blocks, HeadInferOptions? options = null)
     {
-        await using var model = await Load(Fixtures.Model("llama3"), Odd);
+        await using var model = await Load(Fixtures.Model("llama3"), options ?? Odd);
         var plan = model.Plan;
         return Odd with { HostMemory = plan.HostBudget - plan.KvBudget + (plan.KvPerToken * 8 * blocks) };
     }
