@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace HeadInfer.Runtime.Generation;
 
 /// <summary>Tokens that may come next.</summary>
@@ -19,6 +21,8 @@ internal sealed class PromptLookup
     // Tokens that must agree; those by which a place is found among many; those compared; places looked at.
     private const int Few = 3, Many = 8, Compared = 32, Looked = 16;
 
+    private const int AtOnce = 1 << 16; // tokens that are taken in between two steps: some milliseconds, in which all answers wait
+
     private readonly double[] _likelihoods = [0.3, 0.5, 0.7, 0.9]; // by how many tokens agree: 3, 4 and more, 8 and more, 16 and more
     private readonly int[] _draft = new int[Most];
     private readonly Places _few = new(Few), _many = new(Many);
@@ -32,9 +36,19 @@ internal sealed class PromptLookup
     /// <param name="most">tokens wanted at most</param>
     public Draft Propose(IReadOnlyList<int> context, int next, int most)
     {
-        for (var i = _count; i < context.Count; i++)
+        if (context.Count >= _tokens.Length)
+        {
+            Grow(context.Count + 1);
+        }
+
+        for (int i = _count, end = Math.Min(context.Count, _count + AtOnce); i < end; i++)
         {
             Add(context[i]);
+        }
+
+        if (_count < context.Count)
+        {
+            return default; // a long text is not known yet
         }
 
         if (_count == context.Count)
@@ -71,30 +85,17 @@ internal sealed class PromptLookup
 
     private void Add(int token)
     {
-        if (_count == _tokens.Length)
-        {
-            Grow();
-        }
-
         _tokens[_count] = token;
-        Index(_count++);
+        _few.Add(_tokens, _count);
+        _many.Add(_tokens, _count++);
     }
 
-    private void Index(int place)
+    // Places move, so all tokens are taken in again.
+    private void Grow(int least)
     {
-        _few.Add(_tokens, place);
-        _many.Add(_tokens, place);
-    }
-
-    private void Grow()
-    {
-        Array.Resize(ref _tokens, Math.Max(1024, 2 * _tokens.Length));
+        (_tokens, _count) = (new int[BitOperations.RoundUpToPowerOf2((uint)Math.Max(1024, least))], 0);
         _few.Clear(_tokens.Length);
         _many.Clear(_tokens.Length);
-        for (var place = 0; place < _count; place++)
-        {
-            Index(place);
-        }
     }
 
     // The place that agrees furthest with the end, and in how many tokens; -1 if none does in a few.

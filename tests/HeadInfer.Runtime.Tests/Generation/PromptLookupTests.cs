@@ -39,6 +39,37 @@ public sealed class PromptLookupTests
     }
 
     [Fact]
+    public void A_long_text_is_taken_in_by_and_by_and_then_known_whole()
+    {
+        var random = new Random(5);
+        List<int> text = [.. Enumerable.Range(0, 200_000).Select(_ => random.Next(1 << 17))];
+        int[] passage = [.. text[100..140]];
+        text.AddRange(passage[..22]);
+        var (lookup, calls) = (new PromptLookup(), 1);
+        while (lookup.Propose(text, passage[22], 10) is var draft && !draft.Tokens.Span.SequenceEqual(passage.AsSpan(23, 10)))
+        {
+            Assert.True(draft.Tokens.IsEmpty);
+            Assert.True(++calls <= 4, "200,000 tokens take four calls");
+        }
+
+        Assert.Equal(4, calls);
+
+        // As it grows beyond what there was room for, it is the same.
+        for (var i = 0; i < 100_000; i++)
+        {
+            text.Add(random.Next(1 << 17));
+        }
+
+        text.AddRange(passage[..22]);
+        for (calls = 0; lookup.Propose(text, passage[22], 10).Tokens.IsEmpty; calls++)
+        {
+        }
+
+        Assert.InRange(calls, 1, 5);
+        Assert.Equal(passage[23..33], lookup.Propose(text, passage[22], 10).Tokens.ToArray());
+    }
+
+    [Fact]
     public void A_random_text_agrees_with_a_plain_search()
     {
         var random = new Random(3);
