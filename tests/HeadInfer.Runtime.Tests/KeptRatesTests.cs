@@ -48,8 +48,20 @@ public sealed class KeptRatesTests : IDisposable
         var file = Path.Combine(_folder, "file");
         File.WriteAllText(file, "");
         Assert.False(new KeptRates(Path.Combine(file, "rates.json")).TryKeep("one", Rates, Day));
+        Assert.False(new KeptRates(_folder).TryKeep("one", Rates, Day)); // a folder
+        Assert.False(new KeptRates("/").TryKeep("one", Rates, Day));
+        Assert.Equal([file], Directory.GetFiles(_folder, "*", SearchOption.AllDirectories));
         Assert.True(new KeptRates("").TryKeep("one", Rates, Day));
         Assert.Null(new KeptRates("").Find("one"));
+    }
+
+    [Fact]
+    public void Many_that_keep_at_once_leave_a_whole_file()
+    {
+        var path = Path.Combine(_folder, "rates.json");
+        Parallel.For(0, 64, i => Assert.True(new KeptRates(path).TryKeep("one", Rates, Day)));
+        Assert.Equal((Rates, Day), new KeptRates(path).Find("one"));
+        Assert.Equal([path], Directory.GetFiles(_folder));
     }
 
     [Fact]

@@ -37,21 +37,36 @@ internal sealed partial class KeptRates(string path)
             return true;
         }
 
+        var written = $"{path}.{Guid.NewGuid():N}"; // whole when it takes the place of the other
         try
         {
             var all = Read();
             all[machine] = new Entry(rates.Link, rates.Host, rates.Rows, date);
             Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-            var written = $"{path}.{Environment.ProcessId}"; // whole when it takes the place of the other
             File.WriteAllBytes(written, JsonSerializer.SerializeToUtf8Bytes(all, Context.Default.DictionaryStringEntry));
             File.Move(written, path, overwrite: true);
             return true;
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (IsOfFiles(e))
         {
+            Remove(written);
             return false;
         }
     }
+
+    private static void Remove(string file)
+    {
+        try
+        {
+            File.Delete(file);
+        }
+        catch (Exception e) when (IsOfFiles(e))
+        {
+            // It was never made, or stays.
+        }
+    }
+
+    private static bool IsOfFiles(Exception e) => e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException;
 
     private Dictionary<string, Entry> Read()
     {
@@ -61,7 +76,7 @@ internal sealed partial class KeptRates(string path)
                 ? JsonSerializer.Deserialize(File.ReadAllBytes(path), Context.Default.DictionaryStringEntry) ?? []
                 : [];
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or JsonException)
+        catch (Exception e) when (IsOfFiles(e) || e is JsonException)
         {
             return [];
         }
