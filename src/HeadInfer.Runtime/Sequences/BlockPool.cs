@@ -182,7 +182,7 @@ internal sealed class BlockPool : IDisposable
     /// <param name="key">callers with different keys share nothing</param>
     /// <param name="tokens">the tokens</param>
     /// <returns>its length and blocks, and whether what is known goes on otherwise from there</returns>
-    public (int Length, bool Diverged, List<Block> Blocks) Find(string key, ReadOnlySpan<int> tokens)
+    public (int Length, bool Diverged, List<Block> Blocks) Find(CacheKey key, ReadOnlySpan<int> tokens)
     {
         lock (_gate)
         {
@@ -194,11 +194,11 @@ internal sealed class BlockPool : IDisposable
     }
 
     /// <summary>The beginnings of a caller that nothing longer continues.</summary>
-    public IReadOnlyList<KnownBeginning> Known(string key)
+    public IReadOnlyList<KnownBeginning> Known(string name)
     {
         lock (_gate)
         {
-            return [.. _index.Known(key)];
+            return [.. _index.Known(name)];
         }
     }
 
@@ -208,7 +208,7 @@ internal sealed class BlockPool : IDisposable
     /// <param name="block">the sequence's own</param>
     /// <param name="tokens">as many as it has room for, at most</param>
     /// <returns>the block by which what follows is known, retained if it is another; null as long as it is not full</returns>
-    public Block? Append(string key, Block? before, Block block, ReadOnlySpan<int> tokens)
+    public Block? Append(CacheKey key, Block? before, Block block, ReadOnlySpan<int> tokens)
     {
         lock (_gate)
         {

@@ -1,11 +1,21 @@
 namespace HeadInfer.Runtime.Sequences;
 
+/// <summary>Whose blocks a sequence may share.</summary>
+/// <param name="Name">the caller's</param>
+/// <param name="Rotation">of its keys</param>
+internal readonly record struct CacheKey(string Name, int Rotation);
+
 /// <summary>A block by what stands before it: the path from the root to it is the beginning that it continues.</summary>
-internal sealed class PrefixNode(PrefixNode? parent, Block? block)
+/// <param name="parent">null at a root</param>
+/// <param name="block">null at a root</param>
+/// <param name="key">of a root</param>
+internal sealed class PrefixNode(PrefixNode? parent, Block? block, CacheKey? key = null)
 {
     private readonly Dictionary<int, List<PrefixNode>> _children = []; // by their first token
 
     public PrefixNode? Parent => parent;
+
+    public CacheKey? Key => key;
 
     /// <summary>Null at a root.</summary>
     public Block? Block { get; set; } = block;
@@ -58,7 +68,7 @@ internal readonly record struct KnownBeginning(int Tokens, bool InUse, long Last
 /// </remarks>
 internal sealed class PrefixIndex
 {
-    private readonly Dictionary<string, PrefixNode> _roots = new(StringComparer.Ordinal);
+    private readonly Dictionary<CacheKey, PrefixNode> _roots = [];
     private readonly SortedSet<PrefixNode> _idle = new(Comparer<PrefixNode>.Create((a, b) => a.LastUse.CompareTo(b.LastUse))); // leaves that nobody has
     private long _clock;
 
@@ -67,7 +77,7 @@ internal sealed class PrefixIndex
     /// <param name="tokens">the tokens</param>
     /// <param name="blocks">gets its blocks; of the last one perhaps only the first tokens are meant</param>
     /// <returns>its length, and whether what is known goes on otherwise from there; if not, nothing is known after it</returns>
-    public (int Length, bool Diverged) Find(string key, ReadOnlySpan<int> tokens, List<Block> blocks)
+    public (int Length, bool Diverged) Find(CacheKey key, ReadOnlySpan<int> tokens, List<Block> blocks)
     {
         var (length, diverged, node) = (0, false, _roots.GetValueOrDefault(key));
         while (node is not null && length < tokens.Length)
@@ -97,10 +107,10 @@ internal sealed class PrefixIndex
     }
 
     /// <summary>The beginnings of a caller that nothing longer continues.</summary>
-    public IEnumerable<KnownBeginning> Known(string key)
+    public IEnumerable<KnownBeginning> Known(string name)
     {
         var open = new Stack<(PrefixNode Node, int Before)>();
-        foreach (var first in _roots.GetValueOrDefault(key)?.AllChildren ?? [])
+        foreach (var first in _roots.Where(r => r.Key.Name == name).SelectMany(r => r.Value.AllChildren))
         {
             open.Push((first, 0));
         }
@@ -121,7 +131,7 @@ internal sealed class PrefixIndex
     }
 
     /// <summary>The root of a key, or the place of a block that is full.</summary>
-    public PrefixNode Place(string key, Block? before)
+    public PrefixNode Place(CacheKey key, Block? before)
     {
         if (before?.Node is { } node)
         {
@@ -130,7 +140,7 @@ internal sealed class PrefixIndex
 
         if (!_roots.TryGetValue(key, out var root))
         {
-            _roots[key] = root = new PrefixNode(null, null);
+            _roots[key] = root = new PrefixNode(null, null, key);
         }
 
         return root;
@@ -200,7 +210,11 @@ internal sealed class PrefixIndex
         var parent = node.Parent!;
         parent.Remove(node);
         node.Block!.Node = null;
-        if (parent is { IsLeaf: true, Block.Users: 0 })
+        if (parent is { IsLeaf: true, Key: { } key })
+        {
+            _roots.Remove(key); // nothing of that caller is known any more
+        }
+        else if (parent is { IsLeaf: true, Block.Users: 0 })
         {
             _idle.Add(parent); // with the time when it was last wanted
         }

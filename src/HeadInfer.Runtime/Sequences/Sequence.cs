@@ -35,7 +35,7 @@ internal sealed partial class Sequence(BlockPool pool, string key) : IReadOnlyLi
     public int Length { get; private set; }
 
     /// <summary>Callers with different keys share no blocks.</summary>
-    public string Key => Rotation == 0 ? key : $"{key}\u001f{Rotation}";
+    public CacheKey Key => new(key, Rotation);
 
     /// <summary>Which of a model's rotations its keys have; sequences of different ones share no blocks.</summary>
     public int Rotation { get; private set; }

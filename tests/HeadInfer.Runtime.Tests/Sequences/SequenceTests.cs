@@ -94,6 +94,40 @@ public abstract class SequenceTests(ComputeDevice device) : NativeTest(device)
     }
 
     [Fact]
+    public void Rotations_of_one_caller_are_told_from_other_callers_of_any_name()
+    {
+        using var device = NewDevice();
+        using var pool = NewPool(device, layers: 1, slabPages: 16);
+        using (var rotated = new Sequence(pool, "a"))
+        {
+            rotated.Rotate(1);
+            for (var i = 0; i < 9; i++)
+            {
+                Add(rotated, i);
+            }
+        }
+
+        using var other = new Sequence(pool, "a\u001f1");
+        Assert.Equal(0, other.Adopt([.. Enumerable.Range(0, 9)]));
+        Assert.Equal([9], pool.Known("a").Select(k => k.Tokens));
+        Assert.Empty(pool.Known("a\u001f1"));
+    }
+
+    [Fact]
+    public void A_caller_of_whom_nothing_is_known_any_more_is_forgotten()
+    {
+        var (index, key) = (new PrefixIndex(), new CacheKey("a", 0));
+        var root = index.Place(key, null);
+        var block = new Block(1, 4, []);
+        block.Append([1, 2]);
+        PrefixIndex.Add(root, block);
+        Assert.Same(root, index.Place(key, null));
+        index.SetIdle(block, true);
+        Assert.Same(block, index.TakeOldest());
+        Assert.NotSame(root, index.Place(key, null));
+    }
+
+    [Fact]
     public void What_any_sequence_had_is_found_to_the_token_and_shared()
     {
         using var device = NewDevice();
