@@ -107,6 +107,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     public RowPass BeginStep(Batch batch)
     {
         var plan = new TilePlan(this, batch, Place(batch), PlaceWindows(batch)); // may be refused, and then no pass has begun
+        Pool.AwaitDownloads();
         return new RowPass(this, _lanes[_depth++], batch, plan, () => _depth--);
     }
 

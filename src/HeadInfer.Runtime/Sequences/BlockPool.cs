@@ -34,6 +34,7 @@ internal sealed class BlockPool : IDisposable
     private int _kept;
     private long _evicted;
     private long _blocksMade;
+    private bool _hasRented; // since the last step
 
     /// <param name="shape">of a page; the largest, where layers have different heads</param>
     /// <param name="layers">layers of the model</param>
@@ -115,6 +116,7 @@ internal sealed class BlockPool : IDisposable
 
             var pages = _pages.Rent(count * Layers);
             _inUse += count;
+            _hasRented = true;
 
             // Some neighbouring pages of each layer in turn, in the order in which they will be written: memory is made ready
             // while earlier tokens are computed.
@@ -297,6 +299,20 @@ internal sealed class BlockPool : IDisposable
     {
         _device.Record(WorkQueue.Compute, _written[layer]);
         _device.Wait(WorkQueue.Download, _written[layer]); // whoever waits for what is downloaded waits for this too
+    }
+
+    /// <summary>
+    /// What is computed from now on may write to pages itself: where some were rented since it last did, after what is on its way to
+    /// them from a pass that was cancelled or has just ended. Engine thread.
+    /// </summary>
+    public void AwaitDownloads()
+    {
+        if (_hasRented)
+        {
+            _hasRented = false;
+            _device.Record(WorkQueue.Download, _arrived);
+            _device.Wait(WorkQueue.Compute, _arrived);
+        }
     }
 
     /// <summary>Blocks the calling thread until all rows are in their pages.</summary>
