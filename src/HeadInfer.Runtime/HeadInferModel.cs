@@ -176,8 +176,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     // Each part whatever became of those before it.
     private void Free(List<HeadInferSession> sessions)
     {
-        var failures = new List<Exception>();
-        Action[] parts =
+        var failures = Parts.Run(
         [
             () => _admissions.EndAll(new ObjectDisposedException(nameof(HeadInferModel))),
             .. sessions.Select(s => (Action)s.Release), // also those whose requests have just ended, and which would do it themselves
@@ -186,19 +185,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
             _weights.Dispose,
             _promise.Dispose,
             _device.Dispose,
-        ];
-        foreach (var part in parts)
-        {
-            try
-            {
-                part();
-            }
-            catch (Exception e)
-            {
-                failures.Add(e);
-            }
-        }
-
+        ]);
         if (failures.Count > 0)
         {
             _freed.SetException(failures);

@@ -94,7 +94,7 @@ internal static class ModelLoading
         ModelFolder folder, Func<Device, ScalarType, WeightNeeds> needs, ScalarType stored, Func<ScalarType, Device, WeightNeeds, int, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, CancellationToken cancellationToken)
     {
         var thread = new EngineThread("HeadInfer engine");
-        var made = new Stack<IDisposable>();
+        var made = new Parts();
         try
         {
             return thread.RunAsync(
@@ -106,11 +106,7 @@ internal static class ModelLoading
                     }
                     catch
                     {
-                        while (made.TryPop(out var part))
-                        {
-                            part.Dispose();
-                        }
-
+                        made.TakeBack();
                         throw;
                     }
                 },
@@ -123,25 +119,18 @@ internal static class ModelLoading
         }
     }
 
-    /// <summary>Everything that can be refused is, before a weight is read. What was made goes onto a stack, to be taken back if something fails.</summary>
+    /// <summary>Everything that can be refused is, before a weight is read.</summary>
     private static HeadInferModel Make(
-        ModelFolder folder, Func<Device, ScalarType, WeightNeeds> needs, ScalarType stored, Func<ScalarType, Device, WeightNeeds, int, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, EngineThread thread, Stack<IDisposable> made)
+        ModelFolder folder, Func<Device, ScalarType, WeightNeeds> needs, ScalarType stored, Func<ScalarType, Device, WeightNeeds, int, IWeightSource> weights, HeadInferOptions options, Func<HeadInferOptions, Device> open, Action<int> layerDone, EngineThread thread, Parts made)
     {
-        T Own<T>(T part)
-            where T : IDisposable
-        {
-            made.Push(part);
-            return part;
-        }
-
         if (options.Threads is { } threads)
         {
             set_num_threads(threads); // here: libtorch keeps the number for each thread that calls it
         }
 
         var config = folder.Config;
-        var device = Own(open(options));
-        CheckPlacement(config, options);
+        var device = made.Add(open(options));
+        options = WithPlaces(config, options);
         var type = device.TypeFor(stored, options.ComputeType);
         var kvType = options.KvTypeFor(type, device.HasOwnMemory);
         var softCap = options.IgnoreAttentionSoftCap ? null : config.AttentionSoftCap;
@@ -154,28 +143,28 @@ internal static class ModelLoading
 
         var needed = needs(device, type);
         var (plan, promise) = MemoryLedger.OfProcess.Plan(options, device.Ordinal, budget => MemoryPlanner.Plan(config, needed, type, options, budget));
-        Own(promise);
+        made.Add(promise);
         try
         {
             device.Prepare(type);
             var kernel = device.Attention(traits, options.FusedAttention);
-            var read = DecoderWeights.Read(config, Own(weights(type, device, needed, plan.StreamedLayers)), device, layerDone);
+            var read = DecoderWeights.Read(config, made.Add(weights(type, device, needed, plan.StreamedLayers)), device, layerDone);
             var kinds = config.HeadKinds;
             var shape = new PageShape(config.KvHeads, plan.PageTokens, config.HeadDim, kvType).With(kinds.MaxBy(h => h.Keys));
-            var pool = Own(new BlockPool(shape, config.KvLayers.Count, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device, state: MemoryPlanner.States(config), heads: [.. config.KvLayers.Select(config.HeadsOf)]));
-            var buffers = Own(new RowBuffers(config, device.Torch));
+            var buffers = made.Add(new RowBuffers(config, device.Torch));
+            var pool = made.Add(new BlockPool(shape, config.KvLayers.Count, plan.PageBudget, options.KeptMemory ?? plan.PageBudget, device, state: MemoryPlanner.States(config), heads: [.. config.KvLayers.Select(config.HeadsOf)]));
             var rowTraits = new RowTraits(type, config.Heads, config.KvHeads, config.HeadDim, config.AttentionScale, softCap) { KvType = kvType, Others = [.. kinds.Skip(1)] };
-            var rows = Own(device.CreateRows(rowTraits));
+            var rows = made.Add(device.CreateRows(rowTraits));
             var heads = config.AttendingLayers.Where(layer => plan.WindowBudget == ByteSize.Zero || config.Windows[layer] is null).Sum(layer => config.HeadsOf(layer).KvHeads);
-            var (host, rates, measured) = HostBeside(device, rowTraits, plan, options);
-            var attention = new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext, plan.WindowBudget)
+            var (host, rates, measured) = HostBeside(device, rowTraits, plan, options, made);
+            var attention = made.AddOwner(new TiledAttention(MemoryPlanner.Layout(config, options, plan), pool, kernel, rows, plan.ResidentBudget, plan.SegmentTokens, plan.ChunkTokens, plan.LongestContext, plan.WindowBudget)
             {
-                Host = host is null ? null : Own(host),
+                Host = host,
                 HostRates = rates,
                 OtherKernels = kinds.Skip(1).ToDictionary(h => h, h => device.Attention(TraitsOf(h), device.MayFuse(TraitsOf(h)) ? options.FusedAttention : null)),
                 Sinks = config.Family.Sinks ? [.. config.AttendingLayers.Select(layer => read.Layers[layer].Sinks)] : [],
                 HostHeads = (answers, pace) => rates?.HeadsFor(heads, answers, pace, options.HostShare) ?? 0,
-            };
+            }, parts: host is null ? 2 : 3); // pool, rows and host
             if (device is CudaDevice onGpu && options.Placement is null)
             {
                 var share = heads == 0 ? 0 : (double)attention.HostHeads(1, 1) / heads;
@@ -209,13 +198,13 @@ internal static class ModelLoading
     }
 
     // What attends beside a GPU, and how fast; a thread is left to the engine.
-    private static (HostParts? Parts, HostRates? Rates, DateOnly? Measured) HostBeside(Device device, RowTraits traits, MemoryPlan plan, HeadInferOptions options)
+    private static (HostParts? Parts, HostRates? Rates, DateOnly? Measured) HostBeside(Device device, RowTraits traits, MemoryPlan plan, HeadInferOptions options, Parts made)
     {
         var threads = Math.Max(1, (options.Threads ?? Environment.ProcessorCount) - 1);
         if (options.Placement is not null)
         {
             return !device.IsAsynchronous || !plan.Heads.ContainsKey(HeadPlacement.Host) ? (null, null, null)
-                : HostParts.TryCreate(traits, threads, device) is { } placed ? (placed, null, null)
+                : HostParts.TryCreate(traits, threads, device) is { } placed ? (made.Add(placed), null, null)
                 : throw new ArgumentException("HeadInferOptions.Placement places heads in host memory, which this GPU cannot see by its addresses, or the system does not lock. Use Streamed or Resident.", nameof(options));
         }
 
@@ -224,6 +213,7 @@ internal static class ModelLoading
             return (null, null, null);
         }
 
+        made.Add(parts);
         var (kept, machine) = (new KeptRates(options.RatesFile ?? KeptRates.DefaultPath), KeptRates.Machine(gpu.Name, traits, threads));
         if (!options.MeasureRates && kept.Find(machine) is var (known, date))
         {
@@ -241,13 +231,21 @@ internal static class ModelLoading
         return (parts, rates, today);
     }
 
-    private static void CheckPlacement(ModelConfig config, HeadInferOptions options)
+    // The caller is asked once for each head, so that its answers stay the same, and nothing of it runs on the engine's thread later.
+    private static HeadInferOptions WithPlaces(ModelConfig config, HeadInferOptions options)
     {
-        var places = options.Placement is { } placement ? Places(config, placement).ToHashSet() : [];
-        if (places.FirstOrDefault(p => !Enum.IsDefined(p), HeadPlacement.Host) is var unknown && !Enum.IsDefined(unknown))
+        if (options.Placement is not { } placement)
+        {
+            return options;
+        }
+
+        var places = config.KvLayers.SelectMany(layer => Enumerable.Range(0, config.HeadsOf(layer).KvHeads), (layer, head) => new HeadKey(layer, head)).ToDictionary(key => key, placement);
+        if (places.Values.FirstOrDefault(p => !Enum.IsDefined(p), HeadPlacement.Host) is var unknown && !Enum.IsDefined(unknown))
         {
             throw new ArgumentException($"HeadInferOptions.Placement gives {unknown}, which is none of {string.Join(", ", Enum.GetNames<HeadPlacement>())}.", nameof(options));
         }
+
+        return options with { Placement = key => places[key] };
     }
 
     /// <summary>The device that options ask for.</summary>
@@ -261,7 +259,4 @@ internal static class ModelLoading
         options.ValidateForCpu();
         return new CpuDevice();
     }
-
-    private static IEnumerable<HeadPlacement> Places(ModelConfig config, Func<HeadKey, HeadPlacement> placement) =>
-        config.KvLayers.SelectMany(layer => Enumerable.Range(0, config.HeadsOf(layer).KvHeads), (layer, head) => placement(new HeadKey(layer, head)));
 }

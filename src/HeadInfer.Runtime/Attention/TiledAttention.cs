@@ -34,20 +34,24 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         SplitTokens = layout.SplitTokens(pool.BlockTokens);
         var device = pool.Device;
         _residentGroups = [.. Enumerable.Range(0, layout.Layers).Select(layer => (IReadOnlyList<HeadGroup>)[.. layout.ResidentGroups(layer)])];
-        var main = new AttentionLane(pool, layout, AttentionLane.Slots(device.IsAsynchronous), stagedTokens);
+        var made = new Parts();
         try
         {
-            _lanes = [main, new AttentionLane(pool, layout, AttentionLane.GapSlots(device.IsAsynchronous), gapTokens)];
+            _lanes =
+            [
+                made.Add(new AttentionLane(pool, layout, AttentionLane.Slots(device.IsAsynchronous), stagedTokens)),
+                made.Add(new AttentionLane(pool, layout, AttentionLane.GapSlots(device.IsAsynchronous), gapTokens)),
+            ];
+            Pacer = made.Add(new Pacer(device));
+            Resident = made.Add(new ResidentCopies(layout, pool, residentSize) { MaxTokens = maxTokens });
+            Windows = made.Add(new WindowCopies(layout, pool, windowSize));
         }
         catch
         {
-            main.Dispose();
+            made.TakeBack();
             throw;
         }
 
-        Pacer = new Pacer(device);
-        Resident = new ResidentCopies(layout, pool, residentSize) { MaxTokens = maxTokens };
-        Windows = new WindowCopies(layout, pool, windowSize);
         _hostLayers = [.. Enumerable.Range(0, layout.Layers + 1).Select(end => Enumerable.Range(0, end).Count(layer => !Windows.Exist || layout.Windows[layer] is null))];
     }
 
@@ -151,8 +155,7 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
         if (Host is not null)
         {
-            Pool.Device.Drain();
-            Host.Drop();
+            Parts.Dispose(Pool.Device.Drain, Host.Drop);
         }
     }
 
@@ -178,17 +181,8 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     /// <summary>The groups of a layer that copies are kept of.</summary>
     public IReadOnlyList<HeadGroup> ResidentGroups(int layer) => _residentGroups[layer];
 
-    public void Dispose()
-    {
-        Pool.Device.Drain();
-        Host?.Dispose();
-        Array.ForEach(_lanes, l => l.Dispose());
-        Resident.Dispose();
-        Windows.Dispose();
-        Pacer.Dispose();
-        Rows.Dispose();
-        Pool.Dispose();
-    }
+    public void Dispose() => Parts.Dispose(
+        [Pool.Device.Drain, () => Host?.Dispose(), .. _lanes.Select(l => (Action)l.Dispose), Resident.Dispose, Windows.Dispose, Pacer.Dispose, Rows.Dispose, Pool.Dispose]);
 
     private IReadOnlyList<ResidentExtent>[] Place(Batch batch)
     {

@@ -367,20 +367,16 @@ internal sealed class BlockPool : IDisposable
     /// <summary>Gives the system back what no block needs. Engine thread.</summary>
     public void Trim()
     {
+        List<PageSlab> empty;
         lock (_gate)
         {
-            _pages.Trim();
+            empty = _pages.TakeEmpty();
         }
+
+        _pages.Free(empty); // outside: bookkeeping does not wait for copies
     }
 
-    public void Dispose()
-    {
-        Clear(); // what is remembered in them
-        _pages.Dispose();
-        Array.ForEach(_written, f => f.Dispose());
-        _computed.Dispose();
-        _arrived.Dispose();
-    }
+    public void Dispose() => Parts.Dispose([Clear, _pages.Dispose, .. _written.Select(f => (Action)f.Dispose), _computed.Dispose, _arrived.Dispose]); // first what is remembered in blocks
 
     private static void Return(Block block)
     {

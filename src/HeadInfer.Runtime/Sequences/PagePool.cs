@@ -163,26 +163,28 @@ internal sealed class PagePool(PageShape shape, ByteSize slabSize, Device device
         }
     }
 
-    /// <summary>Frees slabs without pages in use.</summary>
-    public void Trim()
+    /// <summary>Slabs without pages in use, which are not the pool's any more.</summary>
+    public List<PageSlab> TakeEmpty()
     {
-        if (_slabs.Exists(s => s.Free == s.Pages))
-        {
-            device.Drain();
-            foreach (var slab in _slabs.Where(s => s.Free == s.Pages))
-            {
-                slab.Dispose();
-            }
+        var empty = _slabs.FindAll(s => s.Free == s.Pages);
+        _slabs.RemoveAll(empty.Contains);
+        return empty;
+    }
 
-            _slabs.RemoveAll(s => s.Free == s.Pages);
+    /// <summary>Frees slabs that are not the pool's any more.</summary>
+    public void Free(List<PageSlab> slabs)
+    {
+        if (slabs.Count > 0)
+        {
+            Parts.Dispose([device.Drain, .. slabs.Select(s => (Action)s.Dispose)]);
         }
     }
 
     public void Dispose()
     {
-        device.Drain();
-        _slabs.ForEach(s => s.Dispose());
+        PageSlab[] all = [.. _slabs];
         _slabs.Clear();
+        Parts.Dispose([device.Drain, .. all.Select(s => (Action)s.Dispose)]);
     }
 
     private PageSlab Grow()

@@ -26,7 +26,16 @@ internal sealed class WeightStream : IDisposable
     public WeightStream(Device device, ScalarType type, ByteSize slot)
     {
         (_device, _type) = (device, type);
-        _slots = [.. Enumerable.Range(0, Slots).Select(_ => new Slot(empty([Elements(slot.Bytes)], type, device.Torch).DetachFromDisposeScope(), device))];
+        var made = new Parts();
+        try
+        {
+            _slots = [.. Enumerable.Range(0, Slots).Select(_ => made.Add(new Slot(empty([Elements(slot.Bytes)], type, device.Torch).DetachFromDisposeScope(), device)))];
+        }
+        catch
+        {
+            made.TakeBack();
+            throw;
+        }
     }
 
     /// <summary>Bytes of a matrix in a layer's memory.</summary>
@@ -95,19 +104,9 @@ internal sealed class WeightStream : IDisposable
 
     public void Dispose()
     {
-        _device.Drain();
-        foreach (var layer in _layers.Values)
-        {
-            layer.Pin?.Dispose();
-            layer.Host.Dispose();
-        }
-
-        foreach (var slot in _slots)
-        {
-            slot.Dispose();
-        }
-
+        Layer[] layers = [.. _layers.Values];
         _layers.Clear();
+        Parts.Dispose([_device.Drain, .. layers.SelectMany(l => (Action[])[() => l.Pin?.Dispose(), l.Host.Dispose]), .. _slots.Select(s => (Action)s.Dispose)]);
     }
 
     private long Elements(long bytes) => (bytes + DataTypes.Size(_type) - 1) / DataTypes.Size(_type);

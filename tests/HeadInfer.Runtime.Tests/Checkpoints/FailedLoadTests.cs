@@ -1,4 +1,5 @@
 using HeadInfer.Runtime.Checkpoints;
+using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Weights;
 using HeadInfer.Runtime.Planning;
 using HeadInfer.Runtime.Tests.Support;
@@ -49,6 +50,21 @@ public abstract class FailedLoadTests(ComputeDevice device) : NativeTest(device)
     {
         await LeavesNothing<ArgumentException>(folder => HeadInferModel.LoadAsync(folder, Options() with { Placement = _ => (HeadPlacement)9 }, new Direct<LoadProgress>(_ => Assert.Fail("a layer was read"))));
         await LeavesNothing<InvalidTimeZoneException>(folder => HeadInferModel.LoadAsync(folder, Options() with { Placement = _ => throw new InvalidTimeZoneException() }));
+    }
+
+    // The first failure is told, and what comes after the part that throws is taken back all the same.
+    [Fact]
+    public async Task By_a_device_that_fails_again_when_parts_are_disposed()
+    {
+        Assert.SkipWhen(Device == ComputeDevice.Cuda, "a device of the test's own");
+        await LeavesNothing<InvalidTimeZoneException>(folder => HeadInferModel.LoadAsync(folder, Options(), _ => new Failing()));
+    }
+
+    private sealed class Failing : CpuDevice
+    {
+        public override RowKernels CreateRows(RowTraits traits) => throw new InvalidTimeZoneException();
+
+        public override void Drain() => throw new FormatException();
     }
 
     [Fact]
