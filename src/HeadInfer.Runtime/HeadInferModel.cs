@@ -209,14 +209,14 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     }
 
     /// <summary>Gives the system what no session needs any more, now that one has given its blocks back.</summary>
-    internal Task Remove(HeadInferSession session)
+    internal void Remove(HeadInferSession session)
     {
         lock (_gate)
         {
             _sessions.Remove(session);
         }
 
-        return Thread.RunAsync(_attention.Pool.Trim);
+        Thread.RunAsync(_attention.Pool.Trim);
     }
 
     // Refuses tokens that the model does not have.

@@ -192,7 +192,7 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         }
     }
 
-    /// <summary>Disposes the session, and waits until its memory is free.</summary>
+    /// <summary>Disposes the session, and waits until its memory is there for others. The system may get it a little later, between two pieces of work.</summary>
     public async ValueTask DisposeAsync()
     {
         Dispose();
@@ -377,7 +377,8 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
             _sequence.Dispose();
         }
 
-        _model.Remove(this).ContinueWith(_ => _freed.TrySetResult(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        _model.Remove(this);
+        _freed.TrySetResult();
     }
 
     /// <summary>A request until the engine has let go of it.</summary>
