@@ -210,7 +210,7 @@ internal static class ModelConfigReader
     }
 
     private static (double, int)? ReadQueryGrowth(ConfigReader json, RopeConfig rope) =>
-        (json.Object("rope_parameters") ?? json.Object("rope_scaling")) is { } scaling && scaling.OptionalPositive("llama_4_scaling_beta") is { } beta
+        (json.Object("rope_parameters") ?? json.Object("rope_scaling")) is { } scaling && RopeConfigReader.Scale(scaling, "llama_4_scaling_beta") is { } beta
             ? (beta, scaling.Int("original_max_position_embeddings", rope.OriginalMaxPositions)) : null;
 
     private static ModelFamily ReadFamily(ConfigReader json)

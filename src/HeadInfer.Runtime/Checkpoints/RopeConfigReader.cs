@@ -184,8 +184,8 @@ internal static class RopeConfigReader
     /// <summary>A number of the scaling, in whichever of its fields it stands; null for none, and for zero.</summary>
     public static double? Number(ConfigReader json, string name) => ((string[])[Parameters, Scaling]).Select(field => json.Object(field) is { } inner ? Scale(inner, name) : null).FirstOrDefault(n => n is not null);
 
-    // Zero is none, as in Python.
-    private static double? Scale(ConfigReader all, string name) => all.Has(name) && all.Number(name) == 0 ? null : all.OptionalPositive(name);
+    /// <summary>A positive number; null for none, and for zero, as in Python.</summary>
+    public static double? Scale(ConfigReader all, string name) => all.Has(name) && all.Number(name) == 0 ? null : all.OptionalPositive(name);
 
     private static ConfigReader? Object(ConfigReader json, string name) => json.Object(name) is { } inner ? WithType(inner) : null;
 
