@@ -17,7 +17,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
     private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
-    private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", ExpertScale = "expert_weights_scale";
+    private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Pictured = "n_deepstack_layers", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", ExpertScale = "expert_weights_scale";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
     private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
@@ -26,6 +26,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["qwen2"] = "Qwen2ForCausalLM",
         ["qwen3"] = "Qwen3ForCausalLM",
         ["qwen3moe"] = "Qwen3MoeForCausalLM",
+        ["qwen3vl"] = "Qwen3ForCausalLM",
+        ["qwen3vlmoe"] = "Qwen3MoeForCausalLM",
         ["qwen3next"] = "Qwen3NextForCausalLM",
         [Qwen35] = "Qwen3_5ForCausalLM",
         [Qwen35Moe] = "Qwen3_5MoeForCausalLM",
@@ -114,7 +116,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             config = config with { Delta = delta with { SharersApart = true } };
         }
 
-        foreach (var key in metadata.Unasked.Where(k => k.StartsWith($"{architecture.Name}.", StringComparison.Ordinal) && !k.Contains(".rope.scaling.", StringComparison.Ordinal)))
+        // Layers to which pictures, which are not read, would be added.
+        foreach (var key in metadata.Unasked.Where(k => k.StartsWith($"{architecture.Name}.", StringComparison.Ordinal) && !k.Contains(".rope.scaling.", StringComparison.Ordinal) && !k.EndsWith($".{Pictured}", StringComparison.Ordinal)))
         {
             warn?.Invoke($"'{metadata.Path}': '{key}' is not followed.");
         }

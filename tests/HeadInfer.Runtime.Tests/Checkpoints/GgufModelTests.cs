@@ -35,11 +35,28 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
     [Fact]
     public Task Latent_attention_is_read_as_its_first_files_have_it() => Converted_is_the_same(Fixtures.Model("deepseek-v3"), apart: false);
 
-    private async Task Converted_is_the_same(string source, bool apart = true)
+    [Theory]
+    [InlineData("qwen3", "qwen3vl")]
+    [InlineData("qwen3-moe", "qwen3vlmoe")]
+    public async Task The_text_of_a_model_that_sees_is_its_familys(string name, string architecture)
+    {
+        using var folder = new ScratchFolder();
+        // As llama.cpp's conversion/qwen3vl.py and conversion/base.py write them.
+        var writer = GgufConversion.Of(Fixtures.Model(name), architecture: architecture).With($"{architecture}.rope.dimension_sections", new[] { 24, 20, 20, 0 }).With($"{architecture}.n_deepstack_layers", 3);
+        await Written_is_the_same(Fixtures.Model(name), writer);
+        var warnings = new List<string>();
+        writer.Tensor("v.patch_embd.weight", [2, 2], [1, 2, 3, 4]).Write(folder.File("m.gguf"));
+        await using var model = await Load(folder.File("m.gguf"), new HeadInferOptions { Warning = warnings.Add });
+        Assert.Contains("text alone", Assert.Single(warnings), StringComparison.Ordinal);
+    }
+
+    private Task Converted_is_the_same(string source, bool apart = true) => Written_is_the_same(source, GgufConversion.Of(source, apart: apart));
+
+    private async Task Written_is_the_same(string source, GgufWriter writer)
     {
         using var folder = new ScratchFolder();
         File.Copy(Path.Combine(source, "reference.safetensors"), folder.File("reference.safetensors"));
-        GgufConversion.Of(source, apart: apart).Write(folder.File(ModelReference.Gguf));
+        writer.Write(folder.File(ModelReference.Gguf));
         foreach (var layout in (string[])["one-piece", "odd-mixed"])
         {
             var (ok, figure) = await ModelReference.CheckAsync(folder.Path, ModelReference.On(ModelReference.Layouts.Single(l => l.Name == layout).Options, Device));

@@ -53,11 +53,12 @@ internal static partial class GgufConversion
     /// <param name="of">which tensors; null for all</param>
     /// <param name="stacks">whether the experts of a layer are one tensor, as in all but the first files of Mixtral</param>
     /// <param name="apart">whether what makes keys and values of latent attention are two tensors, as in all but the first files of DeepSeek</param>
-    public static GgufWriter Of(string folder, Func<string, bool>? of = null, bool stacks = true, bool apart = true)
+    /// <param name="architecture">its name in the file; null for the family's</param>
+    public static GgufWriter Of(string folder, Func<string, bool>? of = null, bool stacks = true, bool apart = true, string? architecture = null)
     {
         var json = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "config.json")))!;
         var config = ModelConfig.Load(folder);
-        var name = Architectures[config.Architecture];
+        var name = architecture ?? Architectures[config.Architecture];
         var writer = Keys(new GgufWriter(), name, config, json, apart);
         using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
         var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name)).Select(e => (Name: TensorNames.Canonical(e.Name), e.Shape, Data: Read(file, e))).ToList();
