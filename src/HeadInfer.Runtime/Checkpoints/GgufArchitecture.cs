@@ -103,7 +103,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     public static ModelConfig Configure(GgufCheckpoint checkpoint, RopeScaling? scaling, Action<string>? warn)
     {
         var (metadata, architecture) = (checkpoint.Metadata, checkpoint.Architecture);
-        var json = JsonSerializer.SerializeToElement(architecture.Fields(metadata, checkpoint, scaling is not null).Where(f => f.Value is not null).ToDictionary(f => f.Key, f => f.Value));
+        var json = JsonSerializer.SerializeToElement(architecture.Fields(metadata, checkpoint, scaling is not null, warn).Where(f => f.Value is not null).ToDictionary(f => f.Key, f => f.Value));
         var config = ModelConfigReader.Read(new ConfigReader(json, metadata.Path, warn), scaling) with { NormOffset = 0 }; // it is in the weights
         if (metadata.Number($"{architecture.Name}.attention.scale") is > 0 and var scale)
         {
@@ -135,7 +135,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     }
 
     // [field of config.json] what the file says; null where it says nothing. Windows of the Qwen families are off, as in nearly all published models: no file has them.
-    private Dictionary<string, object?> Fields(GgufMetadata metadata, GgufCheckpoint checkpoint, bool isScaled)
+    private Dictionary<string, object?> Fields(GgufMetadata metadata, GgufCheckpoint checkpoint, bool isScaled, Action<string>? warn)
     {
         string Key(string key) => $"{Name}.{key}";
         double? Factor(string key) => metadata.Number(Key(key)) is { } factor && factor != 0 ? factor : null; // zero is none
@@ -190,7 +190,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["qk_rope_head_dim"] = Family.Latent ? rotary : null,
             ["qk_nope_head_dim"] = Family.Latent ? head - rotary : null,
             ["v_head_dim"] = Family.Latent ? ofValue : null,
-            ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled),
+            ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled, warn),
             ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
             ["layer_types"] = Family.DeltaLayers ? metadata.Bools(Key(States)) is [_, ..] states ? states.Take(layers).Select(keeps => keeps ? ModelConfigReader.Delta : ModelConfigReader.Full) : null

@@ -5,9 +5,9 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <summary>How a GGUF file's positions are scaled, as a <c>config.json</c> says it.</summary>
 internal static class GgufRopeScaling
 {
-    private const string Prefix = "rope.scaling.", Temperature = "attention.temperature_scale", Multiplier = "yarn_log_multiplier";
+    private const string Prefix = "rope.scaling.", Temperature = "attention.temperature_scale", Multiplier = "yarn_log_multiplier", Whole = "yarn_attn_factor";
 
-    private static readonly string[] Known = ["type", "factor", "original_context_length", "finetuned", "attn_factor", "yarn_attn_factor", "yarn_ext_factor", "yarn_beta_fast", "yarn_beta_slow"];
+    private static readonly string[] Known = ["type", "factor", "original_context_length", "finetuned", "attn_factor", Whole, "yarn_ext_factor", "yarn_beta_fast", "yarn_beta_slow"];
 
     /// <summary>A key that is not read, or null.</summary>
     public static string? Unknown(GgufArchitecture architecture, GgufMetadata metadata)
@@ -19,9 +19,10 @@ internal static class GgufRopeScaling
     /// <summary>The <c>rope_scaling</c> of a configuration; null for none.</summary>
     /// <param name="checkpoint">the file</param>
     /// <param name="isReplaced">whether a scaling of the caller's is in its place</param>
+    /// <param name="warn">told of what is not followed</param>
     /// <exception cref="CheckpointException">What it needs is not there.</exception>
     /// <exception cref="UnsupportedModelException">The scaling is not supported.</exception>
-    public static Dictionary<string, object>? Read(GgufCheckpoint checkpoint, bool isReplaced)
+    public static Dictionary<string, object>? Read(GgufCheckpoint checkpoint, bool isReplaced, Action<string>? warn)
     {
         var (architecture, metadata) = (checkpoint.Architecture, checkpoint.Metadata);
         var name = architecture.Name;
@@ -74,7 +75,15 @@ internal static class GgufRopeScaling
         var factor = Number("factor") ?? linear ?? throw metadata.Lacks($"{name}.{Prefix}factor");
         var scaling = With(new(StringComparer.Ordinal), ("rope_type", type), ("factor", factor));
         // What converters take from a configuration as it is; OLMo's first ones wrote it where others write what comes on top.
-        var whole = Number("yarn_attn_factor") ?? (name == GgufArchitecture.Olmo ? Number("attn_factor") : null);
+        var given = type == "yarn" ? Number(Whole) : null;
+        if (given is > 0 and < 1)
+        {
+            // Of attn_factor, which transformers does not know: YaRN's factor is never below 1.
+            warn?.Invoke(string.Create(CultureInfo.InvariantCulture, $"'{metadata.Path}': '{name}.{Prefix}{Whole}' ({given}) is below 1 and not followed."));
+            given = null;
+        }
+
+        var whole = given ?? (name == GgufArchitecture.Olmo ? Number("attn_factor") : null);
         // DeepSeek's files have a tenth of it, which others do not.
         var ofLatent = architecture.Family.Latent ? Number(Multiplier) * 10 : null;
         return type != "yarn" ? scaling : With(

@@ -150,6 +150,25 @@ public sealed class GgufFileTests
         Assert.Contains("DeepSeek V2", Assert.Throws<UnsupportedModelException>(() => ModelConfig.Load(folder.File("v2.gguf"))).Message, StringComparison.Ordinal);
     }
 
+    // 1 + ln(factor) / 10 is transformers' without an attention_factor. DeepSeek-R1-0528-Qwen3-8B has the first as attn_factor, which transformers does not read; OLMo 3 the second as attention_factor.
+    [Theory]
+    [InlineData("qwen3", "qwen3", 4f, 0.87824886f, 1.1386294, true)]
+    [InlineData("olmo3", "olmo2", 8f, 1.2079442f, 1.2079442, false)]
+    public void A_factor_of_yarn_below_one_is_left_aside(string source, string name, float factor, float given, double expected, bool warns)
+    {
+        using var folder = new ScratchFolder();
+        var (scaling, told) = ($"{name}.rope.scaling.", new List<string>());
+        var writer = GgufConversion.Of(Fixtures.Model(source));
+        foreach (var (key, value) in ((string, object)[])[("type", "yarn"), ("factor", factor), ("original_context_length", 64), ("yarn_attn_factor", given)])
+        {
+            writer.Without(scaling + key).With(scaling + key, value);
+        }
+
+        writer.Write(folder.File("x.gguf"));
+        Assert.Equal(expected, ModelFolder.Configure(folder.File("x.gguf"), null, told.Add).Rope.AttentionFactor, 1e-6);
+        Assert.Equal(warns ? 1 : 0, told.Count(t => t.Contains("yarn_attn_factor", StringComparison.Ordinal)));
+    }
+
     [Fact]
     public async Task Queries_grow_whatever_scales_positions()
     {
