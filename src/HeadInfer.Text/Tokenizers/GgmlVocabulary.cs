@@ -32,7 +32,7 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
     /// <summary>The token after a text.</summary>
     public int? Last { get; init; }
 
-    /// <summary>Whether the first is added; null leaves it to the kind of vocabulary.</summary>
+    /// <summary>Whether the first is added; null leaves it to the kind of vocabulary, and that of Gemma 4 always does.</summary>
     public bool? AddsFirst { get; init; }
 
     /// <summary>Whether the last is added.</summary>
@@ -120,9 +120,9 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
     private TokenizerModel PieceModel(string guarded) => SentencePieceFile.Model(
         [.. Tokens.Select((text, id) => (text, Scores[id], TypeOf(id)))], AddsSpace, [], guarded, Around(AddsFirst ?? true, First), Around(AddsLast, Last), StripsAfterControl);
 
-    // Text is not cut into words: a mark stands for each space, and merges go across all of it.
+    // Text is not cut into words: a mark stands for each space, and merges go across all of it. It is begun by a token even where the file says otherwise, as the first ones did.
     private TokenizerModel MergedPieceModel(string guarded) => SentencePieceFile.Model(
-        [.. Tokens.Select((text, id) => (text, 0f, TypeOf(id)))], prefixes: false, [], guarded, Around(AddsFirst ?? true, First), Around(AddsLast, Last), merges: [.. Halves()]);
+        [.. Tokens.Select((text, id) => (text, 0f, TypeOf(id)))], prefixes: false, [], guarded, Around(true, First), Around(AddsLast, Last), merges: [.. Halves()]);
 
     private IEnumerable<(string Left, string Right)> Halves() =>
         Merges.Select(m => m.IndexOf(' ', Math.Min(1, m.Length)) is > 0 and var space ? (m[..space], m[(space + 1)..]) : throw new FormatException($"a merge is '{m}'"));
