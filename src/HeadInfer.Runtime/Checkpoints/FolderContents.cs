@@ -7,6 +7,9 @@ internal static class FolderContents
 {
     private const string Adapter = "adapter_config.json";
 
+    // Of mistral-common, of tiktoken, and of the first Qwen.
+    private static readonly string[] OtherTokenizers = ["tekken.json", "tiktoken.model", "qwen.tiktoken"];
+
     /// <summary>Refuses an adapter: alone it is no model, and beside a model it would have to be applied.</summary>
     /// <exception cref="UnsupportedModelException">There is one.</exception>
     public static void RefuseAdapter(string folder)
@@ -16,6 +19,17 @@ internal static class FolderContents
         {
             throw new UnsupportedModelException(
                 $"'{folder}' has an adapter ({Adapter}{BaseModel(path)}), and adapters are not applied. Merge it into the model it was made for and save that (in peft: merge_and_unload, save_pretrained), or take the file away to load the folder's model without it.");
+        }
+    }
+
+    /// <summary>Refuses a folder, which has no tokenizer that is read, if it has another.</summary>
+    /// <exception cref="UnsupportedModelException">It has.</exception>
+    public static void RefuseTokenizer(string folder)
+    {
+        if (OtherTokenizers.FirstOrDefault(name => File.Exists(Path.Combine(folder, name))) is { } other)
+        {
+            throw new UnsupportedModelException(
+                $"'{folder}' has its tokenizer in '{other}', which is not read. Put tokenizer.json and tokenizer_config.json beside it: copies of the model in transformers' layout have them. Or take a GGUF file of the model, which has its tokenizer within.");
         }
     }
 

@@ -47,6 +47,11 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
     {
         path = Locate(path);
         var config = ModelConfigReader.Load(path, options.RopeScaling, options.Warning);
+        if (!Text.Tokenizer.IsIn(path))
+        {
+            FolderContents.RefuseTokenizer(path);
+        }
+
         var tokenizer = Text.Tokenizer.IsIn(path) ? Text.Tokenizer.Load(path, options.ChatTemplate) : null;
         RefuseStranger(tokenizer, config, path);
         var (defaults, end) = GenerationDefaults.Read(System.IO.Path.Combine(path, "generation_config.json"), config, options.Warning);

@@ -136,6 +136,20 @@ public sealed class ModelFilesTests : NativeTest
         Assert.Contains(says, error.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("tekken.json")]
+    [InlineData("tiktoken.model")]
+    public async Task A_tokenizer_that_is_not_read_is_named_before_weights_are_read(string file)
+    {
+        using var folder = new ScratchFolder(Fixtures.Model("qwen2"));
+        File.Delete(folder.File("model.safetensors"));
+        File.WriteAllText(folder.File(file), "{}");
+        var error = await Assert.ThrowsAsync<UnsupportedModelException>(() => HeadInferModel.LoadAsync(folder.Path));
+        Assert.Contains($"'{file}', which is not read. Put tokenizer.json", error.Message, StringComparison.Ordinal);
+        File.Copy(Path.Combine(Fixtures.DemoModel, "tokenizer.json"), folder.File("tokenizer.json"));
+        Assert.DoesNotContain(file, (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.Path))).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_file_is_no_folder()
     {
