@@ -176,7 +176,7 @@ internal abstract class Checkpoint(string path) : IDisposable
 
     /// <summary>Says that a tensor has a type that weights do not have.</summary>
     protected virtual HeadInferException IsNoWeight(string name, ScalarType type) =>
-        new CheckpointException($"'{FileOf(name)}': tensor '{name}' has the type {type}; weights are float32, float16 or bfloat16.");
+        new CheckpointException($"'{FileOf(name)}': tensor '{name}' has the type {DataTypes.Name(type)}; weights are float32, float16 or bfloat16.");
 
     private static ScalarType TypeOf(StoredTensor tensor) => tensor.Packing is DensePacking dense ? dense.Type : ScalarType.BFloat16;
 

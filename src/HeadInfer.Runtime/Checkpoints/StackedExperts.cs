@@ -22,6 +22,7 @@ internal sealed partial class StackedExperts : Checkpoint
     /// <param name="byTurns">whether rows of gates and of what they are for lie by turns; else all gates come first</param>
     /// <param name="asMatrices">whether experts whose shape does not show it lie as matrices; else transposed</param>
     /// <exception cref="CheckpointException">Stacks have other shapes than experts have.</exception>
+    /// <exception cref="UnsupportedModelException">Stacks are quantized in a way that is not read.</exception>
     public StackedExperts(Checkpoint inner, int hidden, bool byTurns, bool asMatrices)
         : base(inner.Path)
     {
@@ -78,6 +79,11 @@ internal sealed partial class StackedExperts : Checkpoint
         if (stack.Shape.Length != (isBias ? 2 : 3) || stack.Shape.Contains(0))
         {
             throw new CheckpointException($"'{_inner.Path}': tensor '{stack.Name}' has shape [{string.Join(", ", stack.Shape)}]; experts have [experts, {(isBias ? "outputs" : "inputs, outputs")}].");
+        }
+
+        if (stack.Packing is DensePacking dense && !DataTypes.IsWeightType(dense.Type))
+        {
+            throw new UnsupportedModelException($"'{_inner.Path}': the experts of a layer are one tensor of the type {DataTypes.Name(dense.Type)} ('{stack.Name}'), which is not read. Take a folder in which each expert has tensors of its own, one that is not quantized, or a GGUF file of the model.");
         }
 
         var (own, other) = part == GateUp ? (2, 1) : (1, 2); // which dimension the residual stream has, as matrices lie

@@ -28,6 +28,36 @@ public sealed class QuantizedFilesTests() : NativeTest(ComputeDevice.Cpu)
         Assert.True(ok, figure);
     }
 
+    // As Qwen3-VL's folders of FP8 have them: [experts, inputs, outputs], and a scale for each block.
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Experts_of_eight_bits_in_one_tensor_are_named(bool isTold)
+    {
+        const string stack = "model.layers.0.mlp.experts.gate_up_proj";
+        using var folder = new ScratchFolder(Fixtures.Model("qwen3-moe"));
+        SafetensorsEdit.Header(folder.File(File), header =>
+        {
+            void Move(string from, string to, string type, params int[] shape)
+            {
+                var tensor = header[from]!.DeepClone();
+                (tensor["dtype"], tensor["shape"]) = (type, new JsonArray([.. shape.Select(d => (JsonNode)d)]));
+                header.Remove(from);
+                header[to] = tensor;
+            }
+
+            Move("model.layers.0.mlp.gate.weight", stack, "F8_E4M3", 6, 64, 4);
+            Move("model.layers.0.self_attn.q_norm.weight", $"{stack}_scale_inv", "F32", 16, 1, 1);
+        });
+        if (isTold)
+        {
+            folder.Edit("config.json", "\"model_type\"", "\"quantization_config\": {\"quant_method\": \"fp8\", \"fmt\": \"e4m3\", \"activation_scheme\": \"dynamic\", \"weight_block_size\": [128, 128]}, \"model_type\"");
+        }
+
+        var error = await Assert.ThrowsAsync<UnsupportedModelException>(() => HeadInferModel.LoadAsync(folder.Path));
+        Assert.Contains($"one tensor of the type F8_E4M3 ('{stack}'), which is not read", error.Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("awq 24x64", "m.scales", null, "lacks the tensor 'm.scales'")]
     [InlineData("awq 24x64", "m.qzeros", null, "lacks the tensor 'm.qzeros'")]
