@@ -67,6 +67,7 @@ internal static class ModelConfigReader
         json = TextOf(json);
         var family = ReadFamily(json); // what is not supported at all is said first
         json = json.Over(family.Defaults);
+        json = family.DenseHybrid ? DenseOf(json) : json;
         json = family.DefaultRope is { } rope && !json.Has(RopeConfigReader.Parameters) && !json.Has(RopeConfigReader.Scaling) ? json.With(RopeConfigReader.Parameters, rope) : json;
         var quantization = QuantizationConfig.Read(json);
         return Read(json, scaling) with { Quantization = quantization };
@@ -189,6 +190,20 @@ internal static class ModelConfigReader
         json.Warn($"the model is read as {family.Architecture}, by its text_config: it reads text alone.");
         (string, string)[] kept = [.. ((string[])["quantization_config", "compression_config", "quantization", "tie_word_embeddings"]).Concat(text.Has("eos_token_id") ? [] : ["eos_token_id"]).Select(name => (name, name))];
         return text.Without("architectures").Without("model_type").With(json.Only(kept), (_, _, _) => null).Over([.. family.NestedDefaults]).As(("model_type", family.ModelType), (Nested, text.Path));
+    }
+
+    // A hybrid without layers that keep a state and without experts.
+    private static ConfigReader DenseOf(ConfigReader json)
+    {
+        var types = json.Texts("layer_types");
+        var what = types.Length == 0 ? "a model without layer_types, none of whose layers attends,"
+            : types.FirstOrDefault(t => t is not ("attention" or Full)) is { } other ? $"the layer type '{other}'"
+            : json.Int("num_local_experts", least: 0) is > 0 and var experts ? $"num_local_experts {experts}"
+            : json.Text("position_embedding_type") is var positions && positions != "rope" ? $"position_embedding_type {positions ?? "null"}"
+            : null;
+        return what is null
+            ? json.With(json.Only(("shared_intermediate_size", "intermediate_size")), (_, _, _) => null).With("layer_types", JsonSerializer.Serialize(types.Select(_ => Full)))
+            : throw new UnsupportedModelException($"'{json.Path}': {what} is not supported. Of this architecture dense models are read whose layers all attend and rotate.");
     }
 
     private static bool[] ReadStillLayers(ConfigReader json, ModelFamily family, int?[] windows)

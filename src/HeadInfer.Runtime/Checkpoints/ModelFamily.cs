@@ -134,6 +134,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Defaults = [("head_dim", 256), ("num_attention_heads", 16), ("num_key_value_heads", 2), ("intermediate_size", 512), ("shared_expert_intermediate_size", 512), ("moe_intermediate_size", 512), ("num_experts", 256), ("num_experts_per_tok", 8), ("vocab_size", 248_320), ("hidden_size", 2048), ("num_hidden_layers", 40), ("max_position_embeddings", 32_768)],
         },
         new("GraniteForCausalLM", "granite") { Multipliers = true },
+        new("GraniteMoeHybridForCausalLM", "granitemoehybrid") { Multipliers = true, FusedGates = true, DenseHybrid = true, Defaults = [("shared_intermediate_size", 1024), ("num_local_experts", 8)] },
         new("SmolLM3ForCausalLM", "smollm3") { Defaults = [(KeyHeads, 4)], TiedByDefault = true, Windows = WindowRule.StillLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
         new("Olmo2ForCausalLM", "olmo2") { Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5 },
         new("Olmo3ForCausalLM", "olmo3")
@@ -214,6 +215,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Embeddings, scores, what layers add, and logits have factors of the configuration.</summary>
     public bool Multipliers { get; init; }
+
+    /// <summary>Configurations are of hybrids with experts, of which those are read that are neither: what hybrids call the shared MLP is theirs.</summary>
+    public bool DenseHybrid { get; init; }
 
     /// <summary>The field of a factor of the logits, and its default.</summary>
     public (string Field, double Default)? LogitFactor { get; init; }

@@ -71,6 +71,9 @@ internal static partial class TensorNames
     // The senses' parts, and what brings them to the text's; the first three in GGUF files.
     private static readonly string[] Senses = ["v.", "a.", "mm.", "vision_tower.", "model.vision_tower.", "visual.", "model.visual.", "multi_modal_projector.", "model.multi_modal_projector.", "vision_model.", "audio_tower.", "model.audio_tower.", "embed_vision.", "model.embed_vision.", "embed_audio.", "model.embed_audio."];
 
+    // The MLP of Granite's hybrids.
+    private const string OfGranite = ".shared_mlp.";
+
     // Names of Mixtral's experts.
     private static readonly (string Theirs, string Ours)[] OfMixtral = [(".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj.")];
 
@@ -98,6 +101,11 @@ internal static partial class TensorNames
             {
                 name = name.Replace(theirs, ours, StringComparison.Ordinal);
             }
+        }
+
+        if (name.Contains(OfGranite, StringComparison.Ordinal))
+        {
+            return name.Replace($"{OfGranite}input_linear.", ".mlp.gate_up_proj.", StringComparison.Ordinal).Replace($"{OfGranite}output_linear.", ".mlp.down_proj.", StringComparison.Ordinal);
         }
 
         return name.Replace(".mlp.router.proj.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.router.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.shared_expert.", ".mlp.shared_experts.", StringComparison.Ordinal);

@@ -10,6 +10,8 @@ public sealed class ConfigVariantsTests
 {
     private const string Experts = "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32";
 
+    private const string Dense = "\"num_local_experts\": 0, \"position_embedding_type\": \"rope\", \"layer_types\": [\"attention\", \"attention\", \"attention\", \"attention\", \"attention\", \"attention\", \"attention\", \"attention\"]";
+
     /// <summary>What is left out: heads of keys, dimensions, epsilon, base, rotated dimensions, windows of the first eight layers, whether tied, biases.</summary>
     public static TheoryData<string, string, string, string> Defaults() => new()
     {
@@ -33,6 +35,7 @@ public sealed class ConfigVariantsTests
         { "Qwen3_5ForCausalLM", "qwen3_5_text", "", "4 256 1E-06 10000 64 -------- untied" },
         { "Qwen3_5MoeForCausalLM", "qwen3_5_moe_text", "", "2 256 1E-06 10000 64 -------- untied" },
         { "GraniteForCausalLM", "granite", "", "32 64 1E-06 10000 64 -------- untied" },
+        { "GraniteMoeHybridForCausalLM", "granitemoehybrid", Dense, "32 64 1E-06 10000 64 -------- untied" },
         { "SmolLM3ForCausalLM", "smollm3", "", "4 64 1E-06 2000000 64 -------- tied" },
         { "SmolLM3ForCausalLM", "smollm3", "\"use_sliding_window\": true, \"sliding_window\": 512", "4 64 1E-06 2000000 64 ---w---w:512 tied" },
         { "Olmo2ForCausalLM", "olmo2", "", "32 64 1E-05 10000 64 -------- untied" },
@@ -97,6 +100,7 @@ public sealed class ConfigVariantsTests
         { Minimal("Exaone4ForCausalLM", "exaone4", "\"layer_types\": [\"sliding_attention\", \"full_attention\", \"sliding_attention\", \"full_attention\", \"sliding_attention\", \"full_attention\", \"sliding_attention\", \"full_attention\"]"), """{"layer_types": null}""", """{"sliding_window_pattern": "LG"}""" },
         { Minimal("Olmo3ForCausalLM", "olmo3", "\"rope_theta\": 500000, \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 8.0, \"original_max_position_embeddings\": 1024}"), """{"rope_theta": null, "rope_scaling": null}""", """{"rope_parameters": {"full_attention": {"rope_type": "yarn", "rope_theta": 500000.0, "factor": 8.0, "original_max_position_embeddings": 1024}, "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0}}}""" },
         { Minimal("SmolLM3ForCausalLM", "smollm3", "\"no_rope_layers\": [1, 1, 1, 0, 1, 1, 1, 0]"), """{"no_rope_layers": null}""", """{"no_rope_layer_interval": 4}""" },
+        { Minimal("GraniteMoeHybridForCausalLM", "granitemoehybrid", Dense), """{"layer_types": null, "intermediate_size": null}""", """{"layer_types": ["full_attention", "full_attention", "full_attention", "full_attention", "full_attention", "full_attention", "full_attention", "full_attention"], "shared_intermediate_size": 1024, "num_experts_per_tok": 0}""" },
         { Minimal("GptOssForCausalLM", "gpt_oss", "\"num_local_experts\": 8, \"experts_per_token\": 2, \"initial_context_length\": 4096"), """{"experts_per_token": null}""", """{"num_experts_per_tok": 2, "rope_theta": 150000, "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false, "original_max_position_embeddings": 4096}}""" },
         { Minimal("Ministral3ForCausalLM", "ministral3", ""), "{}", """{"rope_parameters": {"type": "yarn", "rope_type": "yarn", "rope_theta": 1000000.0, "factor": 16.0, "original_max_position_embeddings": 16384, "max_position_embeddings": 4096, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}}""" },
         { Minimal("Ministral3ForCausalLM", "ministral3", "\"rope_parameters\": {\"rope_type\": \"yarn\", \"rope_theta\": 1000000.0, \"factor\": 64.0, \"original_max_position_embeddings\": 4096, \"beta_fast\": 4.0}"), "{}", """{"rope_parameters": {"type": "yarn", "rope_type": "yarn", "rope_theta": 1000000.0, "factor": 64.0, "original_max_position_embeddings": 4096, "max_position_embeddings": 262144, "beta_fast": 4.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 0.0, "llama_4_scaling_beta": 0}}""" },
