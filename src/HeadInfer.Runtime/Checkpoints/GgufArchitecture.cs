@@ -116,8 +116,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             config = config with { Delta = delta with { SharersApart = true } };
         }
 
-        // Layers to which pictures, which are not read, would be added.
-        foreach (var key in metadata.Unasked.Where(k => k.StartsWith($"{architecture.Name}.", StringComparison.Ordinal) && !k.Contains(".rope.scaling.", StringComparison.Ordinal) && !k.EndsWith($".{Pictured}", StringComparison.Ordinal)))
+        foreach (var key in metadata.Unasked.Where(k => k.StartsWith($"{architecture.Name}.", StringComparison.Ordinal) && !k.Contains(".rope.scaling.", StringComparison.Ordinal) && !architecture.IsIdle(k)))
         {
             warn?.Invoke($"'{metadata.Path}': '{key}' is not followed.");
         }
@@ -133,6 +132,10 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ? config with { Rope = Divided(config.Rope), LayerRopes = [.. config.LayerRopes.Select(Divided)] }
             : throw new CheckpointException($"'{metadata.Path}': tensor '{GgufNames.RopeFactors}' has {checkpoint.RopeFactors.Length} numbers, and {config.Rope.RotaryDim} dimensions are rotated.");
     }
+
+    // Whether a key changes nothing: of layers to which pictures, which are not read, would be added, and of what Granite 4's dense models lack of the hybrids that they are published as.
+    private bool IsIdle(string key) => key == $"{Name}.{Pictured}"
+        || (Name == Granite && (key.StartsWith($"{Name}.ssm.", StringComparison.Ordinal) || key.StartsWith($"{Name}.expert_", StringComparison.Ordinal)));
 
     // [field of config.json] what the file says; null where it says nothing. Windows of the Qwen families are off, as in nearly all published models: no file has them.
     private Dictionary<string, object?> Fields(GgufMetadata metadata, GgufCheckpoint checkpoint, bool isScaled, Action<string>? warn)

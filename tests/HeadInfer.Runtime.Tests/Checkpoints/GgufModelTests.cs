@@ -50,6 +50,21 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
         Assert.Contains("text alone", Assert.Single(warnings), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Granite_4s_dense_models_are_read_without_a_warning()
+    {
+        // As llama.cpp's conversion/granite.py writes them: heads of each layer, and what they lack of hybrids and mixtures.
+        var writer = GgufConversion.Of(Fixtures.Model("granite")).Without("granite.attention.head_count_kv").With("granite.attention.head_count_kv", new[] { 2, 2, 2, 2 }).With("granite.rope.scaling.finetuned", true)
+            .With("granite.expert_count", 0).With("granite.expert_used_count", 0).With("granite.expert_shared_feed_forward_length", 96)
+            .With("granite.ssm.conv_kernel", 4).With("granite.ssm.state_size", 256).With("granite.ssm.group_count", 1).With("granite.ssm.inner_size", 128).With("granite.ssm.time_step_rank", 128);
+        await Written_is_the_same(Fixtures.Model("granite"), writer);
+        using var folder = new ScratchFolder();
+        writer.Write(folder.File("m.gguf"));
+        var warnings = new List<string>();
+        ModelFolder.Configure(folder.File("m.gguf"), null, warnings.Add);
+        Assert.Empty(warnings);
+    }
+
     private Task Converted_is_the_same(string source, bool apart = true) => Written_is_the_same(source, GgufConversion.Of(source, apart: apart));
 
     private async Task Written_is_the_same(string source, GgufWriter writer)
