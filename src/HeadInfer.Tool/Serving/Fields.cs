@@ -44,7 +44,7 @@ internal readonly struct Fields
         }
 
         var number = value.ValueKind == JsonValueKind.Number ? (float)value.GetDouble() : float.NaN;
-        return number >= least && number <= most ? number : throw Must(name, string.Create(CultureInfo.InvariantCulture, $"a number {(least == float.Epsilon ? "above 0 and up" : $"from {least}")} to {most}"), value);
+        return number >= least && number <= most ? number : throw Must(name, string.Create(CultureInfo.InvariantCulture, $"a number from {least} to {most}"), value);
     }
 
     public long? Whole(string name, long least, long most)

@@ -3,6 +3,8 @@ using System.Net.Http.Headers;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.RegularExpressions;
+using HeadInfer.Runtime;
+using HeadInfer.Runtime.Generation;
 using Microsoft.Extensions.AI;
 
 namespace HeadInfer.Tool.Tests.Serving;
@@ -31,7 +33,25 @@ public sealed partial class RequestTests : IAsyncLifetime
         Assert.Equal(ChatToolMode.RequireAny, options.ToolMode);
         var function = Assert.IsAssignableFrom<AIFunctionDeclaration>(Assert.Single(options.Tools!));
         Assert.Equal(("f", "object"), (function.Name, function.JsonSchema.GetProperty("type").GetString()));
-        Assert.Null((await OptionsAsync(""" "top_k":-1,"temperature":null,"stop":null """)).TopK);
+        Assert.Null((await OptionsAsync(""" "top_k":null,"temperature":null,"stop":null """)).TopK);
+    }
+
+    // What is left out is the model's own choice, which may be a limit; so no limit must be said.
+    [Theory]
+    [InlineData("0")]
+    [InlineData("-1")]
+    public async Task A_model_with_a_limit_of_tokens_can_be_asked_for_all(string value) => Assert.Equal(int.MaxValue, (await OptionsAsync($"\"top_k\":{value}")).TopK);
+
+    [Theory]
+    [InlineData("0")]
+    [InlineData("1e-60")]
+    public async Task No_share_is_the_likeliest_token_alone(string value)
+    {
+        var logits = new float[] { 0, 2, 1 };
+        var sampling = new SamplingOptions { Temperature = 100, TopP = (await OptionsAsync($"\"top_p\":{value}")).TopP!.Value, Seed = 1 };
+        sampling.Validate();
+        var sampler = new Sampler(sampling);
+        Assert.All(Enumerable.Range(0, 20), _ => Assert.Equal(1, sampler.Next([.. logits], [])));
     }
 
     [Theory]
@@ -69,8 +89,7 @@ public sealed partial class RequestTests : IAsyncLifetime
     [InlineData("temperature", "1e999")]
     [InlineData("temperature", "\"hot\"")]
     [InlineData("temperature", "true")]
-    [InlineData("top_p", "0")]
-    [InlineData("top_p", "1e-60")]
+    [InlineData("top_p", "-0.1")]
     [InlineData("top_p", "1.5")]
     [InlineData("top_k", "-2")]
     [InlineData("top_k", "1e10")]
