@@ -6,16 +6,18 @@ namespace HeadInfer.Tool.Serving;
 
 /// <summary>An answer as one of OpenAI's Responses: items, each a message or a call, and events that tell of them as they come.</summary>
 /// <param name="asked">the request; a response repeats some of it</param>
+/// <param name="model">the model's name</param>
 /// <param name="isStored">whether a request may go on from it</param>
 /// <param name="progress">whether events tell of the reading, in place of comments; they are not OpenAI's</param>
-internal sealed class ResponseFormat(JsonElement asked, bool isStored, bool progress) : IAnswerFormat
+internal sealed class ResponseFormat(JsonElement asked, string model, bool isStored, bool progress) : IAnswerFormat
 {
     private static readonly string[] Repeated = ["instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "previous_response_id", "reasoning", "temperature", "text", "tool_choice", "tools", "top_p", "user"];
 
     private readonly List<ChatResponseUpdate> _updates = [];
     private readonly JsonArray _output = [];
     private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
-    private string _id = Guid.NewGuid().ToString("N"), _text = "";
+    private readonly string _id = Guid.NewGuid().ToString("N"); // not the answer's, which is known only when that begins
+    private string _text = "";
     private int _events;
     private bool _inText;
 
@@ -23,21 +25,16 @@ internal sealed class ResponseFormat(JsonElement asked, bool isStored, bool prog
 
     public TimeSpan? Interval => progress ? TimeSpan.FromSeconds(0.5) : null;
 
-    /// <summary>A response's id, by that of the answer.</summary>
-    public static string Id(string? id) => "resp_" + id;
+    /// <summary>The response's id, by which the next request may name it.</summary>
+    public string Id => "resp_" + _id;
+
+    // Clients take no other event before these, and the first answer may be long in coming.
+    public IEnumerable<string> Begin() => ((string[])["response.created", "response.in_progress"]).Select(e => Event(e, new() { ["response"] = Body("in_progress") }));
 
     public string Waiting(Reading reading) => progress ? Events.Named("headinfer.progress", reading.Body) : reading.Comment;
 
     public IEnumerable<string> Of(ChatResponseUpdate update)
     {
-        if (_updates.Count == 0)
-        {
-            // Only now the answer has its id, by which the next request may name it.
-            _id = update.ResponseId ?? _id;
-            yield return Event("response.created", new() { ["response"] = Body("in_progress", update.ModelId) });
-            yield return Event("response.in_progress", new() { ["response"] = Body("in_progress", update.ModelId) });
-        }
-
         _updates.Add(update);
         foreach (var content in update.Contents)
         {
@@ -82,19 +79,18 @@ internal sealed class ResponseFormat(JsonElement asked, bool isStored, bool prog
 
         var response = _updates.ToChatResponse();
         var status = Status(response);
-        yield return Event("response." + status, new() { ["response"] = Body(status, response.ModelId, response) });
+        yield return Event("response." + status, new() { ["response"] = Body(status, response) });
     }
 
     public string Failed(Refusal refusal)
     {
-        var body = Body("failed", null);
+        var body = Body("failed");
         body["error"] = new JsonObject { ["code"] = refusal.Failure.Error.Code ?? "server_error", ["message"] = refusal.Failure.Error.Message };
         return Event("response.failed", new() { ["response"] = body });
     }
 
     public object Whole(ChatResponse response)
     {
-        _id = response.ResponseId ?? _id;
         foreach (var content in response.Messages.SelectMany(m => m.Contents))
         {
             if (content is TextContent { Text.Length: > 0 } text)
@@ -107,7 +103,7 @@ internal sealed class ResponseFormat(JsonElement asked, bool isStored, bool prog
             }
         }
 
-        return Body(Status(response), response.ModelId, response);
+        return Body(Status(response), response);
     }
 
     private static string Status(ChatResponse response) => response.FinishReason == ChatFinishReason.Length ? "incomplete" : "completed";
@@ -126,11 +122,11 @@ internal sealed class ResponseFormat(JsonElement asked, bool isStored, bool prog
         _output.Add(Message("completed", _text));
     }
 
-    private JsonObject Body(string status, string? model, ChatResponse? response = null)
+    private JsonObject Body(string status, ChatResponse? response = null)
     {
         var body = new JsonObject
         {
-            ["id"] = Id(_id), ["object"] = "response", ["created_at"] = _created, ["status"] = status, ["model"] = model ?? "", ["output"] = _output.DeepClone(), ["store"] = isStored,
+            ["id"] = Id, ["object"] = "response", ["created_at"] = _created, ["status"] = status, ["model"] = model, ["output"] = _output.DeepClone(), ["store"] = isStored,
             ["error"] = null, ["incomplete_details"] = status == "incomplete" ? new JsonObject { ["reason"] = "max_output_tokens" } : null,
             ["parallel_tool_calls"] = true, ["tool_choice"] = "auto", ["tools"] = new JsonArray(), ["metadata"] = new JsonObject(),
         };

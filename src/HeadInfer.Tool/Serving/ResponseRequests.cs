@@ -6,7 +6,8 @@ namespace HeadInfer.Tool.Serving;
 /// <summary>Requests of OpenAI's Responses, as agents' clients write them: every setting is honoured or refused by name.</summary>
 /// <param name="store">responses that a request may go on from</param>
 /// <param name="caller">whose</param>
-internal sealed class ResponseRequests(ResponseStore store, string caller)
+/// <param name="model">the model's name</param>
+internal sealed class ResponseRequests(ResponseStore store, string caller, string model)
 {
     private static readonly HashSet<string> Honoured = new(StringComparer.Ordinal)
     {
@@ -53,14 +54,14 @@ internal sealed class ResponseRequests(ResponseStore store, string caller)
         options.AllowMultipleToolCalls = body.Flag("parallel_tool_calls");
         options.Reasoning = Reasoning(body);
         var isStored = body.Flag("store") != false;
-        var asked = new ResponseFormat(json, isStored, body.Object("stream_options")?.Flag("include_progress") == true);
+        var asked = new ResponseFormat(json, model, isStored, body.Object("stream_options")?.Flag("include_progress") == true);
         return new Request(messages, options, body.Flag("stream") == true, asked)
         {
             Answered = response =>
             {
                 if (isStored)
                 {
-                    store.Keep(caller, ResponseFormat.Id(response.ResponseId), [.. messages, .. response.Messages]);
+                    store.Keep(caller, asked.Id, [.. messages, .. response.Messages]);
                 }
             },
         };

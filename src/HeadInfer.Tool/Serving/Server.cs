@@ -81,7 +81,7 @@ internal static class Server
         app.MapGet("/v1/models/{**id}", (string id) => id == model.Id ? Results.Json(model, Wire.Json) : Results.NotFound());
         app.MapPost("/v1/chat/completions", context => answering.AnswerAsync(context, served.Chat, Requests.Read));
         app.MapPost("/v1/completions", context => answering.AnswerAsync(context, served.Text, Requests.ReadText));
-        app.MapPost("/v1/responses", context => answering.AnswerAsync(context, served.Chat, new ResponseRequests(responses, Callers.CacheKey(context) ?? "").Read));
+        app.MapPost("/v1/responses", context => answering.AnswerAsync(context, served.Chat, new ResponseRequests(responses, Callers.CacheKey(context) ?? "", served.Id).Read));
         Ollama.Map(app, served, answering);
     }
 

@@ -39,7 +39,7 @@ public sealed class ClientTests
             var (code, output, error) = (await RunAsync(folder.FullName, "node", "client.mjs", new Uri(server.Address, "/v1").ToString()))!.Value;
             Assert.True(code == 0, error);
             Assert.Equal(
-                """{"call":{"name":"get_weather","arguments":"{\"city\":\"Oslo\"}"},"text":"","cached":1,"response":"Hello","streamed":"Hello","refusal":{"status":400,"param":"n"},"models":["scripted"]}""", output.Trim());
+                """{"call":{"name":"get_weather","arguments":"{\"city\":\"Oslo\"}"},"text":"","cached":1,"response":"Hello","streamed":"Hello","gathered":"Hello","refusal":{"status":400,"param":"n"},"models":["scripted"]}""", output.Trim());
         }
         finally
         {

@@ -25,7 +25,7 @@ public sealed class ResponsesTests : IAsyncLifetime
         var options = new CreateResponseOptions { Model = "any", Instructions = "Be brief.", MaxOutputTokenCount = 9, Temperature = 0.5f };
         options.InputItems.Add(ResponseItem.CreateUserMessageItem("Hi"));
         var response = (await Client(_server).CreateResponseAsync(options)).Value;
-        Assert.Equal(("Hello", "resp_r", ResponseStatus.Completed), (response.GetOutputText(), response.Id, response.Status));
+        Assert.Equal(("Hello", "scripted", ResponseStatus.Completed), (response.GetOutputText(), response.Model, response.Status));
         Assert.Equal((3, 1, 2, 5), (response.Usage.InputTokenCount, response.Usage.InputTokenDetails.CachedTokenCount, response.Usage.OutputTokenCount, response.Usage.TotalTokenCount));
         var (messages, asked) = Assert.Single(_asked);
         Assert.Equal(("user", "Hi"), (Assert.Single(messages).Role.Value, messages[0].Text));
@@ -72,6 +72,49 @@ public sealed class ResponsesTests : IAsyncLifetime
             events.Select(e => e.GetProperty("type").GetString()));
         Assert.Equal(Enumerable.Range(0, events.Count), events.Select(e => e.GetProperty("sequence_number").GetInt32()));
         Assert.Equal("Hello", events[^1].GetProperty("response").GetProperty("output")[0].GetProperty("content")[0].GetProperty("text").GetString());
+    }
+
+    // OpenAI's own clients throw at an event that comes before the response is created.
+    [Theory]
+    [InlineData(false, "completed")]
+    [InlineData(true, "failed")]
+    public async Task A_response_is_created_while_nothing_is_said_yet(bool fails, string end)
+    {
+        var say = new TaskCompletionSource();
+        async IAsyncEnumerable<ChatResponseUpdate> Answer()
+        {
+            await say.Task;
+            foreach (var update in fails ? throw new ContextLengthException("9 tokens are too many.") : ScriptedClient.Answer(new TextContent("Hello")))
+            {
+                yield return update;
+            }
+        }
+
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => Answer());
+        var lines = new List<string>();
+        try
+        {
+            await foreach (var line in server.LinesAsync("""{"input":"Hi","stream":true}""", "/v1/responses"))
+            {
+                lines.Add(line);
+                if (line.StartsWith(':'))
+                {
+                    say.TrySetResult(); // only when it has waited
+                }
+            }
+        }
+        catch (HttpIOException) when (fails)
+        {
+            // it breaks off after its last event
+        }
+
+        Assert.Equal(["event: response.created", "event: response.in_progress"], lines.Where(l => !l.StartsWith("data:", StringComparison.Ordinal)).Take(2));
+        var responses = lines.Where(l => l.StartsWith("data:", StringComparison.Ordinal)).Select(l => JsonElement.Parse(l["data: ".Length..])).Where(e => e.TryGetProperty("response", out _)).Select(e => e.GetProperty("response")).ToList();
+        Assert.Equal(["in_progress", "in_progress", end], responses.Select(r => r.GetProperty("status").GetString()));
+        Assert.Equal("scripted", Assert.Single(responses.Select(r => r.GetProperty("model").GetString()).Distinct()));
+        var body = $$"""{"input":"go on","previous_response_id":"{{Assert.Single(responses.Select(r => r.GetProperty("id").GetString()).Distinct())}}"}""";
+        var (status, answer) = await server.AskAsync(body, "/v1/responses");
+        Assert.Equal(fails ? "previous_response_id" : null, status == HttpStatusCode.OK ? null : answer.GetProperty("error").GetProperty("param").GetString());
     }
 
     [Theory]
@@ -145,10 +188,14 @@ public sealed class ResponsesTests : IAsyncLifetime
     [Fact]
     public async Task What_is_not_to_be_stored_is_not()
     {
-        Assert.Equal(HttpStatusCode.OK, (await _server.AskAsync("""{"input":"x","store":false}""", "/v1/responses")).Status);
-        Assert.Equal(HttpStatusCode.BadRequest, (await _server.AskAsync("""{"input":"y","previous_response_id":"resp_r"}""", "/v1/responses")).Status);
-        Assert.Equal(HttpStatusCode.OK, (await _server.AskAsync("""{"input":"x"}""", "/v1/responses")).Status);
-        Assert.Equal(HttpStatusCode.OK, (await _server.AskAsync("""{"input":"y","previous_response_id":"resp_r"}""", "/v1/responses")).Status);
+        async Task<HttpStatusCode> GoOnAsync(string first)
+        {
+            var id = (await _server.AskAsync(first, "/v1/responses")).Body.GetProperty("id").GetString();
+            return (await _server.AskAsync($$"""{"input":"y","previous_response_id":"{{id}}"}""", "/v1/responses")).Status;
+        }
+
+        Assert.Equal(HttpStatusCode.BadRequest, await GoOnAsync("""{"input":"x","store":false}"""));
+        Assert.Equal(HttpStatusCode.OK, await GoOnAsync("""{"input":"x"}"""));
         Assert.Equal("x Hello y", string.Join(' ', _asked[^1].Messages.Select(m => m.Text)));
     }
 

@@ -15,6 +15,8 @@ let streamed = "";
 for await (const event of await client.responses.create({ model: "any", input: "Hello", stream: true })) {
     streamed += event.type === "response.output_text.delta" ? event.delta : "";
 }
+// It throws at an event that does not follow from those before.
+const gathered = await client.responses.stream({ model: "any", input: "Hello" }).finalResponse();
 let refusal = null;
 try {
     await client.chat.completions.create({ model: "any", messages, n: 2 });
@@ -23,5 +25,5 @@ try {
 }
 console.log(JSON.stringify({
     call: whole.choices[0].message.tool_calls?.[0]?.function, text, cached: usage.prompt_tokens_details.cached_tokens,
-    response: response.output_text, streamed, refusal, models: (await client.models.list()).data.map(m => m.id),
+    response: response.output_text, streamed, gathered: gathered.output_text, refusal, models: (await client.models.list()).data.map(m => m.id),
 }));
