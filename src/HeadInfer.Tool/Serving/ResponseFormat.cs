@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.AI;
@@ -14,12 +15,12 @@ internal sealed class ResponseFormat(JsonElement asked, string model, bool isSto
     private static readonly string[] Repeated = ["instructions", "max_output_tokens", "metadata", "parallel_tool_calls", "previous_response_id", "reasoning", "temperature", "text", "tool_choice", "tools", "top_p", "user"];
 
     private readonly List<ChatResponseUpdate> _updates = [];
-    private readonly JsonArray _output = [];
+    private readonly StringBuilder _text = new(); // of the message that has begun
+    private readonly JsonArray _output = []; // items that have ended
     private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
     private readonly string _id = Guid.NewGuid().ToString("N"); // not the answer's, which is known only when that begins
-    private string _text = "";
+    private AIContent? _begun; // whether it is whole is known when something follows, or the answer ends
     private int _events;
-    private bool _inText;
 
     public string ContentType => Events.ContentType;
 
@@ -40,45 +41,47 @@ internal sealed class ResponseFormat(JsonElement asked, string model, bool isSto
         {
             if (content is TextContent { Text.Length: > 0 } text)
             {
-                if (!_inText)
+                if (_begun is not TextContent)
                 {
-                    (_inText, _text) = (true, "");
+                    foreach (var end in EndItem("completed"))
+                    {
+                        yield return end;
+                    }
+
+                    _begun = text;
                     yield return Event("response.output_item.added", Place(new() { ["item"] = Message("in_progress", null) }));
                     yield return Event("response.content_part.added", Part(new() { ["part"] = Text("") }));
                 }
 
-                _text += text.Text;
+                _text.Append(text.Text);
                 yield return Event("response.output_text.delta", Part(new() { ["delta"] = text.Text, ["logprobs"] = new JsonArray() }));
             }
             else if (content is FunctionCallContent call)
             {
-                foreach (var end in EndText())
+                foreach (var end in EndItem("completed"))
                 {
                     yield return end;
                 }
 
-                var item = Call(call, "completed");
+                _begun = call;
+                var item = Call(call, "in_progress");
                 var arguments = item["arguments"]!.GetValue<string>();
-                var begun = (JsonObject)item.DeepClone();
-                (begun["status"], begun["arguments"]) = ("in_progress", "");
-                yield return Event("response.output_item.added", Place(new() { ["item"] = begun }));
+                item["arguments"] = "";
+                yield return Event("response.output_item.added", Place(new() { ["item"] = item }));
                 yield return Event("response.function_call_arguments.delta", Item(item, new() { ["delta"] = arguments }));
-                yield return Event("response.function_call_arguments.done", Item(item, new() { ["arguments"] = arguments, ["name"] = call.Name }));
-                yield return Event("response.output_item.done", Place(new() { ["item"] = item.DeepClone() }));
-                _output.Add(item);
             }
         }
     }
 
     public IEnumerable<string> End()
     {
-        foreach (var end in EndText())
+        var response = _updates.ToChatResponse();
+        var status = Status(response);
+        foreach (var end in EndItem(status))
         {
             yield return end;
         }
 
-        var response = _updates.ToChatResponse();
-        var status = Status(response);
         yield return Event("response." + status, new() { ["response"] = Body(status, response) });
     }
 
@@ -103,23 +106,43 @@ internal sealed class ResponseFormat(JsonElement asked, string model, bool isSto
             }
         }
 
-        return Body(Status(response), response);
+        var status = Status(response);
+        if (_output is [.., { } last])
+        {
+            last["status"] = status;
+        }
+
+        return Body(status, response);
     }
 
     private static string Status(ChatResponse response) => response.FinishReason == ChatFinishReason.Length ? "incomplete" : "completed";
 
-    private IEnumerable<string> EndText()
+    // A limit cuts off the last item.
+    private IEnumerable<string> EndItem(string status)
     {
-        if (!_inText)
+        if (_begun is null)
         {
             yield break;
         }
 
-        _inText = false;
-        yield return Event("response.output_text.done", Part(new() { ["text"] = _text, ["logprobs"] = new JsonArray() }));
-        yield return Event("response.content_part.done", Part(new() { ["part"] = Text(_text) }));
-        yield return Event("response.output_item.done", Place(new() { ["item"] = Message("completed", _text) }));
-        _output.Add(Message("completed", _text));
+        JsonObject item;
+        if (_begun is FunctionCallContent call)
+        {
+            item = Call(call, status);
+            yield return Event("response.function_call_arguments.done", Item(item, new() { ["arguments"] = item["arguments"]!.GetValue<string>(), ["name"] = call.Name }));
+        }
+        else
+        {
+            var text = _text.ToString();
+            item = Message(status, text);
+            yield return Event("response.output_text.done", Part(new() { ["text"] = text, ["logprobs"] = new JsonArray() }));
+            yield return Event("response.content_part.done", Part(new() { ["part"] = Text(text) }));
+        }
+
+        yield return Event("response.output_item.done", Place(new() { ["item"] = item.DeepClone() }));
+        _output.Add(item);
+        _begun = null;
+        _text.Clear();
     }
 
     private JsonObject Body(string status, ChatResponse? response = null)

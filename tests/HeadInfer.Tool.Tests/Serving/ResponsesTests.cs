@@ -217,6 +217,42 @@ public sealed class ResponsesTests : IAsyncLifetime
         Assert.Contains("context_length_exceeded", lines[^1], StringComparison.Ordinal);
     }
 
+    // What is whole is completed; the last item is what the limit cut off.
+    [Theory]
+    [InlineData("message", false)]
+    [InlineData("message", true)]
+    [InlineData("function_call", false)]
+    [InlineData("function_call", true)]
+    public async Task What_the_limit_cut_off_is_incomplete(string type, bool stream)
+    {
+        AIContent[] contents = [new FunctionCallContent("c1", "f", new Dictionary<string, object?>()), type == "message" ? new TextContent("Hel") : new FunctionCallContent("c2", "f") { RawRepresentation = """{"a":""", Exception = new FormatException("It breaks off.") }];
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => ScriptedClient.Answer(contents).Select(u =>
+        {
+            u.FinishReason = u.FinishReason is null ? null : ChatFinishReason.Length;
+            return u;
+        }).ToAsyncEnumerable());
+        var (response, done) = ((JsonElement?)null, new List<JsonElement>());
+        if (!stream)
+        {
+            response = (await server.AskAsync("""{"input":"x"}""", "/v1/responses")).Body;
+        }
+        else
+        {
+            await foreach (var line in server.LinesAsync("""{"input":"x","stream":true}""", "/v1/responses"))
+            {
+                if (line.StartsWith("data: ", StringComparison.Ordinal) && JsonElement.Parse(line["data: ".Length..]) is var data)
+                {
+                    response = data.TryGetProperty("response", out var told) ? told : response;
+                    done.AddRange(data.GetProperty("type").GetString() == "response.output_item.done" ? [data.GetProperty("item")] : []);
+                }
+            }
+        }
+
+        var output = response!.Value.GetProperty("output").EnumerateArray().ToList();
+        Assert.Equal(["function_call completed", $"{type} incomplete"], output.Select(i => $"{i.GetProperty("type").GetString()} {i.GetProperty("status").GetString()}"));
+        Assert.Equal(stream ? output.Select(i => i.GetRawText()) : [], done.Select(i => i.GetRawText()));
+    }
+
     private static async IAsyncEnumerable<ChatResponseUpdate> Cut(bool fails)
     {
         await Task.Yield();
