@@ -92,18 +92,15 @@ internal sealed class ResponseFormat(JsonElement asked, string model, bool isSto
         return Event("response.failed", new() { ["response"] = body });
     }
 
+    /// <summary>What an answer has said, each item with the id under which it is given.</summary>
+    public IEnumerable<(string Id, AIContent Content)> Items(ChatResponse response) =>
+        response.Messages.SelectMany(m => m.Contents).Where(c => c is TextContent { Text.Length: > 0 } or FunctionCallContent).Select((c, i) => (ItemId(c is FunctionCallContent, i), c));
+
     public object Whole(ChatResponse response)
     {
-        foreach (var content in response.Messages.SelectMany(m => m.Contents))
+        foreach (var (_, content) in Items(response))
         {
-            if (content is TextContent { Text.Length: > 0 } text)
-            {
-                _output.Add(Message("completed", text.Text));
-            }
-            else if (content is FunctionCallContent call)
-            {
-                _output.Add(Call(call, "completed"));
-            }
+            _output.Add(content is FunctionCallContent call ? Call(call, "completed") : Message("completed", ((TextContent)content).Text));
         }
 
         var status = Status(response);
@@ -175,16 +172,18 @@ internal sealed class ResponseFormat(JsonElement asked, string model, bool isSto
         return body;
     }
 
+    private string ItemId(bool isCall, int? place = null) => $"{(isCall ? "fc" : "msg")}_{_id}_{place ?? _output.Count}";
+
     private JsonObject Message(string status, string? text) => new()
     {
-        ["id"] = $"msg_{_id}_{_output.Count}", ["type"] = "message", ["role"] = "assistant", ["status"] = status, ["content"] = text is null ? new JsonArray() : new JsonArray(Text(text)),
+        ["id"] = ItemId(isCall: false), ["type"] = "message", ["role"] = "assistant", ["status"] = status, ["content"] = text is null ? new JsonArray() : new JsonArray(Text(text)),
     };
 
     private static JsonObject Text(string text) => new() { ["type"] = "output_text", ["text"] = text, ["annotations"] = new JsonArray(), ["logprobs"] = new JsonArray() };
 
     private JsonObject Call(FunctionCallContent call, string status) => new()
     {
-        ["id"] = $"fc_{_id}_{_output.Count}", ["type"] = "function_call", ["call_id"] = call.CallId, ["name"] = call.Name, ["arguments"] = Answers.Call(call, null).Function.Arguments, ["status"] = status,
+        ["id"] = ItemId(isCall: true), ["type"] = "function_call", ["call_id"] = call.CallId, ["name"] = call.Name, ["arguments"] = Answers.Call(call, null).Function.Arguments, ["status"] = status,
     };
 
     private JsonObject Place(JsonObject body)
@@ -201,7 +200,7 @@ internal sealed class ResponseFormat(JsonElement asked, string model, bool isSto
 
     private JsonObject Part(JsonObject body)
     {
-        (body["item_id"], body["content_index"]) = ($"msg_{_id}_{_output.Count}", 0);
+        (body["item_id"], body["content_index"]) = (ItemId(isCall: false), 0);
         return Place(body);
     }
 

@@ -31,7 +31,7 @@ internal sealed class ResponseRequests(ResponseStore store, string caller, strin
         // Thoughts are not given out encrypted; a request that would take them does without.
         var without = body.Get("include") is { ValueKind: JsonValueKind.Array } include && include.EnumerateArray().All(i => i.ValueKind == JsonValueKind.String && i.GetString() == "reasoning.encrypted_content");
         Requests.RefuseOthers(body, without ? [.. Honoured, "include"] : Honoured, Harmless, Neutral);
-        var before = body.Text("previous_response_id") is { Length: > 0 } id ? store.Find(caller, id) ?? throw body.Wrong("previous_response_id", $"is '{Fields.Short(id)}', which is not remembered: it never was, was asked for with store false, or made room for others. Send the whole conversation as input.") : [];
+        var before = body.Text("previous_response_id") is { Length: > 0 } id ? store.Find(caller, id)?.Messages ?? throw body.Wrong("previous_response_id", $"is '{Fields.Short(id)}', which is not remembered: it never was, was asked for with store false, or made room for others. Send the whole conversation as input.") : [];
         var given = body.Get("input") switch
         {
             { ValueKind: JsonValueKind.String } text => [new ChatMessage(ChatRole.User, text.GetString())],
@@ -61,7 +61,7 @@ internal sealed class ResponseRequests(ResponseStore store, string caller, strin
             {
                 if (isStored)
                 {
-                    store.Keep(caller, asked.Id, [.. messages, .. response.Messages]);
+                    store.Keep(new KeptResponse(caller, asked.Id, [.. messages, .. response.Messages], asked.Items(response).ToDictionary()));
                 }
             },
         };
@@ -87,9 +87,21 @@ internal sealed class ResponseRequests(ResponseStore store, string caller, strin
     }
 
     // Calls that follow each other are one message, as the model made them.
-    private static List<ChatMessage> Items(IEnumerable<Fields> items)
+    private List<ChatMessage> Items(IEnumerable<Fields> items)
     {
         var messages = new List<ChatMessage>();
+        void Say(AIContent content)
+        {
+            if (content is FunctionCallContent && messages is [.., { Role.Value: "assistant" } said])
+            {
+                said.Contents.Add(content);
+            }
+            else
+            {
+                messages.Add(new ChatMessage(ChatRole.Assistant, [content]));
+            }
+        }
+
         foreach (var item in items)
         {
             switch (item.Text("type") ?? "message")
@@ -98,16 +110,11 @@ internal sealed class ResponseRequests(ResponseStore store, string caller, strin
                     messages.Add(new ChatMessage(Role(item), item.Get("content") is null ? throw item.Wrong("content", "is missing.") : Requests.Contents(item)));
                     break;
                 case "function_call":
-                    var call = Requests.Call(item.NeededText("call_id"), item.NeededText("name"), item.Text("arguments"));
-                    if (messages is [.., { Role.Value: "assistant" } said])
-                    {
-                        said.Contents.Add(call);
-                    }
-                    else
-                    {
-                        messages.Add(new ChatMessage(ChatRole.Assistant, [call]));
-                    }
-
+                    Say(Requests.Call(item.NeededText("call_id"), item.NeededText("name"), item.Text("arguments")));
+                    break;
+                case "item_reference":
+                    var id = item.NeededText("id");
+                    Say(store.FindItem(caller, id) ?? throw item.Wrong("id", $"is '{Fields.Short(id)}', which is not remembered: it never was, was asked for with store false, or made room for others. Send the item itself."));
                     break;
                 case "function_call_output":
                     var output = item.Get("output") is { ValueKind: JsonValueKind.Array } ? string.Concat(item.Objects("output")!.Select(part => part.Text("text") ?? throw part.Wrong("text", "is missing; the model reads text."))) : item.Text("output") ?? "";
@@ -116,7 +123,7 @@ internal sealed class ResponseRequests(ResponseStore store, string caller, strin
                 case "reasoning":
                     break; // clients send back what they were given; the client of the model remembers its own thoughts
                 case var type:
-                    throw item.Wrong("type", $"is '{Fields.Short(type)}'; it must be message, function_call, function_call_output or reasoning.");
+                    throw item.Wrong("type", $"is '{Fields.Short(type)}'; it must be message, function_call, function_call_output, item_reference or reasoning.");
             }
         }
 
@@ -130,40 +137,4 @@ internal sealed class ResponseRequests(ResponseStore store, string caller, strin
         "assistant" => ChatRole.Assistant,
         var other => throw item.Wrong("role", $"is '{Fields.Short(other)}'; it must be system, developer, user or assistant."),
     };
-}
-
-/// <summary>The last responses of all callers, in memory: a request that names one brings only what is new. Safe for concurrent use.</summary>
-/// <param name="most">responses at most; those that were not wanted for the longest time make room</param>
-internal sealed class ResponseStore(int most = 256)
-{
-    private readonly LinkedList<(string Caller, string Id, IReadOnlyList<ChatMessage> Messages)> _recent = []; // the last one wanted first
-    private readonly Lock _gate = new();
-
-    /// <summary>The conversation up to a response, its answer included; null if it is not remembered.</summary>
-    public IReadOnlyList<ChatMessage>? Find(string caller, string id)
-    {
-        lock (_gate)
-        {
-            if (_recent.FirstOrDefault(r => r.Caller == caller && r.Id == id) is not { Messages: not null } found)
-            {
-                return null;
-            }
-
-            _recent.Remove(found);
-            _recent.AddFirst(found);
-            return found.Messages;
-        }
-    }
-
-    public void Keep(string caller, string id, IReadOnlyList<ChatMessage> messages)
-    {
-        lock (_gate)
-        {
-            _recent.AddFirst((caller, id, messages));
-            if (_recent.Count > most)
-            {
-                _recent.RemoveLast();
-            }
-        }
-    }
 }

@@ -165,7 +165,8 @@ public sealed class ResponsesTests : IAsyncLifetime
     [InlineData("input", "{}")]
     [InlineData("input is empty", """{"input":[]}""")]
     [InlineData("input", """{"input":5}""")]
-    [InlineData("input[0].type", """{"input":[{"type":"item_reference","id":"x"}]}""")]
+    [InlineData("input[0].id", """{"input":[{"type":"item_reference","id":"x"}]}""")]
+    [InlineData("input[0].type", """{"input":[{"type":"web_search_call","id":"x"}]}""")]
     [InlineData("input[0].content[0].type", """{"input":[{"role":"user","content":[{"type":"input_image","image_url":"x"}]}]}""")]
     [InlineData("input[0].call_id", """{"input":[{"type":"function_call_output","output":"x"}]}""")]
     [InlineData("previous_response_id", """{"input":"x","previous_response_id":"resp_none"}""")]
@@ -183,6 +184,37 @@ public sealed class ResponsesTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.BadRequest, status);
         Assert.StartsWith(part, answer.GetProperty("error").GetProperty("message").GetString(), StringComparison.Ordinal);
         Assert.Empty(_asked);
+    }
+
+    // As agents' clients do, which send an item's id in its place where the server stores it.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task An_item_of_a_response_may_be_named(bool stream)
+    {
+        var asked = new List<(IReadOnlyList<ChatMessage> Messages, ChatOptions Options)>();
+        await using var server = await ScriptedClient.ServeAsync(asked, new TextContent("Let me "), new TextContent("see."), new FunctionCallContent("c1", "f", new Dictionary<string, object?> { ["a"] = 1 }));
+        var client = Client(server);
+        var options = new CreateResponseOptions { Model = "any" };
+        options.InputItems.Add(ResponseItem.CreateUserMessageItem("Hi"));
+        options.StreamingEnabled = stream;
+        ResponseResult? first = stream ? null : (await client.CreateResponseAsync(options)).Value;
+        if (stream)
+        {
+            await foreach (var update in client.CreateResponseStreamingAsync(options))
+            {
+                first = (update as StreamingResponseCompletedUpdate)?.Response ?? first;
+            }
+        }
+
+        var next = new CreateResponseOptions { Model = "any" };
+        next.InputItems.Add(ResponseItem.CreateUserMessageItem("Hi"));
+        first!.OutputItems.ToList().ForEach(item => next.InputItems.Add(ResponseItem.CreateReferenceItem(item.Id)));
+        next.InputItems.Add(ResponseItem.CreateFunctionCallOutputItem("c1", "17"));
+        await client.CreateResponseAsync(next);
+        var messages = asked[^1].Messages;
+        Assert.Equal(["user", "assistant", "tool"], messages.Select(m => m.Role.Value));
+        Assert.Equal(("Let me see.", "f"), (messages[1].Text, Assert.Single(messages[1].Contents.OfType<FunctionCallContent>()).Name));
     }
 
     [Fact]

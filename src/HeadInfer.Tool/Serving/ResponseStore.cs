@@ -1,0 +1,51 @@
+using Microsoft.Extensions.AI;
+
+namespace HeadInfer.Tool.Serving;
+
+/// <summary>A response that a request may go on from.</summary>
+/// <param name="Caller">whose</param>
+/// <param name="Id">its id</param>
+/// <param name="Messages">the conversation up to it, its answer included</param>
+/// <param name="Items">what the answer has said, by the ids of the items</param>
+internal sealed record KeptResponse(string Caller, string Id, IReadOnlyList<ChatMessage> Messages, IReadOnlyDictionary<string, AIContent> Items);
+
+/// <summary>The last responses of all callers, in memory: a request that names one brings only what is new. Safe for concurrent use.</summary>
+/// <param name="most">responses at most; those that were not wanted for the longest time make room</param>
+internal sealed class ResponseStore(int most = 256)
+{
+    private readonly LinkedList<KeptResponse> _recent = []; // the last one wanted first
+    private readonly Lock _gate = new();
+
+    /// <summary>A response; null if it is not remembered.</summary>
+    public KeptResponse? Find(string caller, string id) => Find(r => r.Caller == caller && r.Id == id);
+
+    /// <summary>An item of a response; null if it is not remembered.</summary>
+    public AIContent? FindItem(string caller, string id) => Find(r => r.Caller == caller && r.Items.ContainsKey(id))?.Items[id];
+
+    public void Keep(KeptResponse response)
+    {
+        lock (_gate)
+        {
+            _recent.AddFirst(response);
+            if (_recent.Count > most)
+            {
+                _recent.RemoveLast();
+            }
+        }
+    }
+
+    private KeptResponse? Find(Func<KeptResponse, bool> isWanted)
+    {
+        lock (_gate)
+        {
+            if (_recent.FirstOrDefault(isWanted) is not { } found)
+            {
+                return null;
+            }
+
+            _recent.Remove(found);
+            _recent.AddFirst(found);
+            return found;
+        }
+    }
+}
