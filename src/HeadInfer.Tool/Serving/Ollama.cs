@@ -32,7 +32,7 @@ internal static class Ollama
                 var name = body.Text("model") ?? body.Text("name");
                 await (name is null || IsNamed(served, name)
                     ? context.Response.WriteAsJsonAsync(Shown(served), Wire.Json, context.RequestAborted)
-                    : Refusal.Of(System.Net.HttpStatusCode.NotFound, $"The model '{Fields.Short(name)}' is not served here; '{served.Id}' is.").SendAsync(context));
+                    : Refusal.Unknown(name, served).SendAsync(context));
             }
             catch (RefusedException e)
             {

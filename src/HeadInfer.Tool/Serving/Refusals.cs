@@ -28,6 +28,9 @@ internal sealed record Refusal(HttpStatusCode Status, Failure Failure, int? Retr
     public static Refusal Of(HttpStatusCode status, string message, string? code = null, string? name = null) =>
         new(status, new Failure(new FailureBody(message, status >= HttpStatusCode.InternalServerError ? "server_error" : "invalid_request_error", name, code)));
 
+    /// <summary>A model is asked for that is not served.</summary>
+    public static Refusal Unknown(string name, Served served) => Of(HttpStatusCode.NotFound, $"The model '{Fields.Short(name)}' is not served here; '{served.Id}' is.", "model_not_found", "model");
+
     /// <summary>What the caller can act on is told; what went wrong inside is not the caller's.</summary>
     public static Refusal Of(Exception error) => error switch
     {

@@ -78,7 +78,11 @@ internal static class Server
         var model = new ModelBody(served.Id, "model", DateTimeOffset.UtcNow.ToUnixTimeSeconds(), "headinfer");
         var responses = new ResponseStore();
         app.MapGet("/v1/models", () => Results.Json(new Models("list", [model]), Wire.Json));
-        app.MapGet("/v1/models/{**id}", (string id) => id == model.Id ? Results.Json(model, Wire.Json) : Results.NotFound());
+        app.MapGet("/v1/models/{**id}", (HttpContext context, string id) =>
+        {
+            var name = id.Replace("%2F", "/", StringComparison.OrdinalIgnoreCase); // all else is unescaped by now
+            return name == model.Id ? context.Response.WriteAsJsonAsync(model, Wire.Json) : Refusal.Unknown(name, served).SendAsync(context);
+        });
         app.MapPost("/v1/chat/completions", context => answering.AnswerAsync(context, served.Chat, Requests.Read));
         app.MapPost("/v1/completions", context => answering.AnswerAsync(context, served.Text, Requests.ReadText));
         app.MapPost("/v1/responses", context => answering.AnswerAsync(context, served.Chat, new ResponseRequests(responses, Callers.CacheKey(context) ?? "", served.Id).Read));

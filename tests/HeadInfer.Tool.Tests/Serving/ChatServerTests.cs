@@ -86,7 +86,6 @@ public sealed class ChatServerTests : IAsyncLifetime
     }
 
     [Theory]
-    [InlineData(404, "GET", "/v1/models/other")]
     [InlineData(404, "POST", "/v1/embeddings")]
     [InlineData(405, "GET", "/v1/responses")]
     [InlineData(405, "GET", "/v1/chat/completions")]

@@ -285,6 +285,23 @@ public sealed partial class RequestTests : IAsyncLifetime
         Assert.Equal("tool_calls", choice.GetProperty("finish_reason").GetString());
     }
 
+    // OpenAI's clients escape the name, as one part of a path.
+    [Theory]
+    [InlineData("org/name", "org%2Fname", true)]
+    [InlineData("org/name", "org%2fname", true)]
+    [InlineData("org/name", "org/name", true)]
+    [InlineData("a b%+", "a%20b%25+", true)]
+    [InlineData("org/name", "other%2Fname", false)]
+    public async Task A_model_is_found_by_its_name(string model, string path, bool isFound)
+    {
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => ScriptedClient.Answer().ToAsyncEnumerable(), model: model);
+        using var response = await server.Http.GetAsync(new Uri("/v1/models/" + path, UriKind.Relative));
+        var body = System.Text.Json.JsonElement.Parse(await response.Content.ReadAsByteArrayAsync());
+        Assert.Equal(isFound ? HttpStatusCode.OK : HttpStatusCode.NotFound, response.StatusCode);
+        Assert.Equal(isFound ? model : "model_not_found", isFound ? body.GetProperty("id").GetString() : body.GetProperty("error").GetProperty("code").GetString());
+        Assert.Contains(model, body.GetRawText(), StringComparison.Ordinal);
+    }
+
     private async Task<ChatOptions> OptionsAsync(string fields)
     {
         var (status, body) = await _server.AskAsync($$"""{"messages":[{"role":"user","content":"x"}],{{fields}}}""");

@@ -10,7 +10,7 @@ namespace HeadInfer.Tool.Tests.Serving;
 /// <summary>A chat client that answers as a test wants it to, behind the server's own handler.</summary>
 internal sealed class ScriptedClient(Func<IReadOnlyList<ChatMessage>, ChatOptions, CancellationToken, IAsyncEnumerable<ChatResponseUpdate>> answer) : IChatClient
 {
-    public static async Task<RunningServer> ServeAsync(Func<IReadOnlyList<ChatMessage>, ChatOptions, CancellationToken, IAsyncEnumerable<ChatResponseUpdate>> answer, Patience? patience = null, Action<WebApplication>? map = null)
+    public static async Task<RunningServer> ServeAsync(Func<IReadOnlyList<ChatMessage>, ChatOptions, CancellationToken, IAsyncEnumerable<ChatResponseUpdate>> answer, Patience? patience = null, Action<WebApplication>? map = null, string model = "scripted")
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
@@ -19,7 +19,7 @@ internal sealed class ScriptedClient(Func<IReadOnlyList<ChatMessage>, ChatOption
         var client = new ScriptedClient(answer);
         var answering = new Answering(patience ?? new Patience(TimeSpan.FromMilliseconds(5), TimeSpan.FromMinutes(1)), NullLogger<Answering>.Instance);
         app.Lifetime.ApplicationStopped.Register(answering.Dispose);
-        Server.Map(app, new Served("scripted", "scripted", DateTimeOffset.UnixEpoch, client, client, null), answering);
+        Server.Map(app, new Served(model, model, DateTimeOffset.UnixEpoch, client, client, null), answering);
         map?.Invoke(app);
         return await RunningServer.StartAsync(app);
     }
