@@ -77,6 +77,32 @@ public sealed class CommandTests
         Assert.True(answers[2].GetProperty("promptTokens").GetInt32() < answers[0].GetProperty("promptTokens").GetInt32());
     }
 
+    [Theory]
+    [InlineData("chat")]
+    [InlineData("ask")]
+    public async Task A_question_that_is_too_long_ends_a_script_and_not_a_conversation(string command)
+    {
+        const string Question = "What is the access code for the old harbor?";
+        var document = Path.GetTempFileName();
+        try
+        {
+            await File.WriteAllTextAsync(document, Fact);
+            string[] arguments = [command, RunningServer.Model, "--json", "--max-context", "128", "--max-tokens", "32", .. command == "ask" ? ["--document", document] : Array.Empty<string>()];
+            var input = $"{string.Concat(Enumerable.Repeat("harbor ", 150))}\n{(command == "ask" ? "" : Fact + "\n")}{Question}\n";
+            var (code, output, error) = await Tool.RunAsync(input, [], arguments);
+            Assert.Equal((1, ""), (code, output));
+            Assert.Contains("128", error, StringComparison.Ordinal);
+
+            Assert.SkipUnless(OperatingSystem.IsLinux() && File.Exists(Tool.Terminal), "There is no program that gives a terminal.");
+            var answer = $"\"question\":\"{Question}\",\"answer\":\"{Fact}\"";
+            Assert.Contains(answer, await Tool.TypeAsync(input, answer, arguments), StringComparison.Ordinal);
+        }
+        finally
+        {
+            File.Delete(document);
+        }
+    }
+
     [Fact]
     public async Task Bench_measures_what_it_was_asked_to()
     {

@@ -10,6 +10,11 @@ namespace HeadInfer.Tool.Tests;
 /// <summary>The tool as a process of its own.</summary>
 internal static class Tool
 {
+    /// <summary>A program that gives another one a terminal, where there is one.</summary>
+    public const string Terminal = "/usr/bin/script";
+
+    private static readonly string Host = Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet";
+
     /// <summary>The folder of the repository.</summary>
     public static string Root { get; } = Metadata("Root");
 
@@ -30,9 +35,35 @@ internal static class Tool
         return (process.ExitCode, (await output).ReplaceLineEndings("\n"), (await error).ReplaceLineEndings("\n"));
     }
 
-    public static Process Start(Dictionary<string, string> environment, params string[] arguments)
+    /// <summary>Types to it at a terminal, until it says something.</summary>
+    /// <returns>what it said by then</returns>
+    public static async Task<string> TypeAsync(string input, string awaited, params string[] arguments)
     {
-        var start = new ProcessStartInfo(Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet", [Metadata("Tool"), .. arguments])
+        using var process = StartProgram([], Terminal, "-qec", string.Join(' ', ((string[])[Host, Metadata("Tool"), .. arguments]).Select(a => $"'{a}'")), "/dev/null");
+        try
+        {
+            await process.StandardInput.WriteAsync(input);
+            await process.StandardInput.FlushAsync();
+            using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(5));
+            var said = "";
+            while (!said.Contains(awaited, StringComparison.Ordinal) && await process.StandardOutput.ReadLineAsync(limit.Token) is { } line)
+            {
+                said += line + "\n";
+            }
+
+            return said;
+        }
+        finally
+        {
+            process.Kill(entireProcessTree: true);
+        }
+    }
+
+    public static Process Start(Dictionary<string, string> environment, params string[] arguments) => StartProgram(environment, Host, [Metadata("Tool"), .. arguments]);
+
+    private static Process StartProgram(Dictionary<string, string> environment, string program, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(program, arguments)
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,

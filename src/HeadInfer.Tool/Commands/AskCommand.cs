@@ -59,7 +59,7 @@ internal static class AskCommand
         {
             if (question.Trim().Length > 0)
             {
-                await AnswerAsync(question.Trim(), isTyped: true);
+                await screen.TryAsync(() => AnswerAsync(question.Trim(), isTyped: true));
             }
         }
 

@@ -50,7 +50,10 @@ internal static class ChatCommand
             else if (line.Length > 0)
             {
                 messages.Add(new ChatMessage(ChatRole.User, line));
-                messages.AddRange(await AnswerAsync(line));
+                if (!await screen.TryAsync(async () => messages.AddRange(await AnswerAsync(line))))
+                {
+                    messages.RemoveAt(messages.Count - 1);
+                }
             }
         }
 
