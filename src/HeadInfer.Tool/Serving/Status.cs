@@ -87,8 +87,10 @@ internal static class Status
             var given = body.All.Where(f => f.Value.ValueKind != JsonValueKind.Null).Select(f => Planned.Contains(f.Name)
                 ? ("--" + f.Name.Replace('_', '-'), f.Value.ValueKind == JsonValueKind.String ? f.Value.GetString()! : f.Value.GetRawText())
                 : throw body.Wrong(Fields.Short(f.Name), $"is no setting of a plan; there are {string.Join(", ", Planned)}."));
-            var report = PlanCommand.Report(served.Path, PlanCommand.Read(given));
-            await context.Response.WriteAsJsonAsync(report.Figures(), Outputs.Json, context.RequestAborted);
+            var wanted = PlanCommand.Read(given);
+            var report = PlanCommand.Report(served.Path, wanted);
+            report.Plan.EnsureFits(wanted.Context ?? 0);
+            await context.Response.WriteAsJsonAsync(report.Figures(wanted.Context), Outputs.Json, context.RequestAborted);
         }
         catch (Exception e) when (e is RefusedException or HeadInferException or ArgumentException or BadHttpRequestException)
         {

@@ -97,6 +97,12 @@ public sealed class ServedModelTests : IAsyncLifetime
         Assert.Equal((model.Config.Layers, model.Config.KvHeads, "host"), (status.GetProperty("heads").GetProperty("placement").GetArrayLength(), status.GetProperty("heads").GetProperty("placement")[0].GetArrayLength(), status.GetProperty("heads").GetProperty("placement")[0][0].GetString()));
         var (planned, plan) = await _server.AskAsync("""{"gpu":"rtx-4090","host_memory":"8GiB"}""", "/api/headinfer/plan");
         Assert.Equal((HttpStatusCode.OK, 8L << 30, "rtx-4090"), (planned, plan.GetProperty("hostBudgetBytes").GetInt64(), plan.GetProperty("machine").GetProperty("name").GetString()));
+        (planned, plan) = await _server.AskAsync("""{"gpu":"rtx-4090","host_memory":"8GiB","context":"3K"}""", "/api/headinfer/plan");
+        Assert.Equal(HttpStatusCode.OK, planned);
+        Assert.Contains(3072, plan.GetProperty("predicted").EnumerateArray().Select(p => p.GetProperty("context").GetInt32()));
+        (planned, plan) = await _server.AskAsync("""{"gpu":"rtx-4090","host_memory":"8GiB","context":"64K"}""", "/api/headinfer/plan");
+        Assert.Equal(HttpStatusCode.BadRequest, planned); // so many do not fit
+        Assert.Contains("65,536 tokens", plan.GetProperty("error").GetString(), StringComparison.Ordinal);
         Assert.StartsWith("--gpu is 'gtx'", (await _server.AskAsync("""{"gpu":"gtx"}""", "/api/headinfer/plan")).Body.GetProperty("error").GetString(), StringComparison.Ordinal);
     }
 
