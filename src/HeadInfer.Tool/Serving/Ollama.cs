@@ -1,5 +1,6 @@
 using System.Globalization;
-using System.Reflection;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using HeadInfer.Runtime;
 using HeadInfer.Text;
@@ -10,6 +11,12 @@ namespace HeadInfer.Tool.Serving;
 /// <summary>Ollama's routes, for its clients. There is one model, and whatever name a request gives, that one answers.</summary>
 internal static class Ollama
 {
+    // Whose routes and fields these are. Clients ask for a least version, such as 0.6.4, and mean Ollama's.
+    private const string ApiVersion = "0.12.0";
+
+    /// <summary>How a route is asked for by clients that read it, or that look whether the server is there.</summary>
+    public static readonly string[] GetOrHead = [HttpMethods.Get, HttpMethods.Head];
+
     /// <param name="app">gets the routes</param>
     /// <param name="served">the model</param>
     /// <param name="answering">answers</param>
@@ -21,8 +28,8 @@ internal static class Ollama
             var (request, isRaw) = new OllamaRequests(served.Chat).ReadGenerate(json);
             return isRaw ? request with { By = served.Text } : request;
         }));
-        app.MapGet("/api/version", () => Results.Json(new { version = Version }, Wire.Json));
-        app.MapGet("/api/tags", () => Results.Json(new { models = new[] { Body(served) } }, Wire.Json));
+        app.MapMethods("/api/version", GetOrHead, () => Results.Json(new { version = ApiVersion }, Wire.Json));
+        app.MapMethods("/api/tags", GetOrHead, () => Results.Json(new { models = new[] { Body(served) } }, Wire.Json));
         app.MapGet("/api/ps", () => Results.Json(new { models = new[] { Running(served) } }, Wire.Json));
         app.MapPost("/api/show", async context =>
         {
@@ -47,7 +54,14 @@ internal static class Ollama
     // Ollama's own tags stand for "the newest".
     private static bool IsNamed(Served served, string name) => name == served.Id || name == served.Id + ":latest";
 
-    private static OllamaModel Body(Served served) => new(served.Id, served.Id, served.Modified.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture), served.Model?.Plan.Weights.Bytes, Details(served));
+    private static OllamaModel Body(Served served)
+    {
+        var (modified, size) = (served.Modified.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture), served.Model?.Plan.Weights.Bytes);
+
+        // Clients tell models apart by it. No file has the bytes that Ollama's would be of.
+        var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{served.Id} {modified}")));
+        return new(served.Id, served.Id, modified, size, digest, Details(served));
+    }
 
     private static OllamaModel Running(Served served) => Body(served) with
     {
@@ -78,7 +92,7 @@ internal static class Ollama
     }
 }
 
-internal sealed record OllamaModel(string Name, string Model, string ModifiedAt, long? Size, OllamaDetails Details)
+internal sealed record OllamaModel(string Name, string Model, string ModifiedAt, long? Size, string Digest, OllamaDetails Details)
 {
     public long? SizeVram { get; init; }
 

@@ -31,7 +31,7 @@ internal static class Page
     {
         foreach (var (path, file) in Files)
         {
-            app.MapGet(path, (HttpContext context) =>
+            app.MapMethods(path, Ollama.GetOrHead, (HttpContext context) =>
             {
                 var headers = context.Response.Headers;
                 (headers.ContentSecurityPolicy, headers.XContentTypeOptions, headers["Referrer-Policy"]) = (Policy, "nosniff", "no-referrer");

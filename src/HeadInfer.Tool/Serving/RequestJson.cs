@@ -13,12 +13,13 @@ internal static class RequestJson
     /// <exception cref="RefusedException">The body is not JSON in UTF-8.</exception>
     public static async Task<JsonElement> ReadAsync(HttpRequest request, CancellationToken cancellationToken)
     {
-        if (!MediaTypeHeaderValue.TryParse(request.ContentType, out var type) || !(type.MediaType.Equals("application/json", StringComparison.OrdinalIgnoreCase) || type.Suffix.Equals("json", StringComparison.OrdinalIgnoreCase)))
+        var isJson = MediaTypeHeaderValue.TryParse(request.ContentType, out var type) && (type.MediaType.Equals("application/json", StringComparison.OrdinalIgnoreCase) || type.Suffix.Equals("json", StringComparison.OrdinalIgnoreCase));
+        if (!isJson && !MayBeUntyped(request))
         {
             throw new RefusedException("The request must be application/json.", status: HttpStatusCode.UnsupportedMediaType);
         }
 
-        if (HeaderUtilities.RemoveQuotes(type.Charset) is { Length: > 0 } charset && !charset.Equals("utf-8", StringComparison.OrdinalIgnoreCase) && !charset.Equals("utf8", StringComparison.OrdinalIgnoreCase) && !charset.Equals("us-ascii", StringComparison.OrdinalIgnoreCase))
+        if (HeaderUtilities.RemoveQuotes(type?.Charset ?? default) is { Length: > 0 } charset && !charset.Equals("utf-8", StringComparison.OrdinalIgnoreCase) && !charset.Equals("utf8", StringComparison.OrdinalIgnoreCase) && !charset.Equals("us-ascii", StringComparison.OrdinalIgnoreCase))
         {
             throw new RefusedException("The request must be in UTF-8, as its Content-Type should say.", status: HttpStatusCode.UnsupportedMediaType);
         }
@@ -53,6 +54,11 @@ internal static class RequestJson
 
         return JsonElement.Parse(text);
     }
+
+    // Ollama's documentation has curl send JSON as what a form would. A page of another origin may send that unasked too, but a
+    // browser then says whence it comes.
+    private static bool MayBeUntyped(HttpRequest request) =>
+        request.Path.StartsWithSegments("/api", StringComparison.Ordinal) && !request.Headers.ContainsKey(HeaderNames.Origin) && !request.Headers.ContainsKey("Sec-Fetch-Site");
 
     private static void Check(ReadOnlySpan<byte> text)
     {

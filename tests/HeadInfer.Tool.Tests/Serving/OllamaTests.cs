@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using HeadInfer.Tool.Serving;
 using Microsoft.Extensions.AI;
 using OllamaSharp;
 using OllamaSharp.Models.Exceptions;
@@ -92,6 +93,49 @@ public sealed class OllamaTests : IAsyncLifetime
         Assert.Equal(path == "/api/show" ? HttpStatusCode.NotFound : HttpStatusCode.BadRequest, status);
         Assert.StartsWith(part, answer.GetProperty("error").GetString(), StringComparison.Ordinal);
         Assert.Empty(_asked);
+    }
+
+    // As curl sends it with -d alone, and as a page could without being asked for leave.
+    [Theory]
+    [InlineData("application/x-www-form-urlencoded", null, true)]
+    [InlineData(null, null, true)]
+    [InlineData("application/x-www-form-urlencoded", "Origin: null", false)]
+    [InlineData("text/plain", "Origin: http://pages.example", false)]
+    [InlineData("text/plain", "Sec-Fetch-Site: cross-site", false)]
+    [InlineData("application/json", "Origin: http://pages.example", true)]
+    public async Task Json_needs_its_type_from_browsers_alone(string? type, string? header, bool isTaken)
+    {
+        foreach (var path in (string[])["/api/chat", "/api/show", "/v1/chat/completions"])
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = new ByteArrayContent("""{"messages":[{"role":"user","content":"x"}],"stream":false}"""u8.ToArray()) };
+            request.Content.Headers.TryAddWithoutValidation("Content-Type", type);
+            if (header?.Split(": ") is [var name, var value])
+            {
+                request.Headers.Add(name, value);
+            }
+
+            using var response = await _server.Http.SendAsync(request);
+            Assert.Equal(isTaken && (path.StartsWith("/api", StringComparison.Ordinal) || type == "application/json") ? HttpStatusCode.OK : HttpStatusCode.UnsupportedMediaType, response.StatusCode);
+        }
+    }
+
+    [Fact]
+    public async Task Clients_see_that_the_server_is_there_and_what_it_can()
+    {
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => ScriptedClient.Answer().ToAsyncEnumerable(), map: Page.Map);
+        foreach (var path in (string[])["/", "/api/version", "/api/tags"])
+        {
+            using var response = await server.Http.SendAsync(new HttpRequestMessage(HttpMethod.Head, path));
+            Assert.Equal((HttpStatusCode.OK, 0), (response.StatusCode, (await response.Content.ReadAsByteArrayAsync()).Length));
+        }
+
+        Assert.True(Version.Parse(JsonElement.Parse(await server.Http.GetByteArrayAsync("/api/version")).GetProperty("version").GetString()!) >= new Version(0, 6, 4)); // as VS Code wants it
+        async Task<string> DigestAsync(RunningServer of, string path) => JsonElement.Parse(await of.Http.GetByteArrayAsync(path)).GetProperty("models")[0].GetProperty("digest").GetString()!;
+        var digest = await DigestAsync(server, "/api/tags");
+        Assert.Matches("^[0-9a-f]{64}$", digest);
+        Assert.Equal((digest, digest), (await DigestAsync(server, "/api/ps"), await DigestAsync(_server, "/api/tags"))); // of the same model elsewhere
+        await using var other = await ScriptedClient.ServeAsync((_, _, _) => ScriptedClient.Answer().ToAsyncEnumerable(), model: "other");
+        Assert.NotEqual(digest, await DigestAsync(other, "/api/tags"));
     }
 
     [Fact]
