@@ -51,7 +51,9 @@ internal static class Server
 
         var app = builder.Build();
         var served = Served.Of(app.Services, flags.Model); // so that a model that does not load is known now
-        string[]? hosts = addresses.All(Addresses.IsLoopback) ? ["localhost", "127.0.0.1", "[::1]", .. addresses.Select(a => a.Host)] : null;
+
+        // A page whose name was made to lead here has a Host of its own, but no key. A proxy has its Host too.
+        string[]? hosts = flags.Keys.Count == 0 ? ["localhost", "127.0.0.1", "[::1]", .. addresses.Select(a => a.Host)] : null;
         var (callers, stopping) = (new Callers(flags.Keys), app.Services.GetRequiredService<Stopping>());
         app.UseStatusCodePages(pages => Unserved(pages.HttpContext).SendAsync(pages.HttpContext));
         app.Use((context, next) => hosts is not null && !hosts.Contains(context.Request.Host.Host, StringComparer.OrdinalIgnoreCase)

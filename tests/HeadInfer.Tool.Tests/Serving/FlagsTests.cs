@@ -1,3 +1,4 @@
+using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using HeadInfer.Tool.Commands;
@@ -91,6 +92,17 @@ public sealed class FlagsTests
             Environment.SetEnvironmentVariable("Kestrel__Certificates__Default__Path", null);
             Environment.SetEnvironmentVariable("Kestrel__Certificates__Default__Password", null);
             File.Delete(file);
+        }
+    }
+
+    [Fact]
+    public async Task Without_keys_the_host_must_be_this_machines()
+    {
+        await using var server = await RunningServer.StartAsync(Server.Build(ServeCommand.Read(RunningServer.Model, "--urls", "http://127.0.0.1:0")));
+        foreach (var (host, status) in ((string, HttpStatusCode)[])[("pages.example", HttpStatusCode.BadRequest), ("localhost", HttpStatusCode.OK)])
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, "/v1/models") { Headers = { Host = host } };
+            Assert.Equal(status, (await server.Http.SendAsync(request)).StatusCode);
         }
     }
 
