@@ -2,9 +2,11 @@ using System.Text;
 
 namespace HeadInfer.Tool.Asking;
 
-/// <summary>Gathers files and folders into one text, each file under a line with its path.</summary>
+/// <summary>Gathers files and folders into one text, each file under a line with its path: as the server's page does (files.js).</summary>
 internal static class DocumentReader
 {
+    private static readonly Encoding Windows1252 = CodePagesEncodingProvider.Instance.GetEncoding(1252)!;
+
     private const int Probe = 8192; // bytes in which a binary file shows itself
 
     /// <param name="paths">files and folders</param>
@@ -52,9 +54,13 @@ internal static class DocumentReader
         foreach (var entry in folder.EnumerateFileSystemInfos().OrderBy(e => e.Name, StringComparer.Ordinal))
         {
             var name = prefix + entry.Name;
-            if (IsLink(entry) || (entry is DirectoryInfo && (entry.Name.StartsWith('.') || entry.Name is "bin" or "obj")))
+            if (IsLink(entry))
             {
-                note($"left out {name}: {(entry is DirectoryInfo ? "a hidden folder, a build's, or a link" : "a link")}");
+                note($"left out {name}: a link");
+            }
+            else if (entry is DirectoryInfo && (entry.Name.StartsWith('.') || entry.Name is "bin" or "obj" or "node_modules"))
+            {
+                note($"left out {name}: a hidden folder, or one of a build");
             }
             else if (entry is DirectoryInfo inner)
             {
@@ -99,8 +105,8 @@ internal static class DocumentReader
         }
         catch (DecoderFallbackException)
         {
-            note($"{name} is not UTF-8; read as Latin-1");
-            return Encoding.Latin1.GetString(bytes);
+            note($"{name} is not UTF-8; read as Windows-1252");
+            return Windows1252.GetString(bytes);
         }
     }
 }
