@@ -138,6 +138,19 @@ public sealed class CommandTests
     }
 
     [Theory]
+    [InlineData("Kestrel__Certificates__Default__Path", "README.md")] // which is no certificate
+    [InlineData("Kestrel__Certificates__Default__Path", "no-such-file.pfx")]
+    [InlineData("Kestrel__Certificates__Default__Subject", "no-such-subject")]
+    public async Task A_certificate_that_cannot_be_used_is_named(string variable, string value)
+    {
+        var environment = new Dictionary<string, string> { [variable] = value.Contains('.', StringComparison.Ordinal) ? Path.Combine(Tool.Root, value) : value };
+        var (code, _, error) = await Tool.RunAsync("", environment, "serve", RunningServer.Model, "--urls", "https://127.0.0.1:0");
+        Assert.Equal(1, code);
+        Assert.Contains(value == "no-such-file.pfx" ? value : "Kestrel__Certificates__Default__", error, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", error, StringComparison.Ordinal); // no stack
+    }
+
+    [Theory]
     [InlineData(2, "pln", "pln")]
     [InlineData(2, "MODEL", "serve")]
     [InlineData(2, "--no-such-flag", "serve", "m", "--no-such-flag", "1")]

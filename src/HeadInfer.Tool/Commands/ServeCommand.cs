@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Security.Cryptography;
 using HeadInfer.Tool.Serving;
 
 namespace HeadInfer.Tool.Commands;
@@ -36,7 +37,15 @@ internal static class ServeCommand
             var flags = Flags(result);
             flags.Model = ModelPlace.Find(flags.Model);
             await using var app = Server.Build(flags);
-            await app.StartAsync(cancellationToken);
+            try
+            {
+                await app.StartAsync(cancellationToken);
+            }
+            catch (Exception e) when (e is CryptographicException or InvalidOperationException && app.Urls.Any(u => u.StartsWith("https", StringComparison.OrdinalIgnoreCase)))
+            {
+                throw new ArgumentException($"The certificate that the variables Kestrel__Certificates__Default__... name cannot be used: {e.Message}", e);
+            }
+
             await app.WaitForShutdownAsync(cancellationToken);
             return Exits.Done;
         });
