@@ -32,7 +32,7 @@ internal sealed class ServeFlags : ModelFlags
     public string? Urls { get; private set; }
 
     /// <summary>What callers must send, one of these each; none if anybody may come in.</summary>
-    public IReadOnlyList<string> Keys => _keys.Count > 0 ? _keys : Environment.GetEnvironmentVariable(KeyVariable)?.Split([',', ' '], StringSplitOptions.RemoveEmptyEntries) ?? [];
+    public IReadOnlyList<string> Keys => _keys.Count > 0 ? _keys : Environment.GetEnvironmentVariable(KeyVariable)?.Split([',', ' ', '\t', '\r', '\n'], StringSplitOptions.RemoveEmptyEntries) ?? [];
 
     /// <summary>Origins whose pages may ask; "*" is every one.</summary>
     public IReadOnlyList<string> Origins => _origins;

@@ -123,10 +123,10 @@ public sealed class FlagsTests
     public void Keys_may_be_several_on_the_command_line_or_in_the_environment()
     {
         Assert.Equal(["a, b", "c"], ServeCommand.Read("m", "--api-key", "a, b", "--api-key=c").Keys);
-        Environment.SetEnvironmentVariable("HEADINFER_API_KEY", "one,two three, four");
+        Environment.SetEnvironmentVariable("HEADINFER_API_KEY", "one,two three, four\r\nfive\t\n");
         try
         {
-            Assert.Equal(["one", "two", "three", "four"], ServeCommand.Read("m").Keys);
+            Assert.Equal(["one", "two", "three", "four", "five"], ServeCommand.Read("m").Keys);
             Assert.Equal(["c"], ServeCommand.Read("m", "--api-key", "c").Keys);
         }
         finally
