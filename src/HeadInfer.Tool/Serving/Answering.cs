@@ -23,24 +23,32 @@ internal sealed partial class Answering(Patience patience, ILogger<Answering> lo
     /// <param name="context">the request</param>
     /// <param name="client">who answers</param>
     /// <param name="read">what the request asks for, by its body</param>
-    public async Task AnswerAsync(HttpContext context, IChatClient client, Func<JsonElement, Request> read)
+    public Task AnswerAsync(HttpContext context, IChatClient client, Func<JsonElement, Request> read) => GuardAsync(context, json =>
+    {
+        var request = read(json);
+        if (Callers.CacheKey(context) is { } caller)
+        {
+            request.Options.WithCacheKey(caller);
+        }
+
+        if (patience.Beginning is { } most)
+        {
+            var deadline = DateTimeOffset.UtcNow + most;
+            request.Options.RawRepresentationFactory = model => (model.GetService<HeadInferModel>()?.Defaults ?? new GenerationOptions()) with { Deadline = deadline };
+        }
+
+        client = request.By ?? client;
+        return request.Messages.Count > 0 && request.Stream ? StreamAsync(context, client, request) : WholeAsync(context, client, request);
+    });
+
+    /// <summary>Reads a request and has it answered. What fails until the answer begins is refused.</summary>
+    /// <param name="context">the request</param>
+    /// <param name="answer">answers its body</param>
+    public async Task GuardAsync(HttpContext context, Func<JsonElement, Task> answer)
     {
         try
         {
-            var request = read(await RequestJson.ReadAsync(context.Request, context.RequestAborted));
-            if (Callers.CacheKey(context) is { } caller)
-            {
-                request.Options.WithCacheKey(caller);
-            }
-
-            if (patience.Beginning is { } most)
-            {
-                var deadline = DateTimeOffset.UtcNow + most;
-                request.Options.RawRepresentationFactory = model => (model.GetService<HeadInferModel>()?.Defaults ?? new GenerationOptions()) with { Deadline = deadline };
-            }
-
-            client = request.By ?? client;
-            await (request.Messages.Count > 0 && request.Stream ? StreamAsync(context, client, request) : WholeAsync(context, client, request));
+            await answer(await RequestJson.ReadAsync(context.Request, context.RequestAborted));
         }
         catch (OperationCanceledException e) when (e is ConnectionAbortedException || context.RequestAborted.IsCancellationRequested)
         {

@@ -31,21 +31,12 @@ internal static class Ollama
         app.MapMethods("/api/version", GetOrHead, () => Results.Json(new { version = ApiVersion }, Wire.Json));
         app.MapMethods("/api/tags", GetOrHead, () => Results.Json(new { models = new[] { Body(served) } }, Wire.Json));
         app.MapGet("/api/ps", () => Results.Json(new { models = new[] { Running(served) } }, Wire.Json));
-        app.MapPost("/api/show", async context =>
+        app.MapPost("/api/show", context => answering.GuardAsync(context, json =>
         {
-            try
-            {
-                var body = new Fields(await RequestJson.ReadAsync(context.Request, context.RequestAborted), "");
-                var name = body.Text("model") ?? body.Text("name");
-                await (name is null || IsNamed(served, name)
-                    ? context.Response.WriteAsJsonAsync(Shown(served), Wire.Json, context.RequestAborted)
-                    : Refusal.Unknown(name, served).SendAsync(context));
-            }
-            catch (RefusedException e)
-            {
-                await Refusal.Of(e).SendAsync(context);
-            }
-        });
+            var body = new Fields(json, "");
+            var name = body.Text("model") ?? body.Text("name");
+            return name is null || IsNamed(served, name) ? context.Response.WriteAsJsonAsync(Shown(served), Wire.Json, context.RequestAborted) : Refusal.Unknown(name, served).SendAsync(context);
+        }));
     }
 
     /// <summary>The version of this program.</summary>

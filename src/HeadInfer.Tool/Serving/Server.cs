@@ -67,9 +67,10 @@ internal static class Server
         app.Use((context, next) => context.Request.Path == "/health" ? HealthAsync(context, stopping)
             : Page.IsPage(context.Request.Path) || callers.Admit(context) ? stopping.PassAsync(context, next)
             : Refusal.Of(HttpStatusCode.Unauthorized, "The API key is missing or wrong: send it as a bearer token.", "invalid_api_key").SendAsync(context));
-        Map(app, served, app.Services.GetRequiredService<Answering>());
+        var answering = app.Services.GetRequiredService<Answering>();
+        Map(app, served, answering);
         app.MapPrometheusScrapingEndpoint("/metrics");
-        Status.Map(app, served, stopping);
+        Status.Map(app, served, stopping, answering);
         Page.Map(app);
         return app;
     }

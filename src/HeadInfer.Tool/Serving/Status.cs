@@ -13,12 +13,13 @@ internal static class Status
     /// <param name="app">gets the routes</param>
     /// <param name="served">the model</param>
     /// <param name="stopping">knows the requests under way</param>
-    public static void Map(WebApplication app, Served served, Stopping stopping)
+    /// <param name="answering">answers</param>
+    public static void Map(WebApplication app, Served served, Stopping stopping, Answering answering)
     {
         app.MapGet("/api/headinfer/status", (HttpContext context) => served.Model is { } model
             ? Results.Json(Of(served, model, stopping, Callers.CacheKey(context) ?? ""), Wire.Json)
             : Results.NotFound());
-        app.MapPost("/api/headinfer/plan", context => PlanAsync(context, served));
+        app.MapPost("/api/headinfer/plan", context => answering.GuardAsync(context, json => PlanAsync(context, json, served)));
     }
 
     private static object Of(Served served, HeadInferModel model, Stopping stopping, string caller)
@@ -78,23 +79,16 @@ internal static class Status
     private static string Name(HeadPlacement placement) => JsonNamingPolicy.SnakeCaseLower.ConvertName(placement.ToString());
 
     // Another machine's: what this one has free is taken by the model that is served.
-    private static async Task PlanAsync(HttpContext context, Served served)
+    private static Task PlanAsync(HttpContext context, JsonElement json, Served served)
     {
-        try
-        {
-            var body = new Fields(await RequestJson.ReadAsync(context.Request, context.RequestAborted), "");
-            body.NeededText("gpu");
-            var given = body.All.Where(f => f.Value.ValueKind != JsonValueKind.Null).Select(f => Planned.Contains(f.Name)
-                ? ("--" + f.Name.Replace('_', '-'), f.Value.ValueKind == JsonValueKind.String ? f.Value.GetString()! : f.Value.GetRawText())
-                : throw body.Wrong(Fields.Short(f.Name), $"is no setting of a plan; there are {string.Join(", ", Planned)}."));
-            var wanted = PlanCommand.Read(given);
-            var report = PlanCommand.Report(served.Path, wanted);
-            report.Plan.EnsureFits(wanted.Context ?? 0);
-            await context.Response.WriteAsJsonAsync(report.Figures(wanted.Context), Outputs.Json, context.RequestAborted);
-        }
-        catch (Exception e) when (e is RefusedException or HeadInferException or ArgumentException or BadHttpRequestException)
-        {
-            await Refusal.Of(e).SendAsync(context);
-        }
+        var body = new Fields(json, "");
+        body.NeededText("gpu");
+        var given = body.All.Where(f => f.Value.ValueKind != JsonValueKind.Null).Select(f => Planned.Contains(f.Name)
+            ? ("--" + f.Name.Replace('_', '-'), f.Value.ValueKind == JsonValueKind.String ? f.Value.GetString()! : f.Value.GetRawText())
+            : throw body.Wrong(Fields.Short(f.Name), $"is no setting of a plan; there are {string.Join(", ", Planned)}."));
+        var wanted = PlanCommand.Read(given);
+        var report = PlanCommand.Report(served.Path, wanted);
+        report.Plan.EnsureFits(wanted.Context ?? 0);
+        return context.Response.WriteAsJsonAsync(report.Figures(wanted.Context), Outputs.Json, context.RequestAborted);
     }
 }

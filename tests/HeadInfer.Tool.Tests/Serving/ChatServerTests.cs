@@ -123,6 +123,12 @@ public sealed class ChatServerTests : IAsyncLifetime
     public async Task Requests_are_limited_in_size_kind_and_length()
     {
         await AssertFailsAsync(HttpStatusCode.RequestEntityTooLarge, "--max-request-bytes", RunningServer.Json($"{{\"messages\":[{{\"role\":\"user\",\"content\":\"{new string('x', 500_000)}\"}}]}}"));
+        foreach (var path in (string[])["/api/chat", "/api/show", "/api/headinfer/plan"])
+        {
+            var (status, body) = await _server.AskAsync($"{{\"model\":\"{new string('x', 500_000)}\"}}", path);
+            Assert.Equal((HttpStatusCode.RequestEntityTooLarge, "The request is larger than --max-request-bytes allows."), (status, body.GetProperty("error").GetString()));
+        }
+
         await AssertFailsAsync(HttpStatusCode.UnsupportedMediaType, "application/json", new StringContent("{}", Encoding.UTF8, "text/plain"));
         var text = string.Concat(Enumerable.Repeat("harbor ", 40_000));
         await AssertFailsAsync(HttpStatusCode.BadRequest, "context_length_exceeded", RunningServer.Json($"{{\"messages\":[{{\"role\":\"user\",\"content\":\"{text}\"}}]}}"));
