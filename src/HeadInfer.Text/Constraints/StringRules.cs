@@ -5,27 +5,51 @@ namespace HeadInfer.Text.Constraints;
 /// <param name="budget">counts the work</param>
 internal sealed class StringRules(Action<string> ignored, WorkBudget budget)
 {
-    private const string Label = "[A-Za-z0-9](-?[A-Za-z0-9]){0,30}";
-    private const string Host = $@"{Label}(\.{Label}){{0,3}}";
-    private const string Path = @"(/[A-Za-z0-9._~-]*)*";
+    private const string Label = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+    private const string Host = $@"{Label}(\.{Label})*";
     private const string Pointer = @"(/([^~/""\\]|~[01])*)*";
 
-    // Formats that .NET's own types read, whose ranges are narrower than the standard's: days that every month has, years
-    // that stay years in any time zone. What is international is written in ASCII.
+    // RFC 3339, as .NET's own types read it: years from 1, no second 60, no offset beyond any that is in use.
+    private const string Year = @"(\d{3}[1-9]|\d\d[1-9]0|\d[1-9]00|[1-9]000)";
+    private const string LeapYear = @"(\d\d(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)";
+    private const string Date = $@"({Year}-((0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)|{LeapYear}-02-29)";
+    private const string Time = @"([01]\d|2[0-3]):[0-5]\d:[0-5]\d";
+    private const string Offset = @"(Z|[+-]((0\d|1[0-3]):[0-5]\d|14:00))";
+
+    private const string Ipv4 = @"((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)";
+    private const string Group = "[0-9a-fA-F]{1,4}";
+    private const string Ipv6 = $"(({Group}:){{7}}{Group}|({Group}:){{6}}{Ipv4}|::(({Group}:){{0,6}}{Group}|({Group}:){{0,5}}{Ipv4})?|{Group}:(:{Group}){{1,6}}|({Group}:){{2}}(:{Group}){{1,5}}"
+        + $"|({Group}:){{3}}(:{Group}){{1,4}}|({Group}:){{4}}(:{Group}){{1,3}}|({Group}:){{5}}(:{Group}){{1,2}}|({Group}:){{6}}:{Group}|({Group}:){{1,7}}:|({Group}:){{1,5}}:{Ipv4})";
+
+    // RFC 3986; a host is a name or an address.
+    private const string Scheme = "[A-Za-z][A-Za-z0-9+.-]*";
+    private const string Escaped = "%[0-9A-Fa-f]{2}";
+    private const string Plain = "-A-Za-z0-9._~!$&'()*+,;="; // at the beginning of a class
+    private const string Port = @"(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])";
+    private const string Authority = $@"(([{Plain}:]|{Escaped})*@)?({Host}|\[{Ipv6}\])(:{Port})?";
+    private const string Segment = $"([{Plain}:@]|{Escaped})+";
+    private const string Path = $"(/({Segment})?)*";
+    private const string Query = $@"(\?([{Plain}:@/?]|{Escaped})*)?(#([{Plain}:@/?]|{Escaped})*)?";
+    private const string Uri = $"{Scheme}:(//{Authority}{Path}|(/|///)?{Segment}{Path}){Query}";
+
+    private const string MailWord = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
+    private const string Variable = @"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(:[1-9]\d{0,3}|\*)?"; // RFC 6570
+
+    // Formats as .NET's own types read them. What is international is written in ASCII.
     private static readonly Dictionary<string, string> Formats = new(StringComparer.Ordinal)
     {
-        ["date"] = @"^[1-9]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])$",
-        ["time"] = @"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,7})?$",
-        ["date-time"] = @"^([1-8]\d{3}|9[0-8]\d\d)-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,7})?(Z|[+-](0\d|1[0-3]):[0-5]\d)$",
+        ["date"] = $"^{Date}$",
+        ["time"] = $@"^{Time}(\.\d{{1,7}})?$",
+        ["date-time"] = $@"^{Date}T{Time}(\.\d{{1,9}})?{Offset}$",
         ["duration"] = @"^P(\d{1,9}W|(\d{1,9}Y(\d{1,9}M(\d{1,9}D)?)?|\d{1,9}M(\d{1,9}D)?|\d{1,9}D)(T(\d{1,9}H(\d{1,9}M(\d{1,9}S)?)?|\d{1,9}M(\d{1,9}S)?|\d{1,9}S))?|T(\d{1,9}H(\d{1,9}M(\d{1,9}S)?)?|\d{1,9}M(\d{1,9}S)?|\d{1,9}S))$",
-        ["uuid"] = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
-        ["ipv4"] = @"^((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)$",
-        ["ipv6"] = "^(([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}|([0-9a-fA-F]{1,4}:){1,6}:[0-9a-fA-F]{1,4}|([0-9a-fA-F]{1,4}:){1,4}(:[0-9a-fA-F]{1,4}){2,3}|::([0-9a-fA-F]{1,4}(:[0-9a-fA-F]{1,4}){0,6})?|([0-9a-fA-F]{1,4}:){1,7}:)$",
-        ["email"] = @"^[A-Za-z0-9_+-]{1,30}(\.[A-Za-z0-9_+-]{1,30}){0,1}@[A-Za-z0-9](-?[A-Za-z0-9]){0,30}(\.[A-Za-z0-9](-?[A-Za-z0-9]){0,30}){1,3}$",
+        ["uuid"] = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
+        ["ipv4"] = $"^{Ipv4}$",
+        ["ipv6"] = $"^{Ipv6}$",
+        ["email"] = $@"^{MailWord}(\.{MailWord})*@{Host}$",
         ["hostname"] = $"^{Host}$",
-        ["uri"] = $@"^https?://{Host}(:\d{{1,4}})?{Path}$",
-        ["uri-reference"] = $@"^(https?://{Host}(:\d{{1,4}})?)?{Path}$",
-        ["uri-template"] = @"^(https?:/)?(/([A-Za-z0-9._~-]|\{[A-Za-z_][A-Za-z0-9_]*\})*)*$",
+        ["uri"] = $"^{Uri}$",
+        ["uri-reference"] = $"^({Uri}|((//{Authority})?{Path}|([{Plain}@]|{Escaped})+{Path}){Query})$",
+        ["uri-template"] = $@"^([{Plain}:/?#@\[\]]|{Escaped}|\{{[+#./;?&]?{Variable}(,{Variable})*\}})*$",
         ["json-pointer"] = $"^{Pointer}$",
         ["relative-json-pointer"] = $"^(0|[1-9][0-9]{{0,8}})(#|{Pointer})$",
     };

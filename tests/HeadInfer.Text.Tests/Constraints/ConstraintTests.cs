@@ -29,6 +29,7 @@ public sealed class ConstraintTests
     [InlineData("""{"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"},"c":{"type":"null"}},"minProperties":2,"maxProperties":2}""", """{"a":null,"b":null}|{"b":null,"c":null}|{"a":null}|{"a":null,"b":null,"c":null}|{"c":null}""", "yynnn")]
     [InlineData("""{"type":["integer","null"],"minimum":10}""", "10|9|null|100|\"x\"", "ynyyn")]
     [InlineData("""{"type":"string","format":"date-time"}""", "\"2026-11-24T19:15:45Z\"|\"2026-13-24T19:15:45Z\"|\"yesterday\"", "ynn")]
+    [InlineData("""{"type":"string","format":"time"}""", "\"23:59:59\"|\"07:30:00.25\"|\"24:00:00\"|\"12:60:00\"|\"12:30\"", "yynnn")]
     [InlineData("""{"anyOf":[{"$ref":"#"},{"type":"null"}]}""", "null|1", "yn")]
     [InlineData("""{"$ref":"#/$defs/v","$defs":{"v":{"anyOf":[{"$ref":"#/$defs/w"},{"const":"s"}]},"w":{"anyOf":[{"$ref":"#/$defs/v"},{"type":"null"}]}}}""", "\"s\"|null|1", "yyn")]
     [InlineData("""{"type":"object","properties":{"child":{"description":"next","allOf":[{"$ref":"#"}]}}}""", """{}|{"child":{"child":{}}}|{"child":1}""", "yyn")]

@@ -59,6 +59,17 @@ public sealed class SchemaKeywordTests
     [InlineData("uri-template", "/a/{b}|/{|https://a.b/{c}", "yny")]
     [InlineData("uri-reference", "/a/b|https://example.org/a|a b", "yyn")]
     [InlineData("idn-hostname", "example.org|a..b", "yn")]
+    [InlineData("hostname", "xn--mnchen-3ya.example|www.a.b.c.example.co.uk|a-.b|an_underscore.org", "yynn")]
+    [InlineData("date", "2026-01-31|2025-12-31|2026-04-30|2024-02-29|2000-02-29|0999-07-30|2026-02-29|1900-02-29|2026-02-30|2026-04-31|2026-00-10|2026-13-01|2026-1-1|0000-01-01", "yyyyyynnnnnnnn")]
+    [InlineData("date-time", "2026-01-31T23:59:59Z|1990-12-31T15:59:59.123456789-08:00|9999-12-31T23:59:59Z|2026-03-30T00:00:00+14:00|2026-02-30T00:00:00Z|2026-01-31|2026-01-31T24:00:00Z|2026-01-31T12:00:00|2026-01-31T12:00:00+15:00", "yyyynnnnn")]
+    [InlineData("uuid", "123e4567-e89b-12d3-a456-426614174000|123E4567-E89B-12D3-A456-426614174000|123e4567e89b12d3a456426614174000|123e4567-e89b-12d3-a456-42661417400g", "yynn")]
+    [InlineData("ipv4", "192.168.0.255|256.1.1.1|1.2.3", "ynn")]
+    [InlineData("ipv6", "1::2:3:4:5|fe80::1:2:3:4|::ffff:192.0.2.1|64:ff9b::192.0.2.33|1:2:3:4:5:6:7::|::|1:2:3:4:5:6:7:8:9|::ffff:999.0.2.1", "yyyyyynn")]
+    [InlineData("email", "first.middle.last@example.co.uk|o'brien+news@mail.example.org|root@localhost|a@b@c.org|.a@example.org|a..b@example.org|a b@example.org|@example.org|a@", "yyynnnnnn")]
+    [InlineData("uri", "https://example.org/search?q=a%20b&page=2#part-3|http://localhost:11434/api/chat|ftp://user:pw@files.example.org:65535/a;type=i|mailto:John.Doe@example.com|urn:isbn:0451450523|file:///etc/hosts|ldap://[2001:db8::7]/c=GB?one|tel:+1-816-555-1212|https://a.b.c.d.e.example.co.uk/~me/(x)/@y", "yyyyyyyyy")]
+    [InlineData("uri", "example.org/a|/a/b|http://|https://example.org/a b|http://example.org:99999/|https://example.org/%zz|1a://b|https://-a.org/", "nnnnnnnn")]
+    [InlineData("uri-reference", "../a/b?c#d|//example.org/a|#top|?q=1||https://example.org:8443/a?b|a%zz|1a:b", "yyyyyynn")]
+    [InlineData("uri-template", "https://example.org/{user}/repos{?page,per_page}|{+base}/x{/path*}{#part:3}|/a/{}|/a/{b", "yynn")]
     public void A_format_is_written_as_every_reader_takes_it(string format, string texts, string expected) =>
         Check($$"""{"type":"string","format":"{{format}}"}""", string.Join('|', texts.Split('|').Select(t => $"\"{t}\"")), expected);
 
