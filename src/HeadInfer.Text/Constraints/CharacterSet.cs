@@ -1,3 +1,5 @@
+using System.Text.RegularExpressions;
+
 namespace HeadInfer.Text.Constraints;
 
 /// <summary>Code points: ranges in order, apart from each other.</summary>
@@ -5,12 +7,19 @@ internal sealed record CharacterSet(IReadOnlyList<(int First, int Last)> Ranges)
 {
     public const int Largest = 0x10ffff;
 
-    // White space and words as both ECMAScript and .NET see them.
+    // What is a digit, a word or white space to both ECMAScript and .NET.
     public static CharacterSet Digits { get; } = Of(('0', '9'));
 
     public static CharacterSet WordCharacters { get; } = Of(('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z'));
 
     public static CharacterSet Spaces { get; } = Of(('\t', '\r'), (' ', ' '), (0xa0, 0xa0), (0x1680, 0x1680), (0x2000, 0x200a), (0x2028, 0x2029), (0x202f, 0x202f), (0x205f, 0x205f), (0x3000, 0x3000));
+
+    // What is one to either: only the rest is none to both.
+    public static CharacterSet AnyDigits { get; } = Matching(@"\d");
+
+    public static CharacterSet AnyWordCharacters { get; } = Matching(@"\w");
+
+    public static CharacterSet AnySpaces { get; } = Matching(@"\s").Union(Of((0xfeff, 0xfeff)));
 
     /// <summary>What <c>.</c> stands for.</summary>
     public static CharacterSet AnyOfLine { get; } = Of(('\n', '\n'), ('\r', '\r'), (0x2028, 0x2029)).Complement();
@@ -61,6 +70,13 @@ internal sealed record CharacterSet(IReadOnlyList<(int First, int Last)> Ranges)
         }
 
         return new CharacterSet(result);
+    }
+
+    // The characters of plane 0 that .NET's expression matches. Beyond it none of its classes has any: .NET reads two halves there.
+    private static CharacterSet Matching(string expression)
+    {
+        var pattern = new Regex(expression, RegexOptions.CultureInvariant);
+        return Of(Enumerable.Range(0, 0x10000).Where(c => pattern.IsMatch([(char)c])).Select(c => (c, c)));
     }
 
     public CharacterSet Intersect(CharacterSet other) => Complement().Union(other.Complement()).Complement();

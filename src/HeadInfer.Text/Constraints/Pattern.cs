@@ -107,7 +107,7 @@ internal sealed class PatternParser(string text)
                 return new Pattern.One(CharacterSet.AnyOfLine);
             case '\\':
                 _at++;
-                return new Pattern.One(Escape(inClass: false).Set);
+                return new Pattern.One(Escape().Set);
             case '*' or '+' or '?':
                 throw Unsupported($"'{text[_at]}' after nothing");
             default:
@@ -175,7 +175,7 @@ internal sealed class PatternParser(string text)
     private CharacterSet Class()
     {
         var negated = Take('^');
-        var (ranges, shorthand) = (new List<(int, int)>(), false);
+        var ranges = new List<(int, int)>();
         while (true)
         {
             if (_at == text.Length)
@@ -188,12 +188,11 @@ internal sealed class PatternParser(string text)
                 break;
             }
 
-            var (first, isShorthand) = ClassItem();
-            shorthand |= isShorthand;
+            var (first, isShorthand) = ClassItem(negated);
             if (!isShorthand && _at + 1 < text.Length && text[_at] == '-' && text[_at + 1] != ']')
             {
                 _at++;
-                var (last, lastIsShorthand) = ClassItem();
+                var (last, lastIsShorthand) = ClassItem(negated);
                 if (lastIsShorthand || last.Ranges[0].First < first.Ranges[0].First)
                 {
                     throw Unsupported("a range in a class that is none");
@@ -206,14 +205,13 @@ internal sealed class PatternParser(string text)
         }
 
         var set = CharacterSet.Of(ranges);
-
-        // What is no digit, space or word to everybody is known of ASCII alone.
-        return !negated ? set : shorthand ? set.Complement().Intersect(CharacterSet.Ascii) : set.Complement();
+        return negated ? set.Complement() : set;
     }
 
-    private (CharacterSet Set, bool IsShorthand) ClassItem() => Take('\\') ? Escape(inClass: true) : (Single(Character()), false);
+    private (CharacterSet Set, bool IsShorthand) ClassItem(bool negated) => Take('\\') ? Escape(inClass: true, negated) : (Single(Character()), false);
 
-    private (CharacterSet Set, bool IsShorthand) Escape(bool inClass)
+    // A shorthand is what every reader takes it for, so in a negated class it is what any of them does.
+    private (CharacterSet Set, bool IsShorthand) Escape(bool inClass = false, bool negated = false)
     {
         if (_at == text.Length)
         {
@@ -223,12 +221,12 @@ internal sealed class PatternParser(string text)
         var letter = text[_at];
         var shorthand = letter switch
         {
-            'd' => CharacterSet.Digits,
-            's' => CharacterSet.Spaces,
-            'w' => CharacterSet.WordCharacters,
-            'D' => CharacterSet.Digits.Complement().Intersect(CharacterSet.Ascii),
-            'S' => CharacterSet.Spaces.Complement().Intersect(CharacterSet.Ascii),
-            'W' => CharacterSet.WordCharacters.Complement().Intersect(CharacterSet.Ascii),
+            'd' => negated ? CharacterSet.AnyDigits : CharacterSet.Digits,
+            's' => negated ? CharacterSet.AnySpaces : CharacterSet.Spaces,
+            'w' => negated ? CharacterSet.AnyWordCharacters : CharacterSet.WordCharacters,
+            'D' => (negated ? CharacterSet.Digits : CharacterSet.AnyDigits).Complement(),
+            'S' => (negated ? CharacterSet.Spaces : CharacterSet.AnySpaces).Complement(),
+            'W' => (negated ? CharacterSet.WordCharacters : CharacterSet.AnyWordCharacters).Complement(),
             _ => null,
         };
         if (shorthand is not null)

@@ -99,7 +99,7 @@ internal sealed class StringRules(Action<string> ignored, WorkBudget budget)
     /// <summary>The strings that a pattern does not match; null, and told, if it is not supported.</summary>
     public CharacterAutomaton? NotPattern(string text)
     {
-        // What is no digit, space or word is read of ASCII alone, so only there is known what does not match it.
+        // What is no digit, space or word to one reader is one to another beyond ASCII, so only there is known what does not match it.
         var isNarrowed = text.Contains("\\D", StringComparison.Ordinal) || text.Contains("\\S", StringComparison.Ordinal) || text.Contains("\\W", StringComparison.Ordinal)
             || (text.Contains("[^", StringComparison.Ordinal) && text.Contains('\\', StringComparison.Ordinal));
         return Pattern(text) is { } matching ? Known($"\0{text}", work => matching.Not(isNarrowed ? CharacterSet.Ascii : CharacterSet.WritableOfPlane0, work), Constraints.Pattern.Name(text)) : null;

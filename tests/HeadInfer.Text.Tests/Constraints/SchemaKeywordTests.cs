@@ -48,6 +48,12 @@ public sealed class SchemaKeywordTests
     [InlineData("""{"type":"array","allOf":[{"prefixItems":[{"type":"integer"}]}],"unevaluatedItems":{"type":"string"}}""", "[1]|[1,\"a\"]|[1,2]", "yyn")]
     [InlineData("""{"type":"object","properties":{"condition":{"type":"string"}},"condition":"when it rains"}""", """{"condition":"x"}|{"condition":1}""", "yn")]
     [InlineData("""{"allOf":[{"pattern":"^a","type":"string"},{"pattern":"b$"}]}""", "\"ab\"|\"a\"|\"b\"|\"acb\"", "ynny")]
+    [InlineData("""{"type":"string","pattern":"^\\S+$"}""", "\"größe\"|\"東京\"|\"Привет\"|\"a b\"|\"a\u00a0b\"|\"a\u3000b\"|\"a\u0085b\"|\"a\ufeffb\"", "yyynnnnn")]
+    [InlineData("""{"type":"string","pattern":"^[^\\s,]+$"}""", "\"größe\"|\"東京\"|\"größe,\"|\"a\u2003b\"", "yynn")]
+    [InlineData("""{"type":"string","pattern":"^\\D+$"}""", "\"größe\"|\"東京\"|\"1\"|\"\u0663\"", "yynn")]
+    [InlineData("""{"type":"string","pattern":"^\\W+$"}""", "\"。「」\"|\"«—»…\"|\"ö\"|\"京\"|\"a\"|\"_\"", "yynnnn")]
+    [InlineData("""{"type":"string","pattern":"^[^\\W_]+$"}""", "\"ab1\"|\"a_\"|\"a-\"|\"a。\"", "ynnn")]
+    [InlineData("""{"type":"string","pattern":"^[\\S]{2}$"}""", "\"äö\"|\"ä \"", "yn")]
     public void A_keyword_asks_what_it_says(string schema, string texts, string expected) => Check(schema, texts, expected);
 
     [Theory]
