@@ -28,7 +28,7 @@ public static class HeadInferTelemetry
 
     private static readonly Counter<long> Requests = Meter.CreateCounter<long>("headinfer.requests", "{request}", "Requests by their outcome: completed, cancelled or failed");
 
-    private static readonly Dictionary<object, (HeadInferModel Model, string Id)> Watched = [];
+    private static readonly Dictionary<object, (WeakReference<HeadInferModel> Model, string Id)> Watched = [];
 
     static HeadInferTelemetry()
     {
@@ -36,13 +36,13 @@ public static class HeadInferTelemetry
         Meter.CreateObservableCounter("headinfer.kv.moved", ObserveTraffic, "By", "Bytes of the KV cache that were moved between host and device");
     }
 
-    /// <summary>Tells of a model's memory and traffic until the result is disposed.</summary>
+    /// <summary>Tells of a model's memory and traffic until the result is disposed, or nobody has the model any more.</summary>
     internal static IDisposable Watch(HeadInferModel model, string modelId)
     {
         var watch = new Unwatch();
         lock (Watched)
         {
-            Watched.Add(watch, (model, modelId));
+            Watched.Add(watch, (new WeakReference<HeadInferModel>(model), modelId));
         }
 
         return watch;
@@ -113,7 +113,20 @@ public static class HeadInferTelemetry
     {
         lock (Watched)
         {
-            return [.. Watched.Values.DistinctBy(m => m.Model)];
+            List<(HeadInferModel, string)> models = [];
+            foreach (var (watch, (reference, id)) in Watched)
+            {
+                if (!reference.TryGetTarget(out var model))
+                {
+                    Watched.Remove(watch);
+                }
+                else if (!models.Exists(m => m.Item1 == model))
+                {
+                    models.Add((model, id));
+                }
+            }
+
+            return models;
         }
     }
 

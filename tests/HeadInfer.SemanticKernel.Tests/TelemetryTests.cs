@@ -16,6 +16,32 @@ public sealed class TelemetryTests(DemoModel demo) : IClassFixture<DemoModel>
     private const string Story = "The access code for the old harbor is amber-4821.\n\nWhat is the access code for the old harbor?";
 
     [Fact]
+    public void A_model_that_nobody_has_any_more_is_not_told_of()
+    {
+        var model = Watched();
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+        GC.Collect();
+        Assert.False(model.TryGetTarget(out _));
+        var told = new List<string>();
+        using var listener = new MeterListener { InstrumentPublished = (instrument, l) => l.EnableMeasurementEvents(instrument) };
+        listener.SetMeasurementEventCallback<long>((_, _, tags, _) => told.AddRange(tags.ToArray().Select(t => $"{t.Value}")));
+        listener.Start();
+        listener.RecordObservableInstruments();
+        Assert.DoesNotContain("left", told);
+
+        // A client that is not disposed, of a model that is.
+        [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+        static WeakReference<HeadInferModel> Watched()
+        {
+            var model = HeadInferModel.LoadAsync(DemoModel.Path).GetAwaiter().GetResult();
+            _ = new HeadInferChatClient(model, "left");
+            model.DisposeAsync().AsTask().GetAwaiter().GetResult();
+            return new WeakReference<HeadInferModel>(model);
+        }
+    }
+
+    [Fact]
     public async Task Time_in_the_queue_is_no_time_of_reading()
     {
         using var client = new HeadInferChatClient(demo.Model, "waits");
