@@ -102,18 +102,14 @@ public sealed class HeadInferChatClient : IChatClient
     /// <exception cref="MemoryBudgetException">The conversation is longer than memory holds.</exception>
     /// <exception cref="NotSupportedException">A message or an option asks for what this client does not do; the message names it.</exception>
     /// <exception cref="ArgumentException">Messages or options contradict themselves; the message says how.</exception>
-    public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    public async IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
-        try
+        var request = await PrepareAsync(messages, options, cancellationToken).ConfigureAwait(false);
+        var answer = AnswerWatch.OverAsync(
+            () => new AnswerWatch(_engine.ModelId, request.Prompt.Tokens.Count, request.Progress, _logger), (watch, cancel) => AnswerAsync(request, watch, cancel), cancellationToken);
+        await foreach (var update in answer.ConfigureAwait(false))
         {
-            var request = Prepare(messages, options, cancellationToken);
-            return AnswerWatch.OverAsync(
-                () => new AnswerWatch(_engine.ModelId, request.Prompt.Tokens.Count, request.Progress, _logger), (watch, cancel) => AnswerAsync(request, watch, cancel), cancellationToken);
-        }
-        catch (Exception e)
-        {
-            AnswerWatch.Refuse(_engine.ModelId, e, _logger);
-            throw;
+            yield return update;
         }
     }
 
@@ -136,9 +132,24 @@ public sealed class HeadInferChatClient : IChatClient
     private List<int> EndTokens(IChatEngine engine) =>
         [.. engine.EndTokens.Concat(_toolCalls.Stops.Select(engine.Tokenizer.AddedToken).OfType<int>()).Distinct().Where(t => t != engine.Tokenizer.AddedToken(_thoughts.End))];
 
-    private Request Prepare(IEnumerable<ChatMessage> messages, ChatOptions? options, CancellationToken cancellationToken)
+    // To write and to encode a long conversation takes a while, which the caller's thread is not kept for.
+    private async Task<Request> PrepareAsync(IEnumerable<ChatMessage> messages, ChatOptions? options, CancellationToken cancellationToken)
     {
-        ArgumentNullException.ThrowIfNull(messages);
+        try
+        {
+            ArgumentNullException.ThrowIfNull(messages);
+            IReadOnlyList<ChatMessage> given = [.. messages]; // what the caller does to its list later is not ours
+            return await Task.Run(() => Prepare(given, options, cancellationToken), cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            AnswerWatch.Refuse(_engine.ModelId, e, _logger);
+            throw;
+        }
+    }
+
+    private Request Prepare(IReadOnlyList<ChatMessage> messages, ChatOptions? options, CancellationToken cancellationToken)
+    {
         var template = _engine.Template;
         var tools = ChatRequest.Tools(options);
         var (raw, progress) = options.Made(this);
@@ -163,7 +174,8 @@ public sealed class HeadInferChatClient : IChatClient
         return new Request(
             prompt,
             generation,
-            () => new AnswerReader(_toolCalls, tools ?? [], callsAtMost, _thoughts, thinking, showThoughts),
+            new AnswerReader(_toolCalls, tools ?? [], callsAtMost, _thoughts, thinking, showThoughts),
+            showThoughts,
             progress ?? _options.Progress,
             options?.ConversationId,
             all);
@@ -172,7 +184,7 @@ public sealed class HeadInferChatClient : IChatClient
     private async IAsyncEnumerable<ChatResponseUpdate> AnswerAsync(Request request, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         var (id, created) = (Guid.NewGuid().ToString("N"), DateTimeOffset.UtcNow);
-        var (prompt, reader, answer, kept) = (request.Prompt.Tokens, request.NewReader(), new GivenAnswer(), new List<ChatResponseUpdate>());
+        var (prompt, reader, answer, kept) = (request.Prompt.Tokens, request.Reader, new GivenAnswer(), new List<ChatResponseUpdate>());
         var conversation = _conversations.IsEnabled ? request.ConversationId ?? Guid.NewGuid().ToString("N") : null;
         ChatResponseUpdate Update(params AIContent[] contents)
         {
@@ -244,7 +256,7 @@ public sealed class HeadInferChatClient : IChatClient
         yield return last;
     }
 
-    /// <summary>A request, made ready. It may be answered more than once, so it holds nothing that an answer changes.</summary>
+    /// <summary>A request, made ready to be answered once.</summary>
     private sealed record Request(
-        RenderedPrompt Prompt, GenerationOptions Generation, Func<AnswerReader> NewReader, IProgress<PrefillProgress>? Progress, string? ConversationId, IReadOnlyList<ChatMessage> Messages);
+        RenderedPrompt Prompt, GenerationOptions Generation, AnswerReader Reader, bool ShowsThoughts, IProgress<PrefillProgress>? Progress, string? ConversationId, IReadOnlyList<ChatMessage> Messages);
 }

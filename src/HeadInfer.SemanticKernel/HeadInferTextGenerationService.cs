@@ -56,14 +56,23 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
     }
 
     /// <inheritdoc/>
-    public IAsyncEnumerable<StreamingTextContent> GetStreamingTextContentsAsync(
-        string prompt, PromptExecutionSettings? executionSettings = null, Kernel? kernel = null, CancellationToken cancellationToken = default)
+    public async IAsyncEnumerable<StreamingTextContent> GetStreamingTextContentsAsync(
+        string prompt, PromptExecutionSettings? executionSettings = null, Kernel? kernel = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        var (tokens, options, key, progress) = await PrepareAsync(prompt, executionSettings, cancellationToken).ConfigureAwait(false);
+        var answer = AnswerWatch.OverAsync(() => new AnswerWatch(ModelId, tokens.Count, progress, _logger), (watch, cancel) => ContinueAsync(tokens, options, key, watch, cancel), cancellationToken);
+        await foreach (var content in answer.ConfigureAwait(false))
+        {
+            yield return content;
+        }
+    }
+
+    // To encode a long prompt takes a while, which the caller's thread is not kept for.
+    private async Task<Request> PrepareAsync(string prompt, PromptExecutionSettings? settings, CancellationToken cancellationToken)
     {
         try
         {
-            var settings = HeadInferPromptExecutionSettings.FromExecutionSettings(executionSettings);
-            var (tokens, options, key) = Prepare(prompt, settings, cancellationToken);
-            return AnswerWatch.OverAsync(() => new AnswerWatch(ModelId, tokens.Count, settings.PrefillProgress, _logger), (watch, cancel) => ContinueAsync(tokens, options, key, watch, cancel), cancellationToken);
+            return await Task.Run(() => Prepare(prompt, HeadInferPromptExecutionSettings.FromExecutionSettings(settings), cancellationToken), cancellationToken).ConfigureAwait(false);
         }
         catch (Exception e)
         {
@@ -72,7 +81,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
         }
     }
 
-    private (IReadOnlyList<int> Tokens, GenerationOptions Options, string Key) Prepare(string prompt, HeadInferPromptExecutionSettings settings, CancellationToken cancellationToken)
+    private Request Prepare(string prompt, HeadInferPromptExecutionSettings settings, CancellationToken cancellationToken)
     {
         ArgumentException.ThrowIfNullOrEmpty(prompt);
         if (settings.ReasoningEffort is not null || settings.ShowReasoning == true)
@@ -83,7 +92,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
         var chat = settings.ToChatOptions();
         var options = ChatRequest.Generation(chat, _model.Defaults, ModelId);
         options = options with { Constraint = chat.ResponseFormat is not ChatResponseFormatJson json ? options.Constraint : json.Schema is { } schema ? _schemas.Under(cancellationToken).Of(schema) : _schemas.Any };
-        return (_model.Tokenizer.Encode(prompt, addSpecial: true, cancellationToken: cancellationToken), options, chat.CacheKey());
+        return new Request(_model.Tokenizer.Encode(prompt, addSpecial: true, cancellationToken: cancellationToken), options, chat.CacheKey(), settings.PrefillProgress);
     }
 
     private async IAsyncEnumerable<StreamingTextContent> ContinueAsync(IReadOnlyList<int> prompt, GenerationOptions options, string key, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)
@@ -103,4 +112,6 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
             }
         }
     }
+
+    private sealed record Request(IReadOnlyList<int> Tokens, GenerationOptions Options, string Key, IProgress<PrefillProgress>? Progress);
 }

@@ -206,6 +206,27 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
     }
 
     [Fact]
+    public async Task A_request_is_made_ready_on_another_thread_and_refused_by_its_task()
+    {
+        var caller = Environment.CurrentManagedThreadId;
+        var others = new List<int>();
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, "x", "x"));
+        var options = new ChatOptions { RawRepresentationFactory = _ => { others.Add(Environment.CurrentManagedThreadId); return null; } };
+        var updates = client.GetStreamingResponseAsync("Go", options);
+        Assert.Empty(others); // nothing is done before somebody reads
+        var answers = updates.ToListAsync();
+        var again = client.GetResponseAsync("Go", options);
+        await answers;
+        await again;
+        Assert.Equal(2, others.Count);
+        Assert.DoesNotContain(caller, others[..1]);
+        var refused = client.GetResponseAsync("Go", new ChatOptions { ModelId = "another" });
+        await Assert.ThrowsAsync<NotSupportedException>(() => refused);
+        var stream = client.GetStreamingResponseAsync("Go", new ChatOptions { ModelId = "another" });
+        await Assert.ThrowsAsync<NotSupportedException>(async () => await stream.ToListAsync());
+    }
+
+    [Fact]
     public async Task Every_sampling_option_reaches_the_engine()
     {
         var engine = new ScriptedEngine(demo.Model, "x", "y") { Defaults = new GenerationOptions { MaxTokens = 77, Sampling = new SamplingOptions { Temperature = 0.6, TopK = 20 } } };
