@@ -25,6 +25,7 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
     private readonly IThoughtScanner _reasoning = tags.Scanner(thinking);
     private readonly ToolCallScanner? _calls = callsAtMost > 0 ? new ToolCallScanner(format, tools) : null;
     private readonly StringBuilder _thoughts = new();
+    private bool _cut; // whether the limit ended the answer
     private int _lastThoughts; // where they begin
 
     /// <summary>Calls so far.</summary>
@@ -39,10 +40,12 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
     public IEnumerable<AIContent> Append(string text) => text.Length == 0 ? [] : _reasoning.Append(text).SelectMany(Read);
 
     /// <summary>Ends the answer.</summary>
-    public IEnumerable<AIContent> End()
+    /// <param name="cut">whether the limit ended it</param>
+    public IEnumerable<AIContent> End(bool cut)
     {
+        _cut = cut;
         var last = _reasoning.Finish().SelectMany(Read).ToList(); // before the calls are told that nothing follows
-        return last.Concat((_calls?.End() ?? []).SelectMany(Show)).Concat(CallsInThoughts());
+        return last.Concat((_calls?.End(cut) ?? []).SelectMany(Show)).Concat(CallsInThoughts());
     }
 
     // Some models call from within thoughts, and never close them. A call that cannot be read was only thought of.
@@ -54,7 +57,7 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
         }
 
         var scanner = new ToolCallScanner(format, tools);
-        var parts = scanner.Append(_thoughts.ToString(_lastThoughts, _thoughts.Length - _lastThoughts)).Concat(scanner.End());
+        var parts = scanner.Append(_thoughts.ToString(_lastThoughts, _thoughts.Length - _lastThoughts)).Concat(scanner.End(_cut));
         return parts.Where(p => p.Call is { Error: null } call && tools.Any(t => t.Name == call.Name)).SelectMany(Show);
     }
 
@@ -85,6 +88,9 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
         Calls++;
         LastCallFailed = call.Error is not null;
         var content = new FunctionCallContent(RandomNumberGenerator.GetString(IdCharacters, IdLength), call.Name, call.Arguments) { Exception = call.Error, RawRepresentation = call.Raw };
+        // Whoever invokes functions looks at no error, and would leave out the arguments. One without a name is not found, and so told to the model.
+        content.InformationalOnly = call.Error is not null && (call.Name.Length > 0 || _cut);
+
         if (Calls == 1 && !showThoughts && _thoughts.Length > 0)
         {
             content.AdditionalProperties = new AdditionalPropertiesDictionary { [ThoughtsKey] = _thoughts.ToString() };

@@ -224,7 +224,7 @@ public sealed class HeadInferChatClient : IChatClient
                 }
             }
 
-            foreach (var content in reader.End())
+            foreach (var content in reader.End(answer.Reason == Runtime.FinishReason.Length))
             {
                 yield return Update(content);
             }

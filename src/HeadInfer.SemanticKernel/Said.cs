@@ -17,7 +17,7 @@ internal sealed record Said(string Thoughts, string Text, IReadOnlyList<(string 
     public static Said Of(string answer, AnswerReader reader)
     {
         var contents = reader.Append(answer).ToList();
-        contents.AddRange(reader.End());
+        contents.AddRange(reader.End(cut: false));
         var (thoughts, text) = (new StringBuilder(), new StringBuilder());
         List<(string, JsonElement)> calls = [];
         foreach (var content in contents)

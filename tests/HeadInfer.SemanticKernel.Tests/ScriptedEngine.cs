@@ -28,6 +28,9 @@ internal sealed class ScriptedEngine(HeadInferModel words, params string[] answe
 
     public GenerationOptions Defaults { get; init; } = new();
 
+    /// <summary>Why the answers end.</summary>
+    public Runtime.FinishReason Reason { get; init; } = Runtime.FinishReason.Stop;
+
     public object? GetService(Type type) => null;
 
     public async IAsyncEnumerable<GenerationStep> GenerateAsync(
@@ -45,6 +48,6 @@ internal sealed class ScriptedEngine(HeadInferModel words, params string[] answe
             yield return new GenerationStep(1, answer.Substring(at, Math.Min(Piece, answer.Length - at)));
         }
 
-        yield return new GenerationStep(0, "", Runtime.FinishReason.Stop);
+        yield return new GenerationStep(0, "", Reason);
     }
 }

@@ -60,4 +60,9 @@ internal sealed record CallMarks(string Start, string? End, bool StartIsPart = f
 /// <param name="Arguments">Its arguments by name; null if they cannot be read.</param>
 /// <param name="Error">Why they cannot be read.</param>
 /// <param name="Raw">What the model wrote, if it cannot be read.</param>
-internal sealed record ParsedCall(string Name, IDictionary<string, object?>? Arguments, Exception? Error = null, string? Raw = null);
+internal sealed record ParsedCall(string Name, IDictionary<string, object?>? Arguments, Exception? Error = null, string? Raw = null)
+{
+    /// <summary>The call as one that the limit cut off.</summary>
+    /// <param name="raw">what the model wrote of it</param>
+    public ParsedCall CutOff(string raw) => this with { Arguments = null, Error = new FormatException($"The model's call of '{Name}' was cut off: {raw.Trim()}"), Raw = raw };
+}

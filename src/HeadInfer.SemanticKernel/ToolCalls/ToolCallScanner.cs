@@ -117,11 +117,12 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
     }
 
     /// <summary>Ends the answer: what was held back is text, and a call without an end is read as far as it goes.</summary>
-    public IEnumerable<ScannedPart> End()
+    /// <param name="cut">whether the limit ended it: then a call that should have an end is not whole, whatever can be read of it</param>
+    public IEnumerable<ScannedPart> End(bool cut = false)
     {
         var rest = _pending.ToString();
         _pending.Clear();
-        return _state == State.Call ? Calls(rest, "")
+        return _state == State.Call ? Calls(rest, "").ToList() is [.., { Call: { Error: null } last }] calls && cut && _marks.End is not null ? [.. calls[..^1], new ScannedPart("", last.CutOff(rest))] : Calls(rest, "")
             : rest.Length > 0 && !(_state == State.StrayEnd && string.IsNullOrWhiteSpace(rest)) ? [new ScannedPart(rest, null)]
             : [];
     }

@@ -1,0 +1,81 @@
+using HeadInfer.Runtime;
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.SemanticKernel;
+using Microsoft.SemanticKernel.ChatCompletion;
+using FunctionCallContent = Microsoft.Extensions.AI.FunctionCallContent;
+
+namespace HeadInfer.SemanticKernel.Tests;
+
+/// <summary>Calls of which the limit cut something off, or which cannot be read: nobody makes them.</summary>
+public sealed class CutCallTests(DemoModel demo) : IClassFixture<DemoModel>
+{
+    [Theory]
+    [InlineData(ToolCallFormat.Hermes, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"path\": \"a\"")]
+    [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<function=f>\n<parameter=path>\na\n</parameter>\n<parameter=wh")]
+    [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<function=f>\n<parameter=path>\na\n</parameter>\n")]
+    [InlineData(ToolCallFormat.QwenCoder, "<function=f>\n<parameter=path>\na\n</parameter>\n")]
+    [InlineData(ToolCallFormat.Glm, "<tool_call>f")]
+    [InlineData(ToolCallFormat.Glm, "<tool_call>f\n<arg_key>path</arg_key>\n<arg_value>a</arg_value>\n")]
+    [InlineData(ToolCallFormat.Gemma, "<|tool_call>call:f")]
+    [InlineData(ToolCallFormat.Gemma, "<|tool_call>call:f{path:<|\"|>a<|\"|>,")]
+    [InlineData(ToolCallFormat.Llama, "{\"name\": \"f\", \"parameters\": {\"path\": \"a\"")]
+    [InlineData(ToolCallFormat.MistralNames, "[TOOL_CALLS]f[ARGS]{\"path\": \"a\"")]
+    [InlineData(ToolCallFormat.DeepSeekNames, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"path\": \"a\"")]
+    [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"path\": \"a\"")]
+    public async Task A_call_that_the_limit_cut_off_is_never_made(ToolCallFormat format, string answer)
+    {
+        foreach (var streaming in (bool[])[false, true])
+        {
+            var engine = new ScriptedEngine(demo.Model, answer) { Reason = Runtime.FinishReason.Length };
+            using var inner = new HeadInferChatClient(engine, new HeadInferChatClientOptions { ToolCallFormat = format });
+            using var client = inner.AsBuilder().UseFunctionInvocation().Build();
+            var made = 0;
+            var options = new ChatOptions { Tools = [AIFunctionFactory.Create((string path = "", string what = "") => ++made, "f")] };
+            var response = streaming ? await client.GetStreamingResponseAsync("Go", options).ToChatResponseAsync() : await client.GetResponseAsync("Go", options);
+            Assert.Equal(ChatFinishReason.Length, response.FinishReason);
+            Assert.All(response.Messages.SelectMany(m => m.Contents).OfType<FunctionCallContent>(), c => Assert.NotNull(c.Exception));
+            Assert.Single(engine.Prompts);
+            Assert.Equal(0, made);
+        }
+    }
+
+    [Fact]
+    public async Task A_whole_call_before_one_that_was_cut_is_made()
+    {
+        var engine = new ScriptedEngine(demo.Model, "<tool_call>f\n<arg_key>path</arg_key>\n<arg_value>a</arg_value>\n</tool_call>\n<tool_call>f\n", "Done.") { Reason = Runtime.FinishReason.Length };
+        using var inner = new HeadInferChatClient(engine, new HeadInferChatClientOptions { ToolCallFormat = ToolCallFormat.Glm });
+        using var client = inner.AsBuilder().UseFunctionInvocation().Build();
+        List<string> paths = [];
+        await client.GetResponseAsync("Go", new ChatOptions { Tools = [AIFunctionFactory.Create((string path = "") => paths.Add(path), "f")] });
+        Assert.Equal(["a"], paths);
+    }
+
+    [Theory]
+    [InlineData(false, "\"oops\"", 0)]
+    [InlineData(true, "\"oops\"", 0)]
+    [InlineData(false, "{}", 1)]
+    [InlineData(true, "{}", 1)]
+    public async Task A_call_whose_arguments_cannot_be_read_is_never_made(bool kernels, string arguments, int times)
+    {
+        var function = kernels ? "p_f" : "f";
+        var engine = new ScriptedEngine(demo.Model, $"<tool_call>\n{{\"name\": \"{function}\", \"arguments\": {arguments}}}\n</tool_call>", "Done.");
+        var made = 0;
+        if (kernels)
+        {
+            var kernel = new Kernel();
+            kernel.Plugins.AddFromFunctions("p", [KernelFunctionFactory.CreateFromMethod((string path = "") => ++made, "f")]);
+            using var client = new HeadInferChatClient(engine).AsBuilder().UseKernelFunctionInvocation().Build();
+            var settings = new HeadInferPromptExecutionSettings { FunctionChoiceBehavior = FunctionChoiceBehavior.Auto() };
+            await client.AsChatCompletionService().GetChatMessageContentsAsync(new ChatHistory("Go", AuthorRole.User), settings, kernel);
+        }
+        else
+        {
+            using var client = new HeadInferChatClient(engine).AsBuilder().UseFunctionInvocation().Build();
+            await client.GetResponseAsync("Go", new ChatOptions { Tools = [AIFunctionFactory.Create((string path = "") => ++made, "f")] });
+        }
+
+        Assert.Contains($"\"name\": \"{function}\"", engine.Prompts[0], StringComparison.Ordinal);
+        Assert.Equal(times, made);
+    }
+}
