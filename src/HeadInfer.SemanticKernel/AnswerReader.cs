@@ -39,6 +39,9 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
 
     public IEnumerable<AIContent> Append(string text) => text.Length == 0 ? [] : _reasoning.Append(text).SelectMany(Read);
 
+    /// <summary>Whether the answer is within thoughts.</summary>
+    public bool IsThinking => _reasoning.IsThinking;
+
     /// <summary>Ends the answer.</summary>
     /// <param name="cut">whether the limit ended it</param>
     public IEnumerable<AIContent> End(bool cut)

@@ -105,6 +105,9 @@ internal static class ChatRequest
         };
     }
 
+    /// <summary>The model's defaults, with answers as long as there is room for: a caller who names no limit wants all of an answer.</summary>
+    public static GenerationOptions ConnectorDefaults(this HeadInferModel model) => model.Defaults with { MaxTokens = null };
+
     /// <summary>What the options say to the chat template: how much the model is to think.</summary>
     /// <exception cref="NotSupportedException">The template has no such switch.</exception>
     public static IReadOnlyDictionary<string, object?>? Variables(ChatOptions? options, string template)

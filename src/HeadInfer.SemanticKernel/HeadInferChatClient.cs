@@ -240,6 +240,11 @@ public sealed class HeadInferChatClient : IChatClient
         }
 
         watch.IsComplete = true;
+        if (reader.IsThinking && !request.ShowsThoughts && answer.Reason == Runtime.FinishReason.Length)
+        {
+            HeadInferLog.CutThoughts(_logger, answer.Tokens.Count);
+        }
+
         // A call that the limit cut off is no call that could be made.
         var finish = reader.Calls > 0 && !(reader.LastCallFailed && answer.Reason == Runtime.FinishReason.Length) ? ChatFinishReason.ToolCalls
             : answer.Reason == Runtime.FinishReason.Length ? ChatFinishReason.Length

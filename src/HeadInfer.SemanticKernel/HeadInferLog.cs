@@ -51,6 +51,9 @@ internal static partial class HeadInferLog
     [LoggerMessage(EventId = 19, Message = "Of {Tokens} tokens those from {Token} on are read again, since {Reason}; there it says: {Words}")]
     public static partial void Missed(ILogger logger, LogLevel level, int token, int tokens, string reason, string words);
 
+    [LoggerMessage(20, LogLevel.Warning, "The answer's {Tokens} tokens ended within hidden thoughts, so nothing was said; ask for more tokens, or for less thinking")]
+    public static partial void CutThoughts(ILogger logger, int tokens);
+
     [LoggerMessage(16, LogLevel.Information, "Forgot the conversation '{ConversationId}', which made room")]
     public static partial void ForgotConversation(ILogger logger, string conversationId);
 }

@@ -63,7 +63,7 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         set => Set(ref _seed, value);
     }
 
-    /// <summary>Tokens of an answer at most. Default: the model's, else 512.</summary>
+    /// <summary>Tokens of an answer at most, thoughts among them. Default: as many as the context has room for.</summary>
     [JsonPropertyName("max_tokens")]
     public int? MaxTokens
     {

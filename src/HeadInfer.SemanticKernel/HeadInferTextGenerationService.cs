@@ -90,7 +90,7 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
         }
 
         var chat = settings.ToChatOptions();
-        var options = ChatRequest.Generation(chat, _model.Defaults, ModelId);
+        var options = ChatRequest.Generation(chat, _model.ConnectorDefaults(), ModelId);
         options = options with { Constraint = chat.ResponseFormat is not ChatResponseFormatJson json ? options.Constraint : json.Schema is { } schema ? _schemas.Under(cancellationToken).Of(schema) : _schemas.Any };
         return new Request(_model.Tokenizer.Encode(prompt, addSpecial: true, cancellationToken: cancellationToken), options, chat.CacheKey(), settings.PrefillProgress);
     }

@@ -19,7 +19,7 @@ internal sealed class ModelEngine(HeadInferModel model, string modelId, ILogger 
 
     public IReadOnlyList<int> EndTokens => model.EndTokens;
 
-    public GenerationOptions Defaults => model.Defaults;
+    public GenerationOptions Defaults { get; } = model.ConnectorDefaults();
 
     public object? GetService(Type type) =>
         type.IsInstanceOfType(model) ? model : type == typeof(Tokenizer) ? model.Tokenizer : type == typeof(ChatTemplate) ? Template : null;

@@ -1,5 +1,6 @@
 using HeadInfer.Text;
 using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel.Tests;
 
@@ -38,6 +39,21 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
         var scanner = new ReasoningScanner(ThoughtTags.Usual);
         var parts = answer.Chunk(2).SelectMany(c => scanner.Append(new string(c))).ToList();
         Assert.Equal((thoughts, said), (string.Concat(parts.Where(p => p.IsReasoning).Select(p => p.Text)), string.Concat(parts.Where(p => !p.IsReasoning).Select(p => p.Text))));
+    }
+
+    [Theory]
+    [InlineData(ReasoningOutput.None, 1)]
+    [InlineData(ReasoningOutput.Full, 0)]
+    public async Task A_limit_within_hidden_thoughts_is_logged(ReasoningOutput output, int times)
+    {
+        using var logs = new LogRecords();
+        using var factory = LoggerFactory.Create(b => b.AddProvider(logs));
+        foreach (var (answer, reason, expected) in ((string, Runtime.FinishReason, int)[])[("<think>hm", Runtime.FinishReason.Length, times), ("<think>hm</think>Ye", Runtime.FinishReason.Length, times), ("<think>hm", Runtime.FinishReason.Stop, times)])
+        {
+            using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, answer) { Reason = reason }, loggerFactory: factory);
+            await client.GetResponseAsync("Go", new ChatOptions { Reasoning = new ReasoningOptions { Output = output } });
+            Assert.Equal(expected, logs.All.Count(r => r is { Id: 20, Level: LogLevel.Warning }));
+        }
     }
 
     [Fact]

@@ -46,6 +46,18 @@ public sealed class StructuredOutputTests(DemoModel demo) : IClassFixture<DemoMo
     }
 
     [Fact]
+    public async Task Without_a_limit_an_answer_is_as_long_as_there_is_room_for()
+    {
+        var schema = JsonDocument.Parse("""{"type":"string","minLength":2500,"maxLength":2500}""").RootElement;
+        using var client = new HeadInferChatClient(demo.Model);
+        var response = await client.GetResponseAsync(Question, new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(schema) });
+        Assert.Equal(2500, JsonSerializer.Deserialize<string>(response.Text)!.Length);
+        Assert.True(response.Usage!.OutputTokenCount > 512);
+        var text = await new HeadInferTextGenerationService(demo.Model).GetTextContentsAsync(Question, new HeadInferPromptExecutionSettings { ResponseFormat = schema });
+        Assert.Equal(2500, JsonSerializer.Deserialize<string>(text[0].Text!)!.Length);
+    }
+
+    [Fact]
     public async Task With_functions_the_answer_is_a_call_or_the_json()
     {
         using var inner = new HeadInferChatClient(demo.Model);

@@ -34,7 +34,7 @@ internal sealed partial class Answering(Patience patience, ILogger<Answering> lo
         if (patience.Beginning is { } most)
         {
             var deadline = DateTimeOffset.UtcNow + most;
-            request.Options.RawRepresentationFactory = model => (model.GetService<HeadInferModel>()?.Defaults ?? new GenerationOptions()) with { Deadline = deadline };
+            request.Options.RawRepresentationFactory = model => (model.GetService<HeadInferModel>()?.Defaults ?? new GenerationOptions()) with { MaxTokens = null, Deadline = deadline };
         }
 
         client = request.By ?? client;
