@@ -22,7 +22,7 @@ internal sealed record BegunAnswer(string Text)
             throw new NotSupportedException("ChatOptions.AdditionalProperties[\"continue_final_message\"] cannot be honoured beside JSON output or a required call, which begin with the answer. Leave one of them out.");
         }
 
-        return messages is [.., { Role.Value: "assistant" } last] && last.Contents.All(c => c is TextContent) && last.Text.Length > 0
+        return messages is [.., { } last] && last.Role == ChatRole.Assistant && last.Contents.All(c => c is TextContent) && last.Text.Length > 0
             ? new BegunAnswer(last.Text)
             : throw new ArgumentException("ChatOptions.AdditionalProperties[\"continue_final_message\"] needs a last message of the assistant's that is text, and not empty.");
     }

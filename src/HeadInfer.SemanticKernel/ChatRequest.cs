@@ -194,11 +194,18 @@ internal static class ChatRequest
         if (text.Length > 0 || calls.Count > 0 || results.Count == 0)
         {
             // White space beside calls stood around them, and would make some templates write a message of it.
-            turns.Add(new ChatTurn(message.Role.Value, calls.Count > 0 && string.IsNullOrWhiteSpace(text.ToString()) ? "" : text.ToString()) { ToolCalls = calls, Reasoning = thoughts.Length > 0 ? thoughts.ToString() : null });
+            turns.Add(new ChatTurn(Role(message.Role), calls.Count > 0 && string.IsNullOrWhiteSpace(text.ToString()) ? "" : text.ToString()) { ToolCalls = calls, Reasoning = thoughts.Length > 0 ? thoughts.ToString() : null });
         }
 
         turns.AddRange(results);
     }
+
+    // Roles are equal in any case; templates know the names alone.
+    private static string Role(ChatRole role) => role == ChatRole.User ? "user"
+        : role == ChatRole.Assistant ? "assistant"
+        : role == ChatRole.System || role == new ChatRole("developer") ? "system"
+        : role == ChatRole.Tool ? "tool"
+        : throw new NotSupportedException($"A message has the role '{role.Value}'; there are system, developer, user, assistant and tool.");
 
     private static string Text(FunctionResultContent result) => result.Result switch
     {

@@ -206,6 +206,19 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
     }
 
     [Fact]
+    public async Task Roles_are_known_in_any_case_and_a_developer_speaks_as_the_system()
+    {
+        var engine = new ScriptedEngine(demo.Model, "x", "x");
+        using var client = new HeadInferChatClient(engine);
+        await client.GetResponseAsync([new(new ChatRole("Developer"), "Be brief."), new(new ChatRole("USER"), "Go"), new(new ChatRole("Assistant"), "So"), new(new ChatRole("User"), "On")], new ChatOptions { Instructions = "Please." });
+        await client.GetResponseAsync([new(ChatRole.System, "Be brief.\n\nPlease."), new(ChatRole.User, "Go"), new(ChatRole.Assistant, "So"), new(ChatRole.User, "On")]);
+        Assert.Contains("Be brief.", engine.Prompts[0], StringComparison.Ordinal);
+        Assert.Equal(engine.Prompts[1], engine.Prompts[0]);
+        var error = await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([new(new ChatRole("narrator"), "Once")]));
+        Assert.Contains("'narrator'", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_request_is_made_ready_on_another_thread_and_refused_by_its_task()
     {
         var caller = Environment.CurrentManagedThreadId;
