@@ -187,7 +187,7 @@ internal static class ChatRequest
                 case UsageContent:
                     break; // what an answer cost is not said again
                 default:
-                    throw new NotSupportedException($"A message has {content.GetType().Name}{(content is DataContent data ? $" ({data.MediaType})" : "")}; this model reads text. Remove it, or give its text.");
+                    throw NoText(content, "A message");
             }
         }
 
@@ -207,13 +207,20 @@ internal static class ChatRequest
         : role == ChatRole.Tool ? "tool"
         : throw new NotSupportedException($"A message has the role '{role.Value}'; there are system, developer, user, assistant and tool.");
 
+    private static NotSupportedException NoText(AIContent content, string where) =>
+        new($"{where} has {content.GetType().Name}{(content is DataContent data ? $" ({data.MediaType})" : "")}; this model reads text. Remove it, or give its text.");
+
     private static string Text(FunctionResultContent result) => result.Result switch
     {
+        AIContent content => Text(content),
+        IEnumerable<AIContent> contents => string.Join('\n', contents.Select(Text)), // what a tool of the Model Context Protocol gives
         null => result.Exception?.Message ?? "",
         string text => text,
         JsonElement { ValueKind: JsonValueKind.String } text => text.GetString()!,
         var other => JsonSerializer.Serialize(other, AIJsonUtilities.DefaultOptions),
     };
+
+    private static string Text(AIContent content) => content is TextContent text ? text.Text : throw NoText(content, "A function's result");
 
     private static GenerationOptions Raw(object? made, GenerationOptions defaults) => made switch
     {

@@ -219,6 +219,22 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
     }
 
     [Fact]
+    public async Task A_functions_result_of_contents_is_their_text()
+    {
+        static ChatMessage[] Of(object result) => [new(ChatRole.User, "Go"), new(ChatRole.Assistant, [new FunctionCallContent("c1", "f")]), new(ChatRole.Tool, [new FunctionResultContent("c1", result)])];
+        var engine = new ScriptedEngine(demo.Model, "x", "x");
+        using var client = new HeadInferChatClient(engine);
+        await client.GetResponseAsync(Of(new TextContent("three lines")));
+        await client.GetResponseAsync(Of((AIContent[])[new TextContent("one"), new TextContent("two")]));
+        Assert.Contains("<tool_response>\nthree lines\n</tool_response>", engine.Prompts[0], StringComparison.Ordinal);
+        Assert.Contains("<tool_response>\none\ntwo\n</tool_response>", engine.Prompts[1], StringComparison.Ordinal);
+        foreach (var result in (object[])[new DataContent(new byte[] { 1 }, "image/png"), (AIContent[])[new TextContent("one"), new DataContent(new byte[] { 1 }, "image/png")]])
+        {
+            Assert.Contains("image/png", (await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync(Of(result)))).Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public async Task A_request_is_made_ready_on_another_thread_and_refused_by_its_task()
     {
         var caller = Environment.CurrentManagedThreadId;
