@@ -10,8 +10,8 @@ internal record ThoughtTags(string Start, string End)
     /// <summary>Those of models in general.</summary>
     public static ThoughtTags Usual { get; } = new("<think>", "</think>");
 
-    /// <summary>All that may be read in any answer: Mistral's and Gemma's are others.</summary>
-    public static IReadOnlyList<ThoughtTags> All { get; } = [Usual, new("[THINK]", "[/THINK]"), new("<|channel>thought", "<channel|>")];
+    /// <summary>All that may be read in any answer: those of Mistral, Gemma, Seed-OSS and Command are others.</summary>
+    public static IReadOnlyList<ThoughtTags> All { get; } = [Usual, new("[THINK]", "[/THINK]"), new("<|channel>thought", "<channel|>"), new("<seed:think>", "</seed:think>"), new("<|START_THINKING|>", "<|END_THINKING|>")];
 
     /// <summary>Special tokens that are read as text, whichever of these a model has.</summary>
     public IReadOnlyList<string> Markers => [.. All.Append(this).SelectMany(t => Markup.Markers(t.Start + t.End)).Concat(OwnMarkers).Distinct()];

@@ -18,6 +18,8 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("<think>a</think>It writes `<think>` and `</think>`.", "a", "It writes `<think>` and `</think>`.")]
     [InlineData("<think>a</think>Yes. <think> is a word.", "a", "Yes. <think> is a word.")]
     [InlineData("Yes. <think>a</think>", "", "Yes. <think>a</think>")]
+    [InlineData("<seed:think>a</seed:think>Yes.", "a", "Yes.")]
+    [InlineData("<|START_THINKING|>a<|END_THINKING|>Yes.", "a", "Yes.")]
     [InlineData("<think>a", "a", "")]
     [InlineData("[THIN", "", "[THIN")]
     public void Thoughts_are_told_from_what_is_said(string answer, string thoughts, string said)
@@ -40,6 +42,12 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
         var parts = answer.Chunk(2).SelectMany(c => scanner.Append(new string(c))).ToList();
         Assert.Equal((thoughts, said), (string.Concat(parts.Where(p => p.IsReasoning).Select(p => p.Text)), string.Concat(parts.Where(p => !p.IsReasoning).Select(p => p.Text))));
     }
+
+    [Theory]
+    [InlineData("{{ '<seed:think>' }}{# </seed:think> #}", "</seed:think>")]
+    [InlineData("<|START_THINKING|>{{ x }}<|END_THINKING|>", "<|END_THINKING|>")]
+    [InlineData("<think>{{ x }}</think>", "</think>")]
+    public void The_template_shows_what_thoughts_stand_between(string template, string end) => Assert.Equal(end, ThoughtTags.Of(template).End);
 
     [Theory]
     [InlineData(ReasoningOutput.None, 1)]

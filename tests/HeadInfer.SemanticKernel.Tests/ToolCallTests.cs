@@ -112,6 +112,9 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     }
 
     [Fact]
+    public void A_format_that_is_not_read_is_not_guessed() => Assert.False(ToolCallFormats.IsSaid("<|START_ACTION|>[{\"tool_name\": name, \"parameters\": {}}]<|END_ACTION|>", chosen: null));
+
+    [Fact]
     public async Task An_end_within_an_argument_is_none()
     {
         const string text = "a </tool_call> b [TOOL_CALLS] c";

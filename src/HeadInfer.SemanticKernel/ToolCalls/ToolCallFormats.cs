@@ -68,7 +68,8 @@ internal static class ToolCallFormats
     private static ToolCallFormat? Guess(string template)
     {
         bool Has(string text) => template.Contains(text, StringComparison.Ordinal);
-        return Has("[TOOL_CALLS]") ? Has("[ARGS]") ? ToolCallFormat.MistralNames : ToolCallFormat.Mistral
+        return Has("<|START_ACTION|>") ? null // Command's calls, which are not read
+            : Has("[TOOL_CALLS]") ? Has("[ARGS]") ? ToolCallFormat.MistralNames : ToolCallFormat.Mistral
             : HarmonyTags.IsIn(template) ? ToolCallFormat.Harmony
             : Has("<|tool_call>") ? ToolCallFormat.Gemma
             : Has("<｜tool▁sep｜>") ? Has("```json") ? ToolCallFormat.DeepSeek : ToolCallFormat.DeepSeekNames
