@@ -110,20 +110,20 @@ internal static class ChatRequest
 
     /// <summary>What the options say to the chat template: how much the model is to think.</summary>
     /// <exception cref="NotSupportedException">The template has no such switch.</exception>
-    public static IReadOnlyDictionary<string, object?>? Variables(ChatOptions? options, string template)
+    public static IReadOnlyDictionary<string, object?>? Variables(ChatOptions? options, ChatTemplate template)
     {
         if (options?.Reasoning?.Effort is not { } effort)
         {
             return null;
         }
 
-        if (template.Contains("reasoning_effort", StringComparison.Ordinal) && effort != ReasoningEffort.None)
+        if (template.Source.Contains("reasoning_effort", StringComparison.Ordinal) && effort != ReasoningEffort.None)
         {
             return new Dictionary<string, object?>(StringComparer.Ordinal) { ["reasoning_effort"] = effort switch { ReasoningEffort.Low => "low", ReasoningEffort.Medium => "medium", _ => "high" } };
         }
 
-        return template.Contains("enable_thinking", StringComparison.Ordinal)
-            ? new Dictionary<string, object?>(StringComparer.Ordinal) { ["enable_thinking"] = effort != ReasoningEffort.None }
+        return (template.Source.Contains("enable_thinking", StringComparison.Ordinal) ? "enable_thinking" : template.HasSwitch("thinking") ? "thinking" : null) is { } name
+            ? new Dictionary<string, object?>(StringComparer.Ordinal) { [name] = effort != ReasoningEffort.None }
             : throw new NotSupportedException($"ChatOptions.Reasoning.Effort cannot be honoured: the model's chat template has no switch for '{effort}'.");
     }
 

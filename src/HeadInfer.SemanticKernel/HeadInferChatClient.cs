@@ -158,7 +158,7 @@ public sealed class HeadInferChatClient : IChatClient
         var key = options.CacheKey();
         var begun = BegunAnswer.Of(all, options);
         var conversation = _continuation.WithThoughts(key, ChatRequest.Conversation(begun is null ? all : all.SkipLast(1), options, tools));
-        var text = template.RenderTurns(_writtenCalls.In(conversation), tools, ChatRequest.Variables(options, template.Source), cancellationToken);
+        var text = template.RenderTurns(_writtenCalls.In(conversation), tools, ChatRequest.Variables(options, template), cancellationToken);
         text = begun?.After(text, _thoughts) ?? text;
         var prompt = _continuation.Prompt(key, conversation, text, cancellationToken);
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;

@@ -34,6 +34,24 @@ public sealed class ChatTemplate
     /// <param name="withTools">whether functions are offered</param>
     internal bool TakesCalls(bool withTools) => (withTools ? _shapeForTools : _shape).Value.NoCalls is null;
 
+    /// <summary>Whether the template has a variable that makes it write a conversation otherwise if it is true than if it is false.</summary>
+    internal bool HasSwitch(string variable)
+    {
+        string? With(bool value)
+        {
+            try
+            {
+                return Render([new("user", "asked")], variables: new Dictionary<string, object?>(StringComparer.Ordinal) { [variable] = value });
+            }
+            catch (ChatTemplateException)
+            {
+                return null; // a conversation that matters is told
+            }
+        }
+
+        return Source.Contains(variable, StringComparison.Ordinal) && With(true) is { } on && With(false) is { } off && on != off;
+    }
+
     /// <summary>The conversation's tokens, ready for the model to answer.</summary>
     /// <param name="turns">the messages, oldest first</param>
     /// <param name="tokenizer">the model's tokenizer</param>

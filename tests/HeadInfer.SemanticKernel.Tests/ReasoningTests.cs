@@ -64,6 +64,28 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
         }
     }
 
+    [Theory]
+    [InlineData("{% if not thinking is defined %}{% set thinking = false %}{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if thinking %}<think>{% else %}</think>{% endif %}", "<a><think>", "<a></think>")]
+    [InlineData("{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}", "<a>", "<a><think></think>")]
+    [InlineData("{% for m in messages %}{{ m.content }}{{ m.thinking }}{% endfor %}<a>", null, null)]
+    public async Task Effort_turns_the_switch_that_the_template_has(string source, string? on, string? off)
+    {
+        var engine = new ScriptedEngine(demo.Model, "x", "x") { Template = new ChatTemplate(source, new Dictionary<string, object?>(), TimeProvider.System) };
+        using var client = new HeadInferChatClient(engine);
+        foreach (var (effort, end) in ((ReasoningEffort, string?)[])[(ReasoningEffort.High, on), (ReasoningEffort.None, off)])
+        {
+            var options = new ChatOptions { Reasoning = new ReasoningOptions { Effort = effort } };
+            if (end is null)
+            {
+                await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync("Go", options));
+                continue;
+            }
+
+            await client.GetResponseAsync("Go", options);
+            Assert.EndsWith("Go" + end, engine.Prompts[^1], StringComparison.Ordinal);
+        }
+    }
+
     [Fact]
     public async Task A_call_inside_thoughts_that_never_close_is_made()
     {
