@@ -226,6 +226,7 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
     /// <summary>The settings of text generation, which knows no conversation.</summary>
     internal ChatOptions ToChatOptions() => new()
     {
+        ModelId = ModelId,
         Temperature = Temperature,
         TopP = TopP,
         TopK = TopK,

@@ -89,6 +89,11 @@ public sealed class HeadInferTextGenerationService : ITextGenerationService
             throw new NotSupportedException("ReasoningEffort and ShowReasoning cannot be honoured: text generation knows no thoughts. Use chat completion.");
         }
 
+        if (settings.FunctionChoiceBehavior is not (null or NoneFunctionChoiceBehavior))
+        {
+            throw new NotSupportedException("FunctionChoiceBehavior cannot be honoured: text generation calls no functions. Use chat completion.");
+        }
+
         var chat = settings.ToChatOptions();
         var options = ChatRequest.Generation(chat, _model.ConnectorDefaults(), ModelId);
         options = options with { Constraint = chat.ResponseFormat is not ChatResponseFormatJson json ? options.Constraint : json.Schema is { } schema ? _schemas.Under(cancellationToken).Of(schema) : _schemas.Any };

@@ -151,6 +151,11 @@ public sealed class SemanticKernelTests(DemoModel demo) : IClassFixture<DemoMode
         var json = await service.GetTextContentsAsync(prompt, new HeadInferPromptExecutionSettings { ResponseFormat = "json_object", MaxTokens = 40 });
         System.Text.Json.JsonDocument.Parse(json[0].Text!).Dispose();
         await Assert.ThrowsAsync<NotSupportedException>(() => service.GetTextContentsAsync(prompt, new HeadInferPromptExecutionSettings { ShowReasoning = true }));
+        var calls = await Assert.ThrowsAsync<NotSupportedException>(() => service.GetTextContentsAsync(prompt, new PromptExecutionSettings { FunctionChoiceBehavior = FunctionChoiceBehavior.Auto() }));
+        Assert.Contains("FunctionChoiceBehavior", calls.Message, StringComparison.Ordinal);
+        var other = await Assert.ThrowsAsync<NotSupportedException>(() => service.GetTextContentsAsync(prompt, new PromptExecutionSettings { ModelId = "another" }));
+        Assert.Contains("'another'", other.Message, StringComparison.Ordinal);
+        Assert.NotEmpty(await service.GetTextContentsAsync(prompt, new HeadInferPromptExecutionSettings { ModelId = demo.Model.Name, FunctionChoiceBehavior = FunctionChoiceBehavior.None(), MaxTokens = 2 }));
     }
 
     [Fact]
