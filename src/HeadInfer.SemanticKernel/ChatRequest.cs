@@ -12,6 +12,8 @@ internal static class ChatRequest
     // A call that names no function, and was answered so.
     private const string Unnamed = "unnamed";
 
+    private const string MinP = "min_p", RepetitionPenalty = "repetition_penalty", ShowReasoning = "show_reasoning";
+
     /// <summary>The functions that the model is shown; null if it is shown none.</summary>
     /// <exception cref="NotSupportedException">A tool is not a function.</exception>
     /// <exception cref="ArgumentException">Two have the same name.</exception>
@@ -99,11 +101,27 @@ internal static class ChatRequest
                 Seed = options.Seed ?? sampling.Seed,
                 FrequencyPenalty = options.FrequencyPenalty ?? sampling.FrequencyPenalty,
                 PresencePenalty = options.PresencePenalty ?? sampling.PresencePenalty,
-                MinP = Number(options, "min_p") ?? sampling.MinP,
-                RepetitionPenalty = Number(options, "repetition_penalty") ?? sampling.RepetitionPenalty,
+                MinP = Number(options, MinP) ?? sampling.MinP,
+                RepetitionPenalty = Number(options, RepetitionPenalty) ?? sampling.RepetitionPenalty,
             },
         };
     }
+
+    /// <summary>Whether the caller is shown what the model thinks.</summary>
+    /// <exception cref="ArgumentException">An option is neither yes nor no.</exception>
+    public static bool ShowsThoughts(ChatOptions? options) => options?.Reasoning?.Output is { } output
+        ? output == ReasoningOutput.Full
+        : options?.AdditionalProperties?.GetValueOrDefault(ShowReasoning) switch
+        {
+            null or JsonElement { ValueKind: JsonValueKind.Null } => false,
+            var value when bool.TryParse(value.ToString(), out var shows) => shows,
+            var other => throw new ArgumentException($"ChatOptions.AdditionalProperties[\"{ShowReasoning}\"] is '{other}'; it must be true or false."),
+        };
+
+    /// <summary>The names of further properties that nobody here knows.</summary>
+    public static IEnumerable<string> Unknown(ChatOptions? options) => (options?.AdditionalProperties ?? [])
+        .Where(p => p.Value is not (null or JsonElement { ValueKind: JsonValueKind.Null })).Select(p => p.Key)
+        .Except([MinP, RepetitionPenalty, ShowReasoning, HeadInferChatOptionsExtensions.CacheKeyName, HeadInferChatOptionsExtensions.ContinueName], StringComparer.OrdinalIgnoreCase);
 
     /// <summary>The model's defaults, with answers as long as there is room for: a caller who names no limit wants all of an answer.</summary>
     public static GenerationOptions ConnectorDefaults(this HeadInferModel model) => model.Defaults with { MaxTokens = null };

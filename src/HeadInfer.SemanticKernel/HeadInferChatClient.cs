@@ -1,6 +1,8 @@
+using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
+using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -37,6 +39,7 @@ public sealed class HeadInferChatClient : IChatClient
     private readonly ChatClientMetadata _metadata;
     private readonly IToolCallFormat _toolCalls;
     private readonly ThoughtTags _thoughts;
+    private readonly bool _isFormatSaid;
     private readonly WrittenCalls _writtenCalls;
     private readonly IReadOnlyList<int> _endTokens;
     private readonly OutputForm _forms;
@@ -44,6 +47,7 @@ public sealed class HeadInferChatClient : IChatClient
     private readonly Continuation _continuation;
     private readonly CacheMisses _misses;
     private readonly ILogger _logger;
+    private readonly ConcurrentDictionary<string, bool> _told = new(StringComparer.OrdinalIgnoreCase);
 
     /// <summary>Makes a client of a loaded model.</summary>
     /// <param name="model">the model; stays the caller's</param>
@@ -81,7 +85,8 @@ public sealed class HeadInferChatClient : IChatClient
         _forms = new OutputForm(_toolCalls, _thoughts, new SchemaForms(_logger));
         var past = new Recollection();
         _misses = new CacheMisses(past, engine.Tokenizer, _logger);
-        _writtenCalls = new WrittenCalls(engine.Template, _toolCalls, _thoughts, ToolCallFormats.IsSaid(engine.Template.Source, _options.ToolCallFormat));
+        _isFormatSaid = ToolCallFormats.IsSaid(engine.Template.Source, _options.ToolCallFormat);
+        _writtenCalls = new WrittenCalls(engine.Template, _toolCalls, _thoughts, _isFormatSaid);
         _endTokens = EndTokens(engine);
         _continuation = new Continuation(engine, past, _toolCalls, _thoughts, _endTokens, _logger);
         TemplateLog.Limitations(_logger, engine.Template);
@@ -152,6 +157,7 @@ public sealed class HeadInferChatClient : IChatClient
     {
         var template = _engine.Template;
         var tools = ChatRequest.Tools(options);
+        TellOfUnknown(options, tools);
         var (raw, progress) = options.Made(this);
         var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId, raw);
         IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
@@ -163,7 +169,7 @@ public sealed class HeadInferChatClient : IChatClient
         var prompt = _continuation.Prompt(key, conversation, text, cancellationToken);
         var callsAtMost = tools is null ? 0 : options?.AllowMultipleToolCalls == false ? 1 : int.MaxValue;
         var thinking = _thoughts.IsOpenedBy(text.Text);
-        var showThoughts = options?.Reasoning?.Output == ReasoningOutput.Full;
+        var showThoughts = ChatRequest.ShowsThoughts(options);
         var mayThink = template.Source.Contains(_thoughts.End, StringComparison.Ordinal);
         generation = generation with
         {
@@ -179,6 +185,20 @@ public sealed class HeadInferChatClient : IChatClient
             progress ?? _options.Progress,
             options?.ConversationId,
             all);
+    }
+
+    // Once each: a property may be meant for somebody else, and no function may ever be called.
+    private void TellOfUnknown(ChatOptions? options, IReadOnlyList<ChatTool>? tools)
+    {
+        if (tools is not null && !_isFormatSaid && _told.TryAdd("", true))
+        {
+            HeadInferLog.UnknownFormat(_logger, ToolCallFormat.Hermes);
+        }
+
+        foreach (var name in ChatRequest.Unknown(options).Where(n => _told.TryAdd(n, true)))
+        {
+            HeadInferLog.UnknownProperty(_logger, name);
+        }
     }
 
     private async IAsyncEnumerable<ChatResponseUpdate> AnswerAsync(Request request, AnswerWatch watch, [EnumeratorCancellation] CancellationToken cancellationToken)

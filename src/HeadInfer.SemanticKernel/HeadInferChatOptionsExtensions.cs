@@ -7,7 +7,7 @@ namespace HeadInfer.SemanticKernel;
 /// <summary>What a request may ask of this client beyond what every chat client knows.</summary>
 public static class HeadInferChatOptionsExtensions
 {
-    private const string CacheKeyName = "cache_key", ContinueName = "continue_final_message";
+    internal const string CacheKeyName = "cache_key", ContinueName = "continue_final_message";
 
     /// <summary>Has somebody told how far the reading of this request's prompt is, some times a second.</summary>
     /// <remarks>It leaves no trace in what is serialised: caches find the same answer with it and without. An answer from a cache reads nothing, and tells nothing.</remarks>

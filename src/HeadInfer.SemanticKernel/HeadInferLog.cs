@@ -54,6 +54,12 @@ internal static partial class HeadInferLog
     [LoggerMessage(20, LogLevel.Warning, "The answer's {Tokens} tokens ended within hidden thoughts, so nothing was said; ask for more tokens, or for less thinking")]
     public static partial void CutThoughts(ILogger logger, int tokens);
 
+    [LoggerMessage(21, LogLevel.Warning, "Functions are offered, and how this model writes calls is not known; {Format} is assumed. HeadInferChatClientOptions.ToolCallFormat says it")]
+    public static partial void UnknownFormat(ILogger logger, ToolCallFormat format);
+
+    [LoggerMessage(22, LogLevel.Information, "ChatOptions.AdditionalProperties has '{Name}', which this client does not know, and leaves alone")]
+    public static partial void UnknownProperty(ILogger logger, string name);
+
     [LoggerMessage(16, LogLevel.Information, "Forgot the conversation '{ConversationId}', which made room")]
     public static partial void ForgotConversation(ILogger logger, string conversationId);
 }

@@ -3,6 +3,7 @@ using System.Text.Json;
 using HeadInfer.Runtime;
 using HeadInfer.Text;
 using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel.Tests;
 
@@ -253,6 +254,23 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
         await Assert.ThrowsAsync<NotSupportedException>(() => refused);
         var stream = client.GetStreamingResponseAsync("Go", new ChatOptions { ModelId = "another" });
         await Assert.ThrowsAsync<NotSupportedException>(async () => await stream.ToListAsync());
+    }
+
+    [Fact]
+    public async Task What_is_not_known_is_logged_once()
+    {
+        using var logs = new LogRecords();
+        using var factory = LoggerFactory.Create(b => b.AddProvider(logs));
+        var template = new ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}{{ tools }}<|START_ACTION|>\"parameters\": ", new Dictionary<string, object?>(), TimeProvider.System);
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, "x", "x", "x") { Template = template }, loggerFactory: factory);
+        var options = new ChatOptions { AdditionalProperties = new() { ["num_ctx"] = 5, ["nothing"] = null, ["min_p"] = 0.1, ["cache_key"] = "me", ["repetition_penalty"] = 1, ["show_reasoning"] = true } };
+        await client.GetResponseAsync("Go", options);
+        Assert.DoesNotContain(logs.All, r => r.Id == 21);
+        options.Tools = [AIFunctionFactory.Create(() => 1, "f")];
+        await client.GetResponseAsync("Go", options);
+        await client.GetResponseAsync("Go", options);
+        Assert.Contains("'num_ctx'", Assert.Single(logs.All, r => r.Id == 22).Text, StringComparison.Ordinal);
+        Assert.Single(logs.All, r => r.Id == 21);
     }
 
     [Fact]

@@ -65,6 +65,24 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
     }
 
     [Theory]
+    [InlineData(true, true)]
+    [InlineData("true", true)]
+    [InlineData(false, false)]
+    [InlineData(null, false)]
+    public async Task A_further_property_shows_thoughts_too(object? value, bool shown)
+    {
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, "<think>hm</think>Yes."));
+        foreach (var given in (object?[])[value, System.Text.Json.JsonSerializer.SerializeToElement(value)])
+        {
+            using var next = new HeadInferChatClient(new ScriptedEngine(demo.Model, "<think>hm</think>Yes."));
+            var response = await next.GetResponseAsync("Go", new ChatOptions { AdditionalProperties = new() { ["show_reasoning"] = given } });
+            Assert.Equal(shown, response.Messages[0].Contents.OfType<TextReasoningContent>().Any());
+        }
+
+        await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync("Go", new ChatOptions { AdditionalProperties = new() { ["show_reasoning"] = "some" } }));
+    }
+
+    [Theory]
     [InlineData("{% if not thinking is defined %}{% set thinking = false %}{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if thinking %}<think>{% else %}</think>{% endif %}", "<a><think>", "<a></think>")]
     [InlineData("{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}", "<a>", "<a><think></think>")]
     [InlineData("{% for m in messages %}{{ m.content }}{{ m.thinking }}{% endfor %}<a>", null, null)]
