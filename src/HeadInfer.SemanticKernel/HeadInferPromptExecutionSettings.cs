@@ -253,9 +253,12 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         ChatResponseFormatJson json => json.Schema is { } schema ? schema : "json_object",
         JsonElement { ValueKind: JsonValueKind.Null } => null,
         JsonElement { ValueKind: JsonValueKind.String } text => Normal(text.GetString()),
-        JsonElement { ValueKind: JsonValueKind.Object } wrapped when wrapped.TryGetProperty("json_schema", out var named) && named.ValueKind == JsonValueKind.Object && named.TryGetProperty("schema", out var schema) => schema.Clone(),
-        JsonElement { ValueKind: JsonValueKind.Object } kind when kind.TryGetProperty("type", out var type) && (type.ValueEqualsText("json_object") || type.ValueEqualsText("text")) => type.GetString(),
-        JsonElement { ValueKind: JsonValueKind.Object } schema => schema.Clone(),
+        JsonElement { ValueKind: JsonValueKind.Object } json => OutputForm.Unwrapped(json) switch
+        {
+            null => "text",
+            ChatResponseFormatJson { Schema: { } schema } => schema.Clone(),
+            _ => "json_object",
+        },
         _ => throw new ArgumentException($"ResponseFormat is '{format}'; it must be \"text\", \"json_object\", a type, a JSON schema or a ChatResponseFormat.", nameof(format)),
     };
 

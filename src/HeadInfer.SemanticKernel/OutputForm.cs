@@ -1,3 +1,4 @@
+using System.Text.Json;
 using HeadInfer.SemanticKernel.ToolCalls;
 using HeadInfer.Text;
 using Microsoft.Extensions.AI;
@@ -22,7 +23,7 @@ internal sealed class OutputForm(IToolCallFormat format, ThoughtTags tags, Schem
     public OutputConstraint? Of(ChatOptions? options, IReadOnlyList<ChatTool>? tools, int callsAtMost, bool thinking, bool mayThink, OutputConstraint? given, CancellationToken cancellationToken = default)
     {
         var now = schemas.Under(cancellationToken);
-        OutputConstraint? answer = options?.ResponseFormat is ChatResponseFormatJson json ? Said(json.Schema is { } schema ? now.Of(schema) : schemas.Any) : null;
+        OutputConstraint? answer = Format(options) is { } json ? Said(json.Schema is { } schema ? now.Of(schema) : schemas.Any) : null;
         if (options?.ToolMode is RequiredChatToolMode required)
         {
             answer = format.Constrain(Required(required, tools), callsAtMost, now);
@@ -43,9 +44,20 @@ internal sealed class OutputForm(IToolCallFormat format, ThoughtTags tags, Schem
             : answer;
     }
 
+    /// <summary>The form that JSON asks for which is a schema, or a schema as OpenAI wraps it; null for text.</summary>
+    public static ChatResponseFormatJson? Unwrapped(JsonElement json)
+    {
+        var inner = json.ValueKind == JsonValueKind.Object && json.TryGetProperty("json_schema", out var named) && named.ValueKind == JsonValueKind.Object && named.TryGetProperty("schema", out var schema) ? schema : json;
+        var type = inner.ValueKind == JsonValueKind.Object && inner.TryGetProperty("type", out var kind) ? kind : inner;
+        return type.ValueEqualsText("text") ? null : type.ValueEqualsText("json_object") ? ChatResponseFormat.Json : ChatResponseFormat.ForJsonSchema(inner);
+    }
+
+    // General settings bring what they have as it stands.
+    private static ChatResponseFormatJson? Format(ChatOptions? options) => options?.ResponseFormat is ChatResponseFormatJson json ? json.Schema is { } schema ? Unwrapped(schema) : json : null;
+
     // Free text, in which a call that has begun is one of these functions. In thoughts no call is made, so a word of one binds nothing.
     private OutputConstraint Held(IReadOnlyList<ChatTool> tools, bool thinking) => schemas.Kept(
-        $"held {thinking} {string.Join('\n', tools.Select(t => $"{t.Name} {(t.Parameters.ValueKind == System.Text.Json.JsonValueKind.Undefined ? "" : t.Parameters.GetRawText())}"))}", () =>
+        $"held {thinking} {string.Join('\n', tools.Select(t => $"{t.Name} {(t.Parameters.ValueKind == JsonValueKind.Undefined ? "" : t.Parameters.GetRawText())}"))}", () =>
         {
             OutputConstraint? text = null;
             var again = OutputConstraint.Defer(() => text!);

@@ -4,6 +4,7 @@ using HeadInfer.Text;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Logging;
 using Microsoft.SemanticKernel;
+using Microsoft.SemanticKernel.ChatCompletion;
 
 namespace HeadInfer.SemanticKernel.Tests;
 
@@ -55,6 +56,21 @@ public sealed class StructuredOutputTests(DemoModel demo) : IClassFixture<DemoMo
         Assert.True(response.Usage!.OutputTokenCount > 512);
         var text = await new HeadInferTextGenerationService(demo.Model).GetTextContentsAsync(Question, new HeadInferPromptExecutionSettings { ResponseFormat = schema });
         Assert.Equal(2500, JsonSerializer.Deserialize<string>(text[0].Text!)!.Length);
+    }
+
+    [Theory]
+    [InlineData("""{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":{"type":"integer"}}}""", "7", "\"a\"")]
+    [InlineData("""{"type":"integer"}""", "7", "\"a\"")]
+    [InlineData("""{"type":"json_object"}""", "{\"a\":1}", "7")]
+    [InlineData("""{"type":"text"}""", null, null)]
+    public async Task General_settings_may_have_it_as_OpenAI_writes_it(string format, string? right, string? wrong)
+    {
+        var engine = new ScriptedEngine(demo.Model, "7");
+        var settings = new PromptExecutionSettings { ExtensionData = new Dictionary<string, object> { ["response_format"] = JsonElement.Parse(format) } };
+        await new HeadInferChatClient(engine).AsChatCompletionService().GetChatMessageContentsAsync(new ChatHistory("Go", AuthorRole.User), settings);
+        var constraint = Assert.Single(engine.Options).Constraint;
+        Assert.Equal(right is null, constraint is null);
+        Assert.True(right is null || (Allows(constraint!, right) && !Allows(constraint!, wrong!)));
     }
 
     [Fact]
