@@ -13,7 +13,8 @@ namespace HeadInfer.SemanticKernel;
 /// <param name="tags">what it thinks between</param>
 /// <param name="thinking">whether the prompt has opened the model's thoughts</param>
 /// <param name="showThoughts">whether thoughts are shown</param>
-internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatTool> tools, int callsAtMost, ThoughtTags tags, bool thinking, bool showThoughts)
+/// <param name="stops">texts that end the answer where it says them: in thoughts and calls they do not</param>
+internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatTool> tools, int callsAtMost, ThoughtTags tags, bool thinking, bool showThoughts, params string[] stops)
 {
     /// <summary>The property of a call that keeps the thoughts before it, so that they can be shown to the model with the call's result.</summary>
     public const string ThoughtsKey = "reasoning";
@@ -24,6 +25,7 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
 
     private readonly IThoughtScanner _reasoning = tags.Scanner(thinking);
     private readonly ToolCallScanner? _calls = callsAtMost > 0 ? new ToolCallScanner(format, tools) : null;
+    private readonly SaidText _said = new(stops);
     private readonly StringBuilder _thoughts = new();
     private bool _cut; // whether the limit ended the answer
     private int _lastThoughts; // where they begin
@@ -34,8 +36,14 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
     /// <summary>Whether the last call cannot be read.</summary>
     public bool LastCallFailed { get; private set; }
 
+    /// <summary>Whether a stop sequence was said.</summary>
+    public bool IsStopped => _said.IsStopped;
+
+    /// <summary>Characters that came from that on.</summary>
+    public int Dropped => _said.Dropped;
+
     /// <summary>Whether nothing that could follow is wanted.</summary>
-    public bool IsDone => _calls is not null && Calls >= callsAtMost;
+    public bool IsDone => IsStopped || (_calls is not null && Calls >= callsAtMost);
 
     public IEnumerable<AIContent> Append(string text) => text.Length == 0 ? [] : _reasoning.Append(text).SelectMany(Read);
 
@@ -48,7 +56,7 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
     {
         _cut = cut;
         var last = _reasoning.Finish().SelectMany(Read).ToList(); // before the calls are told that nothing follows
-        return last.Concat((_calls?.End(cut) ?? []).SelectMany(Show)).Concat(CallsInThoughts());
+        return last.Concat((_calls?.End(cut) ?? []).SelectMany(Show)).Concat(CallsInThoughts()).Concat(Text(_said.Flush()));
     }
 
     // Some models call from within thoughts, and never close them. A call that cannot be read was only thought of.
@@ -66,6 +74,11 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
 
     private IEnumerable<AIContent> Read((string Text, bool IsReasoning) part)
     {
+        if (IsStopped)
+        {
+            return [];
+        }
+
         if (part.IsReasoning)
         {
             _thoughts.Append(part.Text);
@@ -73,7 +86,7 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
         }
 
         _lastThoughts = _thoughts.Length;
-        return _calls is null ? [new TextContent(part.Text)] : _calls.Append(part.Text).SelectMany(Show);
+        return _calls is null ? Text(_said.Append(part.Text)) : _calls.Append(part.Text).SelectMany(Show);
     }
 
     private IEnumerable<AIContent> Show(ScannedPart part)
@@ -85,7 +98,7 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
 
         if (part.Call is not { } call)
         {
-            return [new TextContent(part.Text)];
+            return Text(_said.Append(part.Text));
         }
 
         Calls++;
@@ -99,6 +112,8 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
             content.AdditionalProperties = new AdditionalPropertiesDictionary { [ThoughtsKey] = _thoughts.ToString() };
         }
 
-        return [content];
+        return [.. Text(_said.Flush()), content];
     }
+
+    private static TextContent[] Text(string text) => text.Length > 0 ? [new TextContent(text)] : [];
 }

@@ -29,6 +29,9 @@ internal sealed class GivenAnswer
         Reason = step.FinishReason;
     }
 
+    /// <summary>Takes a stop sequence, and what came after it, from the answer's text.</summary>
+    public void Drop(int characters) => Characters -= characters;
+
     public void Add(AIContent content)
     {
         _text.Append((content as TextContent)?.Text);

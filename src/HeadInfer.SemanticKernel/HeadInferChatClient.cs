@@ -171,8 +171,11 @@ public sealed class HeadInferChatClient : IChatClient
         var thinking = _thoughts.IsOpenedBy(text.Text);
         var showThoughts = ChatRequest.ShowsThoughts(options);
         var mayThink = template.Source.Contains(_thoughts.End, StringComparison.Ordinal);
+        // The runtime would stop in thoughts and calls too. What is a special token is never said, and stops there as a token.
+        string[] stops = thinking || mayThink || tools is not null ? [.. generation.StopSequences.Where(s => _engine.Tokenizer.AddedToken(s.Trim()) is null)] : [];
         generation = generation with
         {
+            StopSequences = [.. generation.StopSequences.Except(stops)],
             Constraint = _forms.Of(options, tools, callsAtMost, thinking, mayThink, generation.Constraint, cancellationToken),
             ShownTokens = [.. generation.ShownTokens, .. _thoughts.Markers, .. tools is null ? [] : _toolCalls.Markers],
             StopTokens = generation.StopTokens ?? (_endTokens.SequenceEqual(_engine.EndTokens) ? null : _endTokens),
@@ -180,7 +183,7 @@ public sealed class HeadInferChatClient : IChatClient
         return new Request(
             prompt,
             generation,
-            new AnswerReader(_toolCalls, tools ?? [], callsAtMost, _thoughts, thinking, showThoughts),
+            new AnswerReader(_toolCalls, tools ?? [], callsAtMost, _thoughts, thinking, showThoughts, stops),
             showThoughts,
             progress ?? _options.Progress,
             options?.ConversationId,
@@ -225,6 +228,8 @@ public sealed class HeadInferChatClient : IChatClient
             missed = _misses.Tell(request.Prompt, known, diverged);
         }
 
+        bool IsCut() => answer.Reason == Runtime.FinishReason.Length && !reader.IsStopped;
+
         void Drafted(int tokens, int accepted) => watch.Drafted = (tokens, accepted);
 
         try
@@ -240,11 +245,12 @@ public sealed class HeadInferChatClient : IChatClient
 
                 if (reader.IsDone)
                 {
+                    answer.Drop(reader.Dropped);
                     break; // what would follow is not wanted, and so is not generated
                 }
             }
 
-            foreach (var content in reader.End(answer.Reason == Runtime.FinishReason.Length))
+            foreach (var content in reader.End(IsCut()))
             {
                 yield return Update(content);
             }
@@ -260,14 +266,14 @@ public sealed class HeadInferChatClient : IChatClient
         }
 
         watch.IsComplete = true;
-        if (reader.IsThinking && !request.ShowsThoughts && answer.Reason == Runtime.FinishReason.Length)
+        if (reader.IsThinking && !request.ShowsThoughts && IsCut())
         {
             HeadInferLog.CutThoughts(_logger, answer.Tokens.Count);
         }
 
         // A call that the limit cut off is no call that could be made.
-        var finish = reader.Calls > 0 && !(reader.LastCallFailed && answer.Reason == Runtime.FinishReason.Length) ? ChatFinishReason.ToolCalls
-            : answer.Reason == Runtime.FinishReason.Length ? ChatFinishReason.Length
+        var finish = reader.Calls > 0 && !(reader.LastCallFailed && IsCut()) ? ChatFinishReason.ToolCalls
+            : IsCut() ? ChatFinishReason.Length
             : ChatFinishReason.Stop;
         var last = Update(new UsageContent(watch.Usage));
         last.FinishReason = finish;

@@ -87,7 +87,7 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         set => Set(ref _presencePenalty, value);
     }
 
-    /// <summary>Texts that end an answer; they are not part of it.</summary>
+    /// <summary>Texts that end an answer where it says them; they are not part of it. In thoughts and calls they end nothing.</summary>
     [JsonPropertyName("stop_sequences")]
     public IList<string>? StopSequences
     {
