@@ -22,6 +22,8 @@ public sealed class CutCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData(ToolCallFormat.Llama, "{\"name\": \"f\", \"parameters\": {\"path\": \"a\"")]
     [InlineData(ToolCallFormat.MistralNames, "[TOOL_CALLS]f[ARGS]{\"path\": \"a\"")]
     [InlineData(ToolCallFormat.DeepSeekNames, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"path\": \"a\"")]
+    [InlineData(ToolCallFormat.MistralNames, "[TOOL_CALLS]f[ARGS]")]
+    [InlineData(ToolCallFormat.DeepSeekNames, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>")]
     [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"path\": \"a\"")]
     public async Task A_call_that_the_limit_cut_off_is_never_made(ToolCallFormat format, string answer)
     {

@@ -117,15 +117,18 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
     }
 
     /// <summary>Ends the answer: what was held back is text, and a call without an end is read as far as it goes.</summary>
-    /// <param name="cut">whether the limit ended it: then a call that should have an end is not whole, whatever can be read of it</param>
+    /// <param name="cut">whether the limit ended it: then a call is whole only if its arguments show their own end</param>
     public IEnumerable<ScannedPart> End(bool cut = false)
     {
         var rest = _pending.ToString();
         _pending.Clear();
-        return _state == State.Call ? Calls(rest, "").ToList() is [.., { Call: { Error: null } last }] calls && cut && _marks.End is not null ? [.. calls[..^1], new ScannedPart("", last.CutOff(rest))] : Calls(rest, "")
+        return _state == State.Call ? Calls(rest, "").ToList() is [.., { Call: { Error: null } last }] calls && cut && !EndsItself(rest, last) ? [.. calls[..^1], new ScannedPart("", last.CutOff(rest))] : Calls(rest, "")
             : rest.Length > 0 && !(_state == State.StrayEnd && string.IsNullOrWhiteSpace(rest)) ? [new ScannedPart(rest, null)]
             : [];
     }
+
+    // JSON does, with tags around it or without. What is said behind calls that have no tags takes nothing from their arguments.
+    private bool EndsItself(string body, ParsedCall call) => body.AsSpan().TrimEnd() is [.., '}' or '`'] or [.., '}', ']'] || (_marks.End is null && call.Arguments is { Count: > 0 });
 
     // What stands between a start and an end: calls, or text after all.
     private IEnumerable<ScannedPart> Calls(string body, string end)
