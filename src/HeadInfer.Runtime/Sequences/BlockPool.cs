@@ -301,10 +301,7 @@ internal sealed class BlockPool : IDisposable
         _device.Wait(WorkQueue.Download, _written[layer]); // whoever waits for what is downloaded waits for this too
     }
 
-    /// <summary>
-    /// What is computed from now on may write to pages itself: where some were rented since it last did, after what is on its way to
-    /// them from a pass that was cancelled or has just ended. Engine thread.
-    /// </summary>
+    /// <summary>Lets what is computed next, which may write to pages by address, wait for what passes that have ended still bring to those rented since. Engine thread.</summary>
     public void AwaitDownloads()
     {
         if (_hasRented)
@@ -365,18 +362,17 @@ internal sealed class BlockPool : IDisposable
     }
 
     /// <summary>Gives the system back what no block needs. Engine thread.</summary>
-    public void Trim()
-    {
-        List<PageSlab> empty;
-        lock (_gate)
-        {
-            empty = _pages.TakeEmpty();
-        }
-
-        _pages.Free(empty); // outside: bookkeeping does not wait for copies
-    }
+    public void Trim() => _pages.Free(TakeEmpty()); // outside of the lock: bookkeeping does not wait for copies
 
     public void Dispose() => Parts.Dispose([Clear, _pages.Dispose, .. _written.Select(f => (Action)f.Dispose), _computed.Dispose, _arrived.Dispose]); // first what is remembered in blocks
+
+    private List<PageSlab> TakeEmpty()
+    {
+        lock (_gate)
+        {
+            return _pages.TakeEmpty();
+        }
+    }
 
     private static void Return(Block block)
     {
