@@ -167,15 +167,25 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
 
     public override void Multiply4(byte* rows, long stride, int columns, float* x, float* result)
     {
-        if (!Vector512.IsHardwareAccelerated)
+        if (Vector512.IsHardwareAccelerated)
         {
-            PlainLane.Sum4(Multiply(rows, columns, x), Multiply(rows + stride, columns, x), Multiply(rows + (2 * stride), columns, x), Multiply(rows + (3 * stride), columns, x)).Store(result);
-            return;
+            NumberMultiplier a = new(x), b = a, c = a, d = a;
+            Multiply4(rows, stride, columns, ref a, ref b, ref c, ref d);
+            WideLane.Sum4(a.Sum, b.Sum, c.Sum, d.Sum).Store(result);
         }
+        else
+        {
+            NarrowMultiplier a = new(x), b = a, c = a, d = a;
+            Multiply4(rows, stride, columns, ref a, ref b, ref c, ref d);
+            PlainLane.Sum4(a.Sum, b.Sum, c.Sum, d.Sum).Store(result);
+        }
+    }
 
+    private void Multiply4<TTaker>(byte* rows, long stride, int columns, ref TTaker a, ref TTaker b, ref TTaker c, ref TTaker d)
+        where TTaker : struct, INumberTaker
+    {
         byte* r1 = rows + stride, r2 = r1 + stride, r3 = r2 + stride;
         var (groups, tail) = ((int)Groups(columns), CodeBytes(columns));
-        NumberMultiplier a = new(x), b = new(x), c = new(x), d = new(x);
         for (int at = 0, count; at < columns; at += count)
         {
             var (number, codes) = (at / Group, (long)at * Bits / 8);
@@ -185,22 +195,6 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
             Read(r2 + codes, r2 + tail, number, groups, count, ref c);
             Read(r3 + codes, r3 + tail, number, groups, count, ref d);
         }
-
-        WideLane.Sum4(a.Sum, b.Sum, c.Sum, d.Sum).Store(result);
-    }
-
-    private PlainLane Multiply(byte* row, int columns, float* x)
-    {
-        var (groups, sum) = ((int)Groups(columns), new NarrowMultiplier(x));
-        var tail = row + CodeBytes(columns);
-        for (int at = 0, count; at < columns; at += count)
-        {
-            var number = at / Group;
-            count = (int)Math.Min(columns, (long)(number + 1) * Group) - at;
-            Read(row + ((long)at * Bits / 8), tail, number, groups, count, ref sum);
-        }
-
-        return sum.Sum;
     }
 
     protected override long TailBytes(long groups) => groups * (DataTypes.Size(scale) + (zeros ? 1 : 0));
