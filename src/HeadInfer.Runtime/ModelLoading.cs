@@ -251,12 +251,25 @@ internal static class ModelLoading
     /// <summary>The device that options ask for.</summary>
     public static Device OpenDevice(HeadInferOptions options)
     {
-        if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && Gpu.IsAvailable(out _)))
+        var index = options.GpuIndex ?? 0;
+        if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && IsAvailable(index, options.Warning)))
         {
-            return new CudaDevice(Gpu.Open(options.GpuIndex ?? 0), options.Warning);
+            return new CudaDevice(Gpu.Open(index), options.Warning);
         }
 
         options.ValidateForCpu();
         return new CpuDevice();
+    }
+
+    // A GPU that stays idle is said: its owner would wonder why all is slow.
+    private static bool IsAvailable(int index, Action<string>? warn)
+    {
+        var available = Gpu.IsAvailable(out var reason, index);
+        if (!available && Gpu.IsThere)
+        {
+            warn?.Invoke($"The CPU computes. {reason}");
+        }
+
+        return available;
     }
 }

@@ -31,6 +31,11 @@ public abstract partial class GpuFaultTests(ComputeDevice device) : NativeTest(d
             Assert.Contains("update the driver", old, StringComparison.Ordinal);
             Assert.Contains("libtorch loaded from here", old, StringComparison.Ordinal);
             Assert.Null(Compute.Gpu.Explain(true, null, true, 13_000, ""));
+            Assert.Contains("There is no GPU 2: this process sees 2", Compute.Gpu.Explain(2, 2, default), StringComparison.Ordinal);
+            var early = Compute.Gpu.Explain(1, 2, (7, 5));
+            Assert.Contains("GPU 1 has compute capability 7.5, and 8.0 is needed", early, StringComparison.Ordinal);
+            Assert.Contains("HeadInferOptions.Device to Cpu", early, StringComparison.Ordinal);
+            Assert.Null(Compute.Gpu.Explain(0, 1, (8, 0)));
         }
 
         [Fact]

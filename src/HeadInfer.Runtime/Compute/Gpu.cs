@@ -7,6 +7,7 @@ namespace HeadInfer.Runtime.Compute;
 internal sealed unsafe class Gpu : IDisposable
 {
     private const int ProcessorsAttribute = 16, SharedAttribute = 81, BlockSharedAttribute = 97, MajorAttribute = 75, MinorAttribute = 76, HostPointerAttribute = 91;
+    private const int LeastMajor = 8; // of the compute capability: tensor cores take whole tiles of 16 bits, and copies run beside kernels, from there on
     private const int MemoryClockAttribute = 36, MemoryWidthAttribute = 37; // kHz, of two transfers each; bits
 
     private readonly int _device;
@@ -45,10 +46,13 @@ internal sealed unsafe class Gpu : IDisposable
 
     public torch.Device Torch => new(DeviceType.CUDA, Ordinal);
 
-    /// <summary>Whether a GPU is there that libtorch can compute on; if not, why.</summary>
-    public static bool IsAvailable(out string reason)
+    /// <summary>Whether the driver has a GPU, though it may be one that cannot be computed on.</summary>
+    public static bool IsThere => CudaDriver.IsPresent && CudaDriver.Init(0) == 0;
+
+    /// <summary>Whether a GPU is there that can be computed on; if not, why.</summary>
+    public static bool IsAvailable(out string reason, int ordinal = 0)
     {
-        reason = Missing() ?? "";
+        reason = Missing(ordinal) ?? "";
         return reason.Length == 0;
     }
 
@@ -56,15 +60,9 @@ internal sealed unsafe class Gpu : IDisposable
     /// <exception cref="DeviceException">There is none, or it cannot be used; the message says why.</exception>
     public static Gpu Open(int ordinal)
     {
-        if (Missing() is { } reason)
+        if (Missing(ordinal) is { } reason)
         {
             throw new DeviceException(reason);
-        }
-
-        CudaDriver.Check(CudaDriver.GetDeviceCount(out var count), "counting GPUs");
-        if (ordinal >= count)
-        {
-            throw new DeviceException($"There is no GPU {ordinal}: this process sees {count}. Change HeadInferOptions.GpuIndex or CUDA_VISIBLE_DEVICES.");
         }
 
         CudaDriver.Check(CudaDriver.GetDevice(out var device, ordinal), "opening the GPU");
@@ -111,7 +109,16 @@ internal sealed unsafe class Gpu : IDisposable
         : $"There is a GPU, but this libtorch cannot compute on it: it was built without CUDA, or for a newer driver than this one, which speaks CUDA {driverVersion / 1000}.{driverVersion % 1000 / 10}. "
             + $"Reference TorchSharp-cuda-{(OperatingSystem.IsWindows() ? "windows" : "linux")}, set {LibTorch.FolderVariable} to a libtorch with CUDA, update the driver, or set HeadInferOptions.Device to Cpu ({libraries}).";
 
-    private static string? Missing()
+    /// <summary>What a GPU lacks, in words, or null.</summary>
+    /// <param name="ordinal">its number</param>
+    /// <param name="count">how many GPUs the process sees</param>
+    /// <param name="capability">its compute capability</param>
+    internal static string? Explain(int ordinal, int count, (int Major, int Minor) capability) =>
+        ordinal >= count ? $"There is no GPU {ordinal}: this process sees {count}. Change HeadInferOptions.GpuIndex or CUDA_VISIBLE_DEVICES."
+        : capability.Major < LeastMajor ? $"GPU {ordinal} has compute capability {capability.Major}.{capability.Minor}, and {LeastMajor}.0 is needed (RTX 30, A100 and later). Change HeadInferOptions.GpuIndex, or set HeadInferOptions.Device to Cpu."
+        : null;
+
+    private static string? Missing(int ordinal)
     {
         if (!CudaDriver.IsPresent)
         {
@@ -134,6 +141,20 @@ internal sealed unsafe class Gpu : IDisposable
             usable = false; // TorchSharp throws where libtorch has no CUDA at all
         }
 
-        return Explain(true, null, usable, version, LibTorch.EnsureLoaded());
+        if (Explain(true, null, usable, version, LibTorch.EnsureLoaded()) is { } reason)
+        {
+            return reason;
+        }
+
+        CudaDriver.Check(CudaDriver.GetDeviceCount(out var count), "counting GPUs");
+        var (major, minor) = (0, 0);
+        if (ordinal < count)
+        {
+            CudaDriver.Check(CudaDriver.GetDevice(out var device, ordinal), "opening the GPU");
+            CudaDriver.Check(CudaDriver.GetDeviceAttribute(out major, MajorAttribute, device), "asking the GPU");
+            CudaDriver.Check(CudaDriver.GetDeviceAttribute(out minor, MinorAttribute, device), "asking the GPU");
+        }
+
+        return Explain(ordinal, count, (major, minor));
     }
 }
