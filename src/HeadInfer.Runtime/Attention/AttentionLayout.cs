@@ -41,9 +41,6 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
     /// <summary>Whether later layers attend what a layer keeps.</summary>
     public bool Lends(int layer) => LayerPages is not null && LayerPages.Skip(layer + 1).Contains(LayerPages[layer]);
 
-    /// <summary>Whether any layer does.</summary>
-    public bool HasLoans => LayerPages is not null;
-
     /// <summary>Whether the last of its layers is the model's last, where only what is wanted at the end attends.</summary>
     public bool EndsModel { get; init; } = true;
 

@@ -61,14 +61,13 @@ internal sealed class ResidentArena : IDisposable
     public ByteSize InUse => new(Volatile.Read(ref _rented) * DataTypes.Size(_type));
 
     /// <summary>Takes a block.</summary>
-    /// <returns>a view of the shape, or null if no free piece is large enough; give it back with <see cref="Return"/></returns>
-    public Tensor? TryRent(long[] shape)
+    /// <returns>[elements], or null if no free piece is large enough; give it back with <see cref="Return"/></returns>
+    public Tensor? TryRent(long elements)
     {
-        var wanted = shape.Aggregate(1L, (product, n) => product * n);
         var start = 0L;
         foreach (var (taken, length) in _taken)
         {
-            if (taken - start >= wanted)
+            if (taken - start >= elements)
             {
                 break;
             }
@@ -76,19 +75,14 @@ internal sealed class ResidentArena : IDisposable
             start = taken + length;
         }
 
-        if (start + wanted > _elements)
+        if (start + elements > _elements || (_memory is null && !TryAllocate(elements)))
         {
             return null;
         }
 
-        if (_memory is null && !TryAllocate(wanted))
-        {
-            return null;
-        }
-
-        _taken.Add(start, wanted);
-        Volatile.Write(ref _rented, _rented + wanted);
-        return _memory!.narrow(0, start, wanted).view(shape).DetachFromDisposeScope();
+        _taken.Add(start, elements);
+        Volatile.Write(ref _rented, _rented + elements);
+        return _memory!.narrow(0, start, elements).DetachFromDisposeScope();
     }
 
     // Resident heads are a gain and no need: where the device refuses, such as to a model loaded after others, less will do.

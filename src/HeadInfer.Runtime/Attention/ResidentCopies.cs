@@ -169,7 +169,7 @@ internal sealed class ResidentCopies : IDisposable
 
         for (var blocks = Math.Min(Math.Max(most, wanted - from), Arena.LargestPiece / _blockElements); blocks > 0; blocks = Math.Min(blocks - 1, Arena.LargestPiece / _blockElements))
         {
-            if (Arena.TryRent([blocks * _blockElements]) is { } memory)
+            if (Arena.TryRent(blocks * _blockElements) is { } memory)
             {
                 var run = new ResidentRun(Arena, memory, _groups, (int)blocks * _pool.BlockTokens);
                 _runs.Add(run);

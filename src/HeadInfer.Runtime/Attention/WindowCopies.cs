@@ -139,7 +139,7 @@ internal sealed class WindowCopies : IDisposable
         }
 
         var tokens = _arena.LargestPiece >= most * numbers ? most : least;
-        if (_arena.TryRent([tokens * numbers]) is not { } memory)
+        if (_arena.TryRent(tokens * numbers) is not { } memory)
         {
             return null;
         }

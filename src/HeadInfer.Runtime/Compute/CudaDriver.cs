@@ -12,8 +12,6 @@ internal static unsafe partial class CudaDriver
 {
     private const string Library = "cuda-driver";
 
-    public const int OutOfMemory = 2;
-
     /// <summary>A function's attribute.</summary>
     public const int MostDynamicSharedBytes = 8;
 

@@ -249,7 +249,7 @@ internal abstract class RowKernels(HeadShape heads) : IDisposable
     /// <param name="rows">how many there are</param>
     /// <param name="output">[rows, heads * dim], for what is attended</param>
     /// <param name="sinks">[heads], float32: scores of what each head attends beside its keys, which is nothing; or zero</param>
-    public abstract void BeginAttention(int rows, RowBuffer output, nint sinks = 0);
+    public abstract void BeginAttention(int rows, RowBuffer output, nint sinks);
 
     /// <summary>Attends some keys.</summary>
     /// <param name="rows">how many there are</param>

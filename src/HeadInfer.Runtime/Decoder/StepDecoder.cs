@@ -58,7 +58,7 @@ internal sealed class StepDecoder
         SetAngles(batch);
         var states = States(batch);
         var family = _config.Family;
-        Span<float> growth = stackalloc float[RowKernels.MostRows];
+        Span<float> growth = stackalloc float[RowKernels.MostRows], scale = stackalloc float[RowKernels.MostRows];
         var grows = Growth(batch, growth[..rows]);
         for (var layer = 0; layer < _weights.Layers.Count; layer++)
         {
@@ -113,8 +113,8 @@ internal sealed class StepDecoder
             weights.Told?.AddTo(_kernels, rows, _buffers);
             if (weights.Scale != 1)
             {
-                growth[..rows].Fill(weights.Scale); // where layers have a factor, queries do not grow
-                _kernels.ScaleRows(_buffers.Hidden, _config.HiddenSize, growth[..rows]);
+                scale[..rows].Fill(weights.Scale);
+                _kernels.ScaleRows(_buffers.Hidden, _config.HiddenSize, scale[..rows]);
             }
 
             _weights.Leave(layer, _kernels);

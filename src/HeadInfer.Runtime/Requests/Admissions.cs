@@ -216,7 +216,7 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         pool.BlocksFor(Math.Min((long)request.Start + request.Prompt.Length + Math.Min(request.MaxTokens ?? 1, longest), longest));
 
     // Of so many blocks those that its sequence does not have, and one where a shared block must be copied.
-    private static int Missing(Request request, int wanted) => Math.Max(0, wanted - request.Sequence.Blocks.Count) + (request.Sequence.MustCopy ? 1 : 0);
+    private static int Missing(Request request, int wanted) => Math.Max(0, wanted - request.Sequence.Blocks.Count) + (request.Sequence.TryClaimTail() ? 0 : 1);
 
     // Blocks that nobody has and nobody was promised.
     private int FreeBlocks() => pool.Count.Free - Reading.Concat(Answering).Sum(r => Missing(r, r.Reserved));

@@ -123,15 +123,16 @@ internal sealed partial class Sequence(BlockPool pool, string key) : IReadOnlyLi
         return adopted;
     }
 
-    /// <summary>Whether its last block must be copied before more tokens can follow, as another sequence goes on there. What need not be copied is its own from now on.</summary>
-    public bool MustCopy => Length % pool.BlockTokens is > 0 and var tail && !pool.TryClaim(_blocks[Length / pool.BlockTokens], tail, this);
+    /// <summary>Makes the place behind the last token the sequence's own, unless another sequence goes on there: then its last block must be copied before more tokens can follow.</summary>
+    /// <returns>whether it is its own</returns>
+    public bool TryClaimTail() => Length % pool.BlockTokens is 0 || pool.TryClaim(_blocks[Length / pool.BlockTokens], Length % pool.BlockTokens, this);
 
     /// <summary>Makes room for more tokens, and the last block the sequence's own.</summary>
     /// <exception cref="MemoryBudgetException">There is not enough; nothing has changed.</exception>
     public void Reserve(int tokens)
     {
         var (full, tail) = Math.DivRem(Length, pool.BlockTokens);
-        var copied = MustCopy;
+        var copied = !TryClaimTail();
         var missing = pool.BlocksFor((long)Length + tokens) - _blocks.Length;
         if (missing <= 0 && !copied)
         {
