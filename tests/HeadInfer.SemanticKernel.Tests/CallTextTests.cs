@@ -26,6 +26,7 @@ public sealed class CallTextTests
         { "fixed", "a b", "\"a b\"" }, { "either", "12", "12" }, { "either", "twelve", "\"twelve\"" }, { "any", "False", "false" }, { "any", "{'city': 'x'}", """{"city":"x"}""" }, { "any", "null", "null" },
         { "one", "12", "12" }, { "one", "x", "\"x\"" }, { "open", "None", "null" }, { "open", "5", "5" }, { "all", """{"city":"Oslo"}""", """{"city":"Oslo"}""" },
         { "free", "[1]", "[1]" }, { "free", "x", "\"x\"" }, { "shaped", "{'a': 1}", """{"a":1}""" }, { "unknown", "12", "\"12\"" },
+        { "text", "a </parameter> b </seed:tool_call> c", "\"a \\u003C/parameter\\u003E b \\u003C/seed:tool_call\\u003E c\"" },
         { "text", "a </parameter> b </function> c </tool_call> </arg_value> d", "\"a \\u003C/parameter\\u003E b \\u003C/function\\u003E c \\u003C/tool_call\\u003E \\u003C/arg_value\\u003E d\"" },
     };
 
@@ -36,6 +37,7 @@ public sealed class CallTextTests
         foreach (var (format, answer) in ((ToolCallFormat, string)[])[
             (ToolCallFormat.QwenCoder, $"<tool_call>\n<function=note>\n<parameter={key}>\n{text}\n</parameter>\n</function>\n</tool_call>"),
             (ToolCallFormat.QwenCoder, $"<function=note>\n<parameter={key}>\n{text}\n</parameter>\n</function>\n</tool_call>"),
+            (ToolCallFormat.Seed, $"<seed:tool_call>\n<function=note>\n<parameter={key}>{text}</parameter>\n</function>\n</seed:tool_call>"),
             (ToolCallFormat.Glm, $"<tool_call>note\n<arg_key>{key}</arg_key>\n<arg_value>{text}</arg_value>\n</tool_call>"),
             (ToolCallFormat.Glm, $"<tool_call>note<arg_key>{key}</arg_key><arg_value>{text}</arg_value></tool_call>")])
         {
@@ -77,6 +79,8 @@ public sealed class CallTextTests
     [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<function=now>\n</function>\n<function=now>\n</function>\n</tool_call>", "now now")]
     [InlineData(ToolCallFormat.QwenCoder, "<function=later>\n</function>", "")]
     [InlineData(ToolCallFormat.QwenCoder, "Write <function=name> and </function>.", "")]
+    [InlineData(ToolCallFormat.Seed, "<seed:tool_call>\n<function=now>\n</function>\n</seed:tool_call>\n<seed:tool_call>\n<function=now>\n</function>\n</seed:tool_call>", "now now")]
+    [InlineData(ToolCallFormat.Seed, "<tool_call>\n</tool_call>", "")]
     [InlineData(ToolCallFormat.Glm, "<tool_call>now</tool_call>", "now")]
     [InlineData(ToolCallFormat.Glm, "<tool_call>now\n</tool_call>\n<tool_call>now\n</tool_call>", "now now")]
     [InlineData(ToolCallFormat.Harmony, "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}<|call|>", "now")]
@@ -145,6 +149,7 @@ public sealed class CallTextTests
     [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<function=note>\n<parameter=text>\nabc")]
     [InlineData(ToolCallFormat.QwenCoder, "<function=note>\n<parameter=text>\nabc")]
     [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<func")]
+    [InlineData(ToolCallFormat.Seed, "<seed:tool_call>\n<function=note>\n<parameter=text>abc")]
     [InlineData(ToolCallFormat.Glm, "<tool_call>note\n<arg_key>text</arg_key>\n<arg_value>abc")]
     [InlineData(ToolCallFormat.Llama, "{\"name\": \"note\", \"parameters\": {\"text\": \"ab")]
     [InlineData(ToolCallFormat.MistralNames, "[TOOL_CALLS]note[ARGS]{\"text\": \"ab")]
@@ -162,6 +167,15 @@ public sealed class CallTextTests
     [InlineData(ToolCallFormat.Gemma, "<|tool_call>call:later")]
     public void A_call_that_is_cut_off_carries_its_error(ToolCallFormat format, string answer) =>
         Assert.IsType<FormatException>(Assert.Single(Scan(format, answer).Calls).Error);
+
+    [Theory]
+    [InlineData("\n a\n", "\n a\n")]
+    [InlineData("", "")]
+    public void Seeds_values_keep_their_lines(string text, string read)
+    {
+        var (calls, _) = Scan(ToolCallFormat.Seed, $"<seed:tool_call>\n<function=note>\n<parameter=text>{text}</parameter>\n</function>\n</seed:tool_call>");
+        Assert.Equal(read, Assert.Single(calls).Arguments!["text"]);
+    }
 
     [Fact]
     public void Values_between_tags_are_held_to_the_schema_as_the_model_writes_them()

@@ -15,6 +15,7 @@ public sealed class CutCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<function=f>\n<parameter=path>\na\n</parameter>\n<parameter=wh")]
     [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<function=f>\n<parameter=path>\na\n</parameter>\n")]
     [InlineData(ToolCallFormat.QwenCoder, "<function=f>\n<parameter=path>\na\n</parameter>\n")]
+    [InlineData(ToolCallFormat.Seed, "<seed:tool_call>\n<function=f>\n<parameter=path>a</parameter>\n")]
     [InlineData(ToolCallFormat.Glm, "<tool_call>f")]
     [InlineData(ToolCallFormat.Glm, "<tool_call>f\n<arg_key>path</arg_key>\n<arg_value>a</arg_value>\n")]
     [InlineData(ToolCallFormat.Gemma, "<|tool_call>call:f")]

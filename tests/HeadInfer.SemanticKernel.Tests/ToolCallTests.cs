@@ -68,6 +68,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
 
     [Theory]
     [InlineData("<tool_call>\n<function=place_order>\n<parameter=item>\na <b>\nc\n</parameter>\n<parameter=count>\n3\n</parameter>\n</function>\n</tool_call>", ToolCallFormat.QwenCoder)]
+    [InlineData("<seed:tool_call>\n<function=place_order>\n<parameter=item>a <b>\nc</parameter>\n<parameter=count>3</parameter>\n</function>\n</seed:tool_call>", ToolCallFormat.Seed)]
     [InlineData("<tool_call>place_order\n<arg_key>item</arg_key>\n<arg_value>a <b>\nc</arg_value>\n<arg_key>count</arg_key>\n<arg_value>3</arg_value>\n</tool_call>", ToolCallFormat.Glm)]
     [InlineData("[TOOL_CALLS]place_order[CALL_ID]123[ARGS]{\"item\": \"a <b>\\nc\", \"count\": 3}", ToolCallFormat.MistralNames)]
     [InlineData("[TOOL_CALLS] [{\"name\": \"place_order\", \"arguments\": {\"item\": \"a <b>\\nc\", \"count\": 3}}]", ToolCallFormat.Mistral)]
@@ -95,6 +96,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("{%- if tools %}[TOOL_CALLS]{% endif %}", ToolCallFormat.Mistral)]
     [InlineData("[TOOL_CALLS]{{ name }}[ARGS]", ToolCallFormat.MistralNames)]
     [InlineData("<tool_call>\n<function={{ name }}>", ToolCallFormat.QwenCoder)]
+    [InlineData("{%- set begin = '<seed:tool_call>' -%}{{ begin + '\n<function=' + name + '>\n' }}", ToolCallFormat.Seed)]
     [InlineData("<tool_call>{{ name }}<arg_key>", ToolCallFormat.Glm)]
     [InlineData("<tool_call>{\"name\"", ToolCallFormat.Hermes)]
     [InlineData("<|start|>assistant<|channel|>final<|message|>", ToolCallFormat.Harmony)]

@@ -40,6 +40,9 @@ public enum ToolCallFormat
 
     /// <summary><c>&lt;|tool_call|&gt;[{"name": ..., "arguments": {...}}]&lt;|/tool_call|&gt;</c>: Phi-4-mini.</summary>
     Phi,
+
+    /// <summary><c>&lt;seed:tool_call&gt;&lt;function=name&gt;&lt;parameter=key&gt;</c>: Seed-OSS.</summary>
+    Seed,
 }
 
 /// <summary>Knows a model's format from its chat template, which shows the model its own earlier calls.</summary>
@@ -59,6 +62,7 @@ internal static class ToolCallFormats
         ToolCallFormat.DeepSeekNames => new DeepSeekFormat(names: true),
         ToolCallFormat.Granite => new CallListFormat(end: null),
         ToolCallFormat.Phi => new CallListFormat(CallListFormat.PhiEnd),
+        ToolCallFormat.Seed => new QwenCoderFormat(seed: true),
         var other => throw new ArgumentOutOfRangeException(nameof(chosen), other, "There is no such tool call format."),
     };
 
@@ -75,6 +79,7 @@ internal static class ToolCallFormats
             : Has("<｜tool▁sep｜>") ? Has("```json") ? ToolCallFormat.DeepSeek : ToolCallFormat.DeepSeekNames
             : Has("<|/tool_call|>") || Has("<|/tool|>") ? ToolCallFormat.Phi
             : Has("<|tool_call|>") ? ToolCallFormat.Granite
+            : Has("<seed:tool_call>") ? ToolCallFormat.Seed
             : Has("<function=") ? ToolCallFormat.QwenCoder
             : Has("<arg_key>") ? ToolCallFormat.Glm
             : Has("<tool_call>") ? ToolCallFormat.Hermes

@@ -4,11 +4,12 @@ using HeadInfer.Text;
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
 /// <summary>Qwen3-Coder: <c>&lt;tool_call&gt;&lt;function=name&gt;&lt;parameter=key&gt;value&lt;/parameter&gt;&lt;/function&gt;&lt;/tool_call&gt;</c>, each on a line. The model often leaves out the outer tag.</summary>
-internal sealed partial class QwenCoderFormat : XmlFormat
+/// <param name="seed">whether the calls are Seed-OSS's: the outer tag is <c>&lt;seed:tool_call&gt;</c>, and a value is not on a line of its own</param>
+internal sealed partial class QwenCoderFormat(bool seed = false) : XmlFormat(seed ? "seed:tool_call" : "tool_call")
 {
     private const string Function = "<function=", FunctionEnd = "</function>", ParameterEnd = "</parameter>";
 
-    public override IReadOnlyList<CallMarks> Marks { get; } = [new(Start, End), new(Function, FunctionEnd, StartIsPart: true)];
+    public override IReadOnlyList<CallMarks> Marks => [new(Start, End), new(Function, FunctionEnd, StartIsPart: true)];
 
     public override bool IsWhole(string body) =>
         body.AsSpan().TrimEnd() is var text && (text.EndsWith(FunctionEnd) || text.EndsWith(ParameterEnd) || !body.Contains("<parameter=", StringComparison.Ordinal));
@@ -32,17 +33,17 @@ internal sealed partial class QwenCoderFormat : XmlFormat
 
     protected override OutputConstraint? Last { get; } = OutputConstraint.Text(FunctionEnd + "\n");
 
-    protected override OutputConstraint Before(string parameter) => OutputConstraint.Text($"<parameter={parameter}>\n");
+    protected override OutputConstraint Before(string parameter) => OutputConstraint.Text($"<parameter={parameter}>{(seed ? "" : "\n")}");
 
     protected override OutputConstraint Between { get; } = OutputConstraint.Text("\n");
 
-    protected override string After => "\n</parameter>";
+    protected override string After => seed ? ParameterEnd : "\n" + ParameterEnd;
 
     protected override string Close => ParameterEnd;
 
     protected override Regex Head { get; } = HeadShape();
 
-    protected override Regex Parameter { get; } = ParameterShape();
+    protected override Regex Parameter { get; } = seed ? SeedParameterShape() : ParameterShape();
 
     protected override Regex Follows { get; } = FollowsShape();
 
@@ -54,6 +55,9 @@ internal sealed partial class QwenCoderFormat : XmlFormat
     [GeneratedRegex(@"\G\s*<parameter=(?<key>[^>\n]+)>\n?", RegexOptions.CultureInvariant)]
     private static partial Regex ParameterShape();
 
+    [GeneratedRegex(@"\G\s*<parameter=(?<key>[^>\n]+)>", RegexOptions.CultureInvariant)]
+    private static partial Regex SeedParameterShape();
+
     [GeneratedRegex(@"\G\s*(<parameter=|</function>|$)", RegexOptions.CultureInvariant)]
     private static partial Regex FollowsShape();
 
@@ -62,11 +66,11 @@ internal sealed partial class QwenCoderFormat : XmlFormat
 }
 
 /// <summary>GLM 4.5 and later: <c>&lt;tool_call&gt;name&lt;arg_key&gt;key&lt;/arg_key&gt;&lt;arg_value&gt;value&lt;/arg_value&gt;&lt;/tool_call&gt;</c>, at first each on a line.</summary>
-internal sealed partial class GlmFormat : XmlFormat
+internal sealed partial class GlmFormat() : XmlFormat("tool_call")
 {
     private const string ValueEnd = "</arg_value>";
 
-    public override IReadOnlyList<CallMarks> Marks { get; } = [new(Start, End)];
+    public override IReadOnlyList<CallMarks> Marks => [new(Start, End)];
 
     // What answers calls begins so, and models begin it themselves.
     public override IReadOnlyList<string> Stops => ["<|observation|>"];
@@ -105,9 +109,12 @@ internal sealed partial class GlmFormat : XmlFormat
 }
 
 /// <summary>Calls written with tags.</summary>
-internal abstract class XmlFormat : IToolCallFormat
+/// <param name="tag">the outer one</param>
+internal abstract class XmlFormat(string tag) : IToolCallFormat
 {
-    protected const string Start = "<tool_call>", End = "</tool_call>";
+    protected string Start { get; } = $"<{tag}>";
+
+    protected string End { get; } = $"</{tag}>";
 
     public abstract IReadOnlyList<CallMarks> Marks { get; }
 
