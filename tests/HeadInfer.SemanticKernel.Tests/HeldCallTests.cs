@@ -70,6 +70,19 @@ public sealed class HeldCallTests(DemoModel demo) : IClassFixture<DemoModel>
     }
 
     [Theory]
+    [InlineData("[TOOL_CALLS]{{ name }}[CALL_ID]{{ id }}[ARGS]", "[TOOL_CALLS]now[CALL_ID]a1B2c3D4e[ARGS]{}[TOOL_CALLS]place[ARGS]{\"count\": 1}", true)]
+    [InlineData("[TOOL_CALLS]{{ name }}[CALL_ID]{{ id }}[ARGS]", "[TOOL_CALLS]now[CALL_ID]a1B2c3D4[ARGS]{}", false)]
+    [InlineData("[TOOL_CALLS]{{ name }}[CALL_ID]{{ id }}[ARGS]", "[TOOL_CALLS]now[CALL_ID]a1B2c3D4-[ARGS]{}", false)]
+    [InlineData("[TOOL_CALLS]{{ name }}[ARGS]", "[TOOL_CALLS]now[CALL_ID]a1B2c3D4e[ARGS]{}", false)]
+    public void An_id_of_a_call_may_stand_where_the_template_has_one(string template, string answer, bool allowed)
+    {
+        var (format, schemas) = (ToolCallFormats.Of(template), new SchemaForms(NullLogger.Instance));
+        Assert.Equal(allowed, StructuredOutputTests.Allows(new OutputForm(format, ThoughtTags.Usual, schemas).Of(null, Tools, int.MaxValue, thinking: false, mayThink: true, given: null)!, answer));
+        Assert.Equal(allowed, StructuredOutputTests.Allows(format.Constrain(Tools[..2], 2, schemas), answer));
+        Assert.All(format.Parse("now[CALL_ID]a1B2c3D4e[ARGS]{}", Tools), c => Assert.Equal("now", c.Name));
+    }
+
+    [Theory]
     [InlineData(0)]
     [InlineData(1)]
     [InlineData(2)]

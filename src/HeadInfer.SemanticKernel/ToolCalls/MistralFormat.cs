@@ -7,9 +7,21 @@ namespace HeadInfer.SemanticKernel.ToolCalls;
 /// <c>[TOOL_CALLS]name[ARGS]{...}</c>, once for each call.
 /// </summary>
 /// <param name="names">whether the name stands before the arguments</param>
-internal sealed class MistralFormat(bool names) : IToolCallFormat
+/// <param name="ids">whether an id may stand between them: <c>[TOOL_CALLS]name[CALL_ID]id[ARGS]{...}</c></param>
+internal sealed class MistralFormat(bool names, bool ids = false) : IToolCallFormat
 {
-    private const string Start = "[TOOL_CALLS]", Arguments = "[ARGS]", Id = "[CALL_ID]";
+    /// <summary>What an id stands behind.</summary>
+    public const string Id = "[CALL_ID]";
+
+    private const string Start = "[TOOL_CALLS]", Arguments = "[ARGS]";
+    private const int IdLength = 9;
+
+    private static readonly OutputConstraint LetterOrDigit = OutputConstraint.OneOf(
+        [.. "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".Select(c => OutputConstraint.Text(c.ToString()))]);
+
+    private readonly OutputConstraint[] _id = ids
+        ? [OutputConstraint.Optional(OutputConstraint.Sequence([OutputConstraint.Marker(Id), .. Enumerable.Repeat(LetterOrDigit, IdLength)]))]
+        : [];
 
     public IReadOnlyList<CallMarks> Marks { get; } = [new(Start, null)];
 
@@ -34,8 +46,8 @@ internal sealed class MistralFormat(bool names) : IToolCallFormat
         return [(Start, calls = OutputConstraint.Sequence(NamedCall(tools, schemas.ArgumentsLater), more))];
     }
 
-    private static OutputConstraint NamedCall(IReadOnlyList<ChatTool> tools, Func<ChatTool, OutputConstraint> arguments) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
-        OutputConstraint.Text(t.Name), OutputConstraint.Marker(Arguments), arguments(t)))]);
+    private OutputConstraint NamedCall(IReadOnlyList<ChatTool> tools, Func<ChatTool, OutputConstraint> arguments) => OutputConstraint.OneOf([.. tools.Select(t => OutputConstraint.Sequence(
+        [OutputConstraint.Text(t.Name), .. _id, OutputConstraint.Marker(Arguments), arguments(t)]))]);
 
     // The marker may be within an argument's text, too.
     private static List<string> Calls(string body)

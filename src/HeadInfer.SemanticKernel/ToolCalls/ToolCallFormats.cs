@@ -53,7 +53,7 @@ internal static class ToolCallFormats
         ToolCallFormat.Hermes => new HermesFormat(),
         ToolCallFormat.Llama => new LlamaFormat(),
         ToolCallFormat.Mistral => new MistralFormat(names: false),
-        ToolCallFormat.MistralNames => new MistralFormat(names: true),
+        ToolCallFormat.MistralNames => new MistralFormat(names: true, ids: template.Contains(MistralFormat.Id, StringComparison.Ordinal)),
         ToolCallFormat.QwenCoder => new QwenCoderFormat(),
         ToolCallFormat.Glm => new GlmFormat(),
         ToolCallFormat.Harmony => new HarmonyFormat(),
