@@ -4,11 +4,13 @@ namespace HeadInfer.SemanticKernel;
 
 /// <summary>Tells what a model thinks from what it says. Thoughts begin an answer; once there were some, more may come later.</summary>
 /// <param name="begun">what the prompt has opened already, as some templates do; null if nothing</param>
-internal sealed class ReasoningScanner(ThoughtTags? begun) : IThoughtScanner
+/// <param name="response">what is taken from around all that is said behind thoughts; null if nothing</param>
+internal sealed class ReasoningScanner(ThoughtTags? begun, (string Start, string End)? response = null) : IThoughtScanner
 {
     private readonly StringBuilder _pending = new();
     private ThoughtTags? _tags = begun; // of the thoughts that came last
     private char? _last; // of what was said
+    private string? _close; // what ends the response that is open; null if none is
     private State _state = begun is null ? State.Beginning : State.Opening;
 
     private enum State
@@ -60,7 +62,7 @@ internal sealed class ReasoningScanner(ThoughtTags? begun) : IThoughtScanner
                 default:
                     var start = Start(pending);
                     var close = start < 0 ? -1 : pending.IndexOf(_tags!.End, start, StringComparison.Ordinal);
-                    var said = start >= 0 ? start : pending.Length - (_tags is null ? 0 : Markup.Held(pending, _tags.Start));
+                    var said = start >= 0 ? start : pending.Length - Math.Max(_tags is null ? 0 : Markup.Held(pending, _tags.Start), Closing(pending));
                     _last = said > 0 ? pending[said - 1] : _last;
                     Keep(pending[(close >= 0 ? close + _tags!.End.Length : said)..], State.Saying);
                     if (said > 0)
@@ -79,21 +81,32 @@ internal sealed class ReasoningScanner(ThoughtTags? begun) : IThoughtScanner
         }
     }
 
-    public IEnumerable<(string Text, bool IsReasoning)> Finish() =>
-        _pending.Length > 0 && _state != State.Between ? [(_pending.ToString(), IsThinking)] : [];
+    public IEnumerable<(string Text, bool IsReasoning)> Finish()
+    {
+        var rest = _state == State.Between ? _pending.ToString().TrimStart() : _pending.ToString();
+        return rest.Length > 0 && !ClosesResponse(rest) ? [(rest, IsThinking)] : [];
+    }
 
     // Whether it is known by now what comes first: thoughts, or something else.
     private bool Begins(string pending)
     {
         var text = pending.TrimStart();
-        if (ThoughtTags.All.FirstOrDefault(t => text.StartsWith(t.Start, StringComparison.Ordinal)) is { } tags && (_state != State.Opening || tags == _tags))
+        if (ThoughtTags.All.FirstOrDefault(t => text.StartsWith(t.Start, StringComparison.Ordinal)) is { } tags && (_state != State.Opening || tags.Start == _tags!.Start))
         {
             _tags = tags;
             Keep(text[tags.Start.Length..], State.Thinking);
             return true;
         }
 
-        if (ThoughtTags.All.Any(t => t.Start.StartsWith(text, StringComparison.Ordinal)))
+        var opens = Response();
+        if (opens is { } around && text.StartsWith(around.Start, StringComparison.Ordinal))
+        {
+            _close = around.End;
+            Keep(text[around.Start.Length..], State.Between);
+            return true;
+        }
+
+        if (ThoughtTags.All.Select(t => t.Start).Append(opens?.Start ?? "").Any(s => s.StartsWith(text, StringComparison.Ordinal)))
         {
             return false;
         }
@@ -101,6 +114,16 @@ internal sealed class ReasoningScanner(ThoughtTags? begun) : IThoughtScanner
         Keep(_state == State.Between ? text : pending, _state == State.Opening ? State.Thinking : State.Saying);
         return true;
     }
+
+    // The response that may begin here. One that begins with a word in angles, and without thoughts, is what somebody asked for.
+    private (string Start, string End)? Response() => _close is null && (_state == State.Between || (_state == State.Beginning && response?.Start[1] == '|')) ? response : null;
+
+    // Characters at the end that may close the response: only white space follows it.
+    private int Closing(string pending) => _close is null ? 0
+        : ClosesResponse(pending) ? pending.Length - pending.TrimEnd().Length + _close.Length
+        : Markup.Held(pending, _close);
+
+    private bool ClosesResponse(string pending) => _close is not null && pending.AsSpan().TrimEnd().EndsWith(_close);
 
     // Where thoughts may begin once more: they do if they end. A tag in quotes is spoken of.
     private int Start(string pending)

@@ -13,6 +13,12 @@ internal record ThoughtTags(string Start, string End)
     /// <summary>All that may be read in any answer: those of Mistral, Gemma, Seed-OSS and Command are others.</summary>
     public static IReadOnlyList<ThoughtTags> All { get; } = [Usual, new("[THINK]", "[/THINK]"), new("<|channel>thought", "<channel|>"), new("<seed:think>", "</seed:think>"), new("<|START_THINKING|>", "<|END_THINKING|>")];
 
+    // Granite 3.3 and Command.
+    private static readonly (string Start, string End)[] Responses = [("<response>", "</response>"), ("<|START_RESPONSE|>", "<|END_RESPONSE|>")];
+
+    /// <summary>What an answer stands between, behind its thoughts; null if it does not.</summary>
+    public (string Start, string End)? Response { get; init; }
+
     /// <summary>Special tokens that are read as text, whichever of these a model has.</summary>
     public IReadOnlyList<string> Markers => [.. All.Append(this).SelectMany(t => Markup.Markers(t.Start + t.End)).Concat(OwnMarkers).Distinct()];
 
@@ -27,14 +33,17 @@ internal record ThoughtTags(string Start, string End)
 
     /// <summary>Those that a chat template speaks of.</summary>
     public static ThoughtTags Of(string template) =>
-        HarmonyTags.IsIn(template) ? HarmonyTags.Instance : All.FirstOrDefault(t => template.Contains(t.End, StringComparison.Ordinal)) ?? Usual;
+        HarmonyTags.IsIn(template) ? HarmonyTags.Instance : (All.FirstOrDefault(t => template.Contains(t.End, StringComparison.Ordinal)) ?? Usual) with
+        {
+            Response = Responses.Where(r => template.Contains(r.Start, StringComparison.Ordinal) && template.Contains(r.End, StringComparison.Ordinal)).Cast<(string, string)?>().FirstOrDefault(),
+        };
 
     /// <summary>Whether a prompt ends with what opens thoughts.</summary>
     public bool IsOpenedBy(string prompt) => prompt.AsSpan().TrimEnd().EndsWith(Start);
 
     /// <summary>Tells thoughts from the rest of an answer.</summary>
     /// <param name="opened">whether the prompt has opened them already, as some templates do</param>
-    public virtual IThoughtScanner Scanner(bool opened) => new ReasoningScanner(opened ? this : null);
+    public virtual IThoughtScanner Scanner(bool opened) => new ReasoningScanner(opened ? this : null, Response);
 
     /// <summary>The form of thoughts with an answer behind them, once they are opened.</summary>
     public OutputConstraint Before(OutputConstraint answer) =>

@@ -22,16 +22,34 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("<|START_THINKING|>a<|END_THINKING|>Yes.", "a", "Yes.")]
     [InlineData("<think>a", "a", "")]
     [InlineData("[THIN", "", "[THIN")]
-    public void Thoughts_are_told_from_what_is_said(string answer, string thoughts, string said)
+    public void Thoughts_are_told_from_what_is_said(string answer, string thoughts, string said) => AssertScans(ThoughtTags.Usual, answer, thoughts, said);
+
+    [Theory]
+    [InlineData("<think>a</think><response>Yes.</response>", "a", "Yes.")]
+    [InlineData("<think>a</think>\n\n<response>\nYes.</response>\n", "a", "Yes.")]
+    [InlineData("<think>a</think><response>A </response> b.</response>", "a", "A </response> b.")]
+    [InlineData("<think>a</think><response>A <response> b.", "a", "A <response> b.")]
+    [InlineData("<think>a</think><response>Yes.</resp", "a", "Yes.</resp")]
+    [InlineData("<think>a</think>Yes <response>No</response>", "a", "Yes <response>No</response>")]
+    [InlineData("<think>a</think><resp", "a", "<resp")]
+    [InlineData("<think>a</think><respite>", "a", "<respite>")]
+    [InlineData("<think>a</think><response></response>", "a", "")]
+    [InlineData("<response>Yes.</response>", "", "<response>Yes.</response>")]
+    [InlineData("<|START_RESPONSE|>Yes.<|END_RESPONSE|>", "", "<|START_RESPONSE|>Yes.<|END_RESPONSE|>")]
+    public void Tags_around_what_is_said_after_thoughts_are_taken_away(string answer, string thoughts, string said)
     {
-        foreach (var piece in (int[])[1, 2, 3, 7, 1000])
-        {
-            var scanner = new ReasoningScanner(null);
-            var parts = answer.Chunk(piece).SelectMany(c => scanner.Append(new string(c))).ToList();
-            parts.AddRange(scanner.Finish());
-            Assert.Equal((thoughts, said), (string.Concat(parts.Where(p => p.IsReasoning).Select(p => p.Text)), string.Concat(parts.Where(p => !p.IsReasoning).Select(p => p.Text))));
-        }
+        // What Granite 3.3 is asked for.
+        var tags = ThoughtTags.Of("Write your thoughts between <think></think> and write your response between <response></response>.");
+        AssertScans(tags, answer, thoughts, said);
+        AssertScans(ThoughtTags.Of("<think></think>"), answer, thoughts, answer[(answer.LastIndexOf("</think>", StringComparison.Ordinal) is >= 0 and var end ? end + 8 : 0)..].TrimStart());
     }
+
+    [Theory]
+    [InlineData("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>Yes.<|END_RESPONSE|>", "a", "Yes.")]
+    [InlineData("<|START_RESPONSE|>Yes.<|END_RESPONSE|>", "", "Yes.")]
+    [InlineData("Yes. <|START_RESPONSE|>", "", "Yes. <|START_RESPONSE|>")]
+    public void Tags_of_Command_are_markers_and_need_no_thoughts_before_them(string answer, string thoughts, string said) =>
+        AssertScans(ThoughtTags.Of("<|START_THINKING|>{{ m.thinking }}<|END_THINKING|><|START_RESPONSE|>{{ m.content }}<|END_RESPONSE|>"), answer, thoughts, said);
 
     [Theory]
     [InlineData("hm</think>Yes.", "hm", "Yes.")]
@@ -145,3 +163,14 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
         Assert.DoesNotContain("I need the time.", engine.Prompts[2], StringComparison.Ordinal);
     }
 }
+
+    private static void AssertScans(ThoughtTags tags, string answer, string thoughts, string said)
+    {
+        foreach (var piece in (int[])[1, 2, 3, 7, 1000])
+        {
+            var scanner = tags.Scanner(opened: false);
+            var parts = answer.Chunk(piece).SelectMany(c => scanner.Append(new string(c))).ToList();
+            parts.AddRange(scanner.Finish());
+            Assert.Equal((thoughts, said), (string.Concat(parts.Where(p => p.IsReasoning).Select(p => p.Text)), string.Concat(parts.Where(p => !p.IsReasoning).Select(p => p.Text))));
+        }
+    }
