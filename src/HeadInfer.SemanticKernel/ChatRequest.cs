@@ -127,7 +127,7 @@ internal static class ChatRequest
     public static GenerationOptions ConnectorDefaults(this HeadInferModel model) => model.Defaults with { MaxTokens = null };
 
     /// <summary>What the options say to the chat template: how much the model is to think.</summary>
-    /// <exception cref="NotSupportedException">The template has no such switch.</exception>
+    /// <exception cref="NotSupportedException">The template has no such switch, or does not know so high an effort.</exception>
     public static IReadOnlyDictionary<string, object?>? Variables(ChatOptions? options, ChatTemplate template)
     {
         if (options?.Reasoning?.Effort is not { } effort)
@@ -135,15 +135,26 @@ internal static class ChatRequest
             return null;
         }
 
-        if (template.Source.Contains("reasoning_effort", StringComparison.Ordinal) && effort != ReasoningEffort.None)
-        {
-            return new Dictionary<string, object?>(StringComparer.Ordinal) { ["reasoning_effort"] = effort switch { ReasoningEffort.Low => "low", ReasoningEffort.Medium => "medium", _ => "high" } };
-        }
-
-        return (template.Source.Contains("enable_thinking", StringComparison.Ordinal) ? "enable_thinking" : template.HasSwitch("thinking") ? "thinking" : null) is { } name
-            ? new Dictionary<string, object?>(StringComparer.Ordinal) { [name] = effort != ReasoningEffort.None }
-            : throw new NotSupportedException($"ChatOptions.Reasoning.Effort cannot be honoured: the model's chat template has no switch for '{effort}'.");
+        var refusal = new NotSupportedException($"ChatOptions.Reasoning.Effort cannot be honoured: the model's chat template has no switch for '{effort}'.");
+        (string Name, object Value)? set =
+            template.Source.Contains("reasoning_effort", StringComparison.Ordinal) && effort != ReasoningEffort.None
+                ? ("reasoning_effort", effort switch { ReasoningEffort.Low => "low", ReasoningEffort.Medium => "medium", ReasoningEffort.High => "high", _ => throw refusal })
+            : template.Source.Contains("enable_thinking", StringComparison.Ordinal) ? ("enable_thinking", effort != ReasoningEffort.None)
+            : ((string[])["thinking", "reasoning"]).FirstOrDefault(name => template.HasSwitch(name)) is { } name ? (name, effort != ReasoningEffort.None)
+            : template.HasSwitch("thinking_budget", 0, 1024) ? Budget(effort) is { } budget ? ("thinking_budget", budget) : null
+            : throw refusal;
+        return set is { } variable ? new Dictionary<string, object?>(StringComparer.Ordinal) { [variable.Name] = variable.Value } : null;
     }
+
+    // Tokens of thoughts, in steps that Seed-OSS was trained with; null is no limit.
+    private static int? Budget(ReasoningEffort effort) => effort switch
+    {
+        ReasoningEffort.None => 0,
+        ReasoningEffort.Low => 1024,
+        ReasoningEffort.Medium => 4096,
+        ReasoningEffort.High => 16384,
+        _ => null,
+    };
 
     /// <summary>The conversation, with the options' instructions as its first system message.</summary>
     /// <exception cref="NotSupportedException">A message has content that is neither text nor a function's call or result.</exception>

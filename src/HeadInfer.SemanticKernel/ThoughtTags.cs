@@ -11,7 +11,7 @@ internal record ThoughtTags(string Start, string End)
     public static ThoughtTags Usual { get; } = new("<think>", "</think>");
 
     /// <summary>All that may be read in any answer: those of Mistral, Gemma, Seed-OSS and Command are others.</summary>
-    public static IReadOnlyList<ThoughtTags> All { get; } = [Usual, new("[THINK]", "[/THINK]"), new("<|channel>thought", "<channel|>"), new("<seed:think>", "</seed:think>"), new("<|START_THINKING|>", "<|END_THINKING|>")];
+    public static IReadOnlyList<ThoughtTags> All { get; } = [Usual, new("[THINK]", "[/THINK]"), new("<|channel>thought", "<channel|>"), new("<seed:think>", "</seed:think>") { Remark = "<seed:cot_budget_reflect>" }, new("<|START_THINKING|>", "<|END_THINKING|>")];
 
     // Granite 3.3 and Command.
     private static readonly (string Start, string End)[] Responses = [("<response>", "</response>"), ("<|START_RESPONSE|>", "<|END_RESPONSE|>")];
@@ -38,8 +38,11 @@ internal record ThoughtTags(string Start, string End)
             Response = Responses.Where(r => template.Contains(r.Start, StringComparison.Ordinal) && template.Contains(r.End, StringComparison.Ordinal)).Cast<(string, string)?>().FirstOrDefault(),
         };
 
+    /// <summary>What a prompt may go on with once it has opened thoughts; null if it ends there.</summary>
+    public string? Remark { get; init; }
+
     /// <summary>Whether a prompt ends with what opens thoughts.</summary>
-    public bool IsOpenedBy(string prompt) => prompt.AsSpan().TrimEnd().EndsWith(Start);
+    public bool IsOpenedBy(string prompt) => prompt.AsSpan().TrimEnd() is var text && (text.EndsWith(Start) || (Remark is not null && text.EndsWith(Start + Remark)));
 
     /// <summary>Tells thoughts from the rest of an answer.</summary>
     /// <param name="opened">whether the prompt has opened them already, as some templates do</param>

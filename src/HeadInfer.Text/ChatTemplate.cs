@@ -34,10 +34,13 @@ public sealed class ChatTemplate
     /// <param name="withTools">whether functions are offered</param>
     internal bool TakesCalls(bool withTools) => (withTools ? _shapeForTools : _shape).Value.NoCalls is null;
 
-    /// <summary>Whether the template has a variable that makes it write a conversation otherwise if it is true than if it is false.</summary>
-    internal bool HasSwitch(string variable)
+    /// <summary>Whether the template has a variable that makes it write a conversation otherwise with one value than with another.</summary>
+    /// <param name="variable">its name</param>
+    /// <param name="value">the one; null for true</param>
+    /// <param name="other">the other; null for false</param>
+    internal bool HasSwitch(string variable, object? value = null, object? other = null)
     {
-        string? With(bool value)
+        string? With(object value)
         {
             try
             {
@@ -49,7 +52,7 @@ public sealed class ChatTemplate
             }
         }
 
-        return Source.Contains(variable, StringComparison.Ordinal) && With(true) is { } on && With(false) is { } off && on != off;
+        return Source.Contains(variable, StringComparison.Ordinal) && With(value ?? true) is { } on && With(other ?? false) is { } off && on != off;
     }
 
     /// <summary>The conversation's tokens, ready for the model to answer.</summary>

@@ -103,7 +103,9 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
     [Theory]
     [InlineData("{% if not thinking is defined %}{% set thinking = false %}{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if thinking %}<think>{% else %}</think>{% endif %}", "<a><think>", "<a></think>")]
     [InlineData("{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}", "<a>", "<a><think></think>")]
-    [InlineData("{% for m in messages %}{{ m.content }}{{ m.thinking }}{% endfor %}<a>", null, null)]
+    [InlineData("{% set reasoning = reasoning if reasoning is not undefined else true %}{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if not reasoning %}<no>{% endif %}", "<a>", "<a><no>")]
+    [InlineData("{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if thinking_budget is defined %}{{ thinking_budget }}{% endif %}", "<a>16384", "<a>0")]
+    [InlineData("{% for m in messages %}{{ m.content }}{{ m.thinking }}{{ m.reasoning }}{{ m.thinking_budget }}{% endfor %}<a>", null, null)]
     public async Task Effort_turns_the_switch_that_the_template_has(string source, string? on, string? off)
     {
         var engine = new ScriptedEngine(demo.Model, "x", "x") { Template = new ChatTemplate(source, new Dictionary<string, object?>(), TimeProvider.System) };
@@ -121,6 +123,41 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
             Assert.EndsWith("Go" + end, engine.Prompts[^1], StringComparison.Ordinal);
         }
     }
+
+    [Theory]
+    [InlineData(ReasoningEffort.Low, "1024")]
+    [InlineData(ReasoningEffort.Medium, "4096")]
+    [InlineData(ReasoningEffort.ExtraHigh, "all")]
+    public void A_budget_of_thoughts_goes_by_effort(ReasoningEffort effort, string budget)
+    {
+        var template = new ChatTemplate("{{ messages[0].content }}{{ thinking_budget | default('all') }}", new Dictionary<string, object?>(), TimeProvider.System);
+        Assert.Equal("Go" + budget, template.Render([new("user", "Go")], variables: ChatRequest.Variables(new ChatOptions { Reasoning = new ReasoningOptions { Effort = effort } }, template)));
+    }
+
+    [Fact]
+    public void Command_A_Reasoning_has_a_switch()
+    {
+        foreach (var (_, source) in LoopTemplates.Published().Where(t => t.Name.Contains("command-a-reasoning", StringComparison.Ordinal)))
+        {
+            var template = LoopTemplates.Template(source);
+            Assert.Equal(new KeyValuePair<string, object?>("reasoning", false), Assert.Single(ChatRequest.Variables(new ChatOptions { Reasoning = new ReasoningOptions { Effort = ReasoningEffort.None } }, template)!));
+        }
+    }
+
+    [Fact]
+    public void An_effort_that_the_template_does_not_know_is_refused_by_name()
+    {
+        var template = new ChatTemplate("{{ messages[0].content }}{{ reasoning_effort }}", new Dictionary<string, object?>(), TimeProvider.System);
+        var error = Assert.Throws<NotSupportedException>(() => ChatRequest.Variables(new ChatOptions { Reasoning = new ReasoningOptions { Effort = ReasoningEffort.ExtraHigh } }, template));
+        Assert.Contains("'ExtraHigh'", error.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("x<seed:think>", true)]
+    [InlineData("x<seed:think><seed:cot_budget_reflect>", true)]
+    [InlineData("x<seed:cot_budget_reflect>", false)]
+    public void Seeds_thoughts_are_opened_with_a_remark_about_their_budget(string prompt, bool opened) =>
+        Assert.Equal(opened, ThoughtTags.Of("<seed:think></seed:think>").IsOpenedBy(prompt));
 
     [Fact]
     public async Task A_call_inside_thoughts_that_never_close_is_made()
@@ -162,7 +199,6 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
         await client.GetResponseAsync([.. history, .. first.Messages, new(ChatRole.User, "Thanks")], options);
         Assert.DoesNotContain("I need the time.", engine.Prompts[2], StringComparison.Ordinal);
     }
-}
 
     private static void AssertScans(ThoughtTags tags, string answer, string thoughts, string said)
     {
@@ -174,3 +210,4 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
             Assert.Equal((thoughts, said), (string.Concat(parts.Where(p => p.IsReasoning).Select(p => p.Text)), string.Concat(parts.Where(p => !p.IsReasoning).Select(p => p.Text))));
         }
     }
+}
