@@ -36,7 +36,7 @@ internal static class GgufModel
             options.Warning?.Invoke($"'{path}': the model reads text alone; '{sense}' and others of what sees or hears are not read.");
         }
 
-        var vocabulary = ReadVocabulary(metadata, checkpoint.Architecture);
+        var vocabulary = ReadVocabulary(metadata, checkpoint.Architecture, options.Warning);
         var files = Templates(metadata, vocabulary, options.ChatTemplate);
         var tokenizer = vocabulary?.Build(files.Text + options.ChatTemplate);
         ModelFolder.RefuseStranger(tokenizer, config, path);
@@ -77,7 +77,7 @@ internal static class GgufModel
         return GenerationDefaults.Read(new ConfigReader(JsonSerializer.SerializeToElement(fields), metadata.Path, warn), config).Defaults;
     }
 
-    private static GgmlVocabulary? ReadVocabulary(GgufMetadata metadata, GgufArchitecture architecture)
+    private static GgmlVocabulary? ReadVocabulary(GgufMetadata metadata, GgufArchitecture architecture, Action<string>? warn)
     {
         if (metadata.Text(Tokens + "model") is not { } model || model is "none" or "no_vocab")
         {
@@ -106,6 +106,8 @@ internal static class GgufModel
             AddsLast = metadata.Bool(Tokens + "add_eos_token") ?? false,
             AddsSpace = metadata.Bool(Tokens + "add_space_prefix") ?? true,
             StripsAfterControl = architecture.Name == "phi3",
+            Named = [.. ((string[])["bos", "eos", "eot", "eom"]).Select(name => TokenId(metadata, name, tokens.Length)).OfType<int>()],
+            Warn = warn,
         };
     }
 

@@ -19,7 +19,10 @@ internal sealed partial class TextMarkers
     public static TextMarkers None { get; } = new([]);
 
     /// <summary>Those of a template that are not among the added tokens.</summary>
-    public static TextMarkers Of(string template, AddedTokens added) => new([.. Shape().Matches(template).Select(m => m.Value).Distinct().Where(m => added.IdOf(m) is null)]);
+    public static TextMarkers Of(string template, AddedTokens added) => new([.. In(template).Where(m => added.IdOf(m) is null)]);
+
+    /// <summary>Those of a template, each once.</summary>
+    public static IEnumerable<string> In(string template) => Shape().Matches(template).Select(m => m.Value).Distinct();
 
     /// <summary>Whether a text is written like a marker: in brackets or angles, as a word that no other text has.</summary>
     public static bool IsMarker(string text) => Shape().Match(text) is { Success: true, Index: 0 } match && match.Length == text.Length;

@@ -44,6 +44,12 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
     /// <summary>Whether white space after a control token is part of it: true for Phi-3, and in no file.</summary>
     public bool StripsAfterControl { get; init; }
 
+    /// <summary>Tokens that the file names as the beginning or the end of something.</summary>
+    public IReadOnlyCollection<int> Named { get; init; } = [];
+
+    /// <summary>Told of what is corrected; null tells nobody.</summary>
+    public Action<string>? Warn { get; init; }
+
     /// <summary>Makes the tokenizer.</summary>
     /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
     /// <exception cref="TokenizerException">The vocabulary contradicts itself.</exception>
@@ -57,8 +63,8 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
             {
                 Gemma4 => MergedPieceModel(guarded),
                 "llama" when Pre == Gemma4 && Merges.Count > 0 => MergedPieceModel(guarded), // as Ollama's converter calls it
-                "gpt2" => ByteLevelModel(GgmlSplits.Of(Pre, Source), guarded),
-                "llama" => PieceModel(guarded),
+                "gpt2" => Corrected(guarded).ByteLevelModel(GgmlSplits.Of(Pre, Source), guarded),
+                "llama" => Corrected(guarded).PieceModel(guarded),
                 _ => throw new UnsupportedModelException($"'{Source}': tokenizer.ggml.model is '{Model}', which is not supported. Supported: gpt2, llama, gemma4."),
             });
         }
@@ -79,6 +85,22 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
         {
             throw new FormatException($"it begins or ends texts with the token {id}, and has {Tokens.Count}");
         }
+    }
+
+    // Converters have given markers the types of text. Then the template's are spelled in pieces, and the end of a turn ends nothing.
+    // Gemma 4's are text on purpose: they are shown.
+    private GgmlVocabulary Corrected(string template)
+    {
+        var written = TextMarkers.In(template).ToHashSet(StringComparer.Ordinal);
+        bool IsMarker(int id) => Tokens[id] is ['<', .., '>'] or ['[', .., ']'] && TypeOf(id) is Normal or UserDefined && (written.Contains(Tokens[id]) || Named.Contains(id));
+        var markers = Enumerable.Range(0, Tokens.Count).Where(IsMarker).ToHashSet();
+        if (markers.Count == 0)
+        {
+            return this;
+        }
+
+        Warn?.Invoke($"'{Source}': the file has {string.Join(", ", markers.Take(5).Select(id => $"'{Tokens[id]}'"))}{(markers.Count > 5 ? " and others" : "")} as text; they are taken for control tokens, since {(written.Overlaps(markers.Select(id => Tokens[id])) ? "the chat template writes them" : "it names them as ends")}.");
+        return this with { Types = [.. Enumerable.Range(0, Tokens.Count).Select(id => markers.Contains(id) ? Control : TypeOf(id))] };
     }
 
     private TokenizerModel ByteLevelModel(GgmlSplits splits, string guarded)

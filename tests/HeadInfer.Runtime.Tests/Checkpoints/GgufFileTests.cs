@@ -250,6 +250,17 @@ public sealed class GgufFileTests
             Assert.Equal("<|eot_id|>!", other.ChatTemplate!.Render([new ChatTurn("user", "hi")]));
         }
 
+        // Some converters give markers the types of text: the template's still are no text, and still end a turn.
+        writer.Without("tokenizer.ggml.token_type").With("tokenizer.ggml.token_type", types.Select(t => t == 3 ? 1 : t).ToList()).Without("tokenizer.ggml.eos_token_id").With("tokenizer.ggml.eos_token_id", 316).Write(folder.File("x.gguf"));
+        told.Clear();
+        await using (var untyped = await HeadInferModel.LoadAsync(folder.File("x.gguf"), new HeadInferOptions { Warning = told.Add }))
+        {
+            Assert.Equal([315, .. untyped.Tokenizer.Encode("user:hi"), 317], untyped.ChatTemplate!.Encode([new ChatTurn("user", "hi")], untyped.Tokenizer));
+            Assert.Equal([316, 317], untyped.EndTokens.Order());
+            Assert.Contains("'<|eot_id|>'", Assert.Single(told, t => !t.Contains("mirostat", StringComparison.Ordinal)), StringComparison.Ordinal);
+        }
+
+        writer.Without("tokenizer.ggml.token_type").With("tokenizer.ggml.token_type", types);
         writer.Without("general.sampling.temp").With("general.sampling.temp", -1f).Write(folder.File("x.gguf"));
         Assert.Contains("temperature", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.File("x.gguf")))).Message, StringComparison.Ordinal);
         writer.Without("tokenizer.ggml.tokens").With("tokenizer.ggml.tokens", (string[])[.. tokens, "more"]).Without("tokenizer.ggml.token_type").Without("general.sampling.temp").Write(folder.File("x.gguf"));

@@ -131,6 +131,50 @@ public sealed class GgmlVocabularyTests
         Assert.NotEqual([1, .. phi.Encode("x")], phi.Encode("<s>\n x", parseSpecial: true));
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(4)]
+    public void A_marker_that_the_template_writes_is_no_text(int wrongType)
+    {
+        var (right, warnings) = (Of("qwen2-style", "qwen2"), new List<string>());
+        var wrong = right with { Types = [.. right.Types.Select((type, id) => type == 3 ? wrongType : type)], Warn = warnings.Add };
+        var (expected, tokenizer) = (right.Build(ChatTemplate.ChatMl), wrong.Build(ChatTemplate.ChatMl));
+        foreach (var marker in (string[])["<|im_start|>", "<|im_end|>"])
+        {
+            var id = expected.AddedToken(marker)!.Value;
+            Assert.Equal((id, true), (tokenizer.AddedToken(marker), tokenizer.IsSpecial(id)));
+            Assert.Equal([id], tokenizer.Encode(marker, parseSpecial: true));
+            Assert.DoesNotContain(id, tokenizer.Encode(marker));
+        }
+
+        Assert.Contains("'<|im_start|>', '<|im_end|>'", Assert.Single(warnings), StringComparison.Ordinal);
+        right.Build(ChatTemplate.ChatMl);
+        wrong.Build(""); // nobody writes them
+        Assert.Single(warnings);
+    }
+
+    [Fact]
+    public void What_a_file_names_as_an_end_is_no_text_if_it_looks_like_a_marker()
+    {
+        var (llama, warnings) = (Of("llama2-style", null), new List<string>());
+        var (marker, word) = (300, 301);
+        llama = llama with { Tokens = [.. llama.Tokens.Select((t, id) => id == marker ? "<eos>" : t)], Named = [marker, word], Warn = warnings.Add };
+        var tokenizer = llama.Build("");
+        Assert.Equal((true, false), (tokenizer.IsSpecial(marker), tokenizer.IsSpecial(word)));
+        Assert.Contains("'<eos>'", Assert.Single(warnings), StringComparison.Ordinal);
+        var turns = llama with { Tokens = [.. llama.Tokens.Select((t, id) => id == marker ? "<end_of_turn>" : t)], Named = [] };
+        Assert.True(turns.Build("{{ m.content }}<end_of_turn>").IsSpecial(marker));
+    }
+
+    [Fact]
+    public void Markers_of_Gemma_4_that_are_shown_stay_text()
+    {
+        var (llama, warnings) = (Of("llama2-style", null), new List<string>());
+        var gemma = llama with { Model = "gemma4", Tokens = [.. llama.Tokens.Select((t, id) => id == 300 ? "<|\"|>" : t)], Types = [.. llama.Types.Select((t, id) => id == 300 ? 4 : t)], Warn = warnings.Add };
+        Assert.False(gemma.Build("{{ '<|\"|>' }}").IsSpecial(300));
+        Assert.Empty(warnings);
+    }
+
     [Fact]
     public void What_contradicts_itself_or_is_not_known_is_named()
     {
