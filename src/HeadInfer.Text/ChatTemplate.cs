@@ -10,6 +10,8 @@ public sealed class ChatTemplate
     /// <summary>ChatML, for models that have its tokens and come without a template.</summary>
     internal const string ChatMl = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
+    private const int MostShown = 60; // characters of a text that is no template
+
     private readonly Block _template;
     private readonly Block? _forTools;
     private readonly TimeProvider _clock;
@@ -132,10 +134,15 @@ public sealed class ChatTemplate
     internal static ChatTemplate? Of(ChatTemplateFiles files, Tokenizer? tokenizer, TimeProvider? clock = null)
     {
         var source = files.Default ?? files.ForTools ?? (tokenizer?.AddedToken("<|im_start|>") is not null && tokenizer.AddedToken("<|im_end|>") is not null ? ChatMl : null);
-        return source is null ? null : new ChatTemplate(source, files.SpecialTokens, clock ?? TimeProvider.System, files.Default is null ? null : files.ForTools);
+        return source is null ? null : new ChatTemplate(Jinja(source), files.SpecialTokens, clock ?? TimeProvider.System, files.Default is null || files.ForTools is null ? null : Jinja(files.ForTools));
     }
 
     /// <summary>Makes a template of its text, in place of a folder's.</summary>
     /// <exception cref="ChatTemplateException">It is not Jinja.</exception>
-    internal static ChatTemplate Of(string source, string folder) => new(source, ChatTemplateFiles.Read(folder).SpecialTokens, TimeProvider.System);
+    internal static ChatTemplate Of(string source, string folder) => new(Jinja(source), ChatTemplateFiles.Read(folder).SpecialTokens, TimeProvider.System);
+
+    // llama.cpp's converter has written names of templates that it knows, such as mistral-v7, where a template belongs.
+    private static string Jinja(string source) => string.IsNullOrWhiteSpace(source) || source.Contains("{{", StringComparison.Ordinal) || source.Contains("{%", StringComparison.Ordinal)
+        ? source
+        : throw new ChatTemplateException($"The model's chat template is '{(source.Length > MostShown ? source[..MostShown] + "..." : source)}', which is no Jinja: it would write the same whatever is said. Set HeadInferOptions.ChatTemplate to the template that the model was published with.");
 }

@@ -70,6 +70,9 @@ internal sealed record ConversationShape
     /// <summary>Whether they are a part of the content, beside the text, as Mistral's templates have them.</summary>
     public bool ThoughtParts { get; init; }
 
+    /// <summary>Whether the template leaves out what is said, without a word.</summary>
+    public bool LosesMessages { get; init; }
+
     /// <summary>Why the template takes no calls and results; null if it does.</summary>
     public string? NoCalls { get; init; }
 
@@ -89,6 +92,11 @@ internal sealed record ConversationShape
     /// <exception cref="ChatTemplateException">The template does not take such a conversation.</exception>
     public List<object?> Messages(IReadOnlyList<ChatTurn> turns)
     {
+        if (LosesMessages && turns.Any(t => t.Content.Length > 0))
+        {
+            throw new ChatTemplateException("The model's chat template leaves out what is said. Set HeadInferOptions.ChatTemplate to one that writes it.");
+        }
+
         if (NoCalls is not null && turns.Any(t => t.ToolCalls.Count > 0 || (t.Role == "tool" && !TakesResults)))
         {
             throw Refused("calls of functions and their results", NoCalls);

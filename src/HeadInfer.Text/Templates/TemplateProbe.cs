@@ -40,7 +40,8 @@ internal sealed class TemplateProbe(Func<Dictionary<string, object?>, Action<lon
         var notes = new List<string>();
         if (Fails(ConversationShape.Plain, [User], Asked) is not null)
         {
-            return ConversationShape.Plain; // it takes no conversation that is known here; a real one is told why
+            // It takes no conversation that is known here. A real one is told why, which a template that raises nothing does not do itself.
+            return ConversationShape.Plain with { LosesMessages = Fails(ConversationShape.Plain, [User]) is null };
         }
 
         var shape = WithSystem(ConversationShape.Plain, notes);

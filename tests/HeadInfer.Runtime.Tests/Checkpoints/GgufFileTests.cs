@@ -245,9 +245,9 @@ public sealed class GgufFileTests
             Assert.Contains("mirostat", Assert.Single(told), StringComparison.Ordinal);
         }
 
-        await using (var other = await HeadInferModel.LoadAsync(folder.File("x.gguf"), new HeadInferOptions { ChatTemplate = "{{ eos_token }}!" }))
+        await using (var other = await HeadInferModel.LoadAsync(folder.File("x.gguf"), new HeadInferOptions { ChatTemplate = "{{ eos_token }}!{{ messages[0].content }}" }))
         {
-            Assert.Equal("<|eot_id|>!", other.ChatTemplate!.Render([new ChatTurn("user", "hi")]));
+            Assert.Equal("<|eot_id|>!hi", other.ChatTemplate!.Render([new ChatTurn("user", "hi")]));
         }
 
         // Some converters give markers the types of text: the template's still are no text, and still end a turn.
@@ -261,6 +261,16 @@ public sealed class GgufFileTests
         }
 
         writer.Without("tokenizer.ggml.token_type").With("tokenizer.ggml.token_type", types);
+
+        // As llama.cpp's converter has written it: the name of one of its own.
+        writer.Without("tokenizer.chat_template").With("tokenizer.chat_template", "mistral-v7").Write(folder.File("x.gguf"));
+        Assert.Contains("'mistral-v7'", (await Assert.ThrowsAsync<ChatTemplateException>(() => HeadInferModel.LoadAsync(folder.File("x.gguf")))).Message, StringComparison.Ordinal);
+        await using (var other = await HeadInferModel.LoadAsync(folder.File("x.gguf"), new HeadInferOptions { ChatTemplate = "{{ messages[0].content }}" }))
+        {
+            Assert.Equal("hi", other.ChatTemplate!.Render([new ChatTurn("user", "hi")]));
+        }
+
+        writer.Without("tokenizer.chat_template").With("tokenizer.chat_template", "{{ messages }}");
         writer.Without("general.sampling.temp").With("general.sampling.temp", -1f).Write(folder.File("x.gguf"));
         Assert.Contains("temperature", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.File("x.gguf")))).Message, StringComparison.Ordinal);
         writer.Without("tokenizer.ggml.tokens").With("tokenizer.ggml.tokens", (string[])[.. tokens, "more"]).Without("tokenizer.ggml.token_type").Without("general.sampling.temp").Write(folder.File("x.gguf"));

@@ -42,10 +42,28 @@ public sealed class ChatTemplateTests
         Assert.Null(ChatTemplate.Load(folder.Path));
         File.WriteAllText(folder.File("tokenizer_config.json"), """{"chat_template": "config {{ eos_token }}", "eos_token": {"content": "</s>"}}""");
         Assert.Equal("config </s>", ChatTemplate.Load(folder.Path)!.Render([]));
-        File.WriteAllText(folder.File("chat_template.jinja"), "own {{ messages | length }}");
-        Assert.Equal("own 1", ChatTemplate.Load(folder.Path)!.Render([new("user", "x")]));
+        File.WriteAllText(folder.File("chat_template.jinja"), "own {{ messages[0].content }}");
+        Assert.Equal("own x", ChatTemplate.Load(folder.Path)!.Render([new("user", "x")]));
         File.WriteAllText(folder.File("chat_template.jinja"), "{% if %}");
         Assert.Throws<ChatTemplateException>(() => ChatTemplate.Load(folder.Path));
+    }
+
+    [Theory]
+    [InlineData("mistral-v7")]
+    [InlineData("own words")]
+    public void What_is_no_template_but_perhaps_the_name_of_one_is_refused(string name)
+    {
+        using var folder = new ScratchFolder();
+        foreach (var json in (string[])[$$"""{"chat_template": "{{name}}"}""", $$$"""{"chat_template": [{"name": "default", "template": "{{ messages }}"}, {"name": "tool_use", "template": "{{{name}}}"}]}"""])
+        {
+            File.WriteAllText(folder.File("tokenizer_config.json"), json);
+            var error = Assert.Throws<ChatTemplateException>(() => ChatTemplate.Load(folder.Path));
+            Assert.Contains($"'{name}'", error.Message, StringComparison.Ordinal);
+            Assert.Contains("HeadInferOptions.ChatTemplate", error.Message, StringComparison.Ordinal);
+        }
+
+        Assert.Throws<ChatTemplateException>(() => ChatTemplate.Of(name, folder.Path));
+        Assert.NotNull(ChatTemplate.Of("{{ messages }}", folder.Path));
     }
 
     [Fact]
@@ -55,20 +73,20 @@ public sealed class ChatTemplateTests
         void Config(string json) => File.WriteAllText(folder.File("tokenizer_config.json"), json);
         string Render(params ChatTool[] tools) => ChatTemplate.Load(folder.Path)!.Render([new("user", "x")], tools);
         var tool = new ChatTool("f", "", JsonDocument.Parse("{}").RootElement);
-        Config("""{"chat_template": [{"name": "default", "template": "plain {{ eos_token }}"}, {"name": "tool_use", "template": "tools {{ tools[0].function.name }}"}]}""");
+        Config("""{"chat_template": [{"name": "default", "template": "plain {{ messages[0].content }}{{ eos_token }}"}, {"name": "tool_use", "template": "tools {{ tools[0].function.name }}"}]}""");
         File.WriteAllText(folder.File("special_tokens_map.json"), """{"eos_token": "</s>"}""");
-        Assert.Equal("plain </s>", Render());
+        Assert.Equal("plain x</s>", Render());
         Assert.Equal("tools f", Render(tool));
         Assert.Contains("tools", ChatTemplate.Load(folder.Path)!.Source, StringComparison.Ordinal);
         File.WriteAllText(folder.File("chat_template.json"), """{"chat_template": "processor {{ messages[0].content }}"}""");
         Assert.Equal("processor x", Render(tool));
-        File.WriteAllText(folder.File("chat_template.jinja"), "own");
+        File.WriteAllText(folder.File("chat_template.jinja"), "own {{ messages[0].content }}");
         Directory.CreateDirectory(folder.File("additional_chat_templates"));
-        File.WriteAllText(folder.File("additional_chat_templates/tool_use.jinja"), "own tools");
-        Assert.Equal(("own", "own tools"), (Render(), Render(tool)));
+        File.WriteAllText(folder.File("additional_chat_templates/tool_use.jinja"), "own tools {{ messages[0].content }}");
+        Assert.Equal(("own x", "own tools x"), (Render(), Render(tool)));
         File.WriteAllText(folder.File("special_tokens_map.json"), """{"additional_special_tokens": ["<a>", {"content": "<b>"}], "mask_token": "<m>"}""");
-        File.WriteAllText(folder.File("chat_template.jinja"), "{{ additional_special_tokens[1] ~ mask_token }}");
-        Assert.Equal("<b><m>", Render());
+        File.WriteAllText(folder.File("chat_template.jinja"), "{{ additional_special_tokens[1] ~ mask_token ~ messages[0].content }}");
+        Assert.Equal("<b><m>x", Render());
         foreach (var broken in (string[])["{\"chat_template\": 5}", "{\"chat_template\": \"\\ud800\"}", "{\"chat_template\": [5]}", "[]", "{"])
         {
             Config(broken);

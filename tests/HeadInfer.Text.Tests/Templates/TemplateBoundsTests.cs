@@ -86,7 +86,7 @@ public sealed class TemplateBoundsTests
         var book = string.Concat(Enumerable.Repeat("It came to pass. ", 1_000_000));
         const string Template = "{% for m in messages %}{% set c = m.content | trim %}{% if '</think>' in c %}{% set c = c.split('</think>')[-1] %}{% endif %}{{ '<|im_start|>' ~ m.role ~ '\n' ~ c.lstrip('\n') ~ '<|im_end|>' }}{% endfor %}";
         Assert.Equal(book.Length - 1 + "<|im_start|>user\n<|im_end|>".Length, Chat(Template).Render([new("user", book)]).Length);
-        Assert.Equal(100_000, Chat("{% for m in messages %}{% for c in m.content %}{% if c['type'] == 'image' %}i{% else %}.{% endif %}{% endfor %}{% endfor %}").Render([new("user", book[..100_000])]).Length);
+        Assert.Equal(100_000, Chat("{% for m in messages %}{% for c in m.content %}{% if c['type'] == 'image' %}i{% else %}{{ c }}{% endif %}{% endfor %}{% endfor %}").Render([new("user", book[..100_000])]).Length);
     }
 
     [Theory]

@@ -143,10 +143,20 @@ public sealed class TemplateProbeTests
     [Fact]
     public void A_function_without_parameters_has_no_properties_rather_than_none()
     {
-        var template = Template("{% for t in tools %}{{ t.function.name }}:{% for k, v in t.function.parameters.properties.items() %}{{ k }}{% endfor %}{{ t.function.parameters | tojson }};{% endfor %}");
+        var template = Template("{{ messages[0].content }}{% for t in tools %}{{ t.function.name }}:{% for k, v in t.function.parameters.properties.items() %}{{ k }}{% endfor %}{{ t.function.parameters | tojson }};{% endfor %}");
         Assert.Equal(
-            "now:{\"type\": \"object\", \"properties\": {}};none:{\"type\": \"object\", \"properties\": {}};f:a{\"properties\": {\"a\": {}}, \"type\": \"object\"};",
+            "Gonow:{\"type\": \"object\", \"properties\": {}};none:{\"type\": \"object\", \"properties\": {}};f:a{\"properties\": {\"a\": {}}, \"type\": \"object\"};",
             template.Render([User], [.. Tools, new("none", "", default), new("f", "", JsonDocument.Parse("{\"properties\": {\"a\": {}}}").RootElement)]));
+    }
+
+    [Theory]
+    [InlineData("{{ bos_token }}Hello")]
+    [InlineData("{% for m in messages %}{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}{% endfor %}")]
+    public void A_template_that_loses_what_is_said_is_refused_with_a_way_out(string source)
+    {
+        var error = Assert.Throws<ChatTemplateException>(() => Template(source).Render([User]));
+        Assert.Contains("leaves out what is said", error.Message, StringComparison.Ordinal);
+        Assert.Contains("HeadInferOptions.ChatTemplate", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]
