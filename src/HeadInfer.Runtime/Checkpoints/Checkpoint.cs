@@ -168,14 +168,14 @@ internal abstract class Checkpoint(string path) : IDisposable
         _staging.Clear();
     }
 
-    /// <summary>The file that has a tensor, for messages.</summary>
-    protected virtual string FileOf(string name) => path;
+    /// <summary>The file that has a tensor, for messages; the path where no file has one of this name.</summary>
+    protected internal virtual string FileOf(string name) => path;
 
     /// <summary>Says that a tensor is not there.</summary>
-    protected virtual HeadInferException Lacks(string name) => new CheckpointException($"'{path}' lacks the tensor '{name}'.");
+    protected internal virtual HeadInferException Lacks(string name) => new CheckpointException($"'{path}' lacks the tensor '{name}'.");
 
     /// <summary>Says that a tensor has a type that weights do not have.</summary>
-    protected virtual HeadInferException IsNoWeight(string name, ScalarType type) =>
+    protected internal virtual HeadInferException IsNoWeight(string name, ScalarType type) =>
         new CheckpointException($"'{FileOf(name)}': tensor '{name}' has the type {DataTypes.Name(type)}; weights are float32, float16 or bfloat16.");
 
     private static ScalarType TypeOf(StoredTensor tensor) => tensor.Packing is DensePacking dense ? dense.Type : ScalarType.BFloat16;

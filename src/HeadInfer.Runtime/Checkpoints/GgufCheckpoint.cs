@@ -91,7 +91,7 @@ internal sealed class GgufCheckpoint : Checkpoint
         _tensors.Clear();
     }
 
-    protected override string FileOf(string name) => _sources[name].File.Path;
+    protected internal override string FileOf(string name) => _sources.TryGetValue(name, out var source) ? source.File.Path : Path;
 
     // The rest of a row, from the place where the file has it. Rotary pairs are neighbours in the file, and half a head apart elsewhere.
     private int Copy(Source source, long at, ref Span<byte> to)

@@ -10,14 +10,12 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// kept of a token: its rows for rotated dimensions copy them, and rows of what a value lacks are zero. So are the columns of
 /// attention's output for those.
 /// </remarks>
-internal sealed class LatentHeads : Checkpoint
+internal sealed class LatentHeads : CheckpointView
 {
     private static readonly DensePacking Wide = new(ScalarType.Float32);
 
-    private readonly Checkpoint _inner;
     private readonly LatentShape _shape;
     private readonly int _heads;
-    private readonly Dictionary<string, StoredTensor> _tensors;
     private readonly Dictionary<string, Action<long, Span<byte>>> _rows = new(StringComparer.Ordinal); // write a row of what a tensor is here
     private byte[] _row = [], _stored = [];
     private (StoredTensor? Tensor, long Head, float[] Numbers) _keys = (null, 0, []); // of a head, where they lie apart from values
@@ -26,9 +24,9 @@ internal sealed class LatentHeads : Checkpoint
     /// <param name="config">the model</param>
     /// <exception cref="CheckpointException">A tensor has another shape than it would have.</exception>
     public LatentHeads(Checkpoint inner, ModelConfig config)
-        : base(inner.Path)
+        : base(inner)
     {
-        (_inner, _shape, _heads, _tensors) = (inner, config.Latent!, config.Heads, new(inner.Tensors, StringComparer.Ordinal));
+        (_shape, _heads) = (config.Latent!, config.Heads);
         for (var layer = 0; layer < config.Layers; layer++)
         {
             var (dim, made) = (_shape.Dim, _shape.Still + _shape.Values);
@@ -40,13 +38,11 @@ internal sealed class LatentHeads : Checkpoint
         }
     }
 
-    public override IReadOnlyDictionary<string, StoredTensor> Tensors => _tensors;
-
     public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to)
     {
         if (!_rows.TryGetValue(tensor.Name, out var write))
         {
-            _inner.ReadBytes(tensor, at, to);
+            Inner.ReadBytes(tensor, at, to);
             return;
         }
 
@@ -71,24 +67,18 @@ internal sealed class LatentHeads : Checkpoint
         }
     }
 
-    public override void Dispose()
-    {
-        base.Dispose();
-        _inner.Dispose();
-    }
-
     // What has rows or columns that are not stored is dense: packed rows could not have them.
     private void Take(int layer, string name, int? storedRows, int? rows, int? columns, Func<StoredTensor, Action<long, Span<byte>>> write)
     {
         var full = TensorNames.Layer(layer, name);
-        if (!_tensors.TryGetValue(full, out var tensor) || (tensor.Packing is DensePacking { Type: var type } && !DataTypes.IsWeightType(type)))
+        if (!Shown.TryGetValue(full, out var tensor) || (tensor.Packing is DensePacking { Type: var type } && !DataTypes.IsWeightType(type)))
         {
             return; // whoever asks for it says so
         }
 
         var expected = name == TensorNames.LatentUp ? _shape.Rank : name == TensorNames.AttentionOutput ? _heads * _shape.Values : tensor.Columns;
         Expect(tensor, storedRows ?? tensor.Rows, expected);
-        _tensors[full] = new StoredTensor(full, _shape.IsFilled(name) && tensor.Packing is not DensePacking ? Wide : tensor.Packing, [rows ?? tensor.Rows, columns ?? tensor.Columns]);
+        Shown[full] = new StoredTensor(full, _shape.IsFilled(name) && tensor.Packing is not DensePacking ? Wide : tensor.Packing, [rows ?? tensor.Rows, columns ?? tensor.Columns]);
         _rows[full] = write(tensor);
     }
 
@@ -96,14 +86,14 @@ internal sealed class LatentHeads : Checkpoint
     private void Join(int layer)
     {
         var full = TensorNames.Layer(layer, TensorNames.LatentUp);
-        if (_tensors.ContainsKey(full) || !_tensors.Remove(TensorNames.Layer(layer, TensorNames.LatentKeys), out var keys) || !_tensors.Remove(TensorNames.Layer(layer, TensorNames.LatentValues), out var values))
+        if (Shown.ContainsKey(full) || !Shown.Remove(TensorNames.Layer(layer, TensorNames.LatentKeys), out var keys) || !Shown.Remove(TensorNames.Layer(layer, TensorNames.LatentValues), out var values))
         {
             return;
         }
 
         Expect(keys, _heads, _shape.Rank, _shape.Still);
         Expect(values, _heads, _shape.Values, _shape.Rank);
-        _tensors[full] = new StoredTensor(full, Wide, [2 * _heads * _shape.Dim, _shape.Kept]);
+        Shown[full] = new StoredTensor(full, Wide, [2 * _heads * _shape.Dim, _shape.Kept]);
         _rows[full] = (row, to) => Joined(keys, values, row, MemoryMarshal.Cast<byte, float>(to));
     }
 
@@ -111,7 +101,7 @@ internal sealed class LatentHeads : Checkpoint
     {
         if (!shape.SequenceEqual(tensor.Shape))
         {
-            throw new CheckpointException($"'{_inner.Path}': tensor '{tensor.Name}' has shape [{string.Join(", ", tensor.Shape)}]; the configuration makes it [{string.Join(", ", shape.ToArray())}].");
+            throw new CheckpointException($"'{Inner.Path}': tensor '{tensor.Name}' has shape [{string.Join(", ", tensor.Shape)}]; the configuration makes it [{string.Join(", ", shape.ToArray())}].");
         }
     }
 
@@ -126,7 +116,7 @@ internal sealed class LatentHeads : Checkpoint
         {
             to.Clear();
         }
-        else if (_tensors[tensor.Name].Packing == tensor.Packing)
+        else if (Shown[tensor.Name].Packing == tensor.Packing)
         {
             Copy(tensor, first + QueryPlace(dimension), to);
         }
@@ -212,7 +202,7 @@ internal sealed class LatentHeads : Checkpoint
         }
     }
 
-    private void Copy(StoredTensor tensor, long row, Span<byte> to) => _inner.ReadBytes(tensor, row * to.Length, to);
+    private void Copy(StoredTensor tensor, long row, Span<byte> to) => Inner.ReadBytes(tensor, row * to.Length, to);
 
     // A stored row, in float32 if it is packed. Good until the next one is read.
     private Span<byte> Dense(StoredTensor tensor, long row)

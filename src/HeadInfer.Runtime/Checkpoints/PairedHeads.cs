@@ -7,17 +7,15 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <param name="inner">has the tensors; owned</param>
 /// <param name="headDim">dimensions of a head</param>
 /// <param name="rotaryDim">those that are rotated, the first</param>
-internal sealed class PairedHeads(Checkpoint inner, int headDim, int rotaryDim) : Checkpoint(inner.Path)
+internal sealed class PairedHeads(Checkpoint inner, int headDim, int rotaryDim) : CheckpointView(inner)
 {
     private static readonly string[] Rotated = [TensorNames.Query, TensorNames.Key, TensorNames.BiasOf(TensorNames.Query), TensorNames.BiasOf(TensorNames.Key)];
-
-    public override IReadOnlyDictionary<string, StoredTensor> Tensors => inner.Tensors;
 
     public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to)
     {
         if (!Rotated.Any(name => tensor.Name.EndsWith($".{name}", StringComparison.Ordinal)))
         {
-            inner.ReadBytes(tensor, at, to);
+            Inner.ReadBytes(tensor, at, to);
             return;
         }
 
@@ -29,15 +27,9 @@ internal sealed class PairedHeads(Checkpoint inner, int headDim, int rotaryDim) 
             var half = rotaryDim / 2;
             var stored = dimension >= rotaryDim ? dimension : dimension < half ? 2 * dimension : (2 * (dimension - half)) + 1;
             var some = (int)Math.Min(bytes - within, to.Length);
-            inner.ReadBytes(tensor, (((head * headDim) + stored) * bytes) + within, to[..some]);
+            Inner.ReadBytes(tensor, (((head * headDim) + stored) * bytes) + within, to[..some]);
             at += some;
             to = to[some..];
         }
-    }
-
-    public override void Dispose()
-    {
-        base.Dispose();
-        inner.Dispose();
     }
 }

@@ -79,13 +79,13 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
         _tensors.Clear();
     }
 
-    protected override string FileOf(string name) => _packed.TryGetValue(name, out var matrix) ? matrix.File : _stored[name].File.Path;
+    protected internal override string FileOf(string name) => _packed.TryGetValue(name, out var matrix) ? matrix.File : _stored.TryGetValue(name, out var stored) ? stored.File.Path : Path;
 
-    protected override HeadInferException Lacks(string name) => Names.FirstOrDefault(Quantization.IsPart) is { } part
+    protected internal override HeadInferException Lacks(string name) => Names.FirstOrDefault(Quantization.IsPart) is { } part
         ? Quantization.RefuseUntold(Path, $"it has the tensor '{part}' and lacks '{name}'")
         : base.Lacks(name);
 
-    protected override HeadInferException IsNoWeight(string name, ScalarType type) => type is ScalarType.Int8 or ScalarType.Byte or DataTypes.Float8
+    protected internal override HeadInferException IsNoWeight(string name, ScalarType type) => type is ScalarType.Int8 or ScalarType.Byte or DataTypes.Float8
         ? Quantization.RefuseUntold(FileOf(name), $"tensor '{name}' has the type {DataTypes.Name(type)}")
         : base.IsNoWeight(name, type);
 

@@ -1,19 +1,16 @@
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>A checkpoint that holds several matrices of a layer as one, head by head; read as the matrices that the decoder knows.</summary>
-internal sealed class SplitRows : Checkpoint
+internal sealed class SplitRows : CheckpointView
 {
-    private readonly Checkpoint _inner;
-    private readonly Dictionary<string, StoredTensor> _tensors;
     private readonly Dictionary<string, Part> _parts = new(StringComparer.Ordinal);
 
     /// <param name="inner">has the tensors; owned</param>
     /// <param name="config">the model</param>
     /// <exception cref="CheckpointException">A tensor that is to be split has other rows than it would have.</exception>
     public SplitRows(Checkpoint inner, ModelConfig config)
-        : base(inner.Path)
+        : base(inner)
     {
-        (_inner, _tensors) = (inner, new(inner.Tensors, StringComparer.Ordinal));
         var kinds = new List<(string Name, int Groups, (string Name, int Rows)[] Parts)>();
         if (config.Family.GatedAttention)
         {
@@ -41,13 +38,11 @@ internal sealed class SplitRows : Checkpoint
         }
     }
 
-    public override IReadOnlyDictionary<string, StoredTensor> Tensors => _tensors;
-
     public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to)
     {
         if (!_parts.TryGetValue(tensor.Name, out var part))
         {
-            _inner.ReadBytes(tensor, at, to);
+            Inner.ReadBytes(tensor, at, to);
             return;
         }
 
@@ -58,16 +53,10 @@ internal sealed class SplitRows : Checkpoint
             var run = part.Runs.First(r => row < r.End);
             var (group, rest) = Math.DivRem(row - run.Start, run.Rows);
             var some = (int)Math.Min(((run.Rows - rest) * bytes) - within, to.Length); // the rest of a group's rows are neighbours
-            _inner.ReadBytes(part.Whole, (((group * part.GroupRows) + run.First + rest) * bytes) + within, to[..some]);
+            Inner.ReadBytes(part.Whole, (((group * part.GroupRows) + run.First + rest) * bytes) + within, to[..some]);
             at += some;
             to = to[some..];
         }
-    }
-
-    public override void Dispose()
-    {
-        base.Dispose();
-        _inner.Dispose();
     }
 
     // Of each group of rows the first ones are of the first part, and so on; parts of one name follow each other in its matrix.
@@ -76,10 +65,10 @@ internal sealed class SplitRows : Checkpoint
         var (groupRows, columns) = (parts.Sum(p => p.Rows), whole.Columns);
         if (whole.Rows != (long)groups * groupRows)
         {
-            throw new CheckpointException($"'{_inner.Path}': tensor '{whole.Name}' has shape [{string.Join(", ", whole.Shape)}]; the configuration makes it {(long)groups * groupRows} rows.");
+            throw new CheckpointException($"'{Inner.Path}': tensor '{whole.Name}' has shape [{string.Join(", ", whole.Shape)}]; the configuration makes it {(long)groups * groupRows} rows.");
         }
 
-        _tensors.Remove(whole.Name);
+        Shown.Remove(whole.Name);
         var first = 0;
         foreach (var (name, rows) in parts)
         {
@@ -88,7 +77,7 @@ internal sealed class SplitRows : Checkpoint
             var start = runs.Count > 0 ? runs[^1].End : 0;
             runs.Add(new Run(start, start + ((long)groups * rows), first, rows));
             _parts[full] = new Part(whole, groupRows, runs);
-            _tensors[full] = new StoredTensor(full, whole.Packing, [runs[^1].End, columns]);
+            Shown[full] = new StoredTensor(full, whole.Packing, [runs[^1].End, columns]);
             first += rows;
         }
     }

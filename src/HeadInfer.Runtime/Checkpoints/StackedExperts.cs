@@ -5,14 +5,12 @@ namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>A checkpoint in which the experts of a layer may be one tensor; read as matrices of each expert.</summary>
 /// <remarks>In 16 and 32 bits some lie transposed, [experts, inputs, outputs], as their shape shows; packed they do not. An expert that lies so is turned as a whole, and kept until the next is asked for.</remarks>
-internal sealed partial class StackedExperts : Checkpoint
+internal sealed partial class StackedExperts : CheckpointView
 {
     private const string GateUp = "gate_up_proj", Down = "down_proj";
 
-    private readonly Checkpoint _inner;
     private readonly int _hidden;
     private readonly bool _byTurns, _asMatrices;
-    private readonly Dictionary<string, StoredTensor> _tensors;
     private readonly Dictionary<string, Part> _parts = new(StringComparer.Ordinal);
     private byte[] _stored = [], _turned = [];
     private (string Name, long Expert) _kept = ("", -1);
@@ -24,27 +22,24 @@ internal sealed partial class StackedExperts : Checkpoint
     /// <exception cref="CheckpointException">Stacks have other shapes than experts have.</exception>
     /// <exception cref="UnsupportedModelException">Stacks are quantized in a way that is not read.</exception>
     public StackedExperts(Checkpoint inner, int hidden, bool byTurns, bool asMatrices)
-        : base(inner.Path)
+        : base(inner)
     {
-        (_inner, _hidden, _byTurns, _asMatrices) = (inner, hidden, byTurns, asMatrices);
-        _tensors = new(inner.Tensors, StringComparer.Ordinal);
+        (_hidden, _byTurns, _asMatrices) = (hidden, byTurns, asMatrices);
         foreach (var stack in inner.Tensors.Values)
         {
             if (Stack().Match(stack.Name) is { Success: true } match)
             {
-                _tensors.Remove(stack.Name);
+                Shown.Remove(stack.Name);
                 Add(stack, match.Groups["stem"].Value, match.Groups["part"].Value, isBias: match.Groups["end"].Value == "_bias");
             }
         }
     }
 
-    public override IReadOnlyDictionary<string, StoredTensor> Tensors => _tensors;
-
     public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to)
     {
         if (!_parts.TryGetValue(tensor.Name, out var part))
         {
-            _inner.ReadBytes(tensor, at, to);
+            Inner.ReadBytes(tensor, at, to);
             return;
         }
 
@@ -60,7 +55,7 @@ internal sealed partial class StackedExperts : Checkpoint
             }
             else
             {
-                _inner.ReadBytes(part.Stack, (((part.Expert * part.Rows) + stored) * bytes) + within, to[..some]);
+                Inner.ReadBytes(part.Stack, (((part.Expert * part.Rows) + stored) * bytes) + within, to[..some]);
             }
 
             at += some;
@@ -68,22 +63,16 @@ internal sealed partial class StackedExperts : Checkpoint
         }
     }
 
-    public override void Dispose()
-    {
-        base.Dispose();
-        _inner.Dispose();
-    }
-
     private void Add(StoredTensor stack, string stem, string part, bool isBias)
     {
         if (stack.Shape.Length != (isBias ? 2 : 3) || stack.Shape.Contains(0))
         {
-            throw new CheckpointException($"'{_inner.Path}': tensor '{stack.Name}' has shape [{string.Join(", ", stack.Shape)}]; experts have [experts, {(isBias ? "outputs" : "inputs, outputs")}].");
+            throw new CheckpointException($"'{Inner.Path}': tensor '{stack.Name}' has shape [{string.Join(", ", stack.Shape)}]; experts have [experts, {(isBias ? "outputs" : "inputs, outputs")}].");
         }
 
         if (stack.Packing is DensePacking dense && !DataTypes.IsWeightType(dense.Type))
         {
-            throw new UnsupportedModelException($"'{_inner.Path}': the experts of a layer are one tensor of the type {DataTypes.Name(dense.Type)} ('{stack.Name}'), which is not read. Take a folder in which each expert has tensors of its own, one that is not quantized, or a GGUF file of the model.");
+            throw new UnsupportedModelException($"'{Inner.Path}': the experts of a layer are one tensor of the type {DataTypes.Name(dense.Type)} ('{stack.Name}'), which is not read. Take a folder in which each expert has tensors of its own, one that is not quantized, or a GGUF file of the model.");
         }
 
         var (own, other) = part == GateUp ? (2, 1) : (1, 2); // which dimension the residual stream has, as matrices lie
@@ -96,7 +85,7 @@ internal sealed partial class StackedExperts : Checkpoint
             {
                 var full = $"{stem}{expert}.{name}.{(isBias ? "bias" : "weight")}";
                 var count = rows / names.Length;
-                _tensors[full] = new StoredTensor(full, stack.Packing, isBias ? [count] : [count, columns]);
+                Shown[full] = new StoredTensor(full, stack.Packing, isBias ? [count] : [count, columns]);
                 _parts[full] = new Part(stack, expert, rows, columns, first, _byTurns ? names.Length : 1, turned);
             }
         }
@@ -117,7 +106,7 @@ internal sealed partial class StackedExperts : Checkpoint
         }
 
         _kept = ("", -1);
-        _inner.ReadBytes(part.Stack, part.Expert * bytes, _stored.AsSpan(0, bytes));
+        Inner.ReadBytes(part.Stack, part.Expert * bytes, _stored.AsSpan(0, bytes));
         for (var column = 0; column < part.Columns; column++)
         {
             for (var row = 0; row < part.Rows; row++)
