@@ -15,7 +15,7 @@ internal enum WindowRule
     /// <summary>Those that do not rotate, if <c>use_sliding_window</c> is set.</summary>
     StillLayers,
 
-    /// <summary>All but every so manieth one.</summary>
+    /// <summary>All but every n-th one.</summary>
     Pattern,
 }
 
@@ -192,7 +192,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Which norms a layer has.</summary>
     public LayerNormNames Norms { get; init; } = LayerNormNames.Before;
 
-    /// <summary>All but every so manieth layer keep a state by the gated delta rule in place of keys and values, unless <c>layer_types</c> says otherwise.</summary>
+    /// <summary>All but every n-th layer keep a state by the gated delta rule in place of keys and values, unless <c>layer_types</c> says otherwise.</summary>
     public bool DeltaLayers { get; init; }
 
     /// <summary>The checkpoint holds what such a layer projects head by head in two matrices.</summary>
@@ -225,7 +225,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Layers that attend all do not rotate, where others have windows.</summary>
     public bool StillWhereFull { get; init; }
 
-    /// <summary>Every so manieth layer does not rotate, unless <c>no_rope_layers</c> says otherwise; 0 for none.</summary>
+    /// <summary>Every n-th layer does not rotate, unless <c>no_rope_layers</c> says otherwise; 0 for none.</summary>
     public int StillEvery { get; init; }
 
     /// <summary>Scaling of the positions is for layers that attend all.</summary>
@@ -305,7 +305,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Which layers are windowed.</summary>
     public WindowRule Windows { get; init; }
 
-    /// <summary>Of <see cref="WindowRule.Pattern"/> and <see cref="DeltaLayers"/>: every so manieth layer attends all.</summary>
+    /// <summary>Of <see cref="WindowRule.Pattern"/> and <see cref="DeltaLayers"/>: every n-th layer attends all.</summary>
     public int FullEvery { get; init; }
 
     /// <summary>The window where the configuration does not mention one.</summary>

@@ -121,6 +121,6 @@ internal sealed partial class StackedExperts : CheckpointView
     [GeneratedRegex(@"^(?<stem>.*\.mlp\.experts\.)(?<part>gate_up_proj|down_proj)(?<end>|\.weight|_bias)$", RegexOptions.ExplicitCapture | RegexOptions.CultureInvariant)]
     private static partial Regex Stack();
 
-    /// <summary>Some rows of a stack's expert, from one on: every so manieth.</summary>
+    /// <summary>Some rows of a stack's expert, from one on: every n-th.</summary>
     private sealed record Part(StoredTensor Stack, long Expert, long Rows, long Columns, long First, int Every, bool IsTurned);
 }
