@@ -58,7 +58,7 @@ public sealed class ReadmeTests
     // What installs, and what runs then. eng/packages.sh does the same beside the repository; the tool's tests start the server with keys.
     private static string[] Installing =>
     [
-        "eng/packages.sh", "eng/tool.sh", "dotnet tool install", "dotnet nuget add source", "dotnet new console", "dotnet add package", "dotnet new install", "dotnet new headinfer-agent", "dotnet run -c Release --project ../asker",
+        "eng/packages.sh", "eng/tool.sh", "dotnet tool install", "dotnet nuget add source", "dotnet new console", "dotnet add ../reader package", "dotnet new install", "dotnet new headinfer-agent", "dotnet run -c Release --project ../asker",
         "dotnet run -c Release --urls", "curl -N -G", "HEADINFER_API_KEY=secret headinfer serve MODEL",
     ];
 
