@@ -58,9 +58,10 @@ cp -r "$root/eng/package-test" "$work/without"
 dotnet restore "$work/without" -p:HeadInferVersion="$version" -p:WithoutLibTorch=true --source "$packages" $sources -v quiet
 dotnet build "$work/without" --no-restore -c Release -p:HeadInferVersion="$version" -p:WithoutLibTorch=true -v quiet --nologo 2>&1 | grep -q HEADINFER001
 
-# The template of dotnet new makes a program that builds, and answers.
+# The template of dotnet new makes a program that builds, and answers. A path of Windows has backslashes, as this link has one.
+ln -s "$root/models/headinfer-demo" "$work/a\\model"
 dotnet new install "$packages"/HeadInfer.Templates.*.nupkg --debug:custom-hive "$work/hive" > /dev/null
-dotnet new headinfer-agent -o "$work/Asker" --model "$root/models/headinfer-demo" --debug:custom-hive "$work/hive" > /dev/null
+dotnet new headinfer-agent -o "$work/Asker" --model "$work/a\\model" --debug:custom-hive "$work/hive" > /dev/null
 # shellcheck disable=SC2086
 dotnet restore "$work/Asker" --source "$packages" $sources -v quiet
 dotnet run --no-restore -c Release --project "$work/Asker" -- "What is the weather in Oslo?" | grep "17 degrees in Oslo"

@@ -18,7 +18,7 @@ if (OperatingSystem.IsWindows())
     }
 }
 
-await using var model = await HeadInferModel.LoadAsync("path/to/a/model");
+await using var model = await HeadInferModel.LoadAsync(@"path/to/a/model");
 using var client = new HeadInferChatClient(model);
 var weather = AIFunctionFactory.Create((string city) => $"It is 17 degrees in {city}.", "get_weather", "Gets the weather of a city");
 var agent = new ChatClientAgent(client, tools: [weather]);
