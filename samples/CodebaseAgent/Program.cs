@@ -6,7 +6,7 @@ using Microsoft.SemanticKernel;
 using Microsoft.SemanticKernel.ChatCompletion;
 
 // An agent that has a whole folder in its context, and tools that list and read its files as they are now.
-//   CodebaseAgent [--folder DIR] [--model PATH] [QUESTION...]
+const string Usage = "CodebaseAgent [--folder DIR] [--model PATH] [QUESTION...]";
 if (OperatingSystem.IsWindows())
 {
     Console.OutputEncoding = new UTF8Encoding(false); // its own code page lacks letters
@@ -19,6 +19,11 @@ for (var i = 0; i < args.Length; i++)
     if (options.ContainsKey(args[i]) && i + 1 < args.Length)
     {
         options[args[i]] = args[++i];
+    }
+    else if (args[i].StartsWith("--", StringComparison.Ordinal))
+    {
+        Console.Error.WriteLine($"Usage: {Usage}");
+        return 1;
     }
     else
     {
@@ -59,6 +64,11 @@ try
     }
 
     return 0;
+}
+catch (ContextLengthException e)
+{
+    Console.Error.WriteLine($"The code is too long: {e.Message} Or name a smaller folder with --folder, or a model that reads longer texts with --model.");
+    return 1;
 }
 catch (Exception e) when (e is HeadInferException or IOException or UnauthorizedAccessException)
 {

@@ -14,12 +14,32 @@ public sealed class SampleTests
     [Theory]
     [InlineData("no-such-folder", "CodebaseAgent", "--folder", "no-such-folder")]
     [InlineData("no-such-model", "CodebaseAgent", "--model", "no-such-model")]
+    [InlineData("--folder DIR", "CodebaseAgent", "--help")]
+    [InlineData("--folder DIR", "CodebaseAgent", "--folder")]
     public async Task A_mistake_is_named(string part, string sample, params string[] arguments)
     {
         var (code, _, error) = await RunAsync(sample, arguments);
         Assert.Equal(1, code);
         Assert.Contains(part, error, StringComparison.Ordinal);
         Assert.DoesNotContain("(Parameter", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_folder_that_is_too_long_is_told_with_a_way_out()
+    {
+        var folder = Directory.CreateTempSubdirectory("headinfer-sample-");
+        try
+        {
+            await File.WriteAllTextAsync(Path.Combine(folder.FullName, "long.txt"), string.Concat(Enumerable.Repeat("It came to pass. ", 40_000)));
+            var (code, _, error) = await RunAsync("CodebaseAgent", "--folder", folder.FullName, "What came to pass?");
+            Assert.Equal(1, code);
+            Assert.Contains("--folder", error, StringComparison.Ordinal);
+            Assert.Contains("--model", error, StringComparison.Ordinal);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
     }
 
     private static async Task<(int Code, string Output, string Error)> RunAsync(string sample, params string[] arguments)
