@@ -26,11 +26,11 @@ internal sealed class OutputForm(IToolCallFormat format, ThoughtTags tags, Schem
         OutputConstraint? answer = Format(options) is { } json ? Said(json.Schema is { } schema ? now.Of(schema) : schemas.Any) : null;
         if (options?.ToolMode is RequiredChatToolMode required)
         {
-            answer = format.Constrain(Required(required, tools), callsAtMost, now);
+            answer = format.Constrain(Required(required, tools), callsAtMost, now).Unhurried();
         }
         else if (answer is not null && tools is not null)
         {
-            answer = OutputConstraint.OneOf(answer, format.Constrain(tools, callsAtMost, now));
+            answer = OutputConstraint.OneOf(answer, format.Constrain(tools, callsAtMost, now).Unhurried());
         }
 
         if (answer is null)
@@ -62,7 +62,7 @@ internal sealed class OutputForm(IToolCallFormat format, ThoughtTags tags, Schem
             OutputConstraint? text = null;
             var again = OutputConstraint.Defer(() => text!);
             var thoughts = OutputConstraint.Held([(tags.End, again)]);
-            text = OutputConstraint.Held([(tags.Start, thoughts), .. format.Hold(tools, schemas, again)], format.OnlyAtBeginning);
+            text = OutputConstraint.Held([(tags.Start, thoughts), .. format.Hold(tools, schemas, again).Select(h => (h.Marker, h.Form.Unhurried()))], format.OnlyAtBeginning);
             return thinking ? thoughts : text;
         });
 

@@ -121,6 +121,9 @@ public sealed class OutputConstraint
         return new OutputConstraint(new RepeatNode(item._grammar, Encoding.UTF8.GetBytes(separator), most));
     }
 
+    /// <summary>The same form, which no limit of tokens shortens: it may be cut off instead.</summary>
+    internal OutputConstraint Unhurried() => new(new UnhurriedNode(_grammar));
+
     /// <summary>Begins a text of this form.</summary>
     internal ConstrainedText Begin(TokenTrie vocabulary) => new(Measured(), vocabulary);
 

@@ -59,17 +59,16 @@ public sealed class CacheMissTests(DemoModel demo) : IClassFixture<DemoModel>, I
     }
 
     [Theory]
-    [InlineData(19, true)]
     [InlineData(24, true)]
     [InlineData(30, true)]
     [InlineData(30, false)]
-    public async Task A_call_that_a_limit_shortens_is_not_read_again(int limit, bool several)
+    public async Task A_required_call_that_just_fits_a_limit_is_not_read_again(int limit, bool several)
     {
         var options = new ChatOptions { Tools = [Weather], ToolMode = ChatToolMode.RequireAny, AllowMultipleToolCalls = several, MaxOutputTokens = limit, Temperature = 2, Seed = 1 };
         List<ChatMessage> messages = [new(ChatRole.User, "What is the weather in Oslo?")];
         var response = await _client.GetResponseAsync(messages, options);
         var call = response.Messages[0].Contents.OfType<FunctionCallContent>().Single();
-        Assert.NotEqual("Oslo", call.Arguments!["city"]!.ToString());
+        Assert.Equal("Oslo", call.Arguments!["city"]!.ToString());
         messages.AddRange([.. response.Messages, new(ChatRole.Tool, [new FunctionResultContent(call.CallId, "17 degrees")])]);
         var next = await AskAsync(messages, new ChatOptions { Tools = [Weather], MaxOutputTokens = 2 });
         Assert.Equal(response.Usage!.InputTokenCount + response.Usage.OutputTokenCount - 1, next.Usage!.CachedInputTokenCount); // nobody has computed the last one

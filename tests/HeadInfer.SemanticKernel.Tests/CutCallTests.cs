@@ -1,3 +1,4 @@
+using System.Text.Json;
 using HeadInfer.Runtime;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.DependencyInjection;
@@ -80,5 +81,53 @@ public sealed class CutCallTests(DemoModel demo) : IClassFixture<DemoModel>
 
         Assert.Contains($"\"name\": \"{function}\"", engine.Prompts[0], StringComparison.Ordinal);
         Assert.Equal(times, made);
+    }
+
+    [Fact]
+    public async Task A_limit_makes_no_arguments_up()
+    {
+        using var client = new HeadInferChatClient(demo.Model);
+        var weather = AIFunctionFactory.Create((string city) => "17 degrees", "get_weather", "Gets the weather of a city");
+        var whole = 0;
+        for (var limit = 12; limit <= 44; limit += 2)
+        {
+            var options = new ChatOptions { Tools = [weather], ToolMode = ChatToolMode.RequireAny, MaxOutputTokens = limit };
+            var response = await client.GetResponseAsync("What is the weather in Johannesburg?", options);
+            var call = Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>());
+            Assert.Equal(call.Exception is null ? ChatFinishReason.ToolCalls : ChatFinishReason.Length, response.FinishReason);
+            Assert.Equal((call.Exception is not null, call.Exception is null ? "Johannesburg" : null), (call.InformationalOnly, call.Arguments?["city"]!.ToString()));
+            whole += call.Exception is null ? 1 : 0;
+        }
+
+        Assert.InRange(whole, 5, 16); // where it fits in tokens, though not at a token to each byte
+    }
+
+    [Theory]
+    [InlineData(30)]
+    [InlineData(50)]
+    [InlineData(60)]
+    [InlineData(80)]
+    [InlineData(200)]
+    public async Task A_call_that_may_not_fit_is_made_or_cut_off(int limit)
+    {
+        using var client = new HeadInferChatClient(demo.Model);
+        var weather = AIFunctionFactory.Create((string city, bool include_the_humidity, bool include_the_wind_speed) => "17 degrees", "get_weather", "Gets the weather of a city");
+        var response = await client.GetResponseAsync("What is the weather in Oslo?", new ChatOptions { Tools = [weather], MaxOutputTokens = limit });
+        var call = Assert.Single(response.Messages[0].Contents.OfType<FunctionCallContent>());
+        Assert.Equal(call.Exception is null ? (3, ChatFinishReason.ToolCalls) : (0, ChatFinishReason.Length), (call.Arguments?.Count ?? 0, response.FinishReason));
+        Assert.Equal(limit >= 50, call.Exception is null);
+    }
+
+    [Fact]
+    public async Task Json_that_a_limit_leaves_no_room_for_is_not_made_a_call()
+    {
+        // Beside a long answer a call would be what fits.
+        var engine = new ScriptedEngine(demo.Model, "x");
+        using var client = new HeadInferChatClient(engine);
+        var schema = JsonDocument.Parse("""{"type":"string","minLength":200}""").RootElement;
+        await client.GetResponseAsync("Go", new ChatOptions { Tools = [AIFunctionFactory.Create(() => 1, "f")], ResponseFormat = ChatResponseFormat.ForJsonSchema(schema) });
+        var logits = new float[demo.Model.Tokenizer.VocabularySize];
+        engine.Options[0].Constraint!.Begin(Text.Constraints.TokenTrie.Of(demo.Model.Tokenizer)).Mask(logits, 50, []);
+        Assert.All("\"<", c => Assert.Contains(Enumerable.Range(0, logits.Length), id => logits[id] == 0 && demo.Model.Tokenizer.Bytes(id).Span is [var first, ..] && first == c));
     }
 }

@@ -93,13 +93,14 @@ public sealed class HeldCallTests(DemoModel demo) : IClassFixture<DemoModel>
         var (format, random, read) = (ToolCallFormats.Of("", ToolCallFormat.Hermes), new Random(seed), 0);
         var form = new OutputForm(format, ThoughtTags.Usual, new SchemaForms(NullLogger.Instance)).Of(null, Tools, int.MaxValue, false, true, null)!;
         var (end, start) = (tokenizer.AddedToken("<|im_end|>")!.Value, tokenizer.Encode("<tool_call>"));
+        bool[] closes = [.. Enumerable.Range(0, tokenizer.VocabularySize).Select(id => tokenizer.Bytes(id).Span is [(byte)'"' or (byte)'}' or (byte)']', ..])];
         for (var i = 0; i < 5; i++)
         {
             var text = form.Begin(Text.Constraints.TokenTrie.Of(tokenizer));
             List<int> ids = [];
             void Take(int? wanted, int left)
             {
-                var logits = Enumerable.Range(0, tokenizer.VocabularySize).Select(_ => random.NextSingle()).ToArray();
+                var logits = closes.Select(c => random.NextSingle() + (c && left < 300 ? 1 : 0)).ToArray(); // no limit ends a call, so it comes to its end itself
                 text.Mask(logits, left, [end]);
                 logits[end] = ids.Count < 10 || wanted is not null || !float.IsFinite(logits[end]) ? float.NegativeInfinity : 2;
                 ids.Add(wanted is { } id && float.IsFinite(logits[id]) ? id : Array.IndexOf(logits, logits.Max()));

@@ -47,6 +47,20 @@ public sealed class StructuredOutputTests(DemoModel demo) : IClassFixture<DemoMo
     }
 
     [Fact]
+    public async Task Json_that_the_limit_did_not_touch_ends_by_itself()
+    {
+        using var client = new HeadInferChatClient(demo.Model);
+        var options = new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema<Person>(), MaxOutputTokens = 400 };
+        var free = await client.GetResponseAsync(Question, options);
+        for (var more = 0; more < 12; more += 4)
+        {
+            options.MaxOutputTokens = (int)free.Usage!.OutputTokenCount! + more;
+            var response = await client.GetResponseAsync(Question, options);
+            Assert.Equal(response.Text == free.Text ? ChatFinishReason.Stop : ChatFinishReason.Length, response.FinishReason);
+        }
+    }
+
+    [Fact]
     public async Task Without_a_limit_an_answer_is_as_long_as_there_is_room_for()
     {
         var schema = JsonDocument.Parse("""{"type":"string","minLength":2500,"maxLength":2500}""").RootElement;

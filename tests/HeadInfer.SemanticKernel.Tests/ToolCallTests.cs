@@ -211,7 +211,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
         using var client = new HeadInferChatClient(demo.Model);
         var tool = AIFunctionFactory.CreateDeclaration("odd", "An odd one", JsonDocument.Parse(schema).RootElement);
         await client.GetResponseAsync("Hello", new ChatOptions { Tools = [tool], MaxOutputTokens = 40 });
-        var required = await client.GetResponseAsync("Hello", new ChatOptions { Tools = [tool], MaxOutputTokens = 80, ToolMode = ChatToolMode.RequireAny, AllowMultipleToolCalls = false });
+        var required = await client.GetResponseAsync("Hello", new ChatOptions { Tools = [tool], MaxOutputTokens = 500, ToolMode = ChatToolMode.RequireAny, AllowMultipleToolCalls = false });
         Assert.Null(Assert.Single(required.Messages[0].Contents.OfType<FunctionCallContent>()).Exception);
     }
 

@@ -47,8 +47,9 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
     /// <inheritdoc/>
     public GenerationStep Next(Span<float> logits, IReadOnlyList<int> context)
     {
+        _sampler.Penalize(logits, context);
         _constrained?.Mask(logits, maxTokens - _generated, stopTokens);
-        return After(_sampler.Next(logits, context));
+        return After(_sampler.Choose(logits));
     }
 
     /// <inheritdoc/>

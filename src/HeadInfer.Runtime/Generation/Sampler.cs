@@ -22,6 +22,13 @@ internal sealed class Sampler(SamplingOptions options)
     public int Next(Span<float> logits, IReadOnlyList<int> context)
     {
         Penalize(logits, context);
+        return Choose(logits);
+    }
+
+    /// <summary>Chooses the next token.</summary>
+    /// <param name="logits">[vocabulary], penalties taken off, changed</param>
+    public int Choose(Span<float> logits)
+    {
         var largest = LogitVectors.Largest(logits);
         Check(logits[largest]);
         return Count(options.Temperature == 0 ? largest : Draw(logits, logits[largest]));
@@ -53,7 +60,10 @@ internal sealed class Sampler(SamplingOptions options)
         return token;
     }
 
-    private void Penalize(Span<float> logits, IReadOnlyList<int> context)
+    /// <summary>Takes off the penalties for what the context has.</summary>
+    /// <param name="logits">[vocabulary], changed</param>
+    /// <param name="context">all tokens of the session so far; from call to call it only grows</param>
+    public void Penalize(Span<float> logits, IReadOnlyList<int> context)
     {
         _repetition?.Apply(logits, context);
         if (options.FrequencyPenalty != 0 || options.PresencePenalty != 0)

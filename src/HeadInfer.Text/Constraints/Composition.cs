@@ -287,3 +287,38 @@ internal sealed class SpaceNode(int most) : Node
         private int Left => left;
     }
 }
+
+/// <summary>A part that no limit of tokens shortens or refuses: what does not fit is cut off. A call is one, since nobody may make one whose arguments the limit made up.</summary>
+internal sealed class UnhurriedNode(Node part) : Node
+{
+    public override IEnumerable<Node> Parts => [part];
+
+    public override void Enter(Frame after, FrameSet into) => part.Enter(new Left(after), into);
+
+    protected override long ShortestBytes() => part.MinBytes;
+
+    protected override long LeastDepth() => part.MinDepth;
+
+    /// <summary>After the part: what follows it. All that is before this is nearer the end than any limit.</summary>
+    private sealed class Left : Frame
+    {
+        public Left(Frame after)
+            : base(after)
+        {
+            Entered = new FrameSet();
+            Entered.Add(after);
+        }
+
+        public override FrameSet Entered { get; }
+
+        public override bool CanEnd => After!.CanEnd;
+
+        public override void Step(byte value, FrameSet into) => After!.Step(value, into);
+
+        protected override int Rest() => -Node.Never;
+
+        protected override bool IsSamePlace(Frame other) => true;
+
+        protected override int PlaceHash() => 1;
+    }
+}

@@ -3,7 +3,7 @@ namespace HeadInfer.Text.Constraints;
 /// <summary>An output on its way through its grammar: tells before each token which ones are allowed. One for each generation.</summary>
 /// <remarks>
 /// Among what is allowed are only tokens after which the tokens that are left can still complete the output, so that it is
-/// whole when its limit is reached.
+/// whole when its limit is reached. An <see cref="UnhurriedNode"/> is the exception: the limit may cut it off.
 /// </remarks>
 internal sealed class ConstrainedText
 {
@@ -29,37 +29,70 @@ internal sealed class ConstrainedText
     /// <summary>Whether the output is whole and nothing may follow.</summary>
     public bool IsComplete => _at.MustEnd;
 
-    /// <summary>Whether tokens were refused because too few are left for what they begin: the output is whole, and shorter than it might be.</summary>
+    /// <summary>Whether the best token that the grammar allows was refused once, since too few are left for what it begins: the output is whole, and shorter than it might be.</summary>
     public bool WasHurried { get; private set; }
 
     /// <summary>Refuses the tokens that the grammar does not allow: their logits become negative infinity.</summary>
-    /// <param name="logits">[vocabulary]</param>
+    /// <param name="logits">[vocabulary], penalties taken off</param>
     /// <param name="tokensLeft">tokens that may be generated yet, the next one included</param>
     /// <param name="stopTokens">tokens that end the output</param>
     /// <exception cref="HeadInferException">None is allowed: the vocabulary lacks the bytes to go on.</exception>
     public void Mask(Span<float> logits, int tokensLeft, IReadOnlyCollection<int> stopTokens)
     {
-        Array.Clear(_allowed);
-        _leftOut = false;
         var limit = LimitOf(tokensLeft);
-        AllowUpTo(limit);
-        Apply(logits, stopTokens);
-        WasHurried |= _leftOut;
+        AllowSome(limit, stopTokens);
+        if (_leftOut)
+        {
+            var hurried = RefusesBest(logits, stopTokens);
+            AllowSome(limit, stopTokens, hurried);
+            WasHurried |= hurried;
+        }
+
+        Apply(logits);
     }
 
     /// <summary>How many bytes may remain after the next token: a byte is a token at most.</summary>
     /// <remarks>Where that is not enough, tokens must be longer: as long as they have to be on average, or as they can be.</remarks>
     private int LimitOf(int tokensLeft)
     {
-        var bytes = _at.MinBytes;
+        var bytes = Enumerable.Range(0, _at.Count).Select(i => _at[i].MinBytes).Where(b => b >= 0).DefaultIfEmpty(0).Min();
         if (bytes <= tokensLeft)
         {
             return tokensLeft - 1;
         }
 
-        _nearest = bytes - 1; // which one byte reaches
         AllowUpTo(-1); // nothing, to see how near the end they come
-        return Math.Max(_nearest, bytes - ((bytes + tokensLeft - 1) / tokensLeft));
+        var nearest = Math.Min(_nearest, bytes - 1); // which one byte reaches
+        return Math.Max(nearest, bytes - ((bytes + tokensLeft - 1) / tokensLeft));
+    }
+
+    // What a deferred node needs is known too late. Where nothing fits, what comes nearest to the end does.
+    private void AllowSome(int limit, IReadOnlyCollection<int> stopTokens, bool closing = false)
+    {
+        AllowUpTo(limit, closing);
+        if (_nearest < Node.Never && !_at.CanEnd && !_allowed.AsSpan().ContainsAnyExcept(0UL))
+        {
+            AllowUpTo(_nearest, closing);
+        }
+
+        foreach (var stop in _at.CanEnd ? stopTokens.Where(s => s < _trie.Size) : [])
+        {
+            _allowed[stop >> 6] |= 1UL << stop;
+        }
+    }
+
+    // Whether the best token of the grammar alone is none of those that are allowed.
+    private bool RefusesBest(ReadOnlySpan<float> logits, IReadOnlyCollection<int> stopTokens)
+    {
+        var fitting = (ulong[])_allowed.Clone();
+        AllowSome(Node.Never, stopTokens);
+        var best = -1;
+        for (var token = 0; token < Math.Min(_trie.Size, logits.Length); token++)
+        {
+            best = (_allowed[token >> 6] >> token & 1) != 0 && (best < 0 || logits[token] > logits[best]) ? token : best;
+        }
+
+        return best >= 0 && (fitting[best >> 6] >> best & 1) == 0;
     }
 
     /// <summary>Takes a token that was allowed.</summary>
@@ -132,8 +165,12 @@ internal sealed class ConstrainedText
         return frames;
     }
 
-    private void AllowUpTo(int limit)
+    /// <param name="limit">bytes that may still have to follow a token</param>
+    /// <param name="closing">whether texts for which there is no room any more end with the next byte, where they can</param>
+    private void AllowUpTo(int limit, bool closing = false)
     {
+        Array.Clear(_allowed);
+        (_leftOut, _nearest) = (false, Node.Never);
         _groups.Clear();
         var (texts, others) = (new List<TextFrame>(), new FrameSet());
         Gather(_at, texts, others);
@@ -156,7 +193,7 @@ internal sealed class ConstrainedText
 
         foreach (var group in groups.Values)
         {
-            Add(group, limit);
+            Add(group, limit, closing);
         }
 
         if (others.Count > 0)
@@ -187,7 +224,7 @@ internal sealed class ConstrainedText
         }
     }
 
-    private void Add(List<TextFrame> group, int limit)
+    private void Add(List<TextFrame> group, int limit, bool closing)
     {
         // Most texts end alike; names of properties end as those before them allow.
         var frames = new FrameSet();
@@ -210,7 +247,7 @@ internal sealed class ConstrainedText
         }
 
         var entries = _trie.Entries;
-        foreach (var exit in mask.Exits)
+        foreach (var exit in closing ? mask.Closing : mask.Exits)
         {
             ref readonly var entry = ref entries[exit];
             var level = Level(entry.Depth);
@@ -283,16 +320,8 @@ internal sealed class ConstrainedText
         }
     }
 
-    private void Apply(Span<float> logits, IReadOnlyCollection<int> stopTokens)
+    private void Apply(Span<float> logits)
     {
-        if (_at.CanEnd)
-        {
-            foreach (var stop in stopTokens.Where(s => s < _trie.Size))
-            {
-                _allowed[stop >> 6] |= 1UL << stop;
-            }
-        }
-
         var any = false;
         for (var word = 0; word < _allowed.Length; word++)
         {

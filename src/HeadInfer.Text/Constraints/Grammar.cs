@@ -77,7 +77,7 @@ internal abstract class Node
 /// <remarks>Every frame can be completed: a step that could not is not taken. So any of several frames may be dropped.</remarks>
 internal abstract class Frame(Frame? after) : IEquatable<Frame>
 {
-    private int _minBytes = -1;
+    private int? _minBytes;
     private int _hash;
 
     /// <summary>What follows; null at the output's end.</summary>
@@ -86,8 +86,8 @@ internal abstract class Frame(Frame? after) : IEquatable<Frame>
     /// <summary>Containers around this place.</summary>
     public int Depth { get; protected init; } = after?.Depth ?? 0;
 
-    /// <summary>Fewest bytes to the output's end.</summary>
-    public int MinBytes => _minBytes >= 0 ? _minBytes : _minBytes = (int)Math.Min(Node.Never, (long)Rest() + (after?.MinBytes ?? 0));
+    /// <summary>Fewest bytes to the output's end; negative where the limit of tokens does not count.</summary>
+    public int MinBytes => _minBytes ??= (int)Math.Clamp((long)Rest() + (after?.MinBytes ?? 0), -Node.Never, Node.Never);
 
     /// <summary>What a step costs, beside those of other frames: more where it enters much at once.</summary>
     public virtual int Weight => 1;

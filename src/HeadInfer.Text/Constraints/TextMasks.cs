@@ -3,9 +3,10 @@ namespace HeadInfer.Text.Constraints;
 /// <summary>What a place in a text says of each token.</summary>
 /// <param name="Inside">tokens that end within the text, a bit each</param>
 /// <param name="Exits">entries with which the text ends; what follows the text decides on them and on what continues them</param>
+/// <param name="Closing">those of them with nothing of the text before its end, if there is no room for more of it and it may end; all of them otherwise</param>
 /// <param name="LeavesOut">whether tokens within the text are left out because too much would have to follow them</param>
 /// <param name="Cost">entries that were tried to find it</param>
-internal sealed record TextMask(ulong[] Inside, int[] Exits, bool LeavesOut, int Cost);
+internal sealed record TextMask(ulong[] Inside, int[] Exits, int[] Closing, bool LeavesOut, int Cost);
 
 /// <summary>The masks of texts, found when first asked for. Safe for concurrent use.</summary>
 internal sealed class TextMasks(TokenTrie trie)
@@ -83,6 +84,7 @@ internal sealed class TextMasks(TokenTrie trie)
             }
         }
 
-        return new TextMask(inside, [.. exits], leavesOut, cost);
+        int[] all = [.. exits], atOnce = start.MinBytes > limit ? [.. exits.Where(e => trie.Entries[e].Depth == 1)] : [];
+        return new TextMask(inside, all, atOnce.Length > 0 ? atOnce : all, leavesOut, cost);
     }
 }
