@@ -21,13 +21,9 @@ internal static class HeadInferRegistration
         ArgumentNullException.ThrowIfNull(services);
         ArgumentException.ThrowIfNullOrEmpty(modelPath);
         services.AddHeadInferOptions<HeadInferOptions>();
-        if (configure is not null)
-        {
-            services.Configure(serviceId, configure);
-        }
 
         // Chat, text generation and others share one model, so each registers it: the container takes the last.
-        return services.AddSingleton(new ModelFolderOf(serviceId, modelPath)).AddHeadInfer(serviceId, provider => Load(provider, modelPath, serviceId));
+        return services.AddSingleton(new ModelFolderOf(serviceId, modelPath, configure)).AddHeadInfer(serviceId, provider => Load(provider, modelPath, serviceId));
     }
 
     public static IServiceCollection AddHeadInferOptions<T>(this IServiceCollection services)
@@ -68,13 +64,20 @@ internal static class HeadInferRegistration
     private static HeadInferModel Load(IServiceProvider provider, string modelPath, string? serviceId)
     {
         ILogger logger = provider.GetService<ILogger<HeadInferModel>>() ?? NullLogger<HeadInferModel>.Instance;
-        var others = provider.GetServices<ModelFolderOf>().Where(f => f.ServiceId == serviceId && f.Path != modelPath).Select(f => f.Path).Distinct().ToList();
+        var folders = provider.GetServices<ModelFolderOf>().Where(f => f.ServiceId == serviceId).ToLookup(f => f.Path == modelPath);
+        var others = folders[false].Select(f => f.Path).Distinct().ToList();
         if (others.Count > 0)
         {
             HeadInferLog.Replaced(logger, serviceId is null ? "without a key" : $"with the key '{serviceId}'", modelPath, string.Join(", ", others));
         }
 
-        var options = WithLog(provider.Options<HeadInferOptions>(serviceId), logger);
+        var options = provider.Options<HeadInferOptions>(serviceId) with { };
+        foreach (var folder in folders[true])
+        {
+            folder.Configure?.Invoke(options);
+        }
+
+        options = WithLog(options, logger);
         var clock = Stopwatch.StartNew();
         HeadInferLog.Loading(logger, modelPath);
         var stopping = provider.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None;
@@ -89,6 +92,6 @@ internal static class HeadInferRegistration
         return model;
     }
 
-    /// <summary>A folder that was registered under a key.</summary>
-    private sealed record ModelFolderOf(string? ServiceId, string Path);
+    /// <summary>A folder that was registered under a key, and what its options are told. Those of a folder that was replaced are not.</summary>
+    private sealed record ModelFolderOf(string? ServiceId, string Path, Action<HeadInferOptions>? Configure);
 }

@@ -38,6 +38,21 @@ public sealed class RegistrationTests(DemoModel demo) : IClassFixture<DemoModel>
     }
 
     [Fact]
+    public async Task What_a_registration_sets_is_its_own_models_alone()
+    {
+        var services = new ServiceCollection();
+        services.AddHeadInferChatClient("no-such-folder", configure: o => (o.ChatTemplate, o.MaxContextTokens) = ("A", 1000));
+        services.AddHeadInferChatClient(DemoModel.Path, configure: o => o.SegmentTokens = 512);
+        services.AddHeadInferTextGeneration(Section(("ModelPath", DemoModel.Path), ("PageTokens", "64")));
+        services.AddHeadInferChatClient(DemoModel.Path, "key", o => o.MaxContextTokens = 1500);
+        await using var provider = services.BuildServiceProvider();
+        var (unkeyed, keyed) = (provider.GetRequiredService<HeadInferModel>(), provider.GetRequiredKeyedService<HeadInferModel>("key"));
+        Assert.Equal(demo.Model.ChatTemplate!.Source, unkeyed.ChatTemplate!.Source);
+        Assert.Equal((demo.Model.Plan.MaxContextTokens, 512, 64), (unkeyed.Plan.MaxContextTokens, unkeyed.Plan.SegmentTokens, unkeyed.Plan.PageTokens));
+        Assert.Equal((1500, demo.Model.Plan.SegmentTokens, demo.Model.Plan.PageTokens), (keyed.Plan.MaxContextTokens, keyed.Plan.SegmentTokens, keyed.Plan.PageTokens));
+    }
+
+    [Fact]
     public async Task Options_are_configured_as_everywhere_with_a_key_and_without()
     {
         var settings = Section(("HostMemory", "3GiB"), ("Device", "Cpu"), ("PageTokens", "128"));
