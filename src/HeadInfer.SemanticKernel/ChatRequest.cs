@@ -191,6 +191,9 @@ internal static class ChatRequest
         var (text, thoughts) = (new StringBuilder(), new StringBuilder());
         List<ChatToolCall> calls = [];
         List<ChatTurn> results = [];
+    /// <summary>What the model wrote of a call that was never made.</summary>
+    public static string Written(FunctionCallContent broken) => broken.RawRepresentation as string ?? broken.Name;
+
         foreach (var content in message.Contents)
         {
             switch (content)
@@ -200,7 +203,7 @@ internal static class ChatRequest
                     break;
                 case FunctionCallContent { Arguments: null, Exception: not null } broken when !answered.Contains(broken.CallId):
                     // The limit cut it off, say. It was never made, so it is what the model wrote.
-                    text.Append(text.Length > 0 ? "\n" : "").Append(broken.RawRepresentation as string ?? broken.Name);
+                    text.Append(text.Length > 0 ? "\n" : "").Append(Written(broken));
                     break;
                 case FunctionCallContent call:
                     names[call.CallId] = call.Name.Length > 0 ? call.Name : Unnamed;

@@ -51,7 +51,7 @@ internal static class HeadInferRegistration
         services.AddHeadInfer(serviceId, provider =>
         {
             var client = serviceId is null ? provider.GetRequiredService<IChatClient>() : provider.GetRequiredKeyedService<IChatClient>(serviceId);
-            return client.AsBuilder().UseKernelFunctionInvocation().Build(provider).AsChatCompletionService(provider);
+            return client.AsBuilder().Use(inner => new CutCallsAsText(inner)).UseKernelFunctionInvocation().Build(provider).AsChatCompletionService(provider);
         });
 
     public static IServiceCollection AddTextGeneration(this IServiceCollection services, HeadInferModel? model, string? serviceId) =>

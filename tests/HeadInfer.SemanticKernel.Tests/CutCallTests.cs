@@ -130,4 +130,34 @@ public sealed class CutCallTests(DemoModel demo) : IClassFixture<DemoModel>
         engine.Options[0].Constraint!.Begin(Text.Constraints.TokenTrie.Of(demo.Model.Tokenizer)).Mask(logits, 50, []);
         Assert.All("\"<", c => Assert.Contains(Enumerable.Range(0, logits.Length), id => logits[id] == 0 && demo.Model.Tokenizer.Bytes(id).Span is [var first, ..] && first == c));
     }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Semantic_Kernel_is_shown_the_text_of_a_call_that_was_cut_off(bool streaming)
+    {
+        var engine = new ScriptedEngine(demo.Model, "I look.\n<tool_call>\n{\"name\": \"p-f\", \"arguments\": {\"path\": \"a\"") { Reason = Runtime.FinishReason.Length };
+        await using var provider = new ServiceCollection().AddSingleton<IChatClient>(new HeadInferChatClient(engine)).AddChatCompletion(null).BuildServiceProvider();
+        var (kernel, history, made) = (new Kernel(provider), new ChatHistory("Go", AuthorRole.User), 0);
+        kernel.Plugins.AddFromFunctions("p", [KernelFunctionFactory.CreateFromMethod((string path = "") => ++made, "f")]);
+        var settings = new HeadInferPromptExecutionSettings { FunctionChoiceBehavior = FunctionChoiceBehavior.Auto(autoInvoke: false) };
+        var chat = kernel.GetRequiredService<IChatCompletionService>();
+        string? text;
+        if (streaming)
+        {
+            var updates = await chat.GetStreamingChatMessageContentsAsync(history, settings, kernel).ToListAsync();
+            text = string.Concat(updates.Select(u => u.Content));
+            Assert.DoesNotContain(updates.SelectMany(u => u.Items), i => i is StreamingFunctionCallUpdateContent);
+        }
+        else
+        {
+            var message = await chat.GetChatMessageContentAsync(history, settings, kernel);
+            text = string.Concat(message.Items.OfType<Microsoft.SemanticKernel.TextContent>().Select(t => t.Text));
+            Assert.Empty(Microsoft.SemanticKernel.FunctionCallContent.GetFunctionCalls(message));
+        }
+
+        Assert.Contains("I look.", text, StringComparison.Ordinal);
+        Assert.Contains("{\"name\": \"p-f\"", text, StringComparison.Ordinal);
+        Assert.Equal(0, made);
+    }
 }
