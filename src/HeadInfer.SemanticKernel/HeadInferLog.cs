@@ -24,6 +24,9 @@ internal static partial class HeadInferLog
     [LoggerMessage(6, LogLevel.Error, "The model '{ServiceId}' could not be loaded at the host's start; the next request tries again")]
     public static partial void NotLoaded(ILogger logger, Exception exception, string serviceId);
 
+    [LoggerMessage(7, LogLevel.Warning, "The model '{ServiceId}' is loaded, but its first pass at the host's start failed; requests are answered all the same")]
+    public static partial void NotWarm(ILogger logger, Exception exception, string serviceId);
+
     [LoggerMessage(10, LogLevel.Debug, "Reading {Tokens} tokens; {Cached} before them are known")]
     public static partial void Reading(ILogger logger, int tokens, int cached);
 

@@ -84,13 +84,17 @@ internal static class HeadInferRegistration
         var model = Runtime.HeadInferModel.LoadAsync(modelPath, options, cancellationToken: stopping).GetAwaiter().GetResult();
         HeadInferLog.Loaded(logger, model.Name, clock.Elapsed.TotalSeconds, model.Device);
         HeadInferLog.Planned(logger, model.Name, model.Plan.ToString());
-        foreach (var warmup in provider.GetServices<ModelWarmup>().Where(w => w.ServiceId == serviceId))
+        foreach (var warmup in provider.GetServices<ModelWarmup>().Where(w => w.ServiceId == serviceId || (serviceId is null && !provider.HasModel(w.ServiceId))))
         {
             warmup.State = WarmupState.Ready;
         }
 
         return model;
     }
+
+    // Otherwise the model without a key stands for it.
+    private static bool HasModel(this IServiceProvider provider, string? serviceId) =>
+        provider.GetService<IServiceProviderIsKeyedService>()?.IsKeyedService(typeof(HeadInferModel), serviceId) == true;
 
     /// <summary>A folder that was registered under a key, and what its options are told. Those of a folder that was replaced are not.</summary>
     private sealed record ModelFolderOf(string? ServiceId, string Path, Action<HeadInferOptions>? Configure);

@@ -21,24 +21,31 @@ internal sealed class HeadInferWarmupService(IServiceProvider services) : Backgr
             {
                 stopping.ThrowIfCancellationRequested();
                 var model = services.HeadInferModel(warmup.ServiceId);
-
-                // The first pass compiles and sets up much that later ones find. Under a key of its own nobody meets what it read.
-                using var session = model.CreateSession(nameof(HeadInferWarmupService));
-                await foreach (var _ in session.GenerateAsync(model.Tokenizer.Encode("Hello", cancellationToken: stopping), new GenerationOptions { MaxTokens = 2 }, cancellationToken: stopping).ConfigureAwait(false))
-                {
-                }
-
-                warmup.State = WarmupState.Ready;
+                warmup.State = WarmupState.Ready; // what the first pass meets, a full queue say, keeps no other from being answered
+                await PassAsync(model, stopping).ConfigureAwait(false);
             }
             catch (OperationCanceledException)
             {
                 return; // the host stops
+            }
+            catch (Exception e) when (warmup.State.IsReady)
+            {
+                HeadInferLog.NotWarm(logger, e, warmup.Name);
             }
             catch (Exception e)
             {
                 warmup.State = new WarmupState(IsReady: false, e);
                 HeadInferLog.NotLoaded(logger, e, warmup.Name);
             }
+        }
+    }
+
+    // The first pass compiles and sets up much that later ones find. Under a key of its own nobody meets what it read.
+    private static async Task PassAsync(HeadInferModel model, CancellationToken stopping)
+    {
+        using var session = model.CreateSession(nameof(HeadInferWarmupService));
+        await foreach (var _ in session.GenerateAsync(model.Tokenizer.Encode("Hello", cancellationToken: stopping), new GenerationOptions { MaxTokens = 2 }, cancellationToken: stopping).ConfigureAwait(false))
+        {
         }
     }
 }

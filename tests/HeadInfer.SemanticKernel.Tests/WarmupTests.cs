@@ -76,6 +76,41 @@ public sealed class WarmupTests(DemoModel demo) : IClassFixture<DemoModel>, IDis
     }
 
     [Fact]
+    public async Task A_model_whose_first_pass_fails_is_loaded_all_the_same()
+    {
+        await using var model = await HeadInferModel.LoadAsync(DemoModel.Path, new HeadInferOptions { MaxQueuedRequests = 1 });
+        using var gate = new ManualResetEventSlim();
+        var busy = model.Thread.RunAsync(gate.Wait, CancellationToken.None);
+        using var session = model.CreateSession();
+        await using var waiting = session.GenerateAsync(model.Tokenizer.Encode("Hello"), new GenerationOptions { MaxTokens = 1 }).GetAsyncEnumerator();
+        var queued = waiting.MoveNextAsync();
+        await using var provider = Services().AddSingleton(model).AddHeadInferWarmup().BuildServiceProvider();
+        await (await StartAsync(provider)).ExecuteTask!;
+        Assert.Equal(HealthStatus.Healthy, (await HealthAsync(provider)).Status);
+        Assert.Equal((7, LogLevel.Warning), Assert.Single(_log.All, r => r.Level >= LogLevel.Warning) is var record ? (record.Id, record.Level) : default);
+        gate.Set();
+        await busy;
+        Assert.True(await queued);
+    }
+
+    [Fact]
+    public async Task A_key_without_a_model_is_ready_when_the_model_without_a_key_is()
+    {
+        var fails = true;
+        var services = Services().AddHeadInferChatClient(DemoModel.Path).AddHeadInferChatClient("no-such-folder", "own").AddHeadInferWarmup("key").AddHeadInferWarmup("own");
+        services.Configure<HeadInferOptions>(o => o.PageTokens = fails ? 0 : o.PageTokens);
+        await using var provider = services.BuildServiceProvider();
+        await (await StartAsync(provider)).ExecuteTask!;
+        Assert.StartsWith("could not be loaded", (string)(await HealthAsync(provider)).Data["key"], StringComparison.Ordinal);
+        fails = false;
+        provider.GetRequiredService<Microsoft.Extensions.Options.IOptionsMonitorCache<HeadInferOptions>>().Clear();
+        provider.GetRequiredService<IChatClient>();
+        var health = await HealthAsync(provider);
+        Assert.Equal("is loaded", health.Data["key"]);
+        Assert.StartsWith("could not be loaded", (string)health.Data["own"], StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task The_registrations_failure_status_is_kept()
     {
         var services = new ServiceCollection().AddLogging().AddHeadInferChatClient("no-such-folder").AddHeadInferWarmup();
