@@ -29,13 +29,22 @@ internal sealed class ConversationStore(int most)
     }
 
     /// <summary>Remembers a conversation as it is now.</summary>
+    /// <param name="id">its id</param>
+    /// <param name="before">the messages that <see cref="Messages"/> gave; null if it is new</param>
+    /// <param name="messages">all of them, with those that came since</param>
     /// <returns>the id of the one that made room, or null</returns>
-    public string? Keep(string id, IReadOnlyList<ChatMessage> messages)
+    /// <exception cref="InvalidOperationException">Another request has continued it since.</exception>
+    public string? Keep(string id, IReadOnlyList<ChatMessage>? before, IReadOnlyList<ChatMessage> messages)
     {
         lock (_gate)
         {
             if (_recent.FirstOrDefault(c => c.Id == id) is { Messages: not null } known)
             {
+                if (known.Messages != before)
+                {
+                    throw new InvalidOperationException($"The conversation '{id}' was continued by another request while this one was answered, so this answer is no part of it. Continue a conversation by one request at a time.");
+                }
+
                 _recent.Remove(known);
             }
 

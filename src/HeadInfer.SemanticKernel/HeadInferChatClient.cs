@@ -98,6 +98,7 @@ public sealed class HeadInferChatClient : IChatClient
     /// <exception cref="MemoryBudgetException">The conversation is longer than memory holds.</exception>
     /// <exception cref="NotSupportedException">A message or an option asks for what this client does not do; the message names it.</exception>
     /// <exception cref="ArgumentException">Messages or options contradict themselves; the message says how.</exception>
+    /// <exception cref="InvalidOperationException">Another request has continued the conversation of this id since it was read.</exception>
     public Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
         GetStreamingResponseAsync(messages, options, cancellationToken).ToChatResponseAsync(cancellationToken);
 
@@ -107,6 +108,7 @@ public sealed class HeadInferChatClient : IChatClient
     /// <exception cref="MemoryBudgetException">The conversation is longer than memory holds.</exception>
     /// <exception cref="NotSupportedException">A message or an option asks for what this client does not do; the message names it.</exception>
     /// <exception cref="ArgumentException">Messages or options contradict themselves; the message says how.</exception>
+    /// <exception cref="InvalidOperationException">Another request has continued the conversation of this id since it was read.</exception>
     public async IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         var request = await PrepareAsync(messages, options, cancellationToken).ConfigureAwait(false);
@@ -160,7 +162,8 @@ public sealed class HeadInferChatClient : IChatClient
         TellOfUnknown(options, tools);
         var (raw, progress) = options.Made(this);
         var generation = ChatRequest.Generation(options, _engine.Defaults, _engine.ModelId, raw);
-        IReadOnlyList<ChatMessage> all = [.. options?.ConversationId is { } known ? _conversations.Messages(known) : [], .. messages];
+        var before = options?.ConversationId is { } known ? _conversations.Messages(known) : null;
+        IReadOnlyList<ChatMessage> all = [.. before ?? [], .. messages];
         var key = options.CacheKey();
         var begun = BegunAnswer.Of(all, options);
         var conversation = _continuation.WithThoughts(key, ChatRequest.Conversation(begun is null ? all : all.SkipLast(1), options, tools));
@@ -187,6 +190,7 @@ public sealed class HeadInferChatClient : IChatClient
             showThoughts,
             progress ?? _options.Progress,
             options?.ConversationId,
+            before,
             all);
     }
 
@@ -260,7 +264,7 @@ public sealed class HeadInferChatClient : IChatClient
             _continuation.Keep(request.Prompt, answer, request.Generation); // also what came of an answer that is given up
         }
 
-        if (conversation is not null && _conversations.Keep(conversation, [.. request.Messages, .. kept.ToChatResponse().Messages]) is { } forgotten)
+        if (conversation is not null && _conversations.Keep(conversation, request.Before, [.. request.Messages, .. kept.ToChatResponse().Messages]) is { } forgotten)
         {
             HeadInferLog.ForgotConversation(_logger, forgotten);
         }
@@ -289,5 +293,5 @@ public sealed class HeadInferChatClient : IChatClient
 
     /// <summary>A request, made ready to be answered once.</summary>
     private sealed record Request(
-        RenderedPrompt Prompt, GenerationOptions Generation, AnswerReader Reader, bool ShowsThoughts, IProgress<PrefillProgress>? Progress, string? ConversationId, IReadOnlyList<ChatMessage> Messages);
+        RenderedPrompt Prompt, GenerationOptions Generation, AnswerReader Reader, bool ShowsThoughts, IProgress<PrefillProgress>? Progress, string? ConversationId, IReadOnlyList<ChatMessage>? Before, IReadOnlyList<ChatMessage> Messages);
 }

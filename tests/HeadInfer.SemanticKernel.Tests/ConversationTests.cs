@@ -30,6 +30,24 @@ public sealed class ConversationTests(DemoModel demo) : IClassFixture<DemoModel>
     }
 
     [Fact]
+    public async Task Of_two_requests_that_continue_a_conversation_at_once_the_later_is_refused()
+    {
+        using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, "one", "two", "three", "four"), new HeadInferChatClientOptions { Conversations = 1 });
+        var options = new ChatOptions { ConversationId = (await client.GetResponseAsync("Hello")).ConversationId };
+        await using var slow = client.GetStreamingResponseAsync("A", options).GetAsyncEnumerator();
+        Assert.True(await slow.MoveNextAsync());
+        await client.GetResponseAsync("B", options);
+        var error = await Assert.ThrowsAsync<InvalidOperationException>(async () =>
+        {
+            while (await slow.MoveNextAsync())
+            {
+            }
+        });
+        Assert.Contains(options.ConversationId!, error.Message, StringComparison.Ordinal);
+        Assert.Equal("four", (await client.GetResponseAsync("C", options)).Text);
+    }
+
+    [Fact]
     public async Task A_conversation_whose_answer_is_cancelled_stays_as_it_was()
     {
         using var client = new HeadInferChatClient(demo.Model, new HeadInferChatClientOptions { Conversations = 1 });
