@@ -86,23 +86,28 @@ internal static class ChatRequest
             throw new NotSupportedException("ChatOptions.ContinuationToken cannot be honoured: answers are not made in the background; ask again, and what was read before is not read again.");
         }
 
+        if (options.StopSequences?.Any(string.IsNullOrEmpty) == true)
+        {
+            throw new ArgumentException("ChatOptions.StopSequences has an empty text, which would stop at once.", nameof(options));
+        }
+
         // Typed options win over the runtime's own, and these over the model's.
         defaults = Raw(raw, defaults);
         var sampling = defaults.Sampling;
         return defaults with
         {
-            MaxTokens = options.MaxOutputTokens ?? defaults.MaxTokens,
+            MaxTokens = (int?)Within(options.MaxOutputTokens, nameof(options.MaxOutputTokens), 1, int.MaxValue) ?? defaults.MaxTokens,
             StopSequences = options.StopSequences is { Count: > 0 } stops ? [.. stops] : defaults.StopSequences,
             Sampling = sampling with
             {
-                Temperature = options.Temperature ?? sampling.Temperature,
-                TopP = options.TopP ?? sampling.TopP,
-                TopK = options.TopK ?? sampling.TopK,
+                Temperature = Within(options.Temperature, nameof(options.Temperature), 0, 100) ?? sampling.Temperature,
+                TopP = Within(options.TopP, nameof(options.TopP), 0, 1) is { } share ? Math.Max(share, float.Epsilon) : sampling.TopP, // 0 is the likeliest token alone
+                TopK = Within(options.TopK, nameof(options.TopK), -1, int.MaxValue) is { } most ? most > 0 ? (int)most : null : sampling.TopK, // 0 and -1 stand for all
                 Seed = options.Seed ?? sampling.Seed,
-                FrequencyPenalty = options.FrequencyPenalty ?? sampling.FrequencyPenalty,
-                PresencePenalty = options.PresencePenalty ?? sampling.PresencePenalty,
-                MinP = Number(options, MinP) ?? sampling.MinP,
-                RepetitionPenalty = Number(options, RepetitionPenalty) ?? sampling.RepetitionPenalty,
+                FrequencyPenalty = Within(options.FrequencyPenalty, nameof(options.FrequencyPenalty), -100, 100) ?? sampling.FrequencyPenalty,
+                PresencePenalty = Within(options.PresencePenalty, nameof(options.PresencePenalty), -100, 100) ?? sampling.PresencePenalty,
+                MinP = Within(Number(options, MinP), Property(MinP), 0, 1) ?? sampling.MinP,
+                RepetitionPenalty = Within(Number(options, RepetitionPenalty), Property(RepetitionPenalty), 0.001, 1000) ?? sampling.RepetitionPenalty,
             },
         };
     }
@@ -275,7 +280,14 @@ internal static class ChatRequest
         }
         catch (Exception e) when (e is FormatException or InvalidCastException or InvalidOperationException or OverflowException)
         {
-            throw new ArgumentException($"ChatOptions.AdditionalProperties[\"{name}\"] is '{value}', which is no number.", e);
+            throw new ArgumentException($"ChatOptions.{Property(name)} is '{value}', which is no number.", e);
         }
     }
 }
+
+    private static string Property(string name) => $"AdditionalProperties[\"{name}\"]";
+
+    private static double? Within(double? value, string name, double least, double most) => value is null || (value >= least && value <= most) ? value
+        : throw new ArgumentOutOfRangeException($"ChatOptions.{name}", value, most == int.MaxValue
+            ? FormattableString.Invariant($"It must be at least {least:0.###}.")
+            : FormattableString.Invariant($"It must be from {least:0.###} to {most:0.###}."));

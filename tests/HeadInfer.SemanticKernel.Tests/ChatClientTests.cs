@@ -292,6 +292,44 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
         Assert.Equal((0.6, 20, 77), (engine.Options[1].Sampling.Temperature, engine.Options[1].Sampling.TopK!.Value, engine.Options[1].MaxTokens));
     }
 
+    [Fact]
+    public async Task What_stands_for_no_choice_or_for_all_tokens_is_taken()
+    {
+        var engine = new ScriptedEngine(demo.Model, "x", "y") { Defaults = new GenerationOptions { Sampling = new SamplingOptions { TopK = 20 } } };
+        using var client = new HeadInferChatClient(engine);
+        await client.GetResponseAsync("Go", new ChatOptions { TopP = 0, TopK = 0 });
+        await client.GetResponseAsync("Go", new ChatOptions { TopK = -1 });
+        Assert.InRange(engine.Options[0].Sampling.TopP, double.Epsilon, 1e-9);
+        Assert.All(engine.Options, o => Assert.Null(o.Sampling.TopK));
+    }
+
+    public static TheoryData<string, ChatOptions> Wrong() => new()
+    {
+        { "ChatOptions.Temperature|from 0 to 100", new ChatOptions { Temperature = -1 } },
+        { "ChatOptions.TopP|from 0 to 1", new ChatOptions { TopP = 1.5f } },
+        { "ChatOptions.TopK|at least -1", new ChatOptions { TopK = -2 } },
+        { "ChatOptions.MaxOutputTokens|at least 1", new ChatOptions { MaxOutputTokens = 0 } },
+        { "ChatOptions.FrequencyPenalty|from -100 to 100", new ChatOptions { FrequencyPenalty = float.NaN } },
+        { "ChatOptions.PresencePenalty|from -100 to 100", new ChatOptions { PresencePenalty = 200 } },
+        { "ChatOptions.AdditionalProperties[\"min_p\"]|from 0 to 1", new ChatOptions { AdditionalProperties = new() { ["min_p"] = 2 } } },
+        { "ChatOptions.AdditionalProperties[\"repetition_penalty\"]|from 0.001 to 1000", new ChatOptions { AdditionalProperties = new() { ["repetition_penalty"] = 0 } } },
+        { "ChatOptions.StopSequences|empty", new ChatOptions { StopSequences = ["END", ""] } },
+        { "ChatOptions.StopSequences|empty", new ChatOptions { StopSequences = [null!] } },
+    };
+
+    [Theory]
+    [MemberData(nameof(Wrong), DisableDiscoveryEnumeration = true)]
+    public async Task A_value_out_of_range_is_named(string said, ChatOptions options)
+    {
+        foreach (IList<AITool>? tools in (IList<AITool>?[])[null, [AIFunctionFactory.Create(() => 1, "f")]])
+        {
+            options.Tools = tools;
+            using var client = new HeadInferChatClient(new ScriptedEngine(demo.Model, "x"));
+            var error = await Assert.ThrowsAnyAsync<ArgumentException>(() => client.GetResponseAsync("Go", options));
+            Assert.All(said.Split('|'), s => Assert.Contains(s, error.Message, StringComparison.Ordinal));
+        }
+    }
+
     public static TheoryData<string, ChatOptions> Refused() => new()
     {
         { "ModelId", new ChatOptions { ModelId = "another" } },
