@@ -191,14 +191,14 @@ internal static class ChatRequest
         return turns.Count > 0 ? new Conversation(turns, origins, tools) : throw new ArgumentException("There are no messages; there is nothing to answer.", nameof(messages));
     }
 
+    /// <summary>What the model wrote of a call that was never made.</summary>
+    public static string Written(FunctionCallContent broken) => broken.RawRepresentation as string ?? broken.Name;
+
     private static void Add(List<ChatTurn> turns, ChatMessage message, Dictionary<string, string> names, HashSet<string> answered)
     {
         var (text, thoughts) = (new StringBuilder(), new StringBuilder());
         List<ChatToolCall> calls = [];
         List<ChatTurn> results = [];
-    /// <summary>What the model wrote of a call that was never made.</summary>
-    public static string Written(FunctionCallContent broken) => broken.RawRepresentation as string ?? broken.Name;
-
         foreach (var content in message.Contents)
         {
             switch (content)
@@ -263,7 +263,8 @@ internal static class ChatRequest
     {
         null => defaults,
         GenerationOptions given => given,
-        var other => throw new NotSupportedException($"ChatOptions.RawRepresentationFactory cannot be honoured: it made {other.GetType().Name}, and this client knows {nameof(GenerationOptions)}."),
+        Func<GenerationOptions, GenerationOptions> change => change(defaults),
+        var other => throw new NotSupportedException($"ChatOptions.RawRepresentationFactory cannot be honoured: it made {other.GetType().Name}, and this client knows {nameof(GenerationOptions)}, and functions that change them."),
     };
 
     private static double? Number(ChatOptions options, string name)
@@ -283,7 +284,6 @@ internal static class ChatRequest
             throw new ArgumentException($"ChatOptions.{Property(name)} is '{value}', which is no number.", e);
         }
     }
-}
 
     private static string Property(string name) => $"AdditionalProperties[\"{name}\"]";
 
@@ -291,3 +291,4 @@ internal static class ChatRequest
         : throw new ArgumentOutOfRangeException($"ChatOptions.{name}", value, most == int.MaxValue
             ? FormattableString.Invariant($"It must be at least {least:0.###}.")
             : FormattableString.Invariant($"It must be from {least:0.###} to {most:0.###}."));
+}

@@ -21,6 +21,36 @@ public static class HeadInferChatOptionsExtensions
         return options;
     }
 
+    /// <summary>Sets what the runtime's own options have beyond those of every chat client, such as <see cref="GenerationOptions.Priority"/> and <see cref="GenerationOptions.Deadline"/>.</summary>
+    /// <remarks>
+    /// Like <see cref="WithPrefillProgress"/> it leaves no trace in what is serialised. What <see cref="ChatOptions"/> say of themselves, such as a temperature, wins.
+    /// <code>
+    /// var options = new ChatOptions().WithGeneration(g =&gt; g with { Priority = 1, Deadline = DateTimeOffset.UtcNow.AddSeconds(30) });
+    /// </code>
+    /// </remarks>
+    /// <param name="options">the request's options, which are changed</param>
+    /// <param name="change">gives the changed options; it is given the client's own, by which an answer is as long as there is room for</param>
+    public static ChatOptions WithGeneration(this ChatOptions options, Func<GenerationOptions, GenerationOptions> change)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(change);
+        var inner = options.RawRepresentationFactory;
+        options.RawRepresentationFactory = client => (inner?.Invoke(client), client) switch
+        {
+            (WithProgress earlier, HeadInferChatClient) => earlier with { Raw = After(earlier.Raw) },
+            (var raw, HeadInferChatClient) => After(raw),
+            var (raw, _) => raw,
+        };
+        return options;
+        object? After(object? raw) => raw switch
+        {
+            GenerationOptions given => change(given),
+            Func<GenerationOptions, GenerationOptions> earlier => (GenerationOptions g) => change(earlier(g)),
+            null => change,
+            var other => other, // is refused
+        };
+    }
+
     /// <summary>Names the caller of this request. Callers with different keys share nothing that was read, and find none of each other's answers.</summary>
     /// <remarks>
     /// Unlike <see cref="WithPrefillProgress"/> it is part of what is serialised (<c>AdditionalProperties["cache_key"]</c>), so that a cache before

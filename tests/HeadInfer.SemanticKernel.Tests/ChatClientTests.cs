@@ -330,6 +330,26 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
         }
     }
 
+    [Fact]
+    public async Task The_runtimes_own_options_are_set_beside_the_clients_defaults()
+    {
+        var engine = new ScriptedEngine(demo.Model, "a", "b", "c") { Defaults = new GenerationOptions { MaxTokens = null, Sampling = new SamplingOptions { Temperature = 0.6 } } };
+        using var client = new HeadInferChatClient(engine);
+        var (told, at) = (new List<PrefillProgress>(), DateTimeOffset.UtcNow.AddHours(1));
+        await client.GetResponseAsync("Go", new ChatOptions { Temperature = 0.2f }.WithGeneration(g => g with { Priority = 3, Deadline = at }));
+        Assert.Equal((3, at, null, 0.2), (engine.Options[0].Priority, engine.Options[0].Deadline, engine.Options[0].MaxTokens, Math.Round(engine.Options[0].Sampling.Temperature, 5)));
+        var progress = new Progress<PrefillProgress>(told.Add);
+        var both = new ChatOptions().WithGeneration(g => g with { Priority = 1 }).WithPrefillProgress(progress).WithGeneration(g => g with { Priority = g.Priority + 1 });
+        await client.GetResponseAsync("Go", both);
+        Assert.Equal((2, 0.6), (engine.Options[1].Priority, engine.Options[1].Sampling.Temperature));
+        Assert.Same(progress, both.Made(client).Progress);
+        var given = new ChatOptions { RawRepresentationFactory = _ => new GenerationOptions { MaxTokens = 9 } }.WithGeneration(g => g with { Priority = 5 });
+        await client.GetResponseAsync("Go", given);
+        Assert.Equal((5, 9), (engine.Options[2].Priority, engine.Options[2].MaxTokens));
+        using var other = new HeadInferChatClient(engine).AsBuilder().UseFunctionInvocation().Build();
+        Assert.IsType<GenerationOptions>(given.RawRepresentationFactory!(other)); // what others are shown
+    }
+
     public static TheoryData<string, ChatOptions> Refused() => new()
     {
         { "ModelId", new ChatOptions { ModelId = "another" } },
