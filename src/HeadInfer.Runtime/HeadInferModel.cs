@@ -141,6 +141,9 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     /// <summary>Forgets what was read by sessions that have ended, or been cut back since.</summary>
     public void ClearCache() => _attention.Pool.Clear();
 
+    /// <summary>Whether it was disposed.</summary>
+    public bool IsDisposed => Volatile.Read(ref _disposed);
+
     /// <summary>Disposes the sessions and ends their operations; the weights are freed when the work under way has ended. Returns at once.</summary>
     public void Dispose()
     {

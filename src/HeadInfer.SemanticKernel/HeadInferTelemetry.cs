@@ -36,7 +36,7 @@ public static class HeadInferTelemetry
         Meter.CreateObservableCounter("headinfer.kv.moved", ObserveTraffic, "By", "Bytes of the KV cache that were moved between host and device");
     }
 
-    /// <summary>Tells of a model's memory and traffic until the result is disposed, or nobody has the model any more.</summary>
+    /// <summary>Tells of a model's memory and traffic until the result or the model is disposed, or nobody has the model any more.</summary>
     internal static IDisposable Watch(HeadInferModel model, string modelId)
     {
         var watch = new Unwatch();
@@ -116,7 +116,7 @@ public static class HeadInferTelemetry
             List<(HeadInferModel, string)> models = [];
             foreach (var (watch, (reference, id)) in Watched)
             {
-                if (!reference.TryGetTarget(out var model))
+                if (!reference.TryGetTarget(out var model) || model.IsDisposed)
                 {
                     Watched.Remove(watch);
                 }

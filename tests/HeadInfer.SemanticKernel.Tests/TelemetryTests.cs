@@ -42,6 +42,27 @@ public sealed class TelemetryTests(DemoModel demo) : IClassFixture<DemoModel>
     }
 
     [Fact]
+    public async Task The_memory_of_a_disposed_model_is_not_told_of()
+    {
+        var model = await HeadInferModel.LoadAsync(DemoModel.Path);
+        using var client = new HeadInferChatClient(model, "disposed");
+        List<string> Told()
+        {
+            var told = new List<string>();
+            using var listener = new MeterListener { InstrumentPublished = (instrument, l) => l.EnableMeasurementEvents(instrument) };
+            listener.SetMeasurementEventCallback<long>((_, _, tags, _) => told.AddRange(tags.ToArray().Select(t => $"{t.Value}")));
+            listener.Start();
+            listener.RecordObservableInstruments();
+            return told;
+        }
+
+        Assert.Contains("disposed", Told());
+        await model.DisposeAsync();
+        Assert.True(model.IsDisposed);
+        Assert.DoesNotContain("disposed", Told());
+    }
+
+    [Fact]
     public async Task Time_in_the_queue_is_no_time_of_reading()
     {
         using var client = new HeadInferChatClient(demo.Model, "waits");
