@@ -9,7 +9,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace HeadInfer.SemanticKernel;
 
-/// <summary>A chat client over a local model. Safe for concurrent use: callers are served in turn.</summary>
+/// <summary>A chat client over a local model. Safe for concurrent use: callers are served together.</summary>
 /// <remarks>
 /// Unless its options say otherwise it keeps no conversations. Every call brings all messages, and as much of them as any
 /// call began with is not read again. An answer that comes back as a message is read in the tokens in which it was generated.
@@ -130,7 +130,7 @@ public sealed class HeadInferChatClient : IChatClient
             : _engine.GetService(serviceType);
     }
 
-    /// <summary>Frees the client's sequence; the model stays.</summary>
+    /// <summary>Gives up what the client holds; the model stays.</summary>
     public void Dispose() => (_engine as IDisposable)?.Dispose();
 
     private static ILogger Logger(ILoggerFactory? factory) => (factory ?? NullLoggerFactory.Instance).CreateLogger<HeadInferChatClient>();

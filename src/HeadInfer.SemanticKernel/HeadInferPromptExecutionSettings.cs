@@ -123,13 +123,13 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
         set => Set(ref _responseFormat, Normal(value));
     }
 
-    /// <summary>How much the model is to think, if its chat template has a switch for it: <c>none</c>, <c>low</c>, <c>medium</c>, <c>high</c>. Default: as the template has it.</summary>
+    /// <summary>How much the model is to think, if its chat template has a switch for it: a name of <see cref="Microsoft.Extensions.AI.ReasoningEffort"/>, in any case. Default: as the template has it.</summary>
     /// <exception cref="ArgumentException">It is none of these.</exception>
     [JsonPropertyName("reasoning_effort")]
     public string? ReasoningEffort
     {
         get => _reasoningEffort;
-        set => Set(ref _reasoningEffort, value is null || Enum.GetNames<ReasoningEffort>().Contains(value, StringComparer.OrdinalIgnoreCase) ? value : throw new ArgumentException($"ReasoningEffort is '{value}'; it must be none, low, medium or high.", nameof(value)));
+        set => Set(ref _reasoningEffort, value is null || Enum.GetNames<ReasoningEffort>().Contains(value, StringComparer.OrdinalIgnoreCase) ? value : throw new ArgumentException($"ReasoningEffort is '{value}'; it must be one of {string.Join(", ", Enum.GetNames<ReasoningEffort>())}.", nameof(value)));
     }
 
     /// <summary>Whether what the model thinks is shown too. Default: no.</summary>

@@ -10,7 +10,7 @@ using TextContent = Microsoft.SemanticKernel.TextContent;
 
 namespace HeadInfer.SemanticKernel;
 
-/// <summary>Continues a text as it stands, without a chat template. Safe for concurrent use: callers are served in turn.</summary>
+/// <summary>Continues a text as it stands, without a chat template. Safe for concurrent use: callers are served together.</summary>
 /// <remarks>Special tokens written in the prompt are text here too: a document cannot forge them.</remarks>
 public sealed class HeadInferTextGenerationService : ITextGenerationService
 {

@@ -23,7 +23,7 @@ internal interface IChatEngine
     /// <summary>A service that the engine is or has, or null.</summary>
     object? GetService(Type type);
 
-    /// <summary>Reads a prompt, all of it, and generates. Calls wait for each other.</summary>
+    /// <summary>Reads a prompt, all of it, and generates. Calls are served together.</summary>
     /// <param name="prompt">the whole prompt</param>
     /// <param name="options">what to generate</param>
     /// <param name="key">callers with different keys share nothing that was read</param>

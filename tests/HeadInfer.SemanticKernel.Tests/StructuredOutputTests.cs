@@ -114,6 +114,7 @@ public sealed class StructuredOutputTests(DemoModel demo) : IClassFixture<DemoMo
         Assert.Throws<ArgumentException>(() => new HeadInferPromptExecutionSettings { ResponseFormat = "yaml" });
         Assert.Throws<ArgumentException>(() => new HeadInferPromptExecutionSettings { ReasoningEffort = "enormous" });
         Assert.Throws<ArgumentException>(() => new HeadInferPromptExecutionSettings { ReasoningEffort = "17" });
+        Assert.All(Enum.GetNames<ReasoningEffort>(), n => Assert.Contains(n, Assert.Throws<ArgumentException>(() => new HeadInferPromptExecutionSettings { ReasoningEffort = "x" }).Message, StringComparison.Ordinal));
     }
 
     [Fact]
