@@ -87,7 +87,7 @@ public sealed record HeadInferOptions
     /// <summary>Told of what works, but not as it should, such as memory that cannot be pinned; may be called from any thread.</summary>
     public Action<string>? Warning { get; set; }
 
-    /// <summary>Host memory that may be taken: on the CPU by weights, workspace and KV cache together, with a GPU by the KV cache. Default: nine tenths of what is free.</summary>
+    /// <summary>Host memory that may be taken: by the process, by weights and tables that lie there, by the workspace of a CPU, and by the KV cache, which gets what the others leave. With CUDA the process alone is reckoned at 2 GiB. Default: nine tenths of what is free.</summary>
     public ByteSize? HostMemory { get; set; }
 
     /// <summary>Host memory that blocks of the KV cache may keep when nobody uses them, for requests that begin alike. Default: all that the KV cache may take. Zero keeps none.</summary>
