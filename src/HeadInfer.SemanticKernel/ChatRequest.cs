@@ -288,7 +288,7 @@ internal static class ChatRequest
     private static string Property(string name) => $"AdditionalProperties[\"{name}\"]";
 
     private static double? Within(double? value, string name, double least, double most) => value is null || (value >= least && value <= most) ? value
-        : throw new ArgumentOutOfRangeException($"ChatOptions.{name}", value, most == int.MaxValue
-            ? FormattableString.Invariant($"It must be at least {least:0.###}.")
-            : FormattableString.Invariant($"It must be from {least:0.###} to {most:0.###}."));
+        : throw new ArgumentOutOfRangeException(nameof(value), value, most == int.MaxValue
+            ? FormattableString.Invariant($"ChatOptions.{name} must be at least {least:0.###}.")
+            : FormattableString.Invariant($"ChatOptions.{name} must be from {least:0.###} to {most:0.###}."));
 }

@@ -305,14 +305,14 @@ public sealed class ChatClientTests(DemoModel demo) : IClassFixture<DemoModel>
 
     public static TheoryData<string, ChatOptions> Wrong() => new()
     {
-        { "ChatOptions.Temperature|from 0 to 100", new ChatOptions { Temperature = -1 } },
-        { "ChatOptions.TopP|from 0 to 1", new ChatOptions { TopP = 1.5f } },
-        { "ChatOptions.TopK|at least -1", new ChatOptions { TopK = -2 } },
-        { "ChatOptions.MaxOutputTokens|at least 1", new ChatOptions { MaxOutputTokens = 0 } },
-        { "ChatOptions.FrequencyPenalty|from -100 to 100", new ChatOptions { FrequencyPenalty = float.NaN } },
-        { "ChatOptions.PresencePenalty|from -100 to 100", new ChatOptions { PresencePenalty = 200 } },
-        { "ChatOptions.AdditionalProperties[\"min_p\"]|from 0 to 1", new ChatOptions { AdditionalProperties = new() { ["min_p"] = 2 } } },
-        { "ChatOptions.AdditionalProperties[\"repetition_penalty\"]|from 0.001 to 1000", new ChatOptions { AdditionalProperties = new() { ["repetition_penalty"] = 0 } } },
+        { "ChatOptions.Temperature must be from 0 to 100", new ChatOptions { Temperature = -1 } },
+        { "ChatOptions.TopP must be from 0 to 1", new ChatOptions { TopP = 1.5f } },
+        { "ChatOptions.TopK must be at least -1", new ChatOptions { TopK = -2 } },
+        { "ChatOptions.MaxOutputTokens must be at least 1", new ChatOptions { MaxOutputTokens = 0 } },
+        { "ChatOptions.FrequencyPenalty must be from -100 to 100", new ChatOptions { FrequencyPenalty = float.NaN } },
+        { "ChatOptions.PresencePenalty must be from -100 to 100", new ChatOptions { PresencePenalty = 200 } },
+        { "ChatOptions.AdditionalProperties[\"min_p\"] must be from 0 to 1", new ChatOptions { AdditionalProperties = new() { ["min_p"] = 2 } } },
+        { "ChatOptions.AdditionalProperties[\"repetition_penalty\"] must be from 0.001 to 1000", new ChatOptions { AdditionalProperties = new() { ["repetition_penalty"] = 0 } } },
         { "ChatOptions.StopSequences|empty", new ChatOptions { StopSequences = ["END", ""] } },
         { "ChatOptions.StopSequences|empty", new ChatOptions { StopSequences = [null!] } },
     };
