@@ -86,11 +86,12 @@ public sealed class WarmupTests(DemoModel demo) : IClassFixture<DemoModel>, IDis
         var queued = waiting.MoveNextAsync();
         await using var provider = Services().AddSingleton(model).AddHeadInferWarmup().BuildServiceProvider();
         await (await StartAsync(provider)).ExecuteTask!;
-        Assert.Equal(HealthStatus.Healthy, (await HealthAsync(provider)).Status);
-        Assert.Equal((7, LogLevel.Warning), Assert.Single(_log.All, r => r.Level >= LogLevel.Warning) is var record ? (record.Id, record.Level) : default);
+        var health = await HealthAsync(provider);
         gate.Set();
         await busy;
         Assert.True(await queued);
+        Assert.Equal(HealthStatus.Healthy, health.Status);
+        Assert.Equal((7, LogLevel.Warning), Assert.Single(_log.All, r => r.Level >= LogLevel.Warning) is var record ? (record.Id, record.Level) : default);
     }
 
     [Fact]
