@@ -67,7 +67,7 @@ internal sealed partial class Answering(Patience patience, ILogger<Answering> lo
         var all = new List<ChatResponseUpdate>();
         if (request.Messages.Count > 0)
         {
-            await using var updates = await BeginAsync(client, request, context.RequestAborted);
+            await using var updates = new Updates(client, request, new Reading(), _makingReady, context.RequestAborted);
             while (await updates.Next)
             {
                 all.Add(updates.Take());
@@ -79,13 +79,14 @@ internal sealed partial class Answering(Patience patience, ILogger<Answering> lo
         await context.Response.WriteAsJsonAsync(request.Format.Whole(response), Wire.Json, context.RequestAborted);
     }
 
-    // Whatever can be refused by then is refused with a status of its own; the headers go before the model reads, or waits for its turn.
+    // What is refused before the request has its place in the queue is refused with a status of its own. No connection waits for
+    // its headers longer than for anything else.
     private async Task StreamAsync(HttpContext context, IChatClient client, Request request)
     {
         var (reading, format, all) = (new Reading(), request.Format, new List<ChatResponseUpdate>());
-        TextClient.Watch(client, request.Options, reading);
-        await using var updates = await BeginAsync(client, request, context.RequestAborted);
-        if (updates.Next.IsFaulted)
+        await using var updates = new Updates(client, request, reading, _makingReady, context.RequestAborted);
+        await AnyAsync(context, patience.KeepAlive, updates.Next, reading.Begun);
+        if (updates.Next is { IsCompleted: true, IsCompletedSuccessfully: false })
         {
             await updates.Next;
         }
@@ -121,29 +122,23 @@ internal sealed partial class Answering(Patience patience, ILogger<Answering> lo
     {
         while (!updates.Next.IsCompleted)
         {
-            using var waited = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
-            if (await Task.WhenAny(updates.Next, Task.Delay(format.Interval ?? patience.KeepAlive, waited.Token)) != updates.Next)
+            if (!await AnyAsync(context, format.Interval ?? patience.KeepAlive, updates.Next))
             {
                 await SendAsync(context, [format.Waiting(reading)]);
             }
-
-            await waited.CancelAsync();
         }
 
         return await updates.Next;
     }
 
-    private async Task<Updates> BeginAsync(IChatClient client, Request request, CancellationToken cancellationToken)
+    // Whether one of them is done before the time is over.
+    private static async Task<bool> AnyAsync(HttpContext context, TimeSpan most, params Task[] tasks)
     {
-        await _makingReady.WaitAsync(cancellationToken);
-        try
-        {
-            return await Updates.BeginAsync(client, request, cancellationToken);
-        }
-        finally
-        {
-            _makingReady.Release();
-        }
+        using var waited = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
+        var late = Task.Delay(most, waited.Token);
+        var first = await Task.WhenAny([.. tasks, late]);
+        await waited.CancelAsync();
+        return first != late;
     }
 
     // A reader that stops reading may not hold its answer, and the memory of that, for ever.

@@ -7,7 +7,11 @@ namespace HeadInfer.Tool.Serving;
 internal sealed class Reading : IProgress<PrefillProgress>
 {
     private readonly Lock _gate = new();
+    private readonly TaskCompletionSource _begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private PrefillProgress? _last;
+
+    /// <summary>Done when something was told: by then the request is made ready, and has its place in the queue.</summary>
+    public Task Begun => _begun.Task;
 
     /// <summary>What was told last; null if nothing was.</summary>
     public PrefillProgress? Last
@@ -40,6 +44,8 @@ internal sealed class Reading : IProgress<PrefillProgress>
         {
             _last = value;
         }
+
+        _begun.TrySetResult();
     }
 }
 

@@ -6,13 +6,19 @@ namespace HeadInfer.Tool.Serving;
 internal sealed class Updates : IAsyncDisposable
 {
     private readonly CancellationTokenSource _leaving;
-    private readonly IAsyncEnumerator<ChatResponseUpdate> _updates;
+    private IAsyncEnumerator<ChatResponseUpdate>? _updates; // null until it is made
 
-    private Updates(CancellationTokenSource leaving, IAsyncEnumerable<ChatResponseUpdate> updates)
+    /// <summary>Makes a request ready, and begins to answer it.</summary>
+    /// <param name="client">who answers</param>
+    /// <param name="request">the request</param>
+    /// <param name="reading">told how far the reading is</param>
+    /// <param name="makingReady">how many requests may be made ready at once</param>
+    /// <param name="cancellationToken">cancels both</param>
+    public Updates(IChatClient client, Request request, Reading reading, SemaphoreSlim makingReady, CancellationToken cancellationToken)
     {
-        _leaving = leaving;
-        _updates = updates.GetAsyncEnumerator(leaving.Token);
-        Next = _updates.MoveNextAsync().AsTask();
+        _leaving = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        TextClient.Watch(client, request.Options, reading);
+        Next = BeginAsync(client, request, reading, makingReady);
     }
 
     /// <summary>Whether there is another update.</summary>
@@ -21,38 +27,41 @@ internal sealed class Updates : IAsyncDisposable
     /// <summary>The update that <see cref="Next"/> told of. What follows is awaited from now on.</summary>
     public ChatResponseUpdate Take()
     {
-        var update = _updates.Current;
+        var update = _updates!.Current;
         Next = _updates.MoveNextAsync().AsTask();
         return update;
-    }
-
-    /// <summary>Makes a request ready, and begins to answer it.</summary>
-    /// <param name="client">who answers</param>
-    /// <param name="request">the request</param>
-    /// <param name="cancellationToken">cancels both</param>
-    /// <remarks>
-    /// Templates, tokens and schemas are work for the processor, of seconds at worst. It has a thread of its own, so that
-    /// the pool's are left to those who wait, read or leave.
-    /// </remarks>
-    public static async Task<Updates> BeginAsync(IChatClient client, Request request, CancellationToken cancellationToken)
-    {
-        var leaving = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        try
-        {
-            return await Task.Factory.StartNew(() => new Updates(leaving, client.GetStreamingResponseAsync(request.Messages, request.Options, leaving.Token)), leaving.Token, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-        }
-        catch
-        {
-            leaving.Dispose();
-            throw;
-        }
     }
 
     public async ValueTask DisposeAsync()
     {
         await _leaving.CancelAsync();
         await ((Task)Next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // an update under way must end first
-        await _updates.DisposeAsync();
+        if (_updates is not null)
+        {
+            await _updates.DisposeAsync();
+        }
+
         _leaving.Dispose();
+    }
+
+    // Templates, tokens and schemas are work for the processor, of seconds at worst. A client may do it before it returns, so it
+    // has a thread of its own, or leave it to the pool: it is over when the reading tells of itself.
+    private async Task<bool> BeginAsync(IChatClient client, Request request, Reading reading, SemaphoreSlim makingReady)
+    {
+        await makingReady.WaitAsync(_leaving.Token);
+        Task<bool> first;
+        try
+        {
+            first = await Task.Factory.StartNew(
+                () => (_updates = client.GetStreamingResponseAsync(request.Messages, request.Options, _leaving.Token).GetAsyncEnumerator(_leaving.Token)).MoveNextAsync().AsTask(),
+                _leaving.Token, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            await Task.WhenAny(first, reading.Begun);
+        }
+        finally
+        {
+            makingReady.Release();
+        }
+
+        return await first;
     }
 }

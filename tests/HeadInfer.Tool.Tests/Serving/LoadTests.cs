@@ -33,8 +33,10 @@ public sealed class LoadTests
         Assert.Contains("--deadline", await late.Content.ReadAsStringAsync(), StringComparison.Ordinal);
     }
 
-    [Fact]
-    public async Task One_more_than_the_queue_holds_is_refused_and_the_others_are_answered()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task One_more_than_the_queue_holds_is_refused_and_the_others_are_answered(bool stream)
     {
         // Room for one conversation: a second one waits, and a third finds the queue full.
         MemoryPlan plan;
@@ -45,16 +47,83 @@ public sealed class LoadTests
 
         var memory = plan.HostBudget - plan.KvBudget + plan.KvFor(3000);
         await using var server = await RunningServer.StartAsync("--max-queued-requests", "1", "--max-context", "3000", "--host-memory", $"{memory.Bytes}B");
-        var statuses = new List<(HttpStatusCode Status, JsonElement Body)>();
-        for (var burst = 0; burst < 50 && !statuses.Exists(s => s.Status == HttpStatusCode.TooManyRequests); burst++)
+        async Task<(HttpStatusCode Status, TimeSpan? Retry, string Body)> AskAsync(string name)
         {
-            statuses.AddRange(await Task.WhenAll(Enumerable.Range(0, 6).Select(i => server.AskAsync(Long($"{burst} {i}")))));
+            using var response = await server.PostAsync(RunningServer.Json(stream ? Long(name)[..^1] + ""","stream":true}""" : Long(name)));
+            return (response.StatusCode, response.Headers.RetryAfter?.Delta, await response.Content.ReadAsStringAsync());
         }
 
-        Assert.All(statuses, s => Assert.True(s.Status is HttpStatusCode.OK or HttpStatusCode.TooManyRequests, s.Body.ToString()));
+        var statuses = new List<(HttpStatusCode Status, TimeSpan? Retry, string Body)>();
+        for (var burst = 0; burst < 50 && !statuses.Exists(s => s.Status == HttpStatusCode.TooManyRequests); burst++)
+        {
+            statuses.AddRange(await Task.WhenAll(Enumerable.Range(0, 6).Select(i => AskAsync($"{burst} {i}"))));
+        }
+
+        Assert.All(statuses, s => Assert.True(s.Status is HttpStatusCode.OK or HttpStatusCode.TooManyRequests && !s.Body.Contains("data: {\"error\"", StringComparison.Ordinal), s.Body));
         Assert.Contains(statuses, s => s.Status == HttpStatusCode.OK);
-        Assert.Equal("rate_limit_exceeded", statuses.First(s => s.Status == HttpStatusCode.TooManyRequests).Body.GetProperty("error").GetProperty("code").GetString());
+        var full = statuses.First(s => s.Status == HttpStatusCode.TooManyRequests);
+        Assert.NotNull(full.Retry);
+        Assert.Equal("rate_limit_exceeded", JsonElement.Parse(full.Body).GetProperty("error").GetProperty("code").GetString());
         Assert.Equal(HttpStatusCode.OK, (await server.AskAsync(Ask)).Status); // and goes on
+    }
+
+    // Some at once are made ready, and no more: each takes a processor and memory. Those who wait for their turn with the model are ready.
+    [Fact]
+    public async Task As_many_are_made_ready_at_once_as_there_is_room_for()
+    {
+        var (most, gate, running, greatest) = (Math.Max(1, Environment.ProcessorCount / 2), new Lock(), 0, 0);
+        async IAsyncEnumerable<ChatResponseUpdate> Answer([EnumeratorCancellation] CancellationToken cancellationToken)
+        {
+            lock (gate)
+            {
+                greatest = Math.Max(greatest, ++running);
+            }
+
+            await Task.Delay(100, cancellationToken); // leaves its thread, as HeadInfer's own client does
+            lock (gate)
+            {
+                running--;
+            }
+
+            foreach (var update in ScriptedClient.Answer(new TextContent("Hello")))
+            {
+                yield return update;
+            }
+        }
+
+        await using var server = await ScriptedClient.ServeAsync((_, _, token) => Answer(token));
+        Assert.All(await Task.WhenAll(Enumerable.Range(0, 3 * most).Select(i => server.AskAsync(Ask))), a => Assert.Equal(HttpStatusCode.OK, a.Status));
+        Assert.InRange(greatest, 1, most);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Who_has_a_place_in_the_queue_keeps_nobody_from_being_made_ready(bool stream)
+    {
+        var (count, begun, all) = (Environment.ProcessorCount + 1, 0, new TaskCompletionSource());
+        async IAsyncEnumerable<ChatResponseUpdate> Answer(ChatOptions options, [EnumeratorCancellation] CancellationToken cancellationToken)
+        {
+            StreamTests.Progress(options).Report(new PrefillProgress(100, 0, TimeSpan.Zero) { Place = 1 });
+            if (Interlocked.Increment(ref begun) == count)
+            {
+                all.SetResult();
+            }
+
+            await all.Task.WaitAsync(cancellationToken);
+            foreach (var update in ScriptedClient.Answer(new TextContent("Hello")))
+            {
+                yield return update;
+            }
+        }
+
+        await using var server = await ScriptedClient.ServeAsync((_, options, token) => Answer(options, token));
+        var answers = await Task.WhenAll(Enumerable.Range(0, count).Select(async i =>
+        {
+            using var response = await server.PostAsync(RunningServer.Json(stream ? AskStream : Ask));
+            return await response.Content.ReadAsStringAsync();
+        })).WaitAsync(TimeSpan.FromMinutes(1));
+        Assert.All(answers, a => Assert.Contains("Hello", a, StringComparison.Ordinal));
     }
 
     [Fact]

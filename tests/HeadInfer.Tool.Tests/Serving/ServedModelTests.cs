@@ -52,6 +52,26 @@ public sealed class ServedModelTests : IAsyncLifetime
         }
     }
 
+    // By the model itself, which is asked after the request was read.
+    [Theory]
+    [InlineData("/v1/chat/completions", "4,096", """{"messages":[{"role":"user","content":"LONG"}]}""")]
+    [InlineData("/v1/completions", "4,096", """{"prompt":"LONG"}""")]
+    [InlineData("/v1/responses", "4,096", """{"input":"LONG"}""")]
+    [InlineData("/api/chat", "4,096", """{"messages":[{"role":"user","content":"LONG"}]}""")]
+    [InlineData("/api/generate", "4,096", """{"prompt":"LONG"}""")]
+    [InlineData("/api/generate", "4,096", """{"prompt":"LONG","raw":true}""")]
+    [InlineData("/v1/chat/completions", "tool_choice", """{"messages":[{"role":"user","content":"x"}],"tool_choice":"required"}""")]
+    [InlineData("/v1/responses", "tool_choice", """{"input":"x","tool_choice":"required"}""")]
+    [InlineData("/v1/chat/completions", "reasoning_effort", """{"messages":[{"role":"user","content":"x"}],"reasoning_effort":"high"}""")]
+    [InlineData("/v1/responses", "reasoning_effort", """{"input":"x","reasoning":{"effort":"high"}}""")]
+    public async Task A_stream_that_is_refused_has_a_status(string path, string part, string body)
+    {
+        using var response = await _server.PostAsync(RunningServer.Json(body.Replace("LONG", string.Concat(Enumerable.Repeat("The old harbor. ", 2000)), StringComparison.Ordinal)[..^1] + ""","stream":true}"""), path);
+        var said = await response.Content.ReadAsStringAsync();
+        Assert.True(response.StatusCode == HttpStatusCode.BadRequest, $"{response.StatusCode} {said}");
+        Assert.Contains(part, said, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("needs a last message", """{"messages":[{"role":"user","content":"x"}],"continue_final_message":true}""")]
     [InlineData("needs a last message", """{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":""}],"continue_final_message":true}""")]

@@ -1,7 +1,9 @@
+using System.Net;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 using HeadInfer.Runtime;
+using HeadInfer.Tool.Serving;
 using Microsoft.Extensions.AI;
 using OpenAI.Chat;
 
@@ -154,6 +156,56 @@ public sealed class StreamTests
         Assert.Equal((400, "context_length_exceeded"), ((int)status, body.GetProperty("error").GetProperty("code").GetString()));
     }
 
+    // As HeadInfer's own client fails, which makes a request ready on another thread.
+    [Theory]
+    [InlineData("/v1/chat/completions", Ask)]
+    [InlineData("/v1/chat/completions", """{"messages":[{"role":"user","content":"x"}],"stream":true,"stream_options":{"include_progress":true}}""")]
+    [InlineData("/v1/completions", """{"prompt":"x","stream":true}""")]
+    [InlineData("/v1/responses", """{"input":"x","stream":true}""")]
+    [InlineData("/api/chat", """{"messages":[{"role":"user","content":"x"}]}""")]
+    [InlineData("/api/generate", """{"prompt":"x"}""")]
+    public async Task What_goes_wrong_before_the_reading_has_a_status(string path, string ask)
+    {
+        static async IAsyncEnumerable<ChatResponseUpdate> Full()
+        {
+            await Task.Delay(50);
+            throw new QueueFullException("7 requests wait.");
+#pragma warning disable CS0162 // an iterator needs one
+            yield break;
+#pragma warning restore CS0162
+        }
+
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => Full(), new Patience(TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(1)));
+        using var full = await server.PostAsync(RunningServer.Json(ask), path);
+        Assert.Equal((HttpStatusCode.TooManyRequests, "application/json"), (full.StatusCode, full.Content.Headers.ContentType?.MediaType));
+        Assert.NotNull(full.Headers.RetryAfter);
+        Assert.Contains("7 requests wait.", await full.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("waiting")]
+    [InlineData("reading")]
+    public async Task Headers_come_with_a_place_in_the_queue(string state)
+    {
+        var say = new TaskCompletionSource();
+        async IAsyncEnumerable<ChatResponseUpdate> Answer(ChatOptions options, [EnumeratorCancellation] CancellationToken cancellationToken)
+        {
+            await Task.Yield();
+            Progress(options).Report(new PrefillProgress(100, 0, TimeSpan.Zero) { Place = state == "waiting" ? 1 : 0 });
+            await say.Task.WaitAsync(cancellationToken);
+            foreach (var update in ScriptedClient.Answer(new TextContent("Hello")))
+            {
+                yield return update;
+            }
+        }
+
+        await using var server = await ScriptedClient.ServeAsync((_, options, token) => Answer(options, token), new Patience(TimeSpan.FromMinutes(5), TimeSpan.FromMinutes(1)));
+        using var response = await server.PostAsync(RunningServer.Json(Ask)).WaitAsync(TimeSpan.FromMinutes(1));
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        say.SetResult();
+        Assert.EndsWith("data: [DONE]\n\n", await response.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
@@ -243,7 +295,7 @@ public sealed class StreamTests
     }
 
     // It travels in the factory of the raw representation, which shows it to no client but HeadInfer's own; this one stands in for that.
-    private static IProgress<PrefillProgress> Progress(ChatOptions options)
+    internal static IProgress<PrefillProgress> Progress(ChatOptions options)
     {
         var factory = options.RawRepresentationFactory!.Target!;
         return factory.GetType().GetFields(BindingFlags.Instance | BindingFlags.NonPublic).Select(f => f.GetValue(factory)).OfType<IProgress<PrefillProgress>>().Single();
