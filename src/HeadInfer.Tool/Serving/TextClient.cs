@@ -30,7 +30,7 @@ internal sealed class TextClient(HeadInferModel model, ILogger<TextClient> logge
     public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         var tokens = model.Tokenizer.Encode(messages.Single().Text, addSpecial: true, cancellationToken: cancellationToken);
-        var generation = ChatRequest.Generation(options, model.Defaults, model.Name, options?.RawRepresentationFactory?.Invoke(this));
+        var generation = ChatRequest.Generation(options, model.ConnectorDefaults(), model.Name, options?.RawRepresentationFactory?.Invoke(this));
         var progress = options?.AdditionalProperties?.GetValueOrDefault(ProgressName) as IProgress<PrefillProgress>;
         return AnswerWatch.OverAsync(() => new AnswerWatch(model.Name, tokens.Count, progress, logger), (watch, cancel) => ContinueAsync(tokens, generation, options.CacheKey(), watch, cancel), cancellationToken);
     }

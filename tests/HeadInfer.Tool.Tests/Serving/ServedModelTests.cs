@@ -72,6 +72,15 @@ public sealed class ServedModelTests : IAsyncLifetime
         Assert.Contains(part, said, StringComparison.Ordinal);
     }
 
+    // As many tokens as there is room for, where no limit is given.
+    [Fact]
+    public async Task A_raw_text_goes_on_as_far_as_the_context_has_room()
+    {
+        await using var server = await RunningServer.StartAsync("--max-context", "700");
+        var (_, body) = await server.AskAsync("""{"prompt":"The access code for the old harbor","raw":true,"stream":false,"options":{"temperature":0}}""", "/api/generate");
+        Assert.Equal("length 700", $"{body.GetProperty("done_reason").GetString()} {body.GetProperty("prompt_eval_count").GetInt32() + body.GetProperty("eval_count").GetInt32()}");
+    }
+
     [Theory]
     [InlineData("needs a last message", """{"messages":[{"role":"user","content":"x"}],"continue_final_message":true}""")]
     [InlineData("needs a last message", """{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":""}],"continue_final_message":true}""")]
