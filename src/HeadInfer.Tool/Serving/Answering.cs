@@ -109,8 +109,14 @@ internal sealed partial class Answering(Patience patience, ILogger<Answering> lo
         }
         catch (Exception e) when (e is not ConnectionAbortedException && !context.RequestAborted.IsCancellationRequested)
         {
-            // Some clients look at the event. Others see only that the answer breaks off, which it does when this goes on.
+            // Where the format has no end for it, some clients look at the event. Others see only that the answer breaks off, which it
+            // does when this goes on. A client that knows the end would lose its message by that.
             await SendAsync(context, [format.Failed(Told(e))]);
+            if (format.EndsByFailure)
+            {
+                return;
+            }
+
             throw;
         }
 

@@ -40,6 +40,9 @@ internal interface IAnswerFormat
     /// <summary>What is sent where an answer breaks off.</summary>
     string Failed(Refusal refusal);
 
+    /// <summary>Whether every client knows <see cref="Failed"/> for an end.</summary>
+    bool EndsByFailure => false;
+
     /// <summary>An answer that is wanted whole.</summary>
     object Whole(ChatResponse response);
 }

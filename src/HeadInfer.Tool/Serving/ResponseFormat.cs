@@ -22,6 +22,8 @@ internal sealed class ResponseFormat(JsonElement asked, string model, bool isSto
     private AIContent? _begun; // whether it is whole is known when something follows, or the answer ends
     private int _events;
 
+    public bool EndsByFailure => true;
+
     public string ContentType => Events.ContentType;
 
     public TimeSpan? Interval => progress ? TimeSpan.FromSeconds(0.5) : null;

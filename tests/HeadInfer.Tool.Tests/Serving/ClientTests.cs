@@ -35,11 +35,12 @@ public sealed class ClientTests
 
             Assert.SkipWhen(await RunAsync(folder.FullName, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts") is not { Code: 0 }, "node, or npm's package openai, cannot be had here.");
             await using var server = await ScriptedClient.ServeAsync((messages, _, _) =>
-                messages[0].Text == "Hello" ? ScriptedClient.Answer(new TextContent("Hel"), new TextContent("lo")).ToAsyncEnumerable() : Weather(messages));
+                messages[0].Text == "Fail" ? ScriptedClient.Answer(new TextContent("Hel")).ToAsyncEnumerable().Select((update, i) => i == 0 ? update : throw new MemoryBudgetException("Shorten it."))
+                : messages[0].Text == "Hello" ? ScriptedClient.Answer(new TextContent("Hel"), new TextContent("lo")).ToAsyncEnumerable() : Weather(messages));
             var (code, output, error) = (await RunAsync(folder.FullName, "node", "client.mjs", new Uri(server.Address, "/v1").ToString()))!.Value;
             Assert.True(code == 0, error);
             Assert.Equal(
-                """{"call":{"name":"get_weather","arguments":"{\"city\":\"Oslo\"}"},"text":"","cached":1,"response":"Hello","streamed":"Hello","gathered":"Hello","refusal":{"status":400,"param":"n"},"models":["scripted"]}""", output.Trim());
+                """{"call":{"name":"get_weather","arguments":"{\"city\":\"Oslo\"}"},"text":"","cached":1,"response":"Hello","streamed":"Hello","gathered":"Hello","failure":"Shorten it.","refusal":{"status":400,"param":"n"},"models":["scripted"]}""", output.Trim());
         }
         finally
         {

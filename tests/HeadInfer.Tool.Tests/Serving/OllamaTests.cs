@@ -146,6 +146,33 @@ public sealed class OllamaTests : IAsyncLifetime
         Assert.Contains("messages[0].images", error.ToString(), StringComparison.Ordinal);
     }
 
+    // Ollama's own clients look at the line; OllamaSharp sees only that the answer breaks off.
+    [Fact]
+    public async Task A_failure_of_a_stream_is_a_line_and_breaks_it_off()
+    {
+        static async IAsyncEnumerable<ChatResponseUpdate> Answer()
+        {
+            await Task.Yield();
+            yield return ScriptedClient.Answer(new TextContent("Hel")).First();
+            throw new MemoryBudgetException("Raise HeadInferOptions.HostMemory or shorten the prompt.");
+        }
+
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => Answer());
+        using var response = await server.PostAsync(RunningServer.Json("""{"messages":[{"role":"user","content":"x"}]}"""), "/api/chat");
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
+        var last = "";
+        await Assert.ThrowsAsync<HttpIOException>(async () =>
+        {
+            while (await reader.ReadLineAsync() is { } line)
+            {
+                last = line;
+            }
+        });
+        Assert.Equal("""{"error":"Raise --host-memory or shorten the prompt."}""", last);
+        using var ollama = new OllamaApiClient(server.Address, "scripted");
+        await Assert.ThrowsAnyAsync<Exception>(() => ((IChatClient)ollama).GetStreamingResponseAsync("x").ToChatResponseAsync());
+    }
+
     private async Task<List<JsonElement>> LinesAsync(string path, string body)
     {
         using var response = await _server.PostAsync(RunningServer.Json(body), path: path);

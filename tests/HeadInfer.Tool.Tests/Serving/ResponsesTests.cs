@@ -238,13 +238,11 @@ public sealed class ResponsesTests : IAsyncLifetime
         var whole = (await server.AskAsync("""{"input":"x"}""", "/v1/responses")).Body;
         Assert.Equal(("incomplete", "max_output_tokens"), (whole.GetProperty("status").GetString(), whole.GetProperty("incomplete_details").GetProperty("reason").GetString()));
         var lines = new List<string>();
-        await Assert.ThrowsAsync<HttpIOException>(async () =>
+        await foreach (var line in server.LinesAsync("""{"input":"fail","stream":true}""", "/v1/responses")) // it is an end: the connection is not broken off
         {
-            await foreach (var line in server.LinesAsync("""{"input":"fail","stream":true}""", "/v1/responses"))
-            {
-                lines.Add(line);
-            }
-        });
+            lines.Add(line);
+        }
+
         Assert.Equal("event: response.failed", lines[^2]);
         Assert.Contains("context_length_exceeded", lines[^1], StringComparison.Ordinal);
     }

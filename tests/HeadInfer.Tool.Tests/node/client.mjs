@@ -17,6 +17,10 @@ for await (const event of await client.responses.create({ model: "any", input: "
 }
 // It throws at an event that does not follow from those before.
 const gathered = await client.responses.stream({ model: "any", input: "Hello" }).finalResponse();
+let failure = "";
+for await (const event of await client.responses.create({ model: "any", input: "Fail", stream: true })) {
+    failure += event.type === "response.failed" ? event.response.error.message : "";
+}
 let refusal = null;
 try {
     await client.chat.completions.create({ model: "any", messages, n: 2 });
@@ -25,5 +29,5 @@ try {
 }
 console.log(JSON.stringify({
     call: whole.choices[0].message.tool_calls?.[0]?.function, text, cached: usage.prompt_tokens_details.cached_tokens,
-    response: response.output_text, streamed, gathered: gathered.output_text, refusal, models: (await client.models.list()).data.map(m => m.id),
+    response: response.output_text, streamed, gathered: gathered.output_text, failure, refusal, models: (await client.models.list()).data.map(m => m.id),
 }));
