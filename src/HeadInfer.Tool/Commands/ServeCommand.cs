@@ -46,8 +46,9 @@ internal static class ServeCommand
                 throw new ArgumentException($"The certificate that the variables Kestrel__Certificates__Default__... name cannot be used: {e.Message}", e);
             }
 
-            await app.WaitForShutdownAsync(cancellationToken);
-            return Exits.Done;
+            using var signals = new StopSignals(app.Services.GetRequiredService<Stopping>(), flags.StopTimeout);
+            await signals.StopAsync(app);
+            return signals.WasInterrupted ? Exits.Cancelled : Exits.Done;
         });
         return (command, Flags);
     }

@@ -33,48 +33,103 @@ public sealed class StoppingTests
         await new Stopping(TimeSpan.FromMinutes(1)).StoppingAsync(CancellationToken.None); // nobody is answered
     }
 
-    [Fact]
-    public async Task A_signal_ends_the_tool_when_its_answer_is_whole()
+    [Theory]
+    [InlineData("TERM", 0)]
+    [InlineData("INT", 130)]
+    public async Task A_signal_ends_the_tool_when_its_answer_is_whole(string signal, int code)
     {
-        Assert.SkipWhen(OperatingSystem.IsWindows(), "There are no signals.");
-        using var process = Tool.Start([], "serve", RunningServer.Model, "--urls", "http://127.0.0.1:0");
+        // Some hundred tokens, whatever the model thinks.
+        await using var run = await Run.StartAsync("/v1/chat/completions", """{"messages":[{"role":"user","content":"x"}],"stream":true,"max_tokens":2000,"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"array","items":{"const":1},"minItems":300,"maxItems":300}}}}""");
+        await run.SignalAsync(signal);
+        Assert.EndsWith("data: [DONE]\n\n", await run.Answer.ReadToEndAsync(), StringComparison.Ordinal);
+        Assert.Equal(code, await run.EndAsync());
+    }
+
+    [Theory]
+    [InlineData("TERM")]
+    [InlineData("INT")]
+    public async Task A_second_signal_ends_the_tool_at_once(string signal)
+    {
+        await using var run = await Run.StartAsync("/v1/completions", """{"prompt":"The access code for the old harbor","stream":true,"max_tokens":30000}""");
+        await run.SignalAsync(signal);
+        string? line;
+        do
+        {
+            line = await run.Process.StandardError.ReadLineAsync();
+        }
+        while (line is not null && !line.StartsWith("Waiting up to 600 s for 1 request to end.", StringComparison.Ordinal));
+        Assert.Contains("Ctrl-C again", line, StringComparison.Ordinal);
+        await run.SignalAsync(signal);
+        Assert.Equal(130, await run.EndAsync());
+        var rest = "";
         try
         {
+            rest = await run.Answer.ReadToEndAsync();
+        }
+        catch (IOException)
+        {
+            // it is broken off
+        }
+
+        Assert.DoesNotContain("[DONE]", rest, StringComparison.Ordinal);
+    }
+
+    /// <summary>The tool while it answers.</summary>
+    private sealed class Run(Process process, HttpClient http, HttpResponseMessage response, StreamReader answer) : IAsyncDisposable
+    {
+        public Process Process => process;
+
+        public StreamReader Answer => answer;
+
+        /// <summary>Starts it, and asks until the answer has begun.</summary>
+        public static async Task<Run> StartAsync(string path, string ask)
+        {
+            Assert.SkipWhen(OperatingSystem.IsWindows(), "There are no signals.");
+            var process = Tool.Start([], "serve", RunningServer.Model, "--urls", "http://127.0.0.1:0", "--stop-timeout", "600");
             string? line;
             do
             {
                 line = await process.StandardOutput.ReadLineAsync();
             }
             while (line is not null && !line.Contains("Now listening on: ", StringComparison.Ordinal));
-            var rest = process.StandardOutput.ReadToEndAsync();
-            using var http = new HttpClient { BaseAddress = new Uri(line![(line!.LastIndexOf(' ') + 1)..]) };
-
-            // Some hundred tokens, whatever the model thinks.
-            var ask = """{"messages":[{"role":"user","content":"x"}],"stream":true,"max_tokens":2000,"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"array","items":{"const":1},"minItems":300,"maxItems":300}}}}""";
-            using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = new StringContent(ask, Encoding.UTF8, "application/json") };
-            using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
-            using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
-            while (await reader.ReadLineAsync() is { } first && !first.StartsWith("data: ", StringComparison.Ordinal))
+            _ = process.StandardOutput.ReadToEndAsync();
+            var http = new HttpClient { BaseAddress = new Uri(line![(line!.LastIndexOf(' ') + 1)..]) };
+            using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = new StringContent(ask, Encoding.UTF8, "application/json") };
+            var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+            var answer = new StreamReader(await response.Content.ReadAsStreamAsync());
+            while (await answer.ReadLineAsync() is { } first && !first.StartsWith("data: ", StringComparison.Ordinal))
             {
             }
 
-            using (var kill = Process.Start("kill", ["-TERM", process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]))
-            {
-                await kill.WaitForExitAsync();
-            }
+            return new Run(process, http, response, answer);
+        }
 
-            Assert.EndsWith("data: [DONE]\n\n", await reader.ReadToEndAsync(), StringComparison.Ordinal);
+        public async Task SignalAsync(string name)
+        {
+            using var kill = Process.Start("kill", [$"-{name}", process.Id.ToString(System.Globalization.CultureInfo.InvariantCulture)]);
+            await kill.WaitForExitAsync();
+        }
+
+        /// <returns>the exit code</returns>
+        public async Task<int> EndAsync()
+        {
             using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(1));
             await process.WaitForExitAsync(limit.Token);
-            Assert.Equal(0, process.ExitCode);
-            await rest;
+            return process.ExitCode;
         }
-        finally
+
+        public ValueTask DisposeAsync()
         {
             if (!process.HasExited)
             {
                 process.Kill();
             }
+
+            answer.Dispose();
+            response.Dispose();
+            http.Dispose();
+            process.Dispose();
+            return ValueTask.CompletedTask;
         }
     }
 }
