@@ -216,7 +216,7 @@ internal static class ChatRequest
                     calls.Add(new ChatToolCall(call.CallId, names[call.CallId], JsonSerializer.Serialize(call.Arguments ?? new Dictionary<string, object?>(), AIJsonUtilities.DefaultOptions)));
                     break;
                 case FunctionResultContent result:
-                    results.Add(new ChatTurn("tool", Text(result)) { ToolCallId = result.CallId, Name = names.GetValueOrDefault(result.CallId) });
+                    results.Add(new ChatTurn("tool", Text(result)) { ToolCallId = result.CallId, Name = names.GetValueOrDefault(result.CallId) ?? message.AuthorName });
                     break;
                 case TextReasoningContent thought:
                     thoughts.Append(thought.Text);

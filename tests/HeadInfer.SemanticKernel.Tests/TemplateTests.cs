@@ -36,6 +36,16 @@ public sealed class TemplateTests(DemoModel demo) : IClassFixture<DemoModel>
         Assert.Equal("x", (await client.GetResponseAsync("Go")).Text);
     }
 
+    // The call itself may have been dropped from a long conversation.
+    [Fact]
+    public async Task A_result_without_its_call_has_the_name_of_its_message()
+    {
+        var engine = new ScriptedEngine(demo.Model, "x") { Template = Template("{% for m in messages %}<{{ m.role }}{% if m.role == 'tool' %} {{ m.name }}{% endif %}>{{ m.content }}{% endfor %}") };
+        using var client = new HeadInferChatClient(engine);
+        await client.GetResponseAsync([new(ChatRole.User, "Go"), new(ChatRole.Tool, [new FunctionResultContent("c1", "12:00")]) { AuthorName = "now" }, new(ChatRole.User, "So?")]);
+        Assert.Contains("<tool now>12:00", engine.Prompts[0], StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(ToolCallFormat.Hermes, "<tool_call>\n{\"name\": \"now\", \"arguments\": {\"pla", "{\"name\": \"now\", \"arguments\": {\"pla")]
     [InlineData(ToolCallFormat.QwenCoder, "<tool_call>\n<function=now>\n<parameter=place>\nOs", "<parameter=place>\nOs")]

@@ -70,7 +70,7 @@ internal static class Ollama
         if (model is not null)
         {
             void Add(string name, object value) => info[$"{model.Config.Architecture}.{name}"] = value;
-            Add("context_length", model.Plan.MaxContextTokens);
+            Add("context_length", model.Plan.LongestContext); // what the model was made for may not fit
             Add("embedding_length", model.Config.HiddenSize);
             Add("block_count", model.Config.Layers);
             Add("attention.head_count", model.Config.Heads);

@@ -98,16 +98,12 @@ internal sealed class OllamaRequests(IChatClient client)
         return options;
     }
 
-    private ChatOptions Sampling(Fields fields)
+    private static ChatOptions Sampling(Fields fields)
     {
         Requests.RefuseOthers(fields, Options, Placing, NeutralOptions);
         var options = Requests.Sampling(fields);
         options.MaxOutputTokens = fields.Whole("num_predict", -2, int.MaxValue) is { } most ? most > 0 ? (int)most : most < 0 ? null : throw fields.Wrong("num_predict", "is 0, which is no answer; -1 is as many tokens as it takes.") : null;
-        if (fields.Whole("num_ctx", 1, int.MaxValue) is { } context && client.GetService<HeadInferModel>()?.Plan.LongestContext is { } longest && context > longest)
-        {
-            throw fields.Wrong("num_ctx", $"is {context}, and this server holds {longest} tokens. Start it with a larger --max-context or --host-memory, or ask for less.");
-        }
-
+        fields.Whole("num_ctx", 1, int.MaxValue); // clients send what the model may hold; a prompt that is too long is refused for itself
         return options;
     }
 
@@ -124,8 +120,13 @@ internal sealed class OllamaRequests(IChatClient client)
         if (role == "tool")
         {
             var (id, name) = (message.Text("tool_call_id"), message.Text("tool_name") ?? message.Text("name"));
-            var call = open.Find(c => id is { Length: > 0 } ? c.CallId == id : name is null || c.Name == name)
-                ?? throw message.Wrong("tool_name", "is of no call before it that has no result yet.");
+            var call = open.Find(c => id is { Length: > 0 } ? c.CallId == id : name is null || c.Name == name);
+            if (call is null)
+            {
+                made++;
+                return new ChatMessage(ChatRole.Tool, [new FunctionResultContent(id is { Length: > 0 } ? id : $"call_{made}", text)]) { AuthorName = name }; // a client may have dropped the call
+            }
+
             open.Remove(call);
             return new ChatMessage(ChatRole.Tool, [new FunctionResultContent(call.CallId, text)]);
         }

@@ -61,6 +61,18 @@ public sealed class OllamaTests : IAsyncLifetime
         Assert.Equal("It is 17 degrees in Oslo (1).", text); // the result belongs to the one call
     }
 
+    // A client may have dropped the call. Results of calls that are there belong to them.
+    [Fact]
+    public async Task A_result_without_its_call_is_taken()
+    {
+        await LinesAsync("/api/chat", """{"messages":[{"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":{}}}]},{"role":"tool","content":"1","tool_name":"f"},{"role":"tool","content":"2","tool_name":"f"},{"role":"tool","content":"3","tool_call_id":"c9"},{"role":"user","content":"x"}]}""");
+        var messages = Assert.Single(_asked).Messages;
+        var call = Assert.Single(messages[0].Contents.OfType<FunctionCallContent>()).CallId;
+        var results = messages.SelectMany(m => m.Contents.OfType<FunctionResultContent>().Select(r => (r.CallId, r.Result, m.AuthorName))).ToList();
+        Assert.Equal([(call, "1", null), (results[1].CallId, "2", "f"), ("c9", "3", null)], results);
+        Assert.DoesNotContain(results[1].CallId, (string[])[call, "", "c9"]);
+    }
+
     [Fact]
     public async Task Lines_say_what_is_thought_and_said_and_how_it_ended()
     {
@@ -80,7 +92,7 @@ public sealed class OllamaTests : IAsyncLifetime
     [InlineData("/api/chat", "options.num_predict", """{"messages":[{"role":"user","content":"x"}],"options":{"num_predict":0}}""")]
     [InlineData("/api/chat", "format", """{"messages":[{"role":"user","content":"x"}],"format":"yaml"}""")]
     [InlineData("/api/chat", "messages[0].images", """{"messages":[{"role":"user","content":"x","images":["AAAA"]}]}""")]
-    [InlineData("/api/chat", "messages[0].tool_name", """{"messages":[{"role":"tool","content":"x","tool_name":"f"}]}""")]
+    [InlineData("/api/chat", "options.num_ctx", """{"messages":[{"role":"user","content":"x"}],"options":{"num_ctx":0}}""")]
     [InlineData("/api/chat", "truncate", """{"messages":[{"role":"user","content":"x"}],"truncate":true}""")]
     [InlineData("/api/chat", "think", """{"messages":[{"role":"user","content":"x"}],"think":5}""")]
     [InlineData("/api/generate", "suffix", """{"prompt":"x","suffix":"y"}""")]

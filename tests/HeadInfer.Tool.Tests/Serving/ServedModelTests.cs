@@ -180,8 +180,14 @@ public sealed class ServedModelTests : IAsyncLifetime
         Assert.Equal("Qwen3ForCausalLM", shown.Details.Family);
         Assert.True(await ollama.IsRunningAsync());
         Assert.NotEqual("", await ollama.GetVersionAsync());
-        var (status, refused) = await _server.AskAsync("""{"messages":[{"role":"user","content":"x"}],"options":{"num_ctx":8192}}""", "/api/chat");
-        Assert.Equal((HttpStatusCode.BadRequest, "options.num_ctx"), (status, refused.GetProperty("error").GetString()![..15]));
+
+        // What fits is told, and a client that sends more than that with each request is answered all the same.
+        await using var small = await RunningServer.StartAsync("--max-context", "4K", "--host-memory", "320MiB");
+        var longest = JsonElement.Parse(await small.Http.GetByteArrayAsync("/api/headinfer/status")).GetProperty("context").GetProperty("longest").GetInt32();
+        Assert.InRange(longest, 256, 4095);
+        Assert.Equal(longest, (await small.AskAsync("""{"model":"headinfer-demo"}""", "/api/show")).Body.GetProperty("model_info").GetProperty("Qwen3ForCausalLM.context_length").GetInt32());
+        Assert.Equal(longest, JsonElement.Parse(await small.Http.GetByteArrayAsync("/api/ps")).GetProperty("models")[0].GetProperty("context_length").GetInt32());
+        Assert.Equal(HttpStatusCode.OK, (await small.AskAsync("""{"messages":[{"role":"user","content":"x"}],"stream":false,"options":{"num_ctx":131072,"num_predict":4}}""", "/api/chat")).Status);
     }
 
     // The oracle: the runtime itself, without a server.
