@@ -57,7 +57,7 @@ internal static class Server
         var (callers, stopping) = (new Callers(flags.Keys), app.Services.GetRequiredService<Stopping>());
         app.UseStatusCodePages(pages => Unserved(pages.HttpContext).SendAsync(pages.HttpContext));
         app.Use((context, next) => hosts is not null && !hosts.Contains(context.Request.Host.Host, StringComparer.OrdinalIgnoreCase)
-            ? Refusal.Of(HttpStatusCode.BadRequest, "The Host of the request is none of this machine's own names.").SendAsync(context)
+            ? Refusal.Of(HttpStatusCode.BadRequest, $"The Host of the request is '{Fields.Short(context.Request.Host.Host)}', which is none of this machine's own names. Ask for {hosts[^1]}, or start the server with --api-key, which lets any Host in.").SendAsync(context)
             : next(context));
         if (flags.Origins.Count > 0)
         {

@@ -99,10 +99,12 @@ public sealed class FlagsTests
     public async Task Without_keys_the_host_must_be_this_machines()
     {
         await using var server = await RunningServer.StartAsync(Server.Build(ServeCommand.Read(RunningServer.Model, "--urls", "http://127.0.0.1:0")));
-        foreach (var (host, status) in ((string, HttpStatusCode)[])[("pages.example", HttpStatusCode.BadRequest), ("localhost", HttpStatusCode.OK)])
+        foreach (var (host, status) in ((string, HttpStatusCode)[])[("host.docker.internal", HttpStatusCode.BadRequest), ("localhost", HttpStatusCode.OK)])
         {
             using var request = new HttpRequestMessage(HttpMethod.Get, "/v1/models") { Headers = { Host = host } };
-            Assert.Equal(status, (await server.Http.SendAsync(request)).StatusCode);
+            using var response = await server.Http.SendAsync(request);
+            Assert.Equal(status, response.StatusCode);
+            Assert.All(status == HttpStatusCode.OK ? [] : (string[])["'host.docker.internal'", "127.0.0.1", "--api-key"], part => Assert.Contains(part, response.Content.ReadAsStringAsync().Result, StringComparison.Ordinal));
         }
     }
 
