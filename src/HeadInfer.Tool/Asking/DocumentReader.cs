@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace HeadInfer.Tool.Asking;
@@ -12,10 +13,11 @@ internal static class DocumentReader
     /// <param name="paths">files and folders</param>
     /// <param name="note">told of every file that is left out or not plain UTF-8</param>
     /// <exception cref="FileNotFoundException">A path is neither.</exception>
+    /// <exception cref="IOException">A path that was named cannot be read. What lies in a folder and cannot be read is left out.</exception>
     public static string Read(IReadOnlyList<string> paths, Action<string> note)
     {
         var text = new StringBuilder();
-        foreach (var (path, name) in paths.SelectMany(p => Files(p, note)))
+        void Append(string path, string name)
         {
             if (ReadText(path) is not { } bytes)
             {
@@ -28,16 +30,25 @@ internal static class DocumentReader
             }
         }
 
+        foreach (var path in paths)
+        {
+            if (File.Exists(path))
+            {
+                Append(path, Path.GetFileName(path));
+                continue;
+            }
+
+            foreach (var (inner, name) in Files(path, note))
+            {
+                Try(() => Append(inner, name), name, note);
+            }
+        }
+
         return text.Length > 0 ? text.ToString().TrimEnd() : throw new ArgumentException($"There is no text in {string.Join(", ", paths.Select(p => $"'{p}'"))}.");
     }
 
     private static List<(string Path, string Name)> Files(string path, Action<string> note)
     {
-        if (File.Exists(path))
-        {
-            return [(path, Path.GetFileName(path))];
-        }
-
         if (!Directory.Exists(path))
         {
             throw new FileNotFoundException($"There is no file or folder '{path}'.");
@@ -53,27 +64,44 @@ internal static class DocumentReader
     {
         foreach (var entry in folder.EnumerateFileSystemInfos().OrderBy(e => e.Name, StringComparer.Ordinal))
         {
-            var name = prefix + entry.Name;
-            if (IsLink(entry))
-            {
-                note($"left out {name}: a link");
-            }
-            else if (entry is DirectoryInfo && (entry.Name.StartsWith('.') || entry.Name is "bin" or "obj" or "node_modules"))
-            {
-                note($"left out {name}: a hidden folder, or one of a build");
-            }
-            else if (entry is DirectoryInfo inner)
-            {
-                Walk(inner, name + "/", files, note);
-            }
-            else if (entry is FileInfo { Length: 0 })
-            {
-                note($"left out {name}: empty, or not a file"); // a pipe would wait for ever
-            }
-            else
-            {
-                files.Add((entry.FullName, name));
-            }
+            Try(() => Add(entry, prefix + entry.Name, files, note), prefix + entry.Name, note);
+        }
+    }
+
+    private static void Add(FileSystemInfo entry, string name, List<(string, string)> files, Action<string> note)
+    {
+        if (IsLink(entry))
+        {
+            note($"left out {name}: a link");
+        }
+        else if (entry is DirectoryInfo && (entry.Name.StartsWith('.') || entry.Name is "bin" or "obj" or "node_modules"))
+        {
+            note($"left out {name}: a hidden folder, or one of a build");
+        }
+        else if (entry is DirectoryInfo inner)
+        {
+            Walk(inner, name + "/", files, note);
+        }
+        else if (entry is FileInfo { Length: 0 })
+        {
+            note($"left out {name}: empty, or not a file"); // a pipe would wait for ever
+        }
+        else
+        {
+            files.Add((entry.FullName, name));
+        }
+    }
+
+    // What cannot be read within a folder is no reason to read nothing of it.
+    private static void Try(Action read, string name, Action<string> note)
+    {
+        try
+        {
+            read();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            note($"left out {name}: it cannot be read");
         }
     }
 
@@ -86,7 +114,7 @@ internal static class DocumentReader
         using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         var start = new byte[Probe];
         var length = file.ReadAtLeast(start, Probe, throwOnEndOfStream: false);
-        if (start.AsSpan(0, length).Contains((byte)0))
+        if (IsBinary(start.AsSpan(0, length)))
         {
             return null;
         }
@@ -97,8 +125,19 @@ internal static class DocumentReader
         return all.ToArray();
     }
 
+    // What a byte order mark says: Windows' own programs write texts so.
+    private static Encoding? Wide(ReadOnlySpan<byte> bytes) => bytes is [0xFF, 0xFE, ..] ? Encoding.Unicode : bytes is [0xFE, 0xFF, ..] ? Encoding.BigEndianUnicode : null;
+
+    // In UTF-16, half of the bytes of an English text are zeros.
+    private static bool IsBinary(ReadOnlySpan<byte> start) => Wide(start) is null ? start.Contains((byte)0) : MemoryMarshal.Cast<byte, short>(start).Contains((short)0);
+
     private static string Decode(byte[] bytes, string name, Action<string> note)
     {
+        if (Wide(bytes) is { } wide)
+        {
+            return wide.GetString(bytes).TrimStart('\uFEFF');
+        }
+
         try
         {
             return new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(bytes).TrimStart('\uFEFF');

@@ -69,6 +69,20 @@ public sealed class PageInBrowserTests : IAsyncLifetime
         Assert.Empty(_page.Complaints);
     }
 
+    [Fact]
+    public async Task A_text_in_utf_16_is_read()
+    {
+        var (old, binary) = (Write("old.txt", ""), Write("c.bin", ""));
+        await File.WriteAllTextAsync(old, "Old \u00E9", System.Text.Encoding.Unicode);
+        await File.WriteAllBytesAsync(binary, [0xFF, 0xFE, 0x41, 0, 0, 0]);
+        await _page.ChooseAsync("#files", old, binary);
+        await _page.UntilAsync("document.querySelectorAll('#documents li').length === 1");
+        Assert.Contains("c.bin: a binary file", await _page.TextAsync("#left"), StringComparison.Ordinal);
+        await AskAsync("Hi");
+        await AnsweredAsync(1);
+        Assert.Equal("=== old.txt ===\nOld \u00E9\n\nHi", Assert.Single(Assert.Single(_asked)).Text);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -27,10 +27,15 @@ async function walk(entry, found) {
     found.push({ name: `${entry.fullPath.slice(1)}/.`, file: null });
   } else if (entry) {
     const reader = entry.createReader();
-    for (let some; (some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length > 0;) { // about 100 at a time
+    let some;
+    while ((some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => null))?.length > 0) { // about 100 at a time
       for (const inner of some) {
         await walk(inner, found);
       }
+    }
+
+    if (some === null) {
+      found.push({ name: entry.fullPath.slice(1), file: null });
     }
   }
 }
@@ -56,10 +61,11 @@ export async function read(found) {
       : file?.size > mostBytes ? 'larger than 64 MiB'
       : !bytes ? 'it cannot be read'
       : bytes.length === 0 ? 'empty'
-      : bytes.subarray(0, probe).includes(0) ? 'a binary file'
+      : isBinary(bytes) ? 'a binary file'
       : '';
     if (reason === '') {
-      documents.push({ name, bytes: bytes.length, text: decode(bytes, name, left) });
+      const text = decode(bytes, name, left);
+      documents.push({ name, bytes: new Blob([text]).size, text });
     } else {
       left.add(folder ? `Left out ${folder}: a hidden folder, or one of a build` : `Left out ${name}: ${reason}`);
     }
@@ -68,9 +74,15 @@ export async function read(found) {
   return { documents, left: [...left] };
 }
 
+// What a byte order mark says: Windows' own programs write texts so.
+const wide = ([first, second]) => first === 0xff && second === 0xfe ? 'utf-16le' : first === 0xfe && second === 0xff ? 'utf-16be' : null;
+
+// In UTF-16, half of the bytes of an English text are zeros.
+const isBinary = bytes => (wide(bytes) ? new Uint16Array(bytes.buffer, 0, Math.min(bytes.length, probe) >> 1) : bytes.subarray(0, probe)).includes(0);
+
 function decode(bytes, name, left) {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder(wide(bytes) ?? 'utf-8', { fatal: !wide(bytes) }).decode(bytes);
   } catch {
     left.add(`${name} is not UTF-8; it was read as Windows-1252`);
     return new TextDecoder('windows-1252').decode(bytes);
