@@ -83,6 +83,35 @@ public sealed class PageInBrowserTests : IAsyncLifetime
         Assert.Equal("=== old.txt ===\nOld \u00E9\n\nHi", Assert.Single(Assert.Single(_asked)).Text);
     }
 
+    [Fact]
+    public async Task A_question_waits_for_the_files_that_are_being_read()
+    {
+        async Task HoldAsync() => await _page.ValueAsync("{ const read = Blob.prototype.arrayBuffer, held = new Promise(go => (globalThis.go = go)); Blob.prototype.arrayBuffer = async function () { await held; return read.call(this); }; }");
+        async Task AskWhileReadingAsync(string file)
+        {
+            await HoldAsync();
+            await _page.ChooseAsync("#files", Write(file, file));
+            await _page.UntilAsync("!document.getElementById('reading-files').hidden");
+            await AskAsync("What is it?");
+            await _page.UntilAsync("document.getElementById('said').textContent === 'Reading files…' && !document.getElementById('stop').disabled");
+        }
+
+        await AskWhileReadingAsync("a.txt");
+        await _page.ClickAsync("stop");
+        await _page.UntilAsync("document.getElementById('question').value === 'What is it?' && !document.getElementById('ask').disabled");
+        Assert.Empty(_asked);
+        await _page.ValueAsync("go()");
+        await _page.UntilAsync("document.querySelectorAll('#documents li').length === 1 && document.getElementById('reading-files').hidden");
+        await _page.ValueAsync("document.getElementById('question').value = ''");
+
+        await AskWhileReadingAsync("b.txt");
+        Assert.Empty(_asked);
+        await _page.ValueAsync("go()");
+        await AnsweredAsync(1);
+        Assert.Equal("=== a.txt ===\na.txt\n\n=== b.txt ===\nb.txt\n\nWhat is it?", Assert.Single(Assert.Single(_asked)).Text);
+        Assert.Empty(_page.Complaints);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

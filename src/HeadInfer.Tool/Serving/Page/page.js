@@ -17,7 +17,7 @@ const conversations = [];
 // A conversation: documents (those that were sent stay), turns as the server gets them, and what is seen of it.
 function begin(documents = []) {
   const button = element('button', { type: 'button', textContent: `Conversation ${conversations.length + 1}` });
-  const conversation = { documents: documents.map(d => ({ ...d, sent: false })), turns: [], articles: [], bytes: 0, tokens: 0, button };
+  const conversation = { documents: documents.map(d => ({ ...d, sent: false })), reads: new Set(), turns: [], articles: [], bytes: 0, tokens: 0, button };
   conversations.push(conversation);
   button.onclick = () => show(conversation);
   byId('conversations').append(element('li', {}, button));
@@ -34,6 +34,7 @@ function show(conversation) {
 function showDocuments() {
   byId('documents').replaceChildren(...shown.documents.map(d => element('li', {}, `${d.name}, ${views.size(d.bytes)}${d.sent ? ', sent' : ''} `,
     ...(d.sent ? [] : [element('button', { type: 'button', textContent: 'Remove', ariaLabel: `Remove ${d.name}`, onclick: () => remove(d) })]))));
+  byId('reading-files').hidden = shown.reads.size === 0;
   showPlan();
 }
 
@@ -50,17 +51,31 @@ function showPlan() {
   }
 }
 
+// A question waits for the files that are being read.
 async function add(found) {
   const conversation = shown;
+  const read = take(conversation, found);
+  conversation.reads.add(read);
+  byId('reading-files').hidden = false;
+  say('Reading files…');
+  await read;
+  conversation.reads.delete(read);
+  showDocuments();
+}
+
+// Whether they could be read.
+async function take(conversation, found) {
   try {
     const { documents, left } = await files.read(await found);
     const again = d => !d.sent && documents.some(other => other.name === d.name); // the newer one is meant
     conversation.documents = [...conversation.documents.filter(d => !again(d)), ...documents];
     byId('left').replaceChildren(...left.map(text => element('li', { textContent: text })));
     say(`${documents.length} documents are there${left.length > 0 ? `, ${left.length} remarks` : ''}.`);
-    show(shown);
+    showDocuments();
+    return true;
   } catch (error) {
     fail(error);
+    return false;
   }
 }
 
@@ -89,6 +104,14 @@ function article(conversation, who, text) {
   return { made, body };
 }
 
+// Whether all files of a conversation are read before who asks stops that.
+function areRead(conversation, signal) {
+  say('Reading files…');
+  byId('reading-text').textContent = 'Reading files…';
+  const stopped = new Promise(resolve => signal.addEventListener('abort', () => resolve([false])));
+  return Promise.race([Promise.all(conversation.reads), stopped]).then(all => all.every(is => is));
+}
+
 async function ask() {
   const [conversation, question, most] = [shown, byId('question').value.trim(), byId('most').valueAsNumber || null];
   if (running || question === '') {
@@ -97,6 +120,17 @@ async function ask() {
 
   running = new AbortController();
   const { signal } = running;
+  byId('question').value = byId('error').textContent = '';
+  busy(true);
+  if (conversation.reads.size > 0 && !await areRead(conversation, signal)) {
+    running = null;
+    busy(false);
+    say('The question was not asked.');
+    byId('question').value ||= question;
+    return;
+  }
+
+  busy(true); // files are read, the prompt is not
   const news = conversation.documents.filter(d => !d.sent);
   const content = [files.joined(news), question].filter(part => part !== '').join('\n\n'); // documents first: they are what is known the next time
   const asked = article(conversation, 'user', news.length > 0 ? `${question}\n(with ${news.map(d => d.name).join(', ')})` : question);
@@ -106,8 +140,6 @@ async function ask() {
   }
 
   const turns = [...conversation.turns, { role: 'user', content }];
-  byId('question').value = byId('error').textContent = '';
-  busy(true);
   let [text, note, usage] = ['', '', null];
   try {
     for await (const part of server.answer(turns, most, signal)) {
