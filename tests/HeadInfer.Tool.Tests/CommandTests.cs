@@ -103,6 +103,41 @@ public sealed class CommandTests
         }
     }
 
+    // A template that opens thoughts, which the demo model never closes.
+    [Theory]
+    [InlineData("ask")]
+    [InlineData("chat")]
+    public async Task Thoughts_are_no_part_of_an_answer(string command)
+    {
+        var folder = Directory.CreateTempSubdirectory("headinfer-thinking-");
+        try
+        {
+            foreach (var file in Directory.GetFiles(RunningServer.Model, "*.*").Where(f => !f.EndsWith(".md", StringComparison.Ordinal)))
+            {
+                File.Copy(file, Path.Combine(folder.FullName, Path.GetFileName(file)));
+            }
+
+            await File.WriteAllTextAsync(
+                Path.Combine(folder.FullName, "chat_template.jinja"),
+                "{#- </think> -#}{%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}");
+            foreach (var shown in (bool[])[false, true])
+            {
+                var document = command == "ask" ? (string[])["--document", Path.Combine(Tool.Root, "LICENSE")] : [];
+                var (code, output, error) = await Tool.RunAsync("What is it?\n", [], [command, folder.FullName, "--json", "--max-tokens", "3", .. document, .. shown ? ["--show-thoughts"] : Array.Empty<string>()]);
+                Assert.True(code == 0, error);
+                var answer = JsonElement.Parse(output);
+                Assert.Equal(("", "length", 3), (answer.GetProperty("answer").GetString(), answer.GetProperty("finishReason").GetString(), answer.GetProperty("tokens").GetInt32()));
+                Assert.Contains("(cut off after 3 tokens, within its thoughts;", error, StringComparison.Ordinal);
+                var lines = error.Split('\n', StringSplitOptions.RemoveEmptyEntries).Where(l => !l.StartsWith('(') && !l.StartsWith("read ", StringComparison.Ordinal) && !l.Contains("begins anew", StringComparison.Ordinal));
+                Assert.Equal(shown, lines.Any());
+            }
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
     [Fact]
     public async Task Bench_measures_what_it_was_asked_to()
     {
@@ -156,7 +191,8 @@ public sealed class CommandTests
     [InlineData(2, "--no-such-flag", "serve", "m", "--no-such-flag", "1")]
     [InlineData(2, "--max-context is '0'", "serve", "m", "--max-context", "0")]
     [InlineData(1, "no-such-model", "serve", "no-such-model")]
-    [InlineData(1, "--document", "ask", "no-such-model")]
+    [InlineData(2, "--document", "ask", "no-such-model")]
+    [InlineData(2, "--question", "ask", "no-such-model", "--document", "-")]
     [InlineData(1, "--api-key", "serve", "m", "--urls", "http://0.0.0.0:8080")]
     [InlineData(1, "--urls", "serve", "models/headinfer-demo", "--urls", "http://192.0.2.1:8080", "--api-key", "k")]
     [InlineData(1, "Kestrel__Certificates__Default__Path", "serve", "m", "--urls", "https://127.0.0.1:8443")]

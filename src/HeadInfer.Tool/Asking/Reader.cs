@@ -1,19 +1,24 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Text;
-using HeadInfer;
 using HeadInfer.Runtime;
+using HeadInfer.SemanticKernel;
 using HeadInfer.Text;
+using Microsoft.Extensions.AI;
 
 namespace HeadInfer.Tool.Asking;
 
-/// <summary>A document in a session: read once, asked often.</summary>
-internal sealed class Reader(HeadInferModel model, string document, int maxTokens, Screen screen) : IDisposable
+/// <summary>A document that is read once and asked often.</summary>
+/// <param name="model">the model; not owned</param>
+/// <param name="document">the document</param>
+/// <param name="maxTokens">of an answer</param>
+/// <param name="screen">told of the reading, and where an answer was cut off</param>
+/// <param name="showThoughts">whether thoughts are written, to standard error</param>
+internal sealed class Reader(HeadInferModel model, string document, int maxTokens, Screen screen, bool showThoughts = false) : IDisposable
 {
-    private readonly HeadInferSession _session = model.CreateSession();
+    private readonly HeadInferChatClient _client = new(model);
     private (int Tokens, TimeSpan Time) _read, _answered;
 
-    /// <summary>Reads what all questions about the document begin with.</summary>
+    /// <summary>Reads what all questions about the document begin with. They find it among what the model has read.</summary>
     public async Task ReadAsync(CancellationToken cancellationToken)
     {
         // Two questions show where the document ends and a question begins, in tokens.
@@ -21,7 +26,8 @@ internal sealed class Reader(HeadInferModel model, string document, int maxToken
         var common = one.Zip(other).TakeWhile(p => p.First == p.Second).Count();
         model.Plan.EnsureFits(common + (long)maxTokens);
         var clock = Stopwatch.StartNew();
-        await screen.ProgressAsync(common, progress => _session.PrefillAsync([.. one.Take(common)], progress, cancellationToken)).ConfigureAwait(false);
+        using var session = model.CreateSession();
+        await screen.ProgressAsync(common, progress => session.PrefillAsync([.. one.Take(common)], progress, cancellationToken)).ConfigureAwait(false);
         _read = (common, clock.Elapsed);
     }
 
@@ -31,54 +37,24 @@ internal sealed class Reader(HeadInferModel model, string document, int maxToken
     /// <param name="cancellationToken">cancels</param>
     public async Task<Reply> AnswerAsync(string question, TextWriter? output, CancellationToken cancellationToken)
     {
-        var prompt = Prompt(question);
-        model.Plan.EnsureFits(prompt.Count + (long)maxTokens);
-        _session.Truncate(0); // what it has in common with the next prompt is found again
-        var (clock, tokens, text, reason) = (Stopwatch.StartNew(), 0, new StringBuilder(), FinishReason.Stop);
-        await foreach (var step in _session.GenerateAsync(prompt, model.Defaults with { MaxTokens = maxTokens }, cancellationToken: cancellationToken).ConfigureAwait(false))
-        {
-            text.Append(step.Text);
-            output?.Write(step.Text);
-            output?.Flush();
-            tokens++;
-            reason = step.FinishReason ?? reason;
-        }
-
-        output?.WriteLine();
-        if (reason == FinishReason.Length)
-        {
-            screen.Note($"(cut off after {tokens} tokens; raise --max-tokens for more)");
-        }
-
-        _answered = (_answered.Tokens + tokens, _answered.Time + clock.Elapsed);
-        return new Reply(question, text.ToString(), reason == FinishReason.Length ? "length" : "stop", prompt.Count, _session.Reused, tokens, clock.Elapsed.TotalSeconds);
+        model.Plan.EnsureFits(Prompt(question).Count + (long)maxTokens);
+        var (reply, _) = await new AnswerWriter(_client, screen, showThoughts)
+            .AnswerAsync(question, [new ChatMessage(ChatRole.User, Asked(question))], new ChatOptions { MaxOutputTokens = maxTokens }, output, cancellationToken).ConfigureAwait(false);
+        _answered = (_answered.Tokens + reply.Tokens, _answered.Time + TimeSpan.FromSeconds(reply.Seconds));
+        return reply;
     }
 
     /// <summary>One line: what was read and answered, how fast, and where the KV cache lies.</summary>
     public string Figures()
     {
-        var cache = _session.CacheSize;
+        var memory = model.Memory;
         return string.Create(CultureInfo.InvariantCulture,
-            $"read {_read.Tokens:N0} tokens in {_read.Time.TotalSeconds:F1} s ({_read.Tokens / _read.Time.TotalSeconds:N0} tok/s); answered {_answered.Tokens:N0} tokens in {_answered.Time.TotalSeconds:F1} s ({_answered.Tokens / Math.Max(_answered.Time.TotalSeconds, 1e-3):N0} tok/s); KV cache {cache.Host} in host memory, {cache.Resident} on the device");
+            $"read {_read.Tokens:N0} tokens in {_read.Time.TotalSeconds:F1} s ({_read.Tokens / _read.Time.TotalSeconds:N0} tok/s); answered {_answered.Tokens:N0} tokens in {_answered.Time.TotalSeconds:F1} s ({_answered.Tokens / Math.Max(_answered.Time.TotalSeconds, 1e-3):N0} tok/s); KV cache {memory.HostCache + memory.KeptCache} in host memory, {memory.DeviceCache} on the device");
     }
 
-    public void Dispose() => _session.Dispose();
+    public void Dispose() => _client.Dispose();
 
-    private IReadOnlyList<int> Prompt(string question)
-    {
-        var turn = new ChatTurn("user", $"{document}\n\n{question}");
-        return model.ChatTemplate is { } template
-            ? template.Encode([turn], model.Tokenizer)
-            : throw new ChatTemplateException("The model folder has no chat template, so it is not known how to ask it. Choose an instruct model.");
-    }
+    private string Asked(string question) => $"{document}\n\n{question}";
+
+    private IReadOnlyList<int> Prompt(string question) => model.ChatTemplate!.Encode([new ChatTurn("user", Asked(question))], model.Tokenizer); // the client is refused a model without one
 }
-
-/// <summary>An answer, and what it took.</summary>
-/// <param name="Question">what was asked</param>
-/// <param name="Answer">what was answered</param>
-/// <param name="FinishReason">stop, or length if the limit cut it off</param>
-/// <param name="PromptTokens">of documents and question</param>
-/// <param name="CachedTokens">of these, known from before</param>
-/// <param name="Tokens">of the answer</param>
-/// <param name="Seconds">from question to end</param>
-internal sealed record Reply(string Question, string Answer, string FinishReason, int PromptTokens, int CachedTokens, int Tokens, double Seconds);

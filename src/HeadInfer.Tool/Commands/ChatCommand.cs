@@ -26,7 +26,7 @@ internal static class ChatCommand
     public static Command Create()
     {
         var model = new Argument<string>("MODEL") { Description = ModelPlace.Meaning };
-        var (json, thoughts) = (Outputs.JsonOption(), new Option<bool>("--show-thoughts") { Description = "also write what the model thinks, to standard error" });
+        var (json, thoughts) = (Outputs.JsonOption(), Outputs.ThoughtsOption());
         var command = new Command("chat", $"Talks with a model. Lines of standard input are messages; {Clear} begins anew, and {Exit} ends.") { model, json, thoughts };
         var flags = new FlagSet<Chat>(command, Own);
         command.SetAction((result, cancellationToken) => RunAsync(ModelPlace.Find(result.GetValue(model)!), flags.Read(result), result.GetValue(json), result.GetValue(thoughts), cancellationToken));
@@ -40,7 +40,7 @@ internal static class ChatCommand
         using var client = new HeadInferChatClient(model);
         screen.Note(string.Create(CultureInfo.InvariantCulture, $"{model.Name} on {model.Device}, up to {model.Plan.LongestContext:N0} tokens. {Clear} begins anew, {Exit} ends."));
         var messages = new List<ChatMessage>();
-        chat.Options.Reasoning = showThoughts ? new ReasoningOptions { Output = ReasoningOutput.Full } : null;
+        var writer = new AnswerWriter(client, screen, showThoughts);
         while (screen.Ask()?.Trim() is { } line && line != Exit)
         {
             if (line == Clear)
@@ -61,38 +61,15 @@ internal static class ChatCommand
 
         async Task<IList<ChatMessage>> AnswerAsync(string line)
         {
-            var updates = new List<ChatResponseUpdate>();
-            await foreach (var update in client.GetStreamingResponseAsync(messages, chat.Options, cancellationToken))
+            var (reply, answer) = await writer.AnswerAsync(line, messages, chat.Options, json ? null : Console.Out, cancellationToken);
+            if (json)
             {
-                updates.Add(update);
-                foreach (var thought in update.Contents.OfType<TextReasoningContent>())
-                {
-                    Console.Error.Write(thought.Text);
-                }
-
-                if (!json)
-                {
-                    Console.Out.Write(update.Text);
-                    Console.Out.Flush();
-                }
+                Console.WriteLine(JsonSerializer.Serialize(reply, Outputs.Json));
             }
 
-            var response = updates.ToChatResponse();
-            var usage = response.Usage;
-            Console.WriteLine(json
-                ? JsonSerializer.Serialize(new Reply(line, response.Text, response.FinishReason?.Value ?? "stop", (int)(usage?.InputTokenCount ?? 0), (int)(usage?.CachedInputTokenCount ?? 0), (int)(usage?.OutputTokenCount ?? 0), Seconds(updates[^1])), Outputs.Json)
-                : "");
-            if (response.FinishReason == ChatFinishReason.Length)
-            {
-                screen.Note($"(cut off after {usage?.OutputTokenCount} tokens; raise --max-tokens for more)");
-            }
-
-            return response.Messages;
+            return answer;
         }
     }
-
-    private static double Seconds(ChatResponseUpdate last) =>
-        ((string[])["queue_seconds", "prefill_seconds", "decode_seconds"]).Sum(name => last.AdditionalProperties?.GetValueOrDefault(name) as double? ?? 0);
 
     /// <summary>How is talked.</summary>
     private sealed class Chat : ModelFlags

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Globalization;
 
 namespace HeadInfer.Tool.Commands;
@@ -99,6 +100,9 @@ internal sealed class FlagSet<T>
 
         return read;
     }
+
+    /// <summary>The values of a flag, as they stand on the command line.</summary>
+    public IReadOnlyList<string> Given(SymbolResult result, string name) => [.. result.GetResult(_all.Single(f => f.Flag.Name == name).Option)?.Tokens.Select(t => t.Value) ?? []];
 
     private static string? Fault(Flag<T> flag, string text)
     {

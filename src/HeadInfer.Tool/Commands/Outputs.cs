@@ -16,5 +16,7 @@ internal static class Outputs
     /// <summary>One line of JSON, names in camel case, text as it is.</summary>
     public static JsonSerializerOptions Json { get; } = new(JsonSerializerDefaults.Web) { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
+    public static Option<bool> ThoughtsOption() => new("--show-thoughts") { Description = "also write what the model thinks, to standard error" };
+
     public static Option<bool> JsonOption() => new("--json") { Description = "write JSON to standard output, one object a line" };
 }
