@@ -98,6 +98,13 @@ internal static class Requests
         }
     }
 
+    /// <summary>The fields of an object within a request, of which others than these are refused.</summary>
+    public static Fields Only(Fields fields, params string[] known)
+    {
+        RefuseOthers(fields, [.. known], [], []);
+        return fields;
+    }
+
     /// <summary>Values that ask for nothing.</summary>
     public static Dictionary<string, JsonElement> Nothing(params (string Name, string Value)[] values) =>
         values.ToDictionary(n => n.Name, n => JsonElement.Parse(n.Value), StringComparer.Ordinal);
@@ -127,7 +134,8 @@ internal static class Requests
         return options;
     }
 
-    private static bool StreamFlag(Fields body, string name) => body.Object("stream_options")?.Flag(name) == true;
+    /// <summary>Whether something is asked of a stream.</summary>
+    public static bool StreamFlag(Fields body, string name) => body.Object("stream_options") is { } options && Only(options, "include_usage", "include_progress", "include_obfuscation").Flag(name) == true;
 
     private static int? MaxTokens(Fields body)
     {
@@ -162,7 +170,9 @@ internal static class Requests
         return stops?.Contains("") == true ? throw body.Wrong("stop", "has an empty text, which would stop at once.") : stops;
     }
 
-    private static ChatResponseFormat? Format(Fields body) => body.Object("response_format") is { } format ? Format(format, format.Object("json_schema")) : null;
+    private static ChatResponseFormat? Format(Fields body) => body.Object("response_format") is { } format
+        ? Format(Only(format, "type", "json_schema"), format.Object("json_schema") is { } named ? Only(named, "name", "description", "schema", "strict") : null)
+        : null;
 
     /// <summary>The form of an answer.</summary>
     /// <param name="format">says which</param>
@@ -181,7 +191,7 @@ internal static class Requests
     };
 
     /// <summary>Functions that may be called.</summary>
-    public static List<AITool>? Tools(Fields body) => Tools(body, tool => Function(tool.Object("function") ?? throw tool.Wrong("function", "is missing.")));
+    public static List<AITool>? Tools(Fields body) => Tools(body, tool => Function(Only(tool, "type", "function").Object("function") ?? throw tool.Wrong("function", "is missing.")));
 
     /// <param name="body">the request</param>
     /// <param name="read">reads one that says it is a function</param>
@@ -194,13 +204,14 @@ internal static class Requests
     /// <summary>A function by its name, what it does, and the schema of its parameters.</summary>
     public static AITool Function(Fields function)
     {
+        Only(function, "type", "name", "description", "parameters", "strict"); // of a response's functions the type stands beside
         var parameters = function.Get("parameters") ?? NoParameters;
         return parameters.ValueKind == JsonValueKind.Object
             ? AIFunctionFactory.CreateDeclaration(function.NeededText("name"), function.Text("description") ?? "", parameters)
             : throw function.Must("parameters", "an object", parameters);
     }
 
-    private static ChatToolMode? Mode(Fields body) => Mode(body, choice => choice.Object("function") ?? throw body.Wrong("tool_choice.function", "is missing."));
+    private static ChatToolMode? Mode(Fields body) => Mode(body, choice => Only(Only(choice, "type", "function").Object("function") ?? throw body.Wrong("tool_choice.function", "is missing."), "name"));
 
     /// <summary>Whether functions may or must be called.</summary>
     /// <param name="body">the request</param>

@@ -24,6 +24,9 @@ internal sealed class ResponseRequests(ResponseStore store, string caller, strin
     private static readonly Dictionary<string, JsonElement> Neutral = Requests.Nothing(
         ("truncation", "\"disabled\""), ("background", "false"), ("top_logprobs", "0"), ("include", "[]"), ("conversation", "null"), ("frequency_penalty", "0"), ("presence_penalty", "0"));
 
+    private static readonly HashSet<string> TextHonoured = new(StringComparer.Ordinal) { "format" };
+    private static readonly Dictionary<string, JsonElement> TextNeutral = Requests.Nothing(("verbosity", "\"medium\""));
+
     /// <exception cref="RefusedException">Something is missing, is not what it should be, or is not done here; the message names it.</exception>
     public Request Read(JsonElement json)
     {
@@ -48,13 +51,13 @@ internal sealed class ResponseRequests(ResponseStore store, string caller, strin
         var options = Requests.Sampling(body);
         options.Instructions = body.Text("instructions");
         options.MaxOutputTokens = (int?)body.Whole("max_output_tokens", 1, int.MaxValue);
-        options.ResponseFormat = body.Object("text")?.Object("format") is { } format ? Requests.Format(format, format) : null;
+        options.ResponseFormat = Format(body);
         options.Tools = Requests.Tools(body, Requests.Function);
-        options.ToolMode = Requests.Mode(body, choice => choice);
+        options.ToolMode = Requests.Mode(body, choice => Requests.Only(choice, "type", "name"));
         options.AllowMultipleToolCalls = body.Flag("parallel_tool_calls");
         options.Reasoning = Reasoning(body);
         var isStored = body.Flag("store") != false;
-        var asked = new ResponseFormat(json, model, isStored, body.Object("stream_options")?.Flag("include_progress") == true);
+        var asked = new ResponseFormat(json, model, isStored, Requests.StreamFlag(body, "include_progress"));
         return new Request(messages, options, body.Flag("stream") == true, asked)
         {
             Answered = response =>
@@ -67,12 +70,25 @@ internal sealed class ResponseRequests(ResponseStore store, string caller, strin
         };
     }
 
+    private static ChatResponseFormat? Format(Fields body)
+    {
+        if (body.Object("text") is not { } text)
+        {
+            return null;
+        }
+
+        Requests.RefuseOthers(text, TextHonoured, [], TextNeutral);
+        return text.Object("format") is { } format ? Requests.Format(Requests.Only(format, "type", "name", "description", "schema", "strict"), format) : null;
+    }
+
     private static ReasoningOptions? Reasoning(Fields body)
     {
         if (body.Object("reasoning") is not { } reasoning)
         {
             return null;
         }
+
+        Requests.Only(reasoning, "effort", "summary", "generate_summary");
 
         // "auto" is as much as there is, and there is none.
         foreach (var name in (string[])["summary", "generate_summary"])

@@ -68,7 +68,7 @@ public sealed partial class RequestTests : IAsyncLifetime
     public async Task What_changes_nothing_is_taken() => await OptionsAsync(
         """
         "model":"any","user":"u","metadata":{"a":"b"},"store":true,"service_tier":"auto","safety_identifier":"s","prompt_cache_key":"k","prediction":{"type":"content","content":"x"},
-        "n":1,"best_of":1,"logprobs":false,"top_logprobs":0,"logit_bias":{},"modalities":["text"],"verbosity":"medium","functions":[],"echo":false,"audio":null,"stream":false,"stream_options":{"include_obfuscation":false}
+        "n":1,"best_of":1,"logprobs":false,"top_logprobs":0,"logit_bias":{},"modalities":["text"],"verbosity":"medium","functions":[],"echo":false,"audio":null,"stream":false,"tools":[{"type":"function","function":{"name":"f","strict":true}}],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{},"strict":false}},"stream_options":{"include_obfuscation":false}
         """);
 
     [Theory]
@@ -122,13 +122,20 @@ public sealed partial class RequestTests : IAsyncLifetime
     [InlineData("tools", """[{"type":"web_search"}]""")]
     [InlineData("tools", """[{"type":"function","function":{"name":""}}]""")]
     [InlineData("tools", """[{"type":"function","function":{"name":"f","parameters":[]}}]""")]
+    [InlineData("stream_options.foo", "1")]
+    [InlineData("response_format.schema", "{}")]
+    [InlineData("response_format.json_schema", """{"name":"x","schema":{},"foo":1}""")]
+    [InlineData("tools[0].foo", """[{"type":"function","function":{"name":"f"},"foo":1}]""")]
+    [InlineData("tools[0].function.foo", """[{"type":"function","function":{"name":"f","foo":1}}]""")]
+    [InlineData("tool_choice.mode", """{"type":"function","function":{"name":"f"},"mode":"auto"}""")]
+    [InlineData("tool_choice.function.foo", """{"type":"function","function":{"name":"f","foo":1}}""")]
     [InlineData("tool_choice", "\"perhaps\"")]
     [InlineData("tool_choice", "{}")]
     [InlineData("tool_choice", "1")]
     public async Task What_cannot_be_done_is_refused_by_name(string name, string value)
     {
         var parts = name.Split('.');
-        var field = parts[^1] is "json_schema" ? $"\"response_format\":{{\"type\":\"json_schema\",\"json_schema\":{value}}}" : parts.Length == 1 ? $"\"{name}\":{value}" : $"\"{parts[0]}\":{{\"{parts[1]}\":{value}}}";
+        var field = value[0] is '[' or '{' && name.Split('[', '.')[0] is "tools" or "tool_choice" ? $"\"{name.Split('[', '.')[0]}\":{value}" : parts[^1] is "json_schema" ? $"\"response_format\":{{\"type\":\"json_schema\",\"json_schema\":{value}}}" : parts.Length == 1 ? $"\"{name}\":{value}" : $"\"{parts[0]}\":{{\"{parts[1]}\":{value}}}";
         var error = await RefusedAsync($$"""{"messages":[{"role":"user","content":"x"}],{{field}}}""");
         Assert.StartsWith(name, error.GetProperty("message").GetString(), StringComparison.Ordinal);
         Assert.StartsWith(name, error.GetProperty("param").GetString(), StringComparison.Ordinal);
