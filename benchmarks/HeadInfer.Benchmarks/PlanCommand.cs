@@ -8,7 +8,7 @@ namespace HeadInfer.Benchmarks;
 /// <summary>Where a model goes on a machine that need not be there, and how fast it would be; needs no weights.</summary>
 internal static class PlanCommand
 {
-    private static readonly string[] OfGpu = ["--gpu-memory", "--memory-rate", "--link-rate", "--host-share", "--resident", "--stream"];
+    private static readonly string[] OfGpu = ["--host-share", "--resident", "--stream"];
 
     public static readonly IReadOnlyList<string> Known = [.. ShapeBenchmark.Known, "--gpu", "--memory-rate", "--link-rate", "--tflops", "--host-rate"];
 
@@ -46,31 +46,11 @@ internal static class PlanCommand
     // A name, numbers, or a name with some numbers of its own; null if nothing was said.
     private static Machine? MachineOf(Options options)
     {
-        string[] names = ["--memory-rate", "--link-rate", "--tflops"];
-        double Rate(string name, double factor, double known) => options.Number(name) * factor ?? known;
-        if (options.Has("--gpu"))
-        {
-            var machine = Machine.Of(options.Text("--gpu", ""));
-            if (machine.GpuMemory is null && OfGpu.FirstOrDefault(options.Has) is { } other)
-            {
-                throw new FormatException($"{other} is of a GPU, and --gpu says {machine.Name}. Leave one of them out.");
-            }
-
-            return machine with
-            {
-                Memory = Rate("--memory-rate", 1e9, machine.Memory), Link = Rate("--link-rate", 1e9, machine.Link),
-                Product = Rate("--tflops", 1e12, machine.Product), Host = Rate("--host-rate", 1e9, machine.Host),
-            };
-        }
-
-        if (!names.Append("--host-rate").Any(options.Has))
-        {
-            return null;
-        }
-
-        return names.FirstOrDefault(n => !options.Has(n)) is { } missing
-            ? throw new FormatException($"A GPU without a name needs {missing} too, or give --gpu one of {string.Join(", ", Machine.Known.Select(m => m.Name))}.")
-            : new Machine("a GPU of these rates", options.Size("--gpu-memory") ?? throw new FormatException("A GPU without a name needs --gpu-memory too."),
-                Rate("--memory-rate", 1e9, 0), Rate("--link-rate", 1e9, 0), Rate("--tflops", 1e12, 0), Rate("--host-rate", 1e9, Machine.Desktop));
+        var machine = Machine.Of(
+            options.Has("--gpu") ? options.Text("--gpu", "") : null, options.Size("--gpu-memory"),
+            options.Number("--memory-rate") * 1e9, options.Number("--link-rate") * 1e9, options.Number("--tflops") * 1e12, options.Number("--host-rate") * 1e9);
+        return machine is { GpuMemory: null } && OfGpu.FirstOrDefault(options.Has) is { } other
+            ? throw new FormatException($"{other} is of a GPU, and --gpu says {machine.Name}. Leave one of them out.")
+            : machine;
     }
 }

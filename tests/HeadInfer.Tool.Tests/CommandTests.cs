@@ -53,6 +53,24 @@ public sealed class CommandTests
         Assert.Contains("--max-context", error, StringComparison.Ordinal);
     }
 
+    // A name, and the published rates of the same GPU.
+    [Fact]
+    public async Task Plan_takes_the_rates_of_a_machine_without_a_name()
+    {
+        string[] model = ["plan", Path.Combine(RunningServer.Model, "config.json"), "--host-memory", "8GiB", "--gpu-memory", "10GiB", "--json"];
+        async Task<JsonElement> PlanAsync(params string[] of)
+        {
+            var (code, output, error) = await Tool.RunAsync([.. model, .. of]);
+            Assert.True(code == 0, error);
+            return JsonElement.Parse(output);
+        }
+
+        var (named, given) = (await PlanAsync("--gpu", "rtx-4070"), await PlanAsync("--memory-rate", "504", "--link-rate", "31.5", "--tflops", "58.3"));
+        Assert.Equal(named.GetProperty("predicted").GetRawText(), given.GetProperty("predicted").GetRawText());
+        var slower = await PlanAsync("--gpu", "rtx-4070", "--host-rate", "20", "--tflops", "5");
+        Assert.Equal((20e9, 5e12, 504e9), (slower.GetProperty("machine").GetProperty("hostBytesPerSecond").GetDouble(), slower.GetProperty("machine").GetProperty("productPerSecond").GetDouble(), slower.GetProperty("machine").GetProperty("memoryBytesPerSecond").GetDouble()));
+    }
+
     [Fact]
     public async Task Ask_reads_documents_once_and_answers_each_question()
     {
@@ -192,6 +210,10 @@ public sealed class CommandTests
     [InlineData(2, "--max-context is '0'", "serve", "m", "--max-context", "0")]
     [InlineData(1, "no-such-model", "serve", "no-such-model")]
     [InlineData(2, "--document", "ask", "no-such-model")]
+    [InlineData(2, "--memory-rate, --link-rate and --tflops", "plan", "no-such-model", "--gpu", "rtx-3080")]
+    [InlineData(2, "needs --tflops too", "plan", "no-such-model", "--memory-rate", "760", "--link-rate", "31.5", "--gpu-memory", "10GiB")]
+    [InlineData(2, "--link-rate is of a GPU", "plan", "no-such-model", "--gpu", "none", "--link-rate", "31.5")]
+    [InlineData(2, "--tflops is 'fast'", "plan", "no-such-model", "--gpu", "none", "--tflops", "fast")]
     [InlineData(2, "--question", "ask", "no-such-model", "--document", "-")]
     [InlineData(1, "--api-key", "serve", "m", "--urls", "http://0.0.0.0:8080")]
     [InlineData(1, "--urls", "serve", "models/headinfer-demo", "--urls", "http://192.0.2.1:8080", "--api-key", "k")]

@@ -60,6 +60,35 @@ internal sealed record Machine(string Name, ByteSize? GpuMemory, double Memory, 
     public static Machine Of(string name) => Known.FirstOrDefault(m => m.Name.Equals(name, StringComparison.OrdinalIgnoreCase))
         ?? throw new ArgumentException($"'{name}' is no GPU that --gpu knows; there are {string.Join(", ", Known.Select(m => m.Name))}. Others are given by --memory-rate, --link-rate and --tflops.");
 
+    /// <summary>The machine of a name, of rates, or of a name with some rates of its own; null if nothing is said.</summary>
+    /// <param name="name">the name</param>
+    /// <param name="gpuMemory">of its GPU</param>
+    /// <param name="memory">bytes a second of GPU memory</param>
+    /// <param name="link">bytes a second of the link, one way</param>
+    /// <param name="product">operations a second of a matrix product</param>
+    /// <param name="host">bytes a second of host memory</param>
+    /// <exception cref="ArgumentException">They contradict each other, or do not suffice; the message names the flag.</exception>
+    public static Machine? Of(string? name, ByteSize? gpuMemory, double? memory, double? link, double? product, double? host)
+    {
+        if (name is not null)
+        {
+            var known = Of(name);
+            var ofGpu = memory is not null ? "--memory-rate" : link is not null ? "--link-rate" : gpuMemory is not null ? "--gpu-memory" : null;
+            return known.GpuMemory is null && ofGpu is not null
+                ? throw new ArgumentException($"{ofGpu} is of a GPU, and --gpu says {known.Name}. Leave one of them out.")
+                : known with { Memory = memory ?? known.Memory, Link = link ?? known.Link, Product = product ?? known.Product, Host = host ?? known.Host };
+        }
+
+        if ((memory ?? link ?? product ?? host) is null)
+        {
+            return null;
+        }
+
+        return (memory, link, product, gpuMemory) is ({ } read, { } crossed, { } multiplied, { } size)
+            ? new Machine("a GPU of these rates", size, read, crossed, multiplied, host ?? Desktop)
+            : throw new ArgumentException($"A GPU without a name needs {(memory is null ? "--memory-rate" : link is null ? "--link-rate" : product is null ? "--tflops" : "--gpu-memory")} too, or give --gpu one of {string.Join(", ", Known.Select(m => m.Name))}.");
+    }
+
     private static Machine Gpu(string name, double gib, double memory, double link, double tflops, double host) =>
         new(name, ByteSize.FromGiB(gib), memory * 1e9, link, tflops * 1e12, host);
 }

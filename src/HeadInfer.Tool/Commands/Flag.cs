@@ -87,12 +87,27 @@ internal sealed class FlagSet<T>
     }
 
     /// <summary>What was given.</summary>
-    public T Read(ParseResult result)
+    public T Read(ParseResult result) => Read(result.CommandResult);
+
+    /// <summary>What was given; null where a value cannot be read, which its flag says for itself.</summary>
+    public T? TryRead(CommandResult result)
+    {
+        try
+        {
+            return Read(result);
+        }
+        catch (Exception e) when (e is FormatException or OverflowException or ArgumentException)
+        {
+            return default;
+        }
+    }
+
+    private T Read(CommandResult result)
     {
         var read = new T();
         foreach (var (flag, option) in _all)
         {
-            foreach (var text in result.GetValue(option) ?? [])
+            foreach (var text in Given(result, option))
             {
                 flag.Set(read, text);
             }
@@ -102,7 +117,9 @@ internal sealed class FlagSet<T>
     }
 
     /// <summary>The values of a flag, as they stand on the command line.</summary>
-    public IReadOnlyList<string> Given(SymbolResult result, string name) => [.. result.GetResult(_all.Single(f => f.Flag.Name == name).Option)?.Tokens.Select(t => t.Value) ?? []];
+    public IReadOnlyList<string> Given(CommandResult result, string name) => Given(result, _all.Single(f => f.Flag.Name == name).Option);
+
+    private static IReadOnlyList<string> Given(CommandResult result, Option<string[]> option) => [.. result.GetResult(option)?.Tokens.Select(t => t.Value) ?? []];
 
     private static string? Fault(Flag<T> flag, string text)
     {

@@ -14,7 +14,11 @@ internal static class PlanCommand
 {
     private static readonly Flag<Wanted>[] Own =
     [
-        new("--gpu", "NAME", $"plan for a machine with this GPU, which need not be there: {string.Join(", ", Machine.Known.Select(m => m.Name))}; default: this machine", (flags, text) => flags.Machine = Machine.Of(text)),
+        new("--gpu", "NAME", $"plan for a machine with this GPU, which need not be there: {string.Join(", ", Machine.Known.Select(m => m.Name))}; default: this machine", (flags, text) => flags.Gpu = Machine.Of(text).Name),
+        new("--memory-rate", "GB/S", "what the GPU reads of its memory, of one that --gpu does not know, or in place of what is known of it; needs --link-rate, --tflops and --gpu-memory where there is no name", (flags, text) => flags.MemoryRate = Rate(text) * 1e9),
+        new("--link-rate", "GB/S", "what its link carries, one way", (flags, text) => flags.LinkRate = Rate(text) * 1e9),
+        new("--tflops", "N", "of its matrix products, of 16 bits with sums of 32, dense; with --gpu none the CPU's, of 32 bits", (flags, text) => flags.ProductRate = Rate(text) * 1e12),
+        new("--host-rate", "GB/S", "what all cores read of host memory; default: 70 for a desktop, or the named machine's", (flags, text) => flags.HostRate = Rate(text) * 1e9),
         new("--weights", "TYPE", "of a config.json alone, how its weights would be stored, such as bf16 or q4_k; default: bf16", (flags, text) =>
         {
             ShapeCheckpoint.PackingOf(text);
@@ -31,6 +35,20 @@ internal static class PlanCommand
         var json = Outputs.JsonOption();
         var command = new Command("plan", "Says where a model goes in memory, the longest context that fits, and how fast it would be. Reads no weights.") { model, json };
         var flags = new FlagSet<Wanted>(command, All);
+        command.Validators.Add(result =>
+        {
+            if (flags.TryRead(result) is { } wanted)
+            {
+                try
+                {
+                    wanted.Machine();
+                }
+                catch (ArgumentException e)
+                {
+                    result.AddError(e.Message);
+                }
+            }
+        });
         command.SetAction(result => Run(ModelPlace.Find(result.GetValue(model)!), flags.Read(result), result.GetValue(json)));
         return command;
     }
@@ -55,14 +73,15 @@ internal static class PlanCommand
         options.Validate();
         LibTorch.EnsureLoaded();
         var isAlone = File.Exists(path) && path.EndsWith(".json", StringComparison.OrdinalIgnoreCase);
-        if (wanted.Machine is null && !isAlone)
+        var named = wanted.Machine();
+        if (named is null && !isAlone)
         {
             var (name, config, plan) = ModelLoading.Plan(path, options);
             return new PlanReport(name, config, plan);
         }
         else
         {
-            var machine = wanted.Machine ?? Machine.Of(Machine.NoGpu);
+            var machine = named ?? Machine.Of(Machine.NoGpu);
             var config = isAlone ? ModelConfigReader.Parse(File.ReadAllText(path), path, warn: options.Warning) : ModelFolder.Configure(path, options.RopeScaling, options.Warning);
             using var checkpoint = isAlone ? new ShapeCheckpoint(path, config, ShapeCheckpoint.PackingOf(wanted.Weights ?? "bf16")) : Checkpoint.Open(ModelFolder.Locate(path), config);
             var budget = new MemoryBudget(
@@ -71,6 +90,8 @@ internal static class PlanCommand
             return new PlanReport(isAlone ? path : Path.GetFileName(Path.TrimEndingDirectorySeparator(path)), config, ModelLoading.Plan(config, checkpoint, options, budget), machine, options.HostShare);
         }
     }
+
+    private static double Rate(string text) => Values.Number(text, 0.001, 1e6);
 
     private static int Run(string path, Wanted wanted, bool json)
     {
@@ -88,13 +109,26 @@ internal static class PlanCommand
     /// <summary>What is to be planned.</summary>
     public sealed class Wanted : ModelFlags
     {
-        /// <summary>The machine; null is this one.</summary>
-        public Machine? Machine { get; set; }
+        /// <summary>The name of its machine's GPU; null if none is said.</summary>
+        public string? Gpu { get; set; }
+
+        /// <summary>Bytes and operations a second of the machine, as <see cref="HeadInfer.Runtime.Planning.Machine"/> has them; null if they are not said.</summary>
+        public double? MemoryRate { get; set; }
+
+        public double? LinkRate { get; set; }
+
+        public double? ProductRate { get; set; }
+
+        public double? HostRate { get; set; }
 
         /// <summary>How the weights of a configuration alone are stored.</summary>
         public string? Weights { get; set; }
 
         /// <summary>A context that must fit.</summary>
         public int? Context { get; set; }
+
+        /// <summary>The machine; null is this one.</summary>
+        /// <exception cref="ArgumentException">What is said of it contradicts itself, or does not suffice.</exception>
+        public Machine? Machine() => HeadInfer.Runtime.Planning.Machine.Of(Gpu, Options().GpuMemory, MemoryRate, LinkRate, ProductRate, HostRate);
     }
 }
