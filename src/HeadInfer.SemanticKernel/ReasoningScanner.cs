@@ -84,7 +84,8 @@ internal sealed class ReasoningScanner(ThoughtTags? begun, (string Start, string
     public IEnumerable<(string Text, bool IsReasoning)> Finish()
     {
         var rest = _state == State.Between ? _pending.ToString().TrimStart() : _pending.ToString();
-        return rest.Length > 0 && !ClosesResponse(rest) ? [(rest, IsThinking)] : [];
+        rest = ClosesResponse(rest) ? rest.TrimEnd()[..^_close!.Length].TrimEnd() : rest;
+        return rest.Length > 0 ? [(rest, IsThinking)] : [];
     }
 
     // Whether it is known by now what comes first: thoughts, or something else.

@@ -34,6 +34,7 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("<think>a</think><resp", "a", "<resp")]
     [InlineData("<think>a</think><respite>", "a", "<respite>")]
     [InlineData("<think>a</think><response></response>", "a", "")]
+    [InlineData("<think>a</think><response>Write <think> before thoughts.</response>\n", "a", "Write <think> before thoughts.")]
     [InlineData("<response>Yes.</response>", "", "<response>Yes.</response>")]
     [InlineData("<|START_RESPONSE|>Yes.<|END_RESPONSE|>", "", "<|START_RESPONSE|>Yes.<|END_RESPONSE|>")]
     public void Tags_around_what_is_said_after_thoughts_are_taken_away(string answer, string thoughts, string said)
