@@ -252,7 +252,8 @@ internal static class ModelLoading
     public static Device OpenDevice(HeadInferOptions options)
     {
         var index = options.GpuIndex ?? 0;
-        if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && IsAvailable(index, options.Warning)))
+        var named = options.GpuIndex is not null && Gpu.IsThere; // then it is the one, or an error
+        if (options.Device == ComputeDevice.Cuda || (options.Device == ComputeDevice.Auto && (named || IsAvailable(options.Warning))))
         {
             return new CudaDevice(Gpu.Open(index), options.Warning);
         }
@@ -262,9 +263,9 @@ internal static class ModelLoading
     }
 
     // A GPU that stays idle is said: its owner would wonder why all is slow.
-    private static bool IsAvailable(int index, Action<string>? warn)
+    private static bool IsAvailable(Action<string>? warn)
     {
-        var available = Gpu.IsAvailable(out var reason, index);
+        var available = Gpu.IsAvailable(out var reason);
         if (!available && Gpu.IsThere)
         {
             warn?.Invoke($"The CPU computes. {reason}");

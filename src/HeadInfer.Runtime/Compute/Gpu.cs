@@ -50,9 +50,9 @@ internal sealed unsafe class Gpu : IDisposable
     public static bool IsThere => CudaDriver.IsPresent && CudaDriver.Init(0) == 0;
 
     /// <summary>Whether a GPU is there that can be computed on; if not, why.</summary>
-    public static bool IsAvailable(out string reason, int ordinal = 0)
+    public static bool IsAvailable(out string reason)
     {
-        reason = Missing(ordinal) ?? "";
+        reason = Missing(0) ?? "";
         return reason.Length == 0;
     }
 
