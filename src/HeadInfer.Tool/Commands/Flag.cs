@@ -109,7 +109,7 @@ internal sealed class FlagSet<T>
         {
             foreach (var text in Given(result, option))
             {
-                flag.Set(read, text);
+                flag.Read(read, text);
             }
         }
 
