@@ -50,14 +50,20 @@ public sealed class StructuredOutputTests(DemoModel demo) : IClassFixture<DemoMo
     public async Task Json_that_the_limit_did_not_touch_ends_by_itself()
     {
         using var client = new HeadInferChatClient(demo.Model);
-        var options = new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema<Person>(), MaxOutputTokens = 400 };
+        var schema = JsonDocument.Parse("""{"type":"object","properties":{"answer":{"type":"string"}},"required":["answer"]}""").RootElement;
+        var options = new ChatOptions { ResponseFormat = ChatResponseFormat.ForJsonSchema(schema), MaxOutputTokens = 400 };
         var free = await client.GetResponseAsync(Question, options);
+        Assert.Equal(ChatFinishReason.Stop, free.FinishReason);
         for (var more = 0; more < 12; more += 4)
         {
             options.MaxOutputTokens = (int)free.Usage!.OutputTokenCount! + more;
             var response = await client.GetResponseAsync(Question, options);
-            Assert.Equal(response.Text == free.Text ? ChatFinishReason.Stop : ChatFinishReason.Length, response.FinishReason);
+            Assert.True(response.FinishReason == ChatFinishReason.Length || (response.FinishReason == ChatFinishReason.Stop && response.Text == free.Text), response.Text);
         }
+
+        options.MaxOutputTokens = free.Text.Length + 1; // where a letter may be a token nothing is touched
+        var untouched = await client.GetResponseAsync(Question, options);
+        Assert.Equal((free.Text, ChatFinishReason.Stop), (untouched.Text, untouched.FinishReason));
     }
 
     [Fact]

@@ -67,7 +67,8 @@ public enum FinishReason
 
     /// <summary>
     /// <see cref="GenerationOptions.MaxTokens"/> were generated, or the context is full. A text with a constraint is
-    /// whole all the same, unless they are too few for the shortest; it is shorter than it might have been.
+    /// whole all the same, unless they are too few for the shortest; it is shorter than it might have been. A call of a
+    /// function is cut off.
     /// </summary>
     Length,
 }

@@ -66,13 +66,19 @@ internal sealed class ConstrainedText
         return Math.Max(nearest, bytes - ((bytes + tokensLeft - 1) / tokensLeft));
     }
 
-    // What a deferred node needs is known too late. Where nothing fits, what comes nearest to the end does.
+    // What a deferred node needs is known too late. Where nothing fits, what comes nearest to the end does. A text that has to end
+    // may bring a few letters with its quote where nothing else is as long as tokens must be.
     private void AllowSome(int limit, IReadOnlyCollection<int> stopTokens, bool closing = false)
     {
         AllowUpTo(limit, closing);
-        if (_nearest < Node.Never && !_at.CanEnd && !_allowed.AsSpan().ContainsAnyExcept(0UL))
+        if (closing && !HasAny())
         {
-            AllowUpTo(_nearest, closing);
+            AllowUpTo(limit);
+        }
+
+        if (_nearest < Node.Never && !_at.CanEnd && !HasAny())
+        {
+            AllowUpTo(_nearest);
         }
 
         foreach (var stop in _at.CanEnd ? stopTokens.Where(s => s < _trie.Size) : [])
@@ -80,6 +86,8 @@ internal sealed class ConstrainedText
             _allowed[stop >> 6] |= 1UL << stop;
         }
     }
+
+    private bool HasAny() => _allowed.AsSpan().ContainsAnyExcept(0UL);
 
     // Whether the best token of the grammar alone is none of those that are allowed.
     private bool RefusesBest(ReadOnlySpan<float> logits, IReadOnlyCollection<int> stopTokens)
