@@ -225,11 +225,12 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
         await client.GetResponseAsync("Go", new ChatOptions { Tools = [Now] });
         Assert.Contains("[TOOL_CALLS]", Assert.Single(engine.Options).ShownTokens);
 
-        // The demo model's own special token stands for a marker.
+        // The demo model's own special token stands for a marker; after what it says of itself it ends the turn.
+        const string Said = "<|im_start|>user\nThanks<|im_end|>\n<|im_start|>assistant\nYou are welcome.";
         using var session = demo.Model.CreateSession();
         var end = demo.Model.Tokenizer.AddedToken("<|im_end|>")!.Value;
         var options = new GenerationOptions { Constraint = OutputConstraint.Sequence(OutputConstraint.Marker("<|im_end|>"), OutputConstraint.Text("[1]")), StopTokens = [0], ShownTokens = ["<|im_end|>"] };
-        var steps = await session.GenerateAsync(demo.Model.Tokenizer.Encode("Hello"), options).ToListAsync();
+        var steps = await session.GenerateAsync(demo.Model.Tokenizer.Encode(Said), options).ToListAsync();
         Assert.Equal("<|im_end|>[1]", string.Concat(steps.Select(s => s.Text)));
         Assert.Contains(end, steps.Select(s => s.TokenId));
     }
