@@ -27,7 +27,13 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
     /// <summary>[layer] in which pages its keys and values lie, counted from 0 on, where some layers attend what an earlier one keeps; null if each keeps its own.</summary>
     public IReadOnlyList<int>? LayerPages { get; init; }
 
+    /// <summary>Windows are chunks: a token sees those of its own alone.</summary>
+    public bool Chunked { get; init; }
+
     public int Layers => Windows.Count;
+
+    /// <summary>What queries of a layer see.</summary>
+    public Visibility ViewOf(int layer) => Chunked ? new(null, Windows[layer]) : new(Windows[layer]);
 
     /// <summary>Heads of a layer.</summary>
     public HeadShape HeadsOf(int layer) => LayerHeads is null ? new(KvHeads * HeadsPerKvHead, KvHeads, HeadDim) : LayerHeads[layer];

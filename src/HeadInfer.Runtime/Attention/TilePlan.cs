@@ -16,7 +16,7 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     private readonly Dictionary<(int? Window, int Size, int Ahead, int OnHost), List<AttentionPart>> _parts = [];
     private readonly Dictionary<(int Layer, int Ahead), List<TileRequest>> _requests = [];
 
-    public Visibility View(int layer) => new(_layout.Windows[layer]);
+    public Visibility View(int layer) => _layout.ViewOf(layer);
 
     /// <summary>Tokens that a layer is asked for.</summary>
     public int Asked(int layer) => layer == _layout.Layers - 1 && _layout.EndsModel ? batch.Outputs : batch.Tokens.Length;

@@ -21,7 +21,9 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
     [InlineData(9, null)]
     [InlineData(null, 5.0)]
     [InlineData(33, 3.0)]
-    public void Random_cuts_equal_dense_attention(int? window, double? softCap)
+    [InlineData(7, null, true)]
+    [InlineData(24, 3.0, true)]
+    public void Random_cuts_equal_dense_attention(int? window, double? softCap, bool areChunks = false)
     {
         // With a GPU 2,000 cases in all, half of them in bfloat16. On the CPU half of them with pages of 16 bits.
         var random = new Random(7 + (100 * (window ?? 0)) + (int)(softCap ?? 0));
@@ -35,6 +37,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
             {
                 Placement = random.Next(4) == 0 && Gpu is not null ? null : head => placements[head.Head],
                 GroupSize = random.Next(4) == 0 ? null : random.Next(1, kvHeads + 1),
+                Chunked = areChunks,
             };
             using var attended = new AttentionCase(layout, type, NewDevice(), random.Next(1, 20), new ByteSize(random.Next(1, 1 << 16)), softCap, kvType: kvType);
             CompareInSteps(random, attended, type, window, softCap, kvType: kvType);
@@ -46,7 +49,8 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
     [InlineData(70, 3, 64)]
     [InlineData(null, 2, 192)] // fewer pieces of keys in a GPU's ring than a split has
     [InlineData(300, 2, 256)]
-    public void A_row_of_a_step_has_the_same_bits_in_any_company_and_wherever_its_keys_lie(int? window, int shared, int dim)
+    [InlineData(350, 2, 64, true)] // three sequences begin a chunk, or have begun one
+    public void A_row_of_a_step_has_the_same_bits_in_any_company_and_wherever_its_keys_lie(int? window, int shared, int dim, bool areChunks = false)
     {
         // Three sequences with a common beginning, one of them at a split's end, and one of its own.
         const int kvHeads = 2, common = 700;
@@ -61,7 +65,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
             byte[]? first = null;
             foreach (var placement in (HeadPlacement[])(Gpu is null ? [HeadPlacement.Streamed, HeadPlacement.Resident, HeadPlacement.Host] : [HeadPlacement.Streamed, HeadPlacement.Resident]))
             {
-                var layout = new AttentionLayout(kvHeads, shared, dim, [window], 512) { Placement = _ => placement };
+                var layout = new AttentionLayout(kvHeads, shared, dim, [window], 512) { Placement = _ => placement, Chunked = areChunks };
                 using var attended = new AttentionCase(layout, type, NewDevice(), page: 256, ByteSize.FromMiB(8), kvType: kvType);
                 attended.Attend(Made(1, kvHeads * shared, dim), beginning.Item1, beginning.Item2);
                 var sequences = lengths.Select((n, i) => i < 3 ? attended.Sequence.Fork() : attended.Empty()).ToList();
@@ -94,7 +98,10 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
     [InlineData(300, 256)]
     [InlineData(5, 8)]
     [InlineData(3, 4)]
-    public void A_row_of_a_step_has_the_same_bits_behind_others_of_its_sequence(int? window, int page)
+    [InlineData(300, 256, true)]
+    [InlineData(5, 8, true)] // a step's rows are of several chunks
+    [InlineData(2, 4, true)]
+    public void A_row_of_a_step_has_the_same_bits_behind_others_of_its_sequence(int? window, int page, bool areChunks = false)
     {
         // What a step of several tokens gives is what as many steps give, also after one whose tokens were not kept.
         const int kvHeads = 2, shared = 2, dim = 64;
@@ -105,7 +112,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
             {
                 using var scope = NewDisposeScope();
                 Tensor Made(params long[] shape) => Random(shape).to(type);
-                var layout = new AttentionLayout(kvHeads, shared, dim, [window], 2 * page) { Placement = _ => placement };
+                var layout = new AttentionLayout(kvHeads, shared, dim, [window], 2 * page) { Placement = _ => placement, Chunked = areChunks };
                 using var attended = new AttentionCase(layout, type, NewDevice(), page, ByteSize.FromMiB(8));
                 var sequences = new[] { 0, (2 * page) - 3, (3 * page) - 1, 2 * page }.Select(length =>
                 {
@@ -288,7 +295,7 @@ public abstract class TiledAttentionTests(ComputeDevice device) : NativeTest(dev
             Tensor Kept(Tensor rows) => rows.to(kvType ?? type).to(type).MoveToOuterDisposeScope(); // also for the tokens that are new
             allKeys.Add(Kept(k));
             allValues.Add(Kept(v));
-            var expected = DenseAttention.Attend(q, cat(allKeys), cat(allValues), attended.Scale, window, softCap);
+            var expected = DenseAttention.Attend(q, cat(allKeys), cat(allValues), attended.Scale, window, softCap, isChunk: attended.Layout.Chunked);
             if (count == 1)
             {
                 q = attended.Step([sequence], q, k, v);

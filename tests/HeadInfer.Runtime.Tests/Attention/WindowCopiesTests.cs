@@ -22,14 +22,17 @@ public abstract class WindowCopiesTests(ComputeDevice device) : NativeTest(devic
     [InlineData(21, 8, 1)]
     [InlineData(5, 4, 3)]
     [InlineData(100_000, 8, 4)] // rings grow with their sequences
-    public void Whatever_becomes_of_sequences_a_step_has_the_same_bits(int window, int page, int rings)
+    [InlineData(300, 256, 16, true)]
+    [InlineData(21, 8, 1, true)]
+    [InlineData(3, 4, 3, true)]
+    public void Whatever_becomes_of_sequences_a_step_has_the_same_bits(int window, int page, int rings, bool areChunks = false)
     {
         foreach (var type in Gpu is null ? (ScalarType[])[ScalarType.Float32] : [ScalarType.Float32, ScalarType.BFloat16])
         {
             using var scope = NewDisposeScope();
             var random = new Random(window + rings);
             var ring = WindowCopies.TokensFor(window, 4 * page, page) * 2 * KvHeads * Dim * DataTypes.Size(type);
-            using AttentionCase copied = Case(type, window, page, new ByteSize(rings * ring)), streamed = Case(type, window, page, ByteSize.Zero);
+            using AttentionCase copied = Case(type, window, page, new ByteSize(rings * ring), areChunks), streamed = Case(type, window, page, ByteSize.Zero, areChunks);
             List<(Sequence Copied, Sequence Streamed, Tensor Keys, Tensor Values)> all = [(copied.Empty(), streamed.Empty(), Made(type, 0), Made(type, 0))];
             var steps = 0;
             for (var turn = 0; turn < 60; turn++)
@@ -147,7 +150,7 @@ public abstract class WindowCopiesTests(ComputeDevice device) : NativeTest(devic
         {
             var (a, b, keys, values) = all[group.Key];
             var (first, kept) = (group.First(), random.Next(1, group.Count() + 1)); // an answer goes on with one token at least
-            var expected = DenseAttention.Attend(q.narrow(0, first, 1), cat([keys, k.narrow(0, first, 1)]), cat([values, v.narrow(0, first, 1)]), copied.Scale, window, null);
+            var expected = DenseAttention.Attend(q.narrow(0, first, 1), cat([keys, k.narrow(0, first, 1)]), cat([values, v.narrow(0, first, 1)]), copied.Scale, window, null, isChunk: copied.Layout.Chunked);
             Assert.True((expected - with.narrow(0, first, 1)).abs().max().item<double>() < (type == ScalarType.Float32 ? 2e-5 : 2e-2));
             a.Commit(new int[kept]);
             b.Commit(new int[kept]);
@@ -155,8 +158,8 @@ public abstract class WindowCopiesTests(ComputeDevice device) : NativeTest(devic
         }
     }
 
-    private AttentionCase Case(ScalarType type, int window, int page, ByteSize windows) => new(
-        new AttentionLayout(KvHeads, Shared, Dim, [window], 2 * page), type, Gpu is null ? new LateDevice(7, TimeSpan.FromMilliseconds(0.2)) : NewDevice(), page, ByteSize.FromMiB(8), windows: windows);
+    private AttentionCase Case(ScalarType type, int window, int page, ByteSize windows, bool areChunks = false) => new(
+        new AttentionLayout(KvHeads, Shared, Dim, [window], 2 * page) { Chunked = areChunks }, type, Gpu is null ? new LateDevice(7, TimeSpan.FromMilliseconds(0.2)) : NewDevice(), page, ByteSize.FromMiB(8), windows: windows);
 
     private Tensor Made(ScalarType type, int tokens) => randn([tokens, KvHeads, Dim], device: TorchDevice).to(type);
 }

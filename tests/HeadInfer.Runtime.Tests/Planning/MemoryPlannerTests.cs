@@ -206,6 +206,23 @@ public sealed class MemoryPlannerTests
         Assert.Equal([new TokenRange(5, 30)], new Visibility(null).SplitByReach(new TokenRange(5, 30), new TokenRange(0, 5)));
     }
 
+    [Fact]
+    public void Rows_are_cut_where_chunks_begin_and_see_keys_of_their_own()
+    {
+        var view = new Visibility(null, 8);
+        Assert.Equal([0, 0, 8, 8, 16], new[] { 0, 7, 8, 15, 16 }.Select(view.FirstKey));
+        Assert.Equal([new TokenRange(6, 8), new TokenRange(8, 16), new TokenRange(16, 17)], view.SplitByReach(new TokenRange(6, 17), new TokenRange(0, 17)));
+        Assert.Equal(new TokenRange(8, 12), view.Keys(new TokenRange(10, 12), new TokenRange(3, 20)));
+        Assert.Equal(new TokenRange(5, 16), view.Rows(new TokenRange(5, 30), new TokenRange(2, 9))); // token 8 is seen by those up to 15
+        Assert.Equal(new TokenRange(5, 8), view.Rows(new TokenRange(5, 30), new TokenRange(2, 8)));
+        Assert.True(view.IsCausal(new TokenRange(8, 12), new TokenRange(8, 12)));
+        Assert.False(view.IsCausal(new TokenRange(6, 12), new TokenRange(6, 12)));
+        Assert.Equal(8 * 9 / 2 * 2, view.Pairs(new TokenRange(0, 16), new TokenRange(0, 16)));
+        using var scope = torch.NewDisposeScope();
+        var mask = TensorMemory.Span(view.Mask(new TokenRange(7, 10), new TokenRange(6, 10), torch.CPU)).ToArray();
+        Assert.Equal("##..|..#.|..##", string.Join('|', mask.Chunk(4).Select(row => string.Concat(row.Select(hidden => hidden == 0 ? '#' : '.')))));
+    }
+
     private static MemoryPlan Plan(ModelConfig config, HeadInferOptions options, int gpu, int host) =>
         MemoryPlanner.Plan(config, WeightNeeds.Of(new ByteSize(2 * Elements)), torch.ScalarType.BFloat16, options, new MemoryBudget(ByteSize.FromGiB(host), ByteSize.FromGiB(gpu)));
 

@@ -13,8 +13,9 @@ internal static class DenseAttention
     /// <param name="softCap">cap of the scores, or null</param>
     /// <param name="isCausal">whether tokens see none behind them</param>
     /// <param name="sinks">[heads] scores of what each head attends beside the keys, which is nothing; or null</param>
+    /// <param name="isChunk">whether the window is a chunk: tokens see those of their own</param>
     /// <returns>[tokens, heads, dim], float64</returns>
-    public static Tensor Attend(Tensor queries, Tensor keys, Tensor values, double scale, int? window, double? softCap, bool isCausal = true, Tensor? sinks = null)
+    public static Tensor Attend(Tensor queries, Tensor keys, Tensor values, double scale, int? window, double? softCap, bool isCausal = true, Tensor? sinks = null, bool isChunk = false)
     {
         var (tokens, all) = (queries.shape[0], keys.shape[0]);
         var group = queries.shape[1] / keys.shape[1];
@@ -28,11 +29,12 @@ internal static class DenseAttention
         }
 
         var positions = arange(all, device: q.device);
-        var distance = positions.narrow(0, all - tokens, tokens).unsqueeze(1) - positions;
+        var rows = positions.narrow(0, all - tokens, tokens).unsqueeze(1);
+        var distance = rows - positions;
         var hidden = distance.lt(isCausal ? 0 : -all);
         if (window is { } w)
         {
-            hidden = hidden.logical_or(distance.ge(w));
+            hidden = hidden.logical_or(isChunk ? rows.div(w, RoundingMode.floor).ne(positions.div(w, RoundingMode.floor)) : distance.ge(w));
         }
 
         scores = scores.masked_fill(hidden, double.NegativeInfinity);
