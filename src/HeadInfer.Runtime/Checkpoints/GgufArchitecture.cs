@@ -178,11 +178,11 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["num_experts_per_tok"] = mixes ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
             ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? !Family.Latent : null, // qwen3moe's files do not say it, and deepseek2's only where it is so
             ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
-            ["n_shared_experts"] = Family.SigmoidRouter ? metadata.Int(Key("expert_shared_count")) : null,
-            ["first_k_dense_replace"] = Family.SigmoidRouter ? metadata.Int(Key("leading_dense_block_count")) ?? 0 : null,
-            ["n_group"] = Family.SigmoidRouter ? Count("expert_group_count") ?? (isV3 ? 8 : null) : null,
-            ["topk_group"] = Family.SigmoidRouter ? Count("expert_group_used_count") ?? (isV3 ? 4 : null) : null,
-            ["routed_scaling_factor"] = Family.SigmoidRouter ? Factor(ExpertScale) : null,
+            ["n_shared_experts"] = Family.GroupsExperts ? metadata.Int(Key("expert_shared_count")) : null,
+            ["first_k_dense_replace"] = Family.GroupsExperts ? metadata.Int(Key("leading_dense_block_count")) ?? 0 : null,
+            ["n_group"] = Family.GroupsExperts ? Count("expert_group_count") ?? (isV3 ? 8 : null) : null,
+            ["topk_group"] = Family.GroupsExperts ? Count("expert_group_used_count") ?? (isV3 ? 4 : null) : null,
+            ["routed_scaling_factor"] = Family.GroupsExperts ? Factor(ExpertScale) : null,
             ["vocab_size"] = vocabulary,
             ["max_position_embeddings"] = metadata.RequiredInt(Key("context_length")),
             [Family.NormEpsilonField] = metadata.Number(Key(epsilon)) ?? throw metadata.Lacks(Key(epsilon)),
@@ -237,9 +237,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             : Name == Granite && metadata.Bool($"{Name}.{Finetuned}") == false ? $"'{Name}' without rotary embeddings ('{Name}.{Finetuned}')"
             : metadata.Ints($"{Name}.{Sections}").Any(section => section != 0) && Family.NeighbourPairs ? $"'{Name}' of a model that sees ('{Name}.{Sections}')" // its rows are in another order
             : Family.LocalTheta is null && metadata.Number($"{Name}.{LocalBase}") is { } local && local != metadata.Number($"{Name}.{Base}") ? $"'{Name}.{LocalBase}' other than '{Name}.{Base}'"
-            : Name != GptOss && metadata.Int($"{Name}.{Gating}") is > 0 and var gating && gating != (Family.SigmoidRouter ? 2 : 1) ? $"'{Name}.{Gating}' {gating}" // 1 softmax, 2 sigmoid
+            : Name != GptOss && metadata.Int($"{Name}.{Gating}") is > 0 and var gating && gating != (Family.GroupsExperts ? 2 : 1) ? $"'{Name}.{Gating}' {gating}" // 1 softmax, 2 sigmoid
             : Family.Latent && metadata.Int($"{Name}.{Gating}") is null or 0 && !checkpoint.Names.Any(n => n.EndsWith(TensorNames.RouterCorrection, StringComparison.Ordinal)) ? $"'{Name}' of DeepSeek V2 (no '{Name}.{Gating}')"
-            : !Family.SigmoidRouter && metadata.Number($"{Name}.{ExpertScale}") is not (null or 0 or 1) ? $"'{Name}.{ExpertScale}' other than 1"
+            : !Family.GroupsExperts && metadata.Number($"{Name}.{ExpertScale}") is not (null or 0 or 1) ? $"'{Name}.{ExpertScale}' other than 1"
             : Family.HeadsByLayer && !isScaled && (metadata.Text($"{Name}.rope.scaling.type") is not (null or "none") || metadata.Has($"{Name}.rope.scale_linear")) ? $"'{Name}' with positions that are scaled ('{Name}.rope.scaling.type')"
             : GgufRopeScaling.Unknown(this, metadata) is { } key ? $"'{key}'"
             : null;

@@ -35,7 +35,7 @@ public sealed record ModelConfig
     /// <summary>Rotary position embeddings.</summary>
     public required RopeConfig Rope { get; init; }
 
-    /// <summary>The window of each layer in tokens (a token sees itself and so many less one before it), or null for all.</summary>
+    /// <summary>The window of each layer in tokens (a token sees itself and so many less one before it), or null for all. Of Llama 4 it is the chunk: a token sees those of its own chunk before it.</summary>
     public required IReadOnlyList<int?> Windows { get; init; }
 
     /// <summary>Epsilon of the norms.</summary>
@@ -130,7 +130,7 @@ public sealed record ModelConfig
     /// <summary>Factor of the logits.</summary>
     internal double LogitScale { get; init; } = 1;
 
-    /// <summary>Queries grow by <c>beta ln(1 + position / original)</c>, of whole lengths; or null.</summary>
+    /// <summary>Queries grow by <c>beta ln(1 + position / original)</c>, of whole lengths; or null. Where only layers grow that do not rotate, positions are counted from 1.</summary>
     internal (double Beta, int Original)? QueryGrowth { get; init; }
 
     /// <summary>What it says of quantized weights, or null.</summary>
@@ -151,7 +151,13 @@ public sealed record ModelConfig
     internal int RotationOf(long tokens) => Rope.LongDivisors is not null && tokens > Rope.OriginalMaxPositions ? 1 : 0;
 
     /// <summary>Factor of the queries at a position.</summary>
-    internal double QueryScale(long position) => QueryGrowth is var (beta, original) ? 1 + (beta * Math.Log(1 + (position / original))) : 1;
+    internal double QueryScale(long position) => QueryGrowth is var (beta, original) ? 1 + (beta * Math.Log(1 + ((position + (Family.TunesStillLayers ? 1 : 0)) / original))) : 1;
+
+    /// <summary>Whether queries of a layer have that factor.</summary>
+    internal bool GrowsQueries(int layer) => !Family.TunesStillLayers || RopeOf(layer).IsStill;
+
+    /// <summary>What queries of a layer see.</summary>
+    internal Compute.Visibility ViewOf(int layer) => Family.Chunked ? new(null, Windows[layer]) : new(Windows[layer]);
 
     /// <summary>Heads of a layer.</summary>
     internal Compute.HeadShape HeadsOf(int layer) => LayerHeads.Count == 0 ? new(Heads, KvHeads, HeadDim) : LayerHeads[layer];

@@ -15,7 +15,7 @@ internal static class ModelConfigReader
     private const int LargestState = 256; // dimensions of a key and of a value; kernels have a part of a head's state in shared memory
 
     // Models that see, whose text is read as that of a model that does not.
-    private static readonly string[] Seeing = ["gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "gemma4", "gemma4_unified"];
+    private static readonly string[] Seeing = ["gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "gemma4", "gemma4_unified", "llama4"];
 
     // Fields that some published models have, for which the decoder has no place, and the value that changes nothing.
     private static readonly (string Name, bool Neutral)[] Switches =
@@ -67,7 +67,7 @@ internal static class ModelConfigReader
         json = TextOf(json);
         var family = ReadFamily(json); // what is not supported at all is said first
         json = json.Over(family.Defaults);
-        json = family.DenseHybrid ? DenseOf(json) : json;
+        json = family.DenseHybrid ? DenseOf(json) : family.Chunked ? Llama4Fields.Translate(json, family) : json;
         json = family.DefaultRope is { } rope && !json.Has(RopeConfigReader.Parameters) && !json.Has(RopeConfigReader.Scaling) ? json.With(RopeConfigReader.Parameters, rope) : json;
         var quantization = QuantizationConfig.Read(json);
         return Read(json, scaling) with { Quantization = quantization };
@@ -118,7 +118,7 @@ internal static class ModelConfigReader
             Rope = rope,
             LayerRopes = ropes.Count == 1 && !isStill.Contains(true) ? [] : [.. Enumerable.Range(0, layers).Select(layer => isStill[layer] ? still : ropes.GetValueOrDefault(TypeOf(layer), rope))],
             GuessingLayers = json.Int("num_nextn_predict_layers", 0, least: 0, most: 64),
-            QueryGrowth = ReadQueryGrowth(json, rope),
+            QueryGrowth = family.TunesStillLayers ? Llama4Fields.ReadGrowth(json) : ReadQueryGrowth(json, rope),
             EmbeddingScale = family.ScaledEmbedding ? Math.Sqrt(hidden) : family.Multipliers ? json.Positive("embedding_multiplier", 1) : 1,
             ResidualScale = family.Multipliers ? json.Positive("residual_multiplier", 1) : 1,
             LogitScale = family.Multipliers ? 1 / json.Positive("logits_scaling", 1) : family.LogitFactor is var (factor, usual) ? json.Positive(factor, usual) : 1,
@@ -206,7 +206,8 @@ internal static class ModelConfigReader
             : throw new UnsupportedModelException($"'{json.Path}': {what} is not supported. Of this architecture dense models are read whose layers all attend and rotate.");
     }
 
-    private static bool[] ReadStillLayers(ConfigReader json, ModelFamily family, int?[] windows)
+    /// <summary>Which layers do not rotate.</summary>
+    public static bool[] ReadStillLayers(ConfigReader json, ModelFamily family, int?[] windows)
     {
         if (family.StillEvery == 0)
         {
@@ -275,7 +276,7 @@ internal static class ModelConfigReader
         var experts = json.Int(json.Has("num_experts") ? "num_experts" : json.Has("n_routed_experts") ? "n_routed_experts" : "num_local_experts", most: 65_536);
         var step = json.Int("decoder_sparse_step", 1);
         var dense = json.Ints("mlp_only_layers").ToHashSet();
-        if (family.SigmoidRouter)
+        if (family.GroupsExperts)
         {
             // Newer configurations name the type of each layer's MLP.
             var types = json.Texts("mlp_layer_types");
@@ -285,14 +286,14 @@ internal static class ModelConfigReader
         // Qwen3-VL's mixtures always do; those that do not say it have experts as wide as others' MLPs, and share among the chosen.
         var plain = family.ModelType is "mixtral" or "gpt_oss";
         var (perToken, normalized, width) = (json.Int(json.Has("top_k_experts") ? "top_k_experts" : json.Has("num_experts_per_tok") ? "num_experts_per_tok" : "experts_per_token", most: experts),
-            json.Bool("norm_topk_prob", plain || family.SigmoidRouter || family.SharesByDefault || json.Has(Nested)), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
-        var groups = family.SigmoidRouter ? json.Int("n_group", 1, most: experts) : 1;
+            json.Bool("norm_topk_prob", plain || family.GroupsExperts || family.SharesByDefault || json.Has(Nested)), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
+        var groups = family.GroupsExperts ? json.Int("n_group", 1, most: experts) : 1;
         if (experts % groups != 0)
         {
             throw json.Invalid("n_group", $"a divisor of the number of experts ({experts})");
         }
 
-        var keptGroups = family.SigmoidRouter ? json.Int("topk_group", 1, most: groups) : 1;
+        var keptGroups = family.GroupsExperts ? json.Int("topk_group", 1, most: groups) : 1;
         if (perToken > experts / groups * keptGroups)
         {
             throw json.Invalid("topk_group", $"enough groups for {perToken} experts of a token");
@@ -306,12 +307,13 @@ internal static class ModelConfigReader
             NormalizeExpertWeights = normalized,
             Routing = new Compute.Routing(perToken, normalized)
             {
-                Sigmoid = family.SigmoidRouter,
+                Sigmoid = family.GroupsExperts,
+                OfInputs = family.Router == RouterRule.Inputs,
                 Groups = groups,
                 KeptGroups = keptGroups,
-                Scale = family.SigmoidRouter ? json.Positive("routed_scaling_factor", 1) : 1,
+                Scale = family.GroupsExperts ? json.Positive("routed_scaling_factor", 1) : 1,
             },
-            SharedExpertSize = family.SharedExpertGate ? json.Int("shared_expert_intermediate_size", 512, least: 0) : family.SigmoidRouter ? json.Int("n_shared_experts", 0, least: 0, most: 1024) * width : 0,
+            SharedExpertSize = family.SharedExpertGate ? json.Int("shared_expert_intermediate_size", 512, least: 0) : family.GroupsExperts ? json.Int("n_shared_experts", 0, least: 0, most: 1024) * width : 0,
             ExpertLayers = Enumerable.Range(0, config.Layers).Where(l => !dense.Contains(l) && (l + 1) % step == 0).ToHashSet(),
         };
     }

@@ -32,6 +32,19 @@ internal enum ExpertStacks
     Turns,
 }
 
+/// <summary>How routers choose experts.</summary>
+internal enum RouterRule
+{
+    /// <summary>By softmax, with the fields of Mixtral and Qwen.</summary>
+    Softmax,
+
+    /// <summary>By sigmoids, with a correction where scores are compared, and in groups (DeepSeek V3).</summary>
+    Sigmoid,
+
+    /// <summary>By logits; the sigmoids are factors of what experts see (Llama 4).</summary>
+    Inputs,
+}
+
 /// <summary>Norms of queries and keys before they are rotated.</summary>
 internal enum HeadNorm
 {
@@ -113,9 +126,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Windows = WindowRule.Pattern, FullEvery = 2, DefaultWindow = 128, Defaults = [(KeyHeads, 8), (HeadDim, 64)],
             DefaultRope = """{"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": false}""",
         },
-        new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
-        new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, SigmoidRouter = true },
-        new("Glm4MoeLiteForCausalLM", "glm4_moe_lite") { Latent = true, Defaults = [("n_shared_experts", 1), ("q_lora_rank", 768), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 192), ("v_head_dim", 256)], Experts = true, SigmoidRouter = true, DefaultNormEpsilon = 1e-5 },
+        new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
+        new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, Router = RouterRule.Sigmoid },
+        new("Glm4MoeLiteForCausalLM", "glm4_moe_lite") { Latent = true, Defaults = [("n_shared_experts", 1), ("q_lora_rank", 768), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 192), ("v_head_dim", 256)], Experts = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5 },
         new("Qwen3NextForCausalLM", "qwen3_next")
         {
             QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, JointDelta = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
@@ -132,6 +145,12 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
             Experts = true, SharesByDefault = true, Stacks = ExpertStacks.Halves, StacksAsMatrices = true, SharedExpertGate = true,
             Defaults = [("head_dim", 256), ("num_attention_heads", 16), ("num_key_value_heads", 2), ("intermediate_size", 512), ("shared_expert_intermediate_size", 512), ("moe_intermediate_size", 512), ("num_experts", 256), ("num_experts_per_tok", 8), ("vocab_size", 248_320), ("hidden_size", 2048), ("num_hidden_layers", 40), ("max_position_embeddings", 32_768)],
+        },
+        new("Llama4ForCausalLM", "llama4_text")
+        {
+            NeighbourPairs = true, Chunked = true, Windows = WindowRule.Pattern, StillEvery = 4, QkNormField = "use_qk_norm", BareHeadNorms = true, TunesStillLayers = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000,
+            Experts = true, Router = RouterRule.Inputs, Stacks = ExpertStacks.Halves,
+            Defaults = [("intermediate_size_mlp", 16_384), ("num_local_experts", 16), ("num_experts_per_tok", 1), (KeyHeads, 8), (HeadDim, 128)], NestedDefaults = Sizes(202_048, 5120, 8192, 48, 40, 131_072),
         },
         new("GraniteForCausalLM", "granite") { Multipliers = true },
         new("GraniteMoeHybridForCausalLM", "granitemoehybrid") { Multipliers = true, FusedGates = true, DenseHybrid = true, Defaults = [("shared_intermediate_size", 1024), ("num_local_experts", 8)] },
@@ -182,6 +201,15 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>The field that says whether each head has a norm, where that is for the configuration to say.</summary>
     public string? QkNormField { get; init; }
+
+    /// <summary>Norms of heads have no weights, and only layers that rotate have them.</summary>
+    public bool BareHeadNorms { get; init; }
+
+    /// <summary>Queries of layers that do not rotate grow with their positions: <c>attn_temperature_tuning</c>.</summary>
+    public bool TunesStillLayers { get; init; }
+
+    /// <summary>Windows are chunks: a token sees those of its own alone.</summary>
+    public bool Chunked { get; init; }
 
     /// <summary>The checkpoint holds query, key and value as one matrix.</summary>
     public bool FusedQkv { get; init; }
@@ -281,8 +309,11 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>The expert that sees every token has a gate.</summary>
     public bool SharedExpertGate { get; init; }
 
-    /// <summary>Routers score by sigmoids, with a correction where scores are compared, and in groups.</summary>
-    public bool SigmoidRouter { get; init; }
+    /// <summary>How routers choose.</summary>
+    public RouterRule Router { get; init; }
+
+    /// <summary>Whether configurations have the fields of DeepSeek's mixtures.</summary>
+    public bool GroupsExperts => Router != RouterRule.Softmax;
 
     /// <summary>Routers have biases.</summary>
     public bool RouterBias { get; init; }

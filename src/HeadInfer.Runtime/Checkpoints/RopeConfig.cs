@@ -58,6 +58,9 @@ public sealed record RopeConfig
     /// <summary>The same in sequences that may become longer than <see cref="OriginalMaxPositions"/>; null where they are the same.</summary>
     internal IReadOnlyList<float>? LongDivisors { get; init; }
 
+    /// <summary>Whether all angles are zero.</summary>
+    internal bool IsStill => FrequencyDivisors is { } divisors && divisors.All(float.IsPositiveInfinity);
+
     /// <summary>Of layers that do not rotate: all angles are zero.</summary>
     internal static RopeConfig Still(int rotaryDim) => new() { RotaryDim = rotaryDim, FrequencyDivisors = [.. Enumerable.Repeat(float.PositiveInfinity, rotaryDim / 2)] };
 

@@ -152,7 +152,7 @@ internal static class RopeConfigReader
                     Kind = RopeKind.Llama3,
                     Factor = all.Positive("factor"),
                     LowFrequencyFactor = low,
-                    HighFrequencyFactor = high > low ? high : throw all.Invalid("high_freq_factor", string.Create(CultureInfo.InvariantCulture, $"more than low_freq_factor ({low})")),
+                    HighFrequencyFactor = high >= low ? high : throw all.Invalid("high_freq_factor", string.Create(CultureInfo.InvariantCulture, $"no less than low_freq_factor ({low})")),
                     OriginalMaxPositions = all.Int(Original),
                 };
             case "yarn":

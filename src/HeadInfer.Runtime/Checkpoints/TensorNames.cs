@@ -74,13 +74,16 @@ internal static partial class TensorNames
     // The MLP of Granite's hybrids.
     private const string OfGranite = ".shared_mlp.";
 
+    // The MLP of Llama 4.
+    private const string OfLlama4 = ".feed_forward.";
+
     // Names of Mixtral's experts.
     private static readonly (string Theirs, string Ours)[] OfMixtral = [(".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj.")];
 
     /// <summary>The name that a tensor of a checkpoint goes by here.</summary>
     public static string Canonical(string name)
     {
-        name = BesideDense().Replace(name, "${layer}mlp.${part}");
+        name = BesideDense().Replace(name, "${layer}mlp.${part}").Replace(OfLlama4, ".mlp.", StringComparison.Ordinal);
         foreach (var prefix in TextPrefixes)
         {
             if (name.StartsWith(prefix, StringComparison.Ordinal))

@@ -24,7 +24,7 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
         var (gateUp, down) = mixture.Experts[0];
         bool Alike(WeightMatrix matrix, WeightMatrix first) =>
             matrix.Parts.Count == first.Parts.Count && matrix.Parts.Zip(first.Parts).All(p => p.First.Rows == p.Second.Rows && p.First.Packing.LiesAs(p.Second.Packing));
-        return mixture.Experts.Count <= MostExperts && gateUp.Rows == 2 * down.Columns && mixture.Experts.All(e => Alike(e.GateUp, gateUp) && Alike(e.Down, down))
+        return !mixture.Routing.OfInputs && mixture.Experts.Count <= MostExperts && gateUp.Rows == 2 * down.Columns && mixture.Experts.All(e => Alike(e.GateUp, gateUp) && Alike(e.Down, down))
             && gateUp.Halves is { Upper: var gates } && IsTaken(gates, gateUp) && (gates.Packing is TiledPacking || gateUp.Parts.Count == 1)
             && down.Parts is [var only] && IsTaken(only, down);
     }

@@ -101,8 +101,15 @@ internal sealed unsafe class HostRowKernels : RowKernels
             for (var i = 0; i < chosen.Length; i++)
             {
                 var (gateUp, down) = mixture.Experts[chosen[i]];
-                var active = (float*)between.Active.Address;
-                Run((float*)normed.Address + ((long)row * mixture.HiddenSize), gateUp, (float*)both.Address);
+                float* active = (float*)between.Active.Address, seen = (float*)normed.Address + ((long)row * mixture.HiddenSize);
+                if (mixture.Routing.OfInputs)
+                {
+                    HostMath.AddScaled(seen, shares[i], (float*)between.Parts.Address, mixture.HiddenSize, begins: true);
+                    seen = (float*)between.Parts.Address;
+                    shares[i] = 1;
+                }
+
+                Run(seen, gateUp, (float*)both.Address);
                 Activate(both, 0, mixture.Activation, active, mixture.Width);
                 Run(active, down, (float*)between.Parts.Address);
                 HostMath.AddScaled((float*)between.Parts.Address, shares[i], Row(to, row), mixture.HiddenSize, begins: i == 0 && !add);

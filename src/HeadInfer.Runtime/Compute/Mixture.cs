@@ -17,7 +17,10 @@ internal sealed record Routing(int PerToken, bool OfChosen)
     /// <summary>Groups of neighbouring experts.</summary>
     public int Groups { get; init; } = 1;
 
-    /// <summary>Groups whose experts may be chosen: those whose two best are best.</summary>
+    /// <summary>Shares are factors of what experts see; else of what they give.</summary>
+    public bool OfInputs { get; init; }
+
+    /// <summary>Groups whose experts may be chosen: those whose two best are best; by softmax those whose best is.</summary>
     public int KeptGroups { get; init; } = 1;
 
     /// <summary>Factor of all shares.</summary>

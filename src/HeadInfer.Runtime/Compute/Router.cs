@@ -16,8 +16,8 @@ internal static class Router
         Span<float> ranks = logits.Length <= MostOnStack ? stackalloc float[logits.Length] : new float[logits.Length];
         for (var i = 0; i < ranks.Length; i++)
         {
-            // Logits tell apart what softmax makes equal.
-            ranks[i] = routing.Sigmoid ? scores[i] + (routing.Correction?[i] ?? 0) : logits[i];
+            // Logits tell apart what softmax and sigmoids make equal.
+            ranks[i] = routing.Correction is { } correction ? scores[i] + correction[i] : logits[i];
         }
 
         if (routing.KeptGroups < routing.Groups)

@@ -138,6 +138,10 @@ internal sealed record LayerWeights
         string Name(string name) => TensorNames.Layer(layer, name);
         Tensor Norm(string name, int size) => source.Vector(Name(name), size, offset);
         Tensor? Of(string? name) => name is null ? null : Norm(name, config.HiddenSize);
+        // Without weights a norm is the same before the rotation as after it.
+        Tensor? HeadNormOf(string name, int size) => config.QkNorm == HeadNorm.None ? null
+            : !family.BareHeadNorms ? Norm(name, size)
+            : config.RopeOf(layer).IsStill ? null : source.Ones(size);
 
         var (whole, names, before) = (config.QkNorm == HeadNorm.Whole, family.Norms, Of(family.Norms.BeforeAttention));
         if (config.StateLayers.Contains(layer))
@@ -167,8 +171,8 @@ internal sealed record LayerWeights
             AttentionGate = family.GatedAttention ? source.Linear([Name(TensorNames.QueryGate)], [heads], config.HiddenSize) : null,
             Latent = config.Latent is null ? null : LatentProjections.Read(config, source, device, Name),
             Qkv = config.Latent is not null ? null : source.Linear([.. parts.Select(Name)], rows, config.HiddenSize, config.QkvBias),
-            QueryNorm = config.QkNorm == HeadNorm.None ? null : Norm(TensorNames.QueryNorm, whole ? shape.Queries : shape.Dim),
-            KeyNorm = config.QkNorm == HeadNorm.None || !keeps ? null : Norm(TensorNames.KeyNorm, whole ? shape.Keys : shape.Dim),
+            QueryNorm = HeadNormOf(TensorNames.QueryNorm, whole ? shape.Queries : shape.Dim),
+            KeyNorm = keeps ? HeadNormOf(TensorNames.KeyNorm, whole ? shape.Keys : shape.Dim) : null,
             ValueNorm = family.ValueNorm && keeps ? source.Ones(shape.Dim) : null,
             Output = source.Linear([Name(TensorNames.AttentionOutput)], [config.HiddenSize], heads, config.OutputBias),
             PostAttentionNorm = Of(names.AfterAttention),

@@ -43,7 +43,7 @@ internal abstract class FeedForward
 
         var router = source.Linear([TensorNames.Layer(layer, TensorNames.Router)], [config.Experts], config.HiddenSize, config.Family.RouterBias);
         var routing = beside ? config.Routing with { ExpertFactors = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterShares), config.Experts) }
-            : config.Routing.Sigmoid ? config.Routing with { Correction = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterCorrection), config.Experts) } : config.Routing;
+            : config.Family.Router == RouterRule.Sigmoid ? config.Routing with { Correction = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterCorrection), config.Experts) } : config.Routing;
         var shared = config.SharedExpertSize == 0 ? null : GatedMlp.Read(config, source, device, config.SharedExpertSize, n => TensorNames.Layer(layer, TensorNames.SharedExpert(n)));
         var sharedGate = shared is not null && config.Family.SharedExpertGate ? source.Linear([TensorNames.Layer(layer, TensorNames.SharedExpertGate)], [1], config.HiddenSize) : null;
         source.Begin(layer);
@@ -164,7 +164,8 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
             {
                 using var scope = NewDisposeScope();
                 var own = rows.narrow(0, at, counts[expert]);
-                output.index_add_(0, own, experts[expert].Forward(x.index_select(0, own)).mul_(scale.narrow(0, at, counts[expert])), 1);
+                var (seen, factors) = (x.index_select(0, own), scale.narrow(0, at, counts[expert]));
+                output.index_add_(0, own, routing.OfInputs ? experts[expert].Forward(seen.mul_(factors)) : experts[expert].Forward(seen).mul_(factors), 1);
             }
         }
 

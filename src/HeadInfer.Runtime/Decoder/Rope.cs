@@ -95,7 +95,8 @@ internal sealed class Rope
     private static double Llama3(double frequency, RopeConfig config)
     {
         var turns = config.OriginalMaxPositions * frequency / (2 * Math.PI); // over the original length
-        var kept = Math.Clamp((turns - config.LowFrequencyFactor) / (config.HighFrequencyFactor - config.LowFrequencyFactor), 0, 1);
+        var (above, ramp) = (turns - config.LowFrequencyFactor, config.HighFrequencyFactor - config.LowFrequencyFactor);
+        var kept = ramp == 0 ? (above < 0 ? 0 : 1) : Math.Clamp(above / ramp, 0, 1); // Llama 4 has no ramp
         return ((1 - kept) * frequency / config.Factor) + (kept * frequency);
     }
 

@@ -88,7 +88,7 @@ internal sealed class StepDecoder
             }
 
             _kernels.Rotate(rows, heads, _ropeOf[layer], norms.Query, norms.Key, _config.KeepsKeys(layer) ? pass.Targets(_kvOf[layer]) : [], norms.Value);
-            if (grows)
+            if (grows && _config.GrowsQueries(layer))
             {
                 _kernels.ScaleRows(heads, queries, growth[..rows]);
             }

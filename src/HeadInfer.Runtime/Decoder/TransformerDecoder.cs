@@ -86,7 +86,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             }
 
             var queries = Rows(segment.Queries, asked);
-            if (growth is not null)
+            if (growth is not null && config.GrowsQueries(layer))
             {
                 queries.mul_(Rows(growth, asked));
             }

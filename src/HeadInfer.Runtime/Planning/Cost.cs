@@ -74,6 +74,6 @@ internal static class Cost
     public static double Attention(ModelConfig config, int layer, int start, int end)
     {
         var queries = layer == config.Layers - 1 ? new TokenRange(end - 1, end) : new TokenRange(start, end);
-        return 4.0 * config.HeadsOf(layer).Queries * new Visibility(config.Windows[layer]).Pairs(queries, new TokenRange(0, end));
+        return 4.0 * config.HeadsOf(layer).Queries * config.ViewOf(layer).Pairs(queries, new TokenRange(0, end));
     }
 }

@@ -122,6 +122,7 @@ internal static class MemoryPlanner
             Placement = options.Placement is { } placement ? head => placement(new HeadKey(config.CacheOf.Count == 0 ? layers[head.Layer] : config.CacheOf[layers[head.Layer]], head.Head)) : plan.Gpu is null ? _ => HeadPlacement.Host : null,
             GroupSize = plan.Gpu is null ? plan.HeadGroupSize : options.HeadGroupSize,
             EndsModel = layers[^1] == config.Layers - 1,
+            Chunked = config.Family.Chunked,
         };
     }
 

@@ -34,6 +34,7 @@ public sealed class ConfigVariantsTests
         { "Qwen3NextForCausalLM", "qwen3_next", "", "2 256 1E-06 10000 64 -------- untied" },
         { "Qwen3_5ForCausalLM", "qwen3_5_text", "", "4 256 1E-06 10000 64 -------- untied" },
         { "Qwen3_5MoeForCausalLM", "qwen3_5_moe_text", "", "2 256 1E-06 10000 64 -------- untied" },
+        { "Llama4ForCausalLM", "llama4_text", "", "8 128 1E-05 500000 128 www-www-:8192 untied" },
         { "GraniteForCausalLM", "granite", "", "32 64 1E-06 10000 64 -------- untied" },
         { "GraniteMoeHybridForCausalLM", "granitemoehybrid", Dense, "32 64 1E-06 10000 64 -------- untied" },
         { "SmolLM3ForCausalLM", "smollm3", "", "4 64 1E-06 2000000 64 -------- tied" },
@@ -126,6 +127,7 @@ public sealed class ConfigVariantsTests
         { "mistral3", "ministral3", """{"vocab_size": 131072, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 34, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 262144, "sliding_window": null}""" },
         { "qwen3_vl", "qwen3_vl_text", """{"rope_theta": 5000000.0, "vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 128000}""" },
         { "qwen3_vl_moe", "qwen3_vl_moe_text", """{"rope_theta": 5000000.0, "num_experts": 128, "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24, "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 128, "moe_intermediate_size": 1408, "num_experts_per_tok": 4, "norm_topk_prob": true, "max_position_embeddings": 128000}""" },
+        { "llama4", "llama4_text", """{"vocab_size": 202048, "hidden_size": 5120, "intermediate_size": 8192, "intermediate_size_mlp": 16384, "num_hidden_layers": 48, "num_attention_heads": 40, "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 131072, "num_local_experts": 16, "num_experts_per_tok": 1, "attention_chunk_size": 8192, "attn_temperature_tuning": true, "use_qk_norm": true}""" },
         { "qwen3_5", "qwen3_5_text", """{"vocab_size": 248320, "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 32, "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 32768, "linear_num_key_heads": 16, "linear_num_value_heads": 32}""" },
         { "qwen3_5_moe", "qwen3_5_moe_text", """{"vocab_size": 248320, "hidden_size": 2048, "num_hidden_layers": 40, "num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 256, "max_position_embeddings": 32768, "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512, "num_experts": 256, "num_experts_per_tok": 8}""" },
     };

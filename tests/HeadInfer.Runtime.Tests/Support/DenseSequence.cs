@@ -10,8 +10,9 @@ namespace HeadInfer.Runtime.Tests.Support;
 /// <param name="softCap">cap of the scores, or null</param>
 /// <param name="kept">of a layer and its keys and values what attention sees of them; null for these themselves</param>
 /// <param name="sinks">of each layer, or null</param>
+/// <param name="areChunks">whether windows are chunks</param>
 /// <param name="pages">whose keys and values each layer attends, where some have none of their own; or null</param>
-internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, double? softCap, Func<int, Tensor, Tensor>? kept, IReadOnlyList<Tensor?>? sinks = null, IReadOnlyList<int>? pages = null) : IBatchAttention, IAttentionPass
+internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, double? softCap, Func<int, Tensor, Tensor>? kept, IReadOnlyList<Tensor?>? sinks = null, IReadOnlyList<int>? pages = null, bool areChunks = false) : IBatchAttention, IAttentionPass
 {
     private readonly Dictionary<int, Tensor> _lent = []; // by pages
 
@@ -32,7 +33,7 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
 
         var kv = own ?? _lent[pages![layer]];
         kv = kept?.Invoke(pages?[layer] ?? layer, kv) ?? kv;
-        output.copy_(DenseAttention.Attend(queries, kv.select(1, 0).transpose(0, 1), kv.select(1, 1).transpose(0, 1), scale, windows[layer], softCap, sinks: sinks is { Count: > 0 } ? sinks[layer] : null));
+        output.copy_(DenseAttention.Attend(queries, kv.select(1, 0).transpose(0, 1), kv.select(1, 1).transpose(0, 1), scale, windows[layer], softCap, sinks: sinks is { Count: > 0 } ? sinks[layer] : null, isChunk: areChunks));
     }
 
     public void Dispose()
@@ -51,7 +52,7 @@ internal sealed class DenseSequence(double scale, IReadOnlyList<int?> windows, d
         using var pool = new BlockPool(new PageShape(1, tokens.Length, 1, ScalarType.Float32), 1, ByteSize.FromMiB(1) + (model.Attention.Pool.State.Size * 2), ByteSize.Zero, model.Hardware, state: model.Attention.Pool.State);
         using var sequence = new Sequence(pool, "");
         sequence.Rotate(model.Config.RotationOf(tokens.Length));
-        using var hidden = model.Decoder.Forward(Batch.Prefill(sequence, tokens, tokens.Length), new DenseSequence(model.Config.AttentionScale, model.Config.KvWindows, softCap, kept, model.Attention.Sinks, model.Attention.Layout.LayerPages), WorkMeter.None);
+        using var hidden = model.Decoder.Forward(Batch.Prefill(sequence, tokens, tokens.Length), new DenseSequence(model.Config.AttentionScale, model.Config.KvWindows, softCap, kept, model.Attention.Sinks, model.Attention.Layout.LayerPages, model.Config.Family.Chunked), WorkMeter.None);
         return [.. model.LogitsOf(hidden).SelectMany(row => row)];
     }
 }

@@ -1,0 +1,92 @@
+using System.Text.Json.Nodes;
+using HeadInfer.Reference;
+using HeadInfer.Runtime.Tests.Support;
+
+namespace HeadInfer.Runtime.Tests.Checkpoints;
+
+/// <summary>Llama 4 beside a part that sees, and what its small reference model is too short for.</summary>
+public abstract class Llama4Tests(ComputeDevice device) : NativeTest(device)
+{
+    public sealed class OnCpu() : Llama4Tests(ComputeDevice.Cpu);
+
+    public sealed class OnCuda() : Llama4Tests(ComputeDevice.Cuda);
+
+    private static string Folder => Fixtures.Model("llama4");
+
+    [Fact]
+    public async Task Beside_a_part_that_sees_the_text_is_the_reference()
+    {
+        using var folder = new ScratchFolder(Folder);
+        var weights = folder.File("model.safetensors");
+        SafetensorsEdit.Add(weights, "vision_model.class_embedding", "model.norm.weight", _ => { });
+        SafetensorsEdit.Add(weights, "multi_modal_projector.linear_1.weight", "lm_head.weight", _ => { });
+        SafetensorsEdit.Header(weights, header =>
+        {
+            foreach (var name in header.Select(t => t.Key).Where(n => n.StartsWith("model.", StringComparison.Ordinal) || n == "lm_head.weight").ToList())
+            {
+                var tensor = header[name]!;
+                header.Remove(name);
+                header[$"language_model.{name}"] = tensor;
+            }
+        });
+        var text = JsonNode.Parse(File.ReadAllText(folder.File("config.json")))!.AsObject();
+        text.Remove("architectures");
+        text.Remove("layer_types"); // the first configurations have neither
+        text.Remove("moe_layers");
+        File.WriteAllText(folder.File("config.json"), new JsonObject { ["architectures"] = new JsonArray("Llama4ForConditionalGeneration"), ["model_type"] = "llama4", ["vision_config"] = new JsonObject(), ["text_config"] = text }.ToJsonString());
+        var (ok, figure) = await ModelReference.CheckAsync(folder.Path, ModelReference.On(ModelReference.Layouts.Single(l => l.Name == "odd-mixed").Options, Device));
+        Assert.True(ok, figure);
+    }
+
+    // The last layer does not rotate, and its queries change nothing but the logits of their own tokens. So growth of a length is a factor of its query matrix.
+    [Fact]
+    public async Task Queries_of_layers_that_do_not_rotate_grow_with_whole_lengths()
+    {
+        const int length = 40;
+        const double scale = 3;
+        using ScratchFolder tuned = new(Folder), scaled = new(Folder), plain = new(Folder);
+        tuned.Edit("config.json", "\"floor_scale\": 8192", $"\"floor_scale\": {length}");
+        tuned.Edit("config.json", "\"attn_scale\": 0.1", $"\"attn_scale\": {scale}");
+        plain.Edit("config.json", "\"attn_temperature_tuning\": true", "\"attn_temperature_tuning\": false");
+        const string query = "model.layers.3.self_attn.q_proj.weight";
+        var factor = (float)(1 + (scale * Math.Log(2)));
+        SafetensorsEdit.Add(scaled.File("model.safetensors"), "scaled", query, values => Array.ForEach([.. Enumerable.Range(0, values.Length)], i => values[i] *= factor));
+        SafetensorsEdit.Header(scaled.File("model.safetensors"), header =>
+        {
+            var its = header["scaled"]!.DeepClone();
+            header.Remove("scaled");
+            header[query] = its;
+        });
+
+        int[] tokens = [.. Enumerable.Range(0, (2 * length) - 1).Select(i => ((i * 53) + 7) % 320)];
+        var (ofTuned, answer) = await Run(tuned.Path, tokens);
+        var (ofScaled, same) = await Run(scaled.Path, tokens);
+        var (ofPlain, _) = await Run(plain.Path, tokens);
+        for (var position = 0; position < tokens.Length; position++)
+        {
+            var (expected, other) = position < length - 1 ? (ofPlain, ofScaled) : (ofScaled, ofPlain); // positions are counted from 1
+            Assert.True(Worst(ofTuned[position], expected[position]) < 1e-4, $"{position}: off by {Worst(ofTuned[position], expected[position])}");
+            Assert.True(position == 0 || Worst(ofTuned[position], other[position]) > 1e-4, $"{position} shows nothing");
+        }
+
+        Assert.Equal(same, answer); // of steps, all within the second length
+    }
+
+    // Logits of a prompt, and what follows its first 45 tokens.
+    private async Task<(IReadOnlyList<float[]> Logits, List<int> Answer)> Run(string folder, int[] tokens)
+    {
+        await using var model = await Load(folder, new HeadInferOptions { SegmentTokens = 17, PageTokens = 8 });
+        using var session = model.CreateSession();
+        var logits = await session.LogitsAsync(tokens);
+        session.Truncate(0);
+        var answer = new List<int>();
+        await foreach (var step in session.GenerateAsync(tokens[..45], new GenerationOptions { MaxTokens = 30, StopTokens = [] }))
+        {
+            answer.Add(step.TokenId);
+        }
+
+        return ([.. logits], answer);
+    }
+
+    private static float Worst(float[] a, float[] b) => a.Zip(b, (x, y) => Math.Abs(x - y)).Max();
+}
