@@ -11,6 +11,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 {
     public const int MostExperts = 65_536, LargestHead = 4096;
 
+    private const int MaverickExperts = 128;
+
     public const string GptOss = "gpt-oss", Olmo = "olmo2", Gemma4 = "gemma4";
 
     public const string Pattern = "attention.sliding_window_pattern", KeyHeads = "attention.head_count_kv", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
@@ -45,6 +47,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [Olmo] = "Olmo2ForCausalLM",
         [Exaone] = "Exaone4ForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
+        ["llama4"] = "Llama4ForCausalLM",
         [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN
     };
 
@@ -176,9 +179,10 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["moe_intermediate_size"] = ofExperts,
             ["num_experts"] = mixes ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
             ["num_experts_per_tok"] = mixes ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
-            ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? !Family.Latent : null, // qwen3moe's files do not say it, and deepseek2's only where it is so
+            ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? (!Family.Latent && !Family.Chunked) : null, // qwen3moe's files do not say it, and deepseek2's only where it is so
+            ["decoder_sparse_step"] = Family.Chunked ? metadata.RequiredInt(Key("interleave_moe_layer_step")) : null,
             ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
-            ["n_shared_experts"] = Family.GroupsExperts ? metadata.Int(Key("expert_shared_count")) : null,
+            ["n_shared_experts"] = Family.Chunked ? 1 : Family.GroupsExperts ? metadata.Int(Key("expert_shared_count")) : null,
             ["first_k_dense_replace"] = Family.GroupsExperts ? metadata.Int(Key("leading_dense_block_count")) ?? 0 : null,
             ["n_group"] = Family.GroupsExperts ? Count("expert_group_count") ?? (isV3 ? 8 : null) : null,
             ["topk_group"] = Family.GroupsExperts ? Count("expert_group_used_count") ?? (isV3 ? 4 : null) : null,
@@ -194,7 +198,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["qk_nope_head_dim"] = Family.Latent ? head - rotary : null,
             ["v_head_dim"] = Family.Latent ? ofValue : null,
             ["rope_scaling"] = GgufRopeScaling.Read(checkpoint, isScaled, warn),
-            ["sliding_window"] = Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
+            ["sliding_window"] = Family.Chunked ? Llama4Fields.Chunk : Family.Windows is WindowRule.EveryLayer or WindowRule.Pattern && window > 0 ? window : null,
             ["sliding_window_pattern"] = Family.Windows == WindowRule.Pattern && !metadata.IsArray(Key(Pattern)) ? metadata.Int(Key(Pattern), 1) : null,
             ["layer_types"] = Family.DeltaLayers ? metadata.Bools(Key(States)) is [_, ..] states ? states.Take(layers).Select(keeps => keeps ? ModelConfigReader.Delta : ModelConfigReader.Full) : null
                 : Family.Windows != WindowRule.Pattern ? null
@@ -217,7 +221,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["query_pre_attn_scalar"] = layers == (Name == "gemma2" ? 46 : 62) ? (double)hidden / Heads : head,
             ["rope_local_base_freq"] = Family.LocalTheta is null ? null : metadata.Number(Key(LocalBase)),
             ["tie_word_embeddings"] = !checkpoint.Has(TensorNames.Output),
-            ["use_qk_norm"] = Family.QkNormField is null ? null : checkpoint.Has(TensorNames.Layer(0, TensorNames.QueryNorm)),
+            ["use_qk_norm"] = Family.QkNormField is null ? null : Family.BareHeadNorms ? Count("expert_count") != MaverickExperts : // whose heads have none, and no file says it
+                checkpoint.Has(TensorNames.Layer(0, TensorNames.QueryNorm)),
             ["attention_out_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.AttentionOutput))),
             ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),
             ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(TensorNames.Gate)))),
@@ -241,6 +246,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             : Family.Latent && metadata.Int($"{Name}.{Gating}") is null or 0 && !checkpoint.Names.Any(n => n.EndsWith(TensorNames.RouterCorrection, StringComparison.Ordinal)) ? $"'{Name}' of DeepSeek V2 (no '{Name}.{Gating}')"
             : !Family.GroupsExperts && metadata.Number($"{Name}.{ExpertScale}") is not (null or 0 or 1) ? $"'{Name}.{ExpertScale}' other than 1"
             : Family.HeadsByLayer && !isScaled && (metadata.Text($"{Name}.rope.scaling.type") is not (null or "none") || metadata.Has($"{Name}.rope.scale_linear")) ? $"'{Name}' with positions that are scaled ('{Name}.rope.scaling.type')"
+            : Family.Chunked && metadata.Int($"{Name}.attention.sliding_window") == 0 ? $"'{Name}' without chunks ('{Name}.attention.sliding_window')"
             : GgufRopeScaling.Unknown(this, metadata) is { } key ? $"'{key}'"
             : null;
         if (what is not null)

@@ -5,6 +5,9 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <summary>The fields of Llama 4, by the names that other families have for the same.</summary>
 internal static class Llama4Fields
 {
+    /// <summary>Tokens of a chunk where nothing says it.</summary>
+    public const int Chunk = 8192;
+
     private const string Chunked = "chunked_attention", Tuning = "attn_temperature_tuning";
 
     /// <param name="json">the configuration</param>
@@ -21,7 +24,7 @@ internal static class Llama4Fields
 
         var step = json.Int("interleave_moe_layer_step", 1);
         var mixtures = json.Has("moe_layers") ? json.Ints("moe_layers").ToHashSet() : Enumerable.Range(0, layers).Where(layer => (layer + 1) % step == 0).ToHashSet();
-        var (ofExperts, ofDense, chunk) = (json.Int("intermediate_size"), json.Int("intermediate_size_mlp"), json.Mentions("attention_chunk_size") ? json.Int("attention_chunk_size") : 8192);
+        var (ofExperts, ofDense, chunk) = (json.Int("intermediate_size"), json.Int("intermediate_size_mlp"), json.Mentions("attention_chunk_size") ? json.Int("attention_chunk_size") : Chunk);
         (string Name, object Value)[] fields =
         [
             ("layer_types", types.Select(t => t == Chunked ? ModelConfigReader.Sliding : t)),

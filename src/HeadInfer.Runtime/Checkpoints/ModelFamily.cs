@@ -148,7 +148,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         },
         new("Llama4ForCausalLM", "llama4_text")
         {
-            NeighbourPairs = true, Chunked = true, Windows = WindowRule.Pattern, StillEvery = 4, QkNormField = "use_qk_norm", BareHeadNorms = true, TunesStillLayers = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000,
+            NeighbourPairs = true, Chunked = true, Windows = WindowRule.Pattern, FullEvery = 4, StillEvery = 4, QkNormField = "use_qk_norm", BareHeadNorms = true, TunesStillLayers = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000,
             Experts = true, Router = RouterRule.Inputs, Stacks = ExpertStacks.Halves,
             Defaults = [("intermediate_size_mlp", 16_384), ("num_local_experts", 16), ("num_experts_per_tok", 1), (KeyHeads, 8), (HeadDim, 128)], NestedDefaults = Sizes(202_048, 5120, 8192, 48, 40, 131_072),
         },

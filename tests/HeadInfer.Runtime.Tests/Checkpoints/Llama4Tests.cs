@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using HeadInfer.Reference;
+using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests.Checkpoints;
@@ -38,6 +39,32 @@ public abstract class Llama4Tests(ComputeDevice device) : NativeTest(device)
         Assert.True(ok, figure);
     }
 
+    // llama.cpp's src/models/llama4.cpp: chunks, and by what queries grow, are in no file. So the folder has those of all published models.
+    [Fact]
+    public async Task A_converted_folder_is_the_folders_model()
+    {
+        using ScratchFolder folder = new(Folder), converted = new();
+        folder.Edit("config.json", "\"attention_chunk_size\": 32", "\"attention_chunk_size\": 8192");
+        GgufConversion.Of(folder.Path, architecture: "llama4").Write(converted.File("m.gguf"));
+        int[] tokens = [.. Enumerable.Range(0, 100).Select(i => ((i * 53) + 7) % 320)];
+        var (expected, answer) = await Run(folder.Path, tokens);
+        var warnings = new List<string>();
+        var (got, same) = await Run(converted.File("m.gguf"), tokens, warnings.Add);
+        Assert.Empty(warnings);
+        Assert.Equal(answer, same);
+        Assert.True(expected.Zip(got, Worst).Max() < 1e-5);
+        var (ofFolder, ofFile) = (ModelConfig.Load(folder.Path), ModelConfig.Load(converted.File("m.gguf")));
+        Assert.Equal(ofFolder.Windows, ofFile.Windows);
+        Assert.Equal(ofFolder.ExpertLayers.Order(), ofFile.ExpertLayers.Order());
+        Assert.Equal((ofFolder.QueryGrowth, ofFolder.Routing, ofFolder.QkNorm, ofFolder.SharedExpertSize, ofFolder.IntermediateSize), (ofFile.QueryGrowth, ofFile.Routing, ofFile.QkNorm, ofFile.SharedExpertSize, ofFile.IntermediateSize));
+
+        // Maverick's heads have no norms, and what has no chunks is another model.
+        GgufConversion.Of(folder.Path, architecture: "llama4").Without("llama4.expert_count").With("llama4.expert_count", 128).Write(converted.File("maverick.gguf"));
+        Assert.Equal(HeadNorm.None, ModelConfig.Load(converted.File("maverick.gguf")).QkNorm);
+        GgufConversion.Of(folder.Path, architecture: "llama4").With("llama4.attention.sliding_window", 0).Write(converted.File("whole.gguf"));
+        Assert.Contains("without chunks", Assert.Throws<UnsupportedModelException>(() => ModelConfig.Load(converted.File("whole.gguf"))).Message, StringComparison.Ordinal);
+    }
+
     // The last layer does not rotate, and its queries change nothing but the logits of their own tokens. So growth of a length is a factor of its query matrix.
     [Fact]
     public async Task Queries_of_layers_that_do_not_rotate_grow_with_whole_lengths()
@@ -73,9 +100,9 @@ public abstract class Llama4Tests(ComputeDevice device) : NativeTest(device)
     }
 
     // Logits of a prompt, and what follows its first 45 tokens.
-    private async Task<(IReadOnlyList<float[]> Logits, List<int> Answer)> Run(string folder, int[] tokens)
+    private async Task<(IReadOnlyList<float[]> Logits, List<int> Answer)> Run(string folder, int[] tokens, Action<string>? warn = null)
     {
-        await using var model = await Load(folder, new HeadInferOptions { SegmentTokens = 17, PageTokens = 8 });
+        await using var model = await Load(folder, new HeadInferOptions { SegmentTokens = 17, PageTokens = 8, Warning = warn });
         using var session = model.CreateSession();
         var logits = await session.LogitsAsync(tokens);
         session.Truncate(0);

@@ -173,7 +173,11 @@ internal static partial class GgufConversion
             writer.With($"{name}.attention.key_length", config.HeadDim).With($"{name}.attention.value_length", config.HeadDim);
         }
 
-        if (config.Windows.Any(w => w is not null))
+        if (config.Family.Chunked)
+        {
+            writer.With($"{name}.interleave_moe_layer_step", (int)json["interleave_moe_layer_step"]!); // conversion/llama.py, which does not write chunks
+        }
+        else if (config.Windows.Any(w => w is not null))
         {
             writer.With($"{name}.attention.sliding_window", config.Windows.OfType<int>().First());
             if (name is "olmo2" or "exaone4")

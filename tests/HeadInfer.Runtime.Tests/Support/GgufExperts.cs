@@ -2,15 +2,15 @@ using HeadInfer.Runtime.Checkpoints;
 
 namespace HeadInfer.Runtime.Tests.Support;
 
-/// <summary>Converts the experts of gpt-oss, which are one tensor for a layer and in which gates and what they are for lie by turns.</summary>
-/// <remarks>As llama.cpp's conversion/gpt_oss.py does it: gates and the others apart, inputs last, and packed numbers in the order of ggml's blocks.</remarks>
+/// <summary>Converts the experts of gpt-oss, which are one tensor for a layer and in which gates and what they are for lie by turns; and those of Llama 4, in which all gates come first.</summary>
+/// <remarks>As llama.cpp's conversion/gpt_oss.py and conversion/llama.py do it: gates and the others apart, inputs last, and packed numbers in the order of ggml's blocks.</remarks>
 internal static class GgufExperts
 {
     private const uint MxFp4 = 39;
     private const string Experts = ".mlp.experts.", GateUp = "gate_up_proj", Down = "down_proj";
 
     /// <summary>Whether a tensor is of such experts.</summary>
-    public static bool Are(string tensor) => tensor.Contains($"{Experts}{GateUp}", StringComparison.Ordinal) || tensor.Contains($"{Experts}{Down}", StringComparison.Ordinal);
+    public static bool Are(string tensor) => Named(tensor) is var name && (name.Contains($"{Experts}{GateUp}", StringComparison.Ordinal) || name.Contains($"{Experts}{Down}", StringComparison.Ordinal));
 
     /// <summary>Adds them.</summary>
     /// <param name="file">has them; of packed ones the exponents are read beside the numbers</param>
@@ -19,23 +19,28 @@ internal static class GgufExperts
     public static void Add(SafetensorsFile file, SafetensorsEntry entry, Action<string, long[], uint, byte[]> add)
     {
         var name = entry.Name;
-        var (stem, part) = (name[..name.IndexOf(Experts, StringComparison.Ordinal)].Replace("model.layers.", "blk.", StringComparison.Ordinal), name[(name.IndexOf(Experts, StringComparison.Ordinal) + Experts.Length)..]);
+        var mlp = Named(name);
+        var (stem, part) = (mlp[..mlp.IndexOf(Experts, StringComparison.Ordinal)].Replace("model.layers.", "blk.", StringComparison.Ordinal), mlp[(mlp.IndexOf(Experts, StringComparison.Ordinal) + Experts.Length)..]);
         if (part.EndsWith("_scales", StringComparison.Ordinal))
         {
             return; // with its numbers
         }
 
         var end = part.EndsWith("_bias", StringComparison.Ordinal) ? "bias" : "weight";
-        (string Name, int First, int Every)[] parts = part.StartsWith(GateUp, StringComparison.Ordinal) ? [("gate", 0, 2), ("up", 1, 2)] : [("down", 0, 1)];
+        (string Name, int Which)[] parts = part.StartsWith(GateUp, StringComparison.Ordinal) ? [("gate", 0), ("up", 1)] : [("down", 0)];
         var (shape, rows, type) = part.EndsWith("_blocks", StringComparison.Ordinal) ? Packed(file, entry) : Dense(file, entry, end == "bias");
         var experts = shape[0];
-        foreach (var (what, first, every) in parts)
+        foreach (var (what, which) in parts)
         {
-            var perExpert = rows.Count / (int)experts;
-            var some = Enumerable.Range(0, rows.Count).Where(row => row % perExpert % every == first).SelectMany(row => rows[row]).ToArray();
+            var (perExpert, every) = (rows.Count / (int)experts, parts.Length);
+            bool IsIts(int row) => which == (name.Contains(".feed_forward.", StringComparison.Ordinal) ? row / (perExpert / every) : row % every);
+            var some = Enumerable.Range(0, rows.Count).Where(row => IsIts(row % perExpert)).SelectMany(row => rows[row]).ToArray();
             add($"{stem}.ffn_{what}_exps.{end}", [experts, shape[1] / every, .. shape[2..]], type, some);
         }
     }
+
+    // Llama 4's MLP has another name.
+    private static string Named(string tensor) => tensor.Replace(".feed_forward.", ".mlp.", StringComparison.Ordinal);
 
     // [experts, rows, blocks, 16] and exponents [experts, rows, blocks]: a byte has two neighbours, the first of them in its lower half. ggml's byte has numbers i and i + 16.
     private static (long[] Shape, List<byte[]> Rows, uint Type) Packed(SafetensorsFile file, SafetensorsEntry entry)
