@@ -42,7 +42,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [SmolLm3] = "SmolLM3ForCausalLM",
         [Glm4] = "Glm4ForCausalLM",
         [Glm4Moe] = "Glm4MoeForCausalLM",
-        ["deepseek2"] = "DeepseekV3ForCausalLM", // and GLM-4.7-Flash
+        ["deepseek2"] = "DeepseekV3ForCausalLM", // and GLM-4.7-Flash, and DeepSeek V2
         ["cohere2"] = "Cohere2ForCausalLM",
         [Olmo] = "Olmo2ForCausalLM",
         [Exaone] = "Exaone4ForCausalLM",
@@ -98,6 +98,11 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         var its = ModelFamily.Of(family);
         return new GgufArchitecture(name, its, heads, its.HeadsByLayer ? 0 : metadata.Int($"{name}.{KeyHeads}", 1, 65_536) ?? heads);
     }
+
+    /// <summary>What it is once the tensors are known: routers of DeepSeek V2 have no correction, and its first files do not say how they score.</summary>
+    public GgufArchitecture With(GgufCheckpoint checkpoint) =>
+        Family.Latent && checkpoint.Metadata.Int($"{Name}.{Gating}") is null or 0 or 1 && !checkpoint.Names.Any(n => n.EndsWith(TensorNames.RouterCorrection, StringComparison.Ordinal))
+            ? this with { Family = ModelFamily.Of("DeepseekV2ForCausalLM") } : this;
 
     /// <summary>Gives the configuration: the metadata as the <c>config.json</c> that it was made from.</summary>
     /// <param name="checkpoint">the file</param>
@@ -163,7 +168,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         var vocabulary = metadata.Int(Key("vocab_size")) is var named && checkpoint.Tensors.TryGetValue(TensorNames.Embedding, out var embedding) ? embedding.Rows : named ?? throw metadata.Lacks(Key("vocab_size"));
         var mixes = Family.Experts && (Family.ExpertsField is null || Count("expert_count") is not null);
         var ofExperts = mixes && Name != Llama ? metadata.RequiredInt(Key("expert_feed_forward_length")) : (int?)null; // Mixtral's are as wide as others' MLPs
-        var isV3 = Family.Latent && Count("expert_count") == 256; // whose first files do not say that its experts are in groups
+        (int All, int Kept)? groups = !Family.Latent ? null : Count("expert_count") switch { 256 => (8, 4), 160 => (8, 3), _ => null }; // of V3 and V2, whose first files do not say it
         var epsilon = Family.CenteredNorms ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
         var window = metadata.Int(Key("attention.sliding_window"));
         var fields = new Dictionary<string, object?>(StringComparer.Ordinal)
@@ -184,8 +189,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
             ["n_shared_experts"] = Family.Chunked ? 1 : Family.GroupsExperts ? metadata.Int(Key("expert_shared_count")) : null,
             ["first_k_dense_replace"] = Family.GroupsExperts ? metadata.Int(Key("leading_dense_block_count")) ?? 0 : null,
-            ["n_group"] = Family.GroupsExperts ? Count("expert_group_count") ?? (isV3 ? 8 : null) : null,
-            ["topk_group"] = Family.GroupsExperts ? Count("expert_group_used_count") ?? (isV3 ? 4 : null) : null,
+            ["n_group"] = Family.GroupsExperts ? Count("expert_group_count") ?? groups?.All : null,
+            ["topk_group"] = Family.GroupsExperts ? Count("expert_group_used_count") ?? groups?.Kept : null,
+            ["topk_method"] = Family.Router == RouterRule.Groups ? "group_limited_greedy" : null, // without groups it is greedy
             ["routed_scaling_factor"] = Family.GroupsExperts ? Factor(ExpertScale) : null,
             ["vocab_size"] = vocabulary,
             ["max_position_embeddings"] = metadata.RequiredInt(Key("context_length")),
@@ -242,8 +248,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             : Name == Granite && metadata.Bool($"{Name}.{Finetuned}") == false ? $"'{Name}' without rotary embeddings ('{Name}.{Finetuned}')"
             : metadata.Ints($"{Name}.{Sections}").Any(section => section != 0) && Family.NeighbourPairs ? $"'{Name}' of a model that sees ('{Name}.{Sections}')" // its rows are in another order
             : Family.LocalTheta is null && metadata.Number($"{Name}.{LocalBase}") is { } local && local != metadata.Number($"{Name}.{Base}") ? $"'{Name}.{LocalBase}' other than '{Name}.{Base}'"
-            : Name != GptOss && metadata.Int($"{Name}.{Gating}") is > 0 and var gating && gating != (Family.GroupsExperts ? 2 : 1) ? $"'{Name}.{Gating}' {gating}" // 1 softmax, 2 sigmoid
-            : Family.Latent && metadata.Int($"{Name}.{Gating}") is null or 0 && !checkpoint.Names.Any(n => n.EndsWith(TensorNames.RouterCorrection, StringComparison.Ordinal)) ? $"'{Name}' of DeepSeek V2 (no '{Name}.{Gating}')"
+            : Name != GptOss && metadata.Int($"{Name}.{Gating}") is > 0 and var gating && gating != (Family.Router is RouterRule.Sigmoid or RouterRule.Inputs ? 2 : 1) ? $"'{Name}.{Gating}' {gating}" // 1 softmax, 2 sigmoid
             : !Family.GroupsExperts && metadata.Number($"{Name}.{ExpertScale}") is not (null or 0 or 1) ? $"'{Name}.{ExpertScale}' other than 1"
             : Family.HeadsByLayer && !isScaled && (metadata.Text($"{Name}.rope.scaling.type") is not (null or "none") || metadata.Has($"{Name}.rope.scale_linear")) ? $"'{Name}' with positions that are scaled ('{Name}.rope.scaling.type')"
             : Family.Chunked && metadata.Int($"{Name}.attention.sliding_window") == 0 ? $"'{Name}' without chunks ('{Name}.attention.sliding_window')"

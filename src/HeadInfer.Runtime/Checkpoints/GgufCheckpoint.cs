@@ -41,6 +41,7 @@ internal sealed class GgufCheckpoint : Checkpoint
             checkpoint.Architecture = GgufArchitecture.Of(checkpoint.Metadata);
             checkpoint.AddShards();
             checkpoint._files.ForEach(checkpoint.Add);
+            checkpoint.Architecture = checkpoint.Architecture.With(checkpoint);
             return checkpoint;
         }
         catch

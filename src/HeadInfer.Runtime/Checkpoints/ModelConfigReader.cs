@@ -286,14 +286,15 @@ internal static class ModelConfigReader
         // Qwen3-VL's mixtures always do; those that do not say it have experts as wide as others' MLPs, and share among the chosen.
         var plain = family.ModelType is "mixtral" or "gpt_oss";
         var (perToken, normalized, width) = (json.Int(json.Has("top_k_experts") ? "top_k_experts" : json.Has("num_experts_per_tok") ? "num_experts_per_tok" : "experts_per_token", most: experts),
-            json.Bool("norm_topk_prob", plain || family.GroupsExperts || family.SharesByDefault || json.Has(Nested)), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
-        var groups = family.GroupsExperts ? json.Int("n_group", 1, most: experts) : 1;
+            json.Bool("norm_topk_prob", plain || family.Router == RouterRule.Sigmoid || family.SharesByDefault || json.Has(Nested)), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
+        var inGroups = family.GroupsExperts && (family.Router != RouterRule.Groups || ReadsGroups(json));
+        var groups = inGroups ? json.Int("n_group", 1, most: experts) : 1;
         if (experts % groups != 0)
         {
             throw json.Invalid("n_group", $"a divisor of the number of experts ({experts})");
         }
 
-        var keptGroups = family.GroupsExperts ? json.Int("topk_group", 1, most: groups) : 1;
+        var keptGroups = inGroups ? json.Int("topk_group", 1, most: groups) : 1;
         if (perToken > experts / groups * keptGroups)
         {
             throw json.Invalid("topk_group", $"enough groups for {perToken} experts of a token");
@@ -307,15 +308,25 @@ internal static class ModelConfigReader
             NormalizeExpertWeights = normalized,
             Routing = new Compute.Routing(perToken, normalized)
             {
-                Sigmoid = family.GroupsExperts,
+                Sigmoid = family.Router is RouterRule.Sigmoid or RouterRule.Inputs,
                 OfInputs = family.Router == RouterRule.Inputs,
                 Groups = groups,
                 KeptGroups = keptGroups,
-                Scale = family.GroupsExperts ? json.Positive("routed_scaling_factor", 1) : 1,
+                Scale = family.GroupsExperts && !(family.Router == RouterRule.Groups && normalized && perToken > 1) ? json.Positive("routed_scaling_factor", 1) : 1, // V2's own code has one or the other
             },
             SharedExpertSize = family.SharedExpertGate ? json.Int("shared_expert_intermediate_size", 512, least: 0) : family.GroupsExperts ? json.Int("n_shared_experts", 0, least: 0, most: 1024) * width : 0,
             ExpertLayers = Enumerable.Range(0, config.Layers).Where(l => !dense.Contains(l) && (l + 1) % step == 0).ToHashSet(),
         };
+    }
+
+    // Whether DeepSeek V2 chooses groups of experts first.
+    private static bool ReadsGroups(ConfigReader json)
+    {
+        var (method, scores) = (json.Text("topk_method") ?? "greedy", json.Text("scoring_func") ?? "softmax");
+        return scores != "softmax" ? throw new UnsupportedModelException($"'{json.Path}': scoring_func '{scores}' is not supported in this architecture.")
+            : method is "greedy" or "gready" ? false // as its own code spells it
+            : method == "group_limited_greedy" ? true
+            : throw new UnsupportedModelException($"'{json.Path}': topk_method '{method}' is not supported in this architecture.");
     }
 
     // Gemma's hidden_act is a relic: only hidden_activation counts there, and only hidden_act elsewhere.

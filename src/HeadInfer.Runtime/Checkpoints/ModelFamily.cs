@@ -38,6 +38,9 @@ internal enum RouterRule
     /// <summary>By softmax, with the fields of Mixtral and Qwen.</summary>
     Softmax,
 
+    /// <summary>By softmax, with the fields of DeepSeek V2: in groups if <c>topk_method</c> says so.</summary>
+    Groups,
+
     /// <summary>By sigmoids, with a correction where scores are compared, and in groups (DeepSeek V3).</summary>
     Sigmoid,
 
@@ -128,6 +131,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         },
         new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
         new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, Router = RouterRule.Sigmoid },
+        new("DeepseekV2ForCausalLM", "deepseek_v2") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_routed_experts", 64), ("n_shared_experts", 2), ("moe_intermediate_size", 1407), ("first_k_dense_replace", 0)], Experts = true, Router = RouterRule.Groups },
         new("Glm4MoeLiteForCausalLM", "glm4_moe_lite") { Latent = true, Defaults = [("n_shared_experts", 1), ("q_lora_rank", 768), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 192), ("v_head_dim", 256)], Experts = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5 },
         new("Qwen3NextForCausalLM", "qwen3_next")
         {

@@ -70,7 +70,7 @@ internal static class Router
         {
             var own = ranks.Slice(g * size, size);
             Best(own, two);
-            groups[g] = own[two[0]] + (size > 1 ? own[two[1]] : 0);
+            groups[g] = own[two[0]] + (size > 1 && routing.Sigmoid ? own[two[1]] : 0);
         }
 
         Best(groups, kept);

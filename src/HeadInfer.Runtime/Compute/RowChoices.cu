@@ -85,7 +85,7 @@ extern "C" __global__ void route_rows(const float* logits, int* chosen, float* s
                 if (left[i] > first) { second = first; first = left[i]; }
                 else if (left[i] > second) second = left[i];
             }
-            groups[g] = size > 1 ? first + second : first;
+            groups[g] = size > 1 && routing.sigmoid ? first + second : first;
         }
         __syncwarp();
         for (int j = 0; j < routing.groups - routing.kept; j++) { // the worst go, of equals the last

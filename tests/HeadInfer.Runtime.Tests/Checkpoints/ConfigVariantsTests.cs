@@ -30,6 +30,7 @@ public sealed class ConfigVariantsTests
         { "GptOssForCausalLM", "gpt_oss", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2", "8 64 1E-05 150000 64 w-w-w-w-:128 untied bias" },
         { "Glm4MoeForCausalLM", "glm4_moe", "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32", "8 64 1E-05 10000 32 -------- untied" },
         { "DeepseekV3ForCausalLM", "deepseek_v3", "\"q_lora_rank\": null, \"kv_lora_rank\": 512, \"qk_rope_head_dim\": 64, \"qk_nope_head_dim\": 128, \"v_head_dim\": 128, \"n_routed_experts\": 64, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32", "32 192 1E-06 10000 64 -------- untied" },
+        { "DeepseekV2ForCausalLM", "deepseek_v2", "\"num_experts_per_tok\": 2", "32 192 1E-06 10000 64 -------- untied" },
         { "Glm4MoeLiteForCausalLM", "glm4_moe_lite", "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32", "32 256 1E-05 10000 64 -------- untied" },
         { "Qwen3NextForCausalLM", "qwen3_next", "", "2 256 1E-06 10000 64 -------- untied" },
         { "Qwen3_5ForCausalLM", "qwen3_5_text", "", "4 256 1E-06 10000 64 -------- untied" },
@@ -81,6 +82,8 @@ public sealed class ConfigVariantsTests
         var next = Read(Minimal("Qwen3NextForCausalLM", "qwen3_next", ""));
         Assert.Equal((512, 512, 10, 512, true), (next.SharedExpertSize, next.Experts, next.ExpertsPerToken, next.ExpertIntermediateSize, next.NormalizeExpertWeights));
         Assert.Equal([0, 1, 2, 4, 5, 6], next.StateLayers.Order());
+        var v2 = Read(Minimal("DeepseekV2ForCausalLM", "deepseek_v2", "\"num_experts_per_tok\": 2"));
+        Assert.Equal((64, 1407, 2 * 1407, 8, false, 1), (v2.Experts, v2.ExpertIntermediateSize, v2.SharedExpertSize, v2.ExpertLayers.Count, v2.NormalizeExpertWeights, v2.Routing.Groups));
         Assert.False(Read(Minimal("Qwen3MoeForCausalLM", "qwen3_moe", Experts)).NormalizeExpertWeights);
         var mixtral = Read(Minimal("MixtralForCausalLM", "mixtral", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2"));
         Assert.Equal((96, true), (mixtral.ExpertIntermediateSize, mixtral.NormalizeExpertWeights));

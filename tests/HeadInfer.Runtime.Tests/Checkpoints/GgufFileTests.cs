@@ -147,7 +147,11 @@ public sealed class GgufFileTests
         GgufConversion.Of(Fixtures.Model("deepseek-v3")).Without("deepseek2.expert_gating_func").Write(folder.File("flash.gguf")); // as the first files of GLM-4.7-Flash
         Assert.True(ModelConfig.Load(folder.File("flash.gguf")).Routing.Sigmoid);
         GgufConversion.Of(Fixtures.Model("deepseek-v3"), t => !t.Contains("exp_probs_b", StringComparison.Ordinal)).Without("deepseek2.expert_gating_func").Write(folder.File("v2.gguf"));
-        Assert.Contains("DeepSeek V2", Assert.Throws<UnsupportedModelException>(() => ModelConfig.Load(folder.File("v2.gguf"))).Message, StringComparison.Ordinal);
+        var config = ModelConfig.Load(folder.File("v2.gguf"));
+        Assert.Equal(("DeepseekV2ForCausalLM", false, 2, 1), (config.Architecture, config.Routing.Sigmoid, config.Routing.Groups, config.Routing.KeptGroups));
+        GgufConversion.Of(Fixtures.Model("deepseek-v3"), t => !t.Contains("exp_probs_b", StringComparison.Ordinal)).Without("deepseek2.expert_gating_func").Without("deepseek2.expert_group_count").Without("deepseek2.expert_group_used_count")
+            .Without("deepseek2.expert_count").With("deepseek2.expert_count", 160).Write(folder.File("first.gguf"));
+        Assert.Equal((8, 3), (ModelConfig.Load(folder.File("first.gguf")).Routing.Groups, ModelConfig.Load(folder.File("first.gguf")).Routing.KeptGroups));
     }
 
     // 1 + ln(factor) / 10 is transformers' without an attention_factor. DeepSeek-R1-0528-Qwen3-8B has the first as attn_factor, which transformers does not read; OLMo 3 the second as attention_factor.

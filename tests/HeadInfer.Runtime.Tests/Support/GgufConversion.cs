@@ -14,7 +14,7 @@ internal static partial class GgufConversion
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Gemma4ForCausalLM"] = GgufGemma4.Architecture, ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
-        ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2", ["DeepseekV3ForCausalLM"] = "deepseek2",
+        ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2", ["DeepseekV3ForCausalLM"] = "deepseek2", ["DeepseekV2ForCausalLM"] = "deepseek2",
         ["GptOssForCausalLM"] = "gpt-oss", ["GraniteForCausalLM"] = "granite", ["SmolLM3ForCausalLM"] = "smollm3", ["Ministral3ForCausalLM"] = "mistral3",
     };
 
@@ -228,7 +228,7 @@ internal static partial class GgufConversion
 
         if (name is "glm4moe" or "deepseek2")
         {
-            writer.With($"{name}.expert_gating_func", 2).With($"{name}.expert_weights_scale", (float)json["routed_scaling_factor"]!).With($"{name}.expert_weights_norm", config.NormalizeExpertWeights);
+            writer.With($"{name}.expert_gating_func", config.Routing.Sigmoid ? 2 : 1).With($"{name}.expert_weights_scale", (float)json["routed_scaling_factor"]!).With($"{name}.expert_weights_norm", config.NormalizeExpertWeights);
         }
 
         // conversion/granite.py, and conversion/command_r.py for cohere2
@@ -266,6 +266,12 @@ internal static partial class GgufConversion
             {
                 writer.With($"{name}.rope.scaling.{key}", (float)value);
             }
+        }
+
+        // conversion/deepseek.py
+        if (name == "deepseek2")
+        {
+            return writer.With($"{name}.rope.scaling.yarn_log_multiplier", 0.1f * (float)rope["mscale_all_dim"]!);
         }
 
         // conversion/mistral3.py
