@@ -92,11 +92,11 @@ internal static class GgufModel
             }
         }
 
-        var tokens = metadata.Texts(Tokens + "tokens");
+        var (tokens, pre) = (metadata.Texts(Tokens + "tokens"), metadata.Text(Tokens + "pre"));
         return new GgmlVocabulary(metadata.Path, tokens)
         {
             Model = model,
-            Pre = metadata.Text(Tokens + "pre"),
+            Pre = pre is not null && architecture.Name == "seed_oss" ? $"{pre} of Seed-OSS" : pre, // it is cut as Seed-Coder's; whether it is composed too is not known
             Types = metadata.Ints(Tokens + "token_type"),
             Scores = metadata.Floats(Tokens + "scores"),
             Merges = metadata.Texts(Tokens + "merges"),

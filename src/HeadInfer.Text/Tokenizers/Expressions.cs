@@ -18,7 +18,7 @@ internal static class Expressions
     /// The engine that does not backtrack was rejected: it looks around nowhere, which nearly all published expressions do,
     /// and where it can be used it takes microseconds and a kilobyte for each character of a long match, without a limit.
     /// </remarks>
-    public static Regex Compile(string pattern) => new(WithoutPossessives(pattern), RegexOptions.Compiled | RegexOptions.CultureInvariant, MatchTime);
+    public static Regex Compile(string pattern) => new(WithoutPossessives(pattern.Replace(CharacterProxies.Named, CharacterProxies.OfNamed, StringComparison.Ordinal)), RegexOptions.Compiled | RegexOptions.CultureInvariant, MatchTime);
 
     /// <summary>An expression in which what is repeated and given nothing back is written as an atomic group.</summary>
     internal static string WithoutPossessives(string pattern)

@@ -84,6 +84,10 @@ public sealed class GgmlVocabularyTests
     [InlineData("gpt-4o", "helloWorld it's 1234/\n", "hello|World| it's| |123|4|/\n")]
     [InlineData("deepseek-coder", "if x1 == 你好:\n", "if| x|1| ==| |你好|:|\n")]
     [InlineData("deepseek-v3", "a.b 1234 你好 x+=1", "a|.b| |123|4| |你好| x|+=|1")]
+    [InlineData("deepseek-llm", "It's 1234 你  好。x\n y  ", "It|'|s| |1|2|3|4| |你|  |好|。|x|\n| y|  ")]
+    [InlineData("deepseek-llm", "x \U00010400Ω \U0001D400Ω naïve", "x| \U00010400Ω| \U0001D400|Ω| na|ï|ve")] // of letters it has some alphabets, and not those of mathematics
+    [InlineData("seed-coder", "It's 12 x\n\n  y!\n", "It|'s| |1|2| x|\n\n| | y|!|\n")]
+    [InlineData("tiny_aya", "helloWorld it's 1234567 12/\n", "hello|World| it's| |1|234|567| |12|/\n")]
     [InlineData("default", "don't 12345!", "don|'|t| |123|45|!")]
     public void Text_is_cut_as_the_name_says(string pre, string text, string words)
     {
@@ -91,10 +95,30 @@ public sealed class GgmlVocabularyTests
         Assert.Equal(words, string.Join('|', new WordSplitter(splits).Words(text, new TextWork(text.Length)).Select(w => text.Substring(w.Offset, w.Length))));
     }
 
+    // The tokenizer.json of DeepSeek V2 names letters that .NET's classes cannot have.
+    [Fact]
+    public void A_folder_of_DeepSeek_V2_cuts_as_its_gguf_file()
+    {
+        using var folder = TokenizerFolder.Folder("qwen2-style");
+        TokenizerFolder.Edit(folder, json =>
+        {
+            var steps = GgmlSplits.Of("deepseek-llm", "x.gguf").Expressions.SkipLast(1)
+                .Select(e => new JsonObject { ["type"] = "Split", ["pattern"] = new JsonObject { ["Regex"] = e }, ["behavior"] = "Isolated", ["invert"] = false });
+            json["normalizer"] = null;
+            json["pre_tokenizer"] = new JsonObject { ["type"] = "Sequence", ["pretokenizers"] = new JsonArray([.. steps, new JsonObject { ["type"] = "Digits", ["individual_digits"] = true }, new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["use_regex"] = false }]) };
+        });
+        var (ofFolder, ofFile) = (Tokenizer.Load(folder.Path), Of("qwen2-style", "deepseek-llm").Build(""));
+        const string text = "The \U00010400Ω of 1234 你好, it's naïve\n";
+        Assert.Equal(ofFolder.Encode(text), ofFile.Encode(text));
+    }
+
     [Theory]
     [InlineData("qwen2", true)]
     [InlineData("qwen35", true)]
     [InlineData("command-r", true)]
+    [InlineData("seed-coder", true)]
+    [InlineData("tiny_aya", false)]
+    [InlineData("deepseek-llm", false)]
     [InlineData("glm4", false)]
     public void Marks_are_composed_where_the_models_files_say_so(string pre, bool composed)
     {
