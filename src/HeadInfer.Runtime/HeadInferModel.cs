@@ -84,7 +84,9 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     public Tokenizer Tokenizer => _folder.Tokenizer ?? throw new TokenizerException(GgufFile.IsNamed(_folder.Path) ? $"'{_folder.Path}' has no tokenizer in its metadata." : $"'{_folder.Path}' has no tokenizer.json, and no tokenizer.model.");
 
     /// <summary>How a conversation is written for the model; null if the model folder has no chat template.</summary>
-    public ChatTemplate? ChatTemplate => _folder.ChatTemplate;
+    /// <exception cref="ChatTemplateException">It has one that cannot be used, and <see cref="HeadInferOptions.ChatTemplate"/> named no other.</exception>
+    public ChatTemplate? ChatTemplate => _folder.ChatFault is not { } fault ? _folder.ChatTemplate
+        : throw new ChatTemplateException($"The model '{Name}' cannot hold a conversation: {fault.Message} Set HeadInferOptions.ChatTemplate to the template that it was published with.", fault);
 
     /// <summary>Generation defaults of the model's <c>generation_config.json</c>.</summary>
     public GenerationOptions Defaults => _folder.Defaults;

@@ -53,6 +53,7 @@ public sealed class HeadInferChatClient : IChatClient
     /// <param name="model">the model; stays the caller's</param>
     /// <param name="modelId">its name in answers and telemetry; default: <see cref="HeadInferModel.Name"/></param>
     /// <exception cref="UnsupportedModelException">The model has no chat template.</exception>
+    /// <exception cref="ChatTemplateException">The model's chat template cannot be used.</exception>
     public HeadInferChatClient(HeadInferModel model, string? modelId = null)
         : this(model, new HeadInferChatClientOptions { ModelId = modelId })
     {
@@ -63,6 +64,7 @@ public sealed class HeadInferChatClient : IChatClient
     /// <param name="options">how it is treated</param>
     /// <param name="loggerFactory">told of reading, of failures, and what of a JSON schema is not enforced; null tells nobody</param>
     /// <exception cref="UnsupportedModelException">The model has no chat template.</exception>
+    /// <exception cref="ChatTemplateException">The model's chat template cannot be used.</exception>
     /// <exception cref="ArgumentOutOfRangeException">An option is out of range.</exception>
     public HeadInferChatClient(HeadInferModel model, HeadInferChatClientOptions options, ILoggerFactory? loggerFactory = null)
         : this(

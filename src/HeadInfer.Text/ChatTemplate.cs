@@ -137,12 +137,11 @@ public sealed class ChatTemplate
         return source is null ? null : new ChatTemplate(Jinja(source), files.SpecialTokens, clock ?? TimeProvider.System, files.Default is null || files.ForTools is null ? null : Jinja(files.ForTools));
     }
 
-    /// <summary>Makes a template of its text, in place of a folder's.</summary>
-    /// <exception cref="ChatTemplateException">It is not Jinja.</exception>
-    internal static ChatTemplate Of(string source, string folder) => new(Jinja(source), ChatTemplateFiles.Read(folder).SpecialTokens, TimeProvider.System);
+    /// <summary>The template that a text is, or names: llama.cpp knows some by names, and its converter has written these where a template belongs.</summary>
+    internal static string? Named(string? text) => text == "chatml" ? ChatMl : text;
 
-    // llama.cpp's converter has written names of templates that it knows, such as mistral-v7, where a template belongs.
+    // Of the other names, such as mistral-v7, the templates are not here.
     private static string Jinja(string source) => string.IsNullOrWhiteSpace(source) || source.Contains("{{", StringComparison.Ordinal) || source.Contains("{%", StringComparison.Ordinal)
         ? source
-        : throw new ChatTemplateException($"The model's chat template is '{(source.Length > MostShown ? source[..MostShown] + "..." : source)}', which is no Jinja: it would write the same whatever is said. Set HeadInferOptions.ChatTemplate to the template that the model was published with.");
+        : throw new ChatTemplateException($"The chat template is '{(source.Length > MostShown ? source[..MostShown] + "..." : source)}', which is no Jinja: it would write the same whatever is said.");
 }

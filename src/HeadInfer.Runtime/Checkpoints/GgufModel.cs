@@ -38,16 +38,17 @@ internal static class GgufModel
 
         var vocabulary = ReadVocabulary(metadata, checkpoint.Architecture, options.Warning);
         var files = Templates(metadata, vocabulary, options.ChatTemplate);
-        var tokenizer = vocabulary?.Build(files.Text + options.ChatTemplate);
+        var tokenizer = vocabulary?.Build(files.Text);
         ModelFolder.RefuseStranger(tokenizer, config, path);
-        var chat = ChatTemplate.Of(files, tokenizer);
+        var (chat, endOfTurn, fault) = ModelFolder.Chat(files, tokenizer, options);
         var ends = ((string[])["eos", "eot", "eom"]).Select(name => TokenId(metadata, name, config.VocabularySize)).OfType<int>();
         var ofGemma4 = checkpoint.Architecture.Name == GgufArchitecture.Gemma4;
         var candidates = ofGemma4 ? EndsOfGemma4 : checkpoint.Architecture switch { { Name: GgufArchitecture.GptOss } => EndsOfGptOss, { IsGlm: true } => EndsOfGlm, _ => Ends };
         var named = tokenizer is null ? [] : candidates.Select(tokenizer.AddedToken).OfType<int>().Where(id => ofGemma4 || tokenizer.IsSpecial(id));
         var name = metadata.Text("general.name")?.Trim();
-        return new ModelFolder(path, config, tokenizer, chat, Defaults(metadata, config, options.Warning), [.. ends.Union(ModelFolder.EndOfTurn(chat, tokenizer)).Union(named)])
+        return new ModelFolder(path, config, tokenizer, chat, Defaults(metadata, config, options.Warning), [.. ends.Union(endOfTurn).Union(named)])
         {
+            ChatFault = fault,
             Title = name is { Length: > 0 and <= LongestName } && !name.Any(char.IsControl) ? name : Path.GetFileNameWithoutExtension(path),
         };
     }
@@ -122,7 +123,7 @@ internal static class GgufModel
             }
         }
 
-        return new ChatTemplateFiles(chosen ?? metadata.Text("tokenizer.chat_template"), chosen is null ? metadata.Text("tokenizer.chat_template.tool_use") : null, special);
+        return new ChatTemplateFiles(ChatTemplate.Named(chosen ?? metadata.Text("tokenizer.chat_template")), chosen is null ? metadata.Text("tokenizer.chat_template.tool_use") : null, special);
     }
 
     private static int? TokenId(GgufMetadata metadata, string name, int tokens) => metadata.Int($"{Tokens}{name}_token_id", 0, tokens - 1);

@@ -1,4 +1,5 @@
 using HeadInfer.Text;
+using HeadInfer.Text.Templates;
 
 namespace HeadInfer.Runtime.Checkpoints;
 
@@ -15,6 +16,9 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
 
     /// <summary>What the model calls itself; null if it does not.</summary>
     public string? Title { get; init; }
+
+    /// <summary>Why the chat template that the model came with cannot be used; null if it can, or if there is none.</summary>
+    public ChatTemplateException? ChatFault { get; init; }
 
     /// <summary>What the model is called: its title, the folder's name, or that of its repository in a hub's cache.</summary>
     public string Name
@@ -52,11 +56,13 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
             FolderContents.RefuseTokenizer(path);
         }
 
-        var tokenizer = Text.Tokenizer.IsIn(path) ? Text.Tokenizer.Load(path, options.ChatTemplate) : null;
+        var given = Text.ChatTemplate.Named(options.ChatTemplate);
+        var tokenizer = Text.Tokenizer.IsIn(path) ? Text.Tokenizer.Load(path, given) : null;
         RefuseStranger(tokenizer, config, path);
         var (defaults, end) = GenerationDefaults.Read(System.IO.Path.Combine(path, "generation_config.json"), config, options.Warning);
-        var chat = options.ChatTemplate is null ? Text.ChatTemplate.Load(path, tokenizer) : Text.ChatTemplate.Of(options.ChatTemplate, path);
-        return new ModelFolder(path, config, tokenizer, chat, defaults, [.. (end.Length > 0 ? end : config.EndTokens).Union(EndOfTurn(chat, tokenizer))]);
+        var files = ChatTemplateFiles.Read(path);
+        var (chat, endOfTurn, fault) = Chat(given is null ? files : files with { Default = given, ForTools = null }, tokenizer, options);
+        return new ModelFolder(path, config, tokenizer, chat, defaults, [.. (end.Length > 0 ? end : config.EndTokens).Union(endOfTurn)]) { ChatFault = fault };
     }
 
     /// <summary>Reads the configuration alone.</summary>
@@ -74,8 +80,20 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
         return GgufArchitecture.Configure(checkpoint, scaling, warn);
     }
 
-    /// <summary>The token that ends a turn: published configurations forget it, and the template never does.</summary>
-    public static int[] EndOfTurn(ChatTemplate? chat, Tokenizer? tokenizer) => tokenizer is not null && chat?.EndOfTurn(tokenizer) is { } token ? [token] : [];
+    /// <summary>The chat template, and the token that ends its turns: published configurations forget it, and the template never does.</summary>
+    /// <remarks>A model whose own template cannot be used answers no chats, and does all else. One that the caller names must be one.</remarks>
+    public static (ChatTemplate? Chat, int[] EndOfTurn, ChatTemplateException? Fault) Chat(ChatTemplateFiles files, Tokenizer? tokenizer, HeadInferOptions options)
+    {
+        try
+        {
+            var chat = Text.ChatTemplate.Of(files, tokenizer);
+            return (chat, tokenizer is not null && chat?.EndOfTurn(tokenizer) is { } token ? [token] : [], null);
+        }
+        catch (ChatTemplateException e) when (options.ChatTemplate is null)
+        {
+            return (null, [], e);
+        }
+    }
 
     /// <summary>Refuses a tokenizer of another model.</summary>
     /// <exception cref="CheckpointException">It has tokens that the model does not have.</exception>

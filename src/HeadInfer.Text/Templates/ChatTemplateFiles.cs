@@ -76,7 +76,7 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
     {
         if (given.ValueKind is JsonValueKind.String or JsonValueKind.Null)
         {
-            return (given.GetString(), null);
+            return (ChatTemplate.Named(given.GetString()), null);
         }
 
         string? Named(string name) => given.EnumerateArray().Where(t => TokenizerParts.Text(t, "name") == name).Select(t => TokenizerParts.Text(t, "template")).FirstOrDefault();

@@ -15,7 +15,7 @@ internal static class AskCommand
         new(Document, "PATH", "a file or folder to read, text or code; may be given several times; - is standard input", (flags, text) => flags.Documents.Add(text)) { IsMany = true },
         new(Question, "TEXT", "a question; may be given several times; without one, questions are read line by line", (flags, text) => flags.Questions.Add(text)) { IsMany = true },
         new("--max-tokens", "N", "tokens of an answer at most; default: 1024", (flags, text) => flags.MaxTokens = Values.Above0(text)),
-        .. ModelFlags.For<Asked>(),
+        .. ModelFlags.For<Asked>(ModelFlags.ChatTemplate),
     ];
 
     public static Command Create()

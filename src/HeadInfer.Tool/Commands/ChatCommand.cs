@@ -20,7 +20,7 @@ internal static class ChatCommand
         new("--temperature", "NUMBER", "0 is greedy; default: the model's own", (flags, text) => flags.Options.Temperature = (float)Values.Number(text, 0, 100)),
         new("--top-p", "NUMBER", "share of the likely tokens that are drawn from; default: the model's own", (flags, text) => flags.Options.TopP = (float)Values.Number(text, 0.001, 1)),
         new("--seed", "N", "makes a drawn answer the same again", (flags, text) => flags.Options.Seed = Values.Whole(text)),
-        .. ModelFlags.For<Chat>(),
+        .. ModelFlags.For<Chat>(ModelFlags.ChatTemplate),
     ];
 
     public static Command Create()

@@ -20,6 +20,19 @@ internal class ModelFlags
         Option("--threads", "N", "threads that compute; default: one a core", (options, text) => options.Threads = Values.Whole(text)),
     ];
 
+    /// <summary>The flag of the commands that hold conversations.</summary>
+    public static Flag<ModelFlags> ChatTemplate { get; } = Option("--chat-template", "FILE", "a chat template (Jinja) in place of the model's own", (options, text) =>
+    {
+        try
+        {
+            options.ChatTemplate = File.ReadAllText(text) is { } template && !string.IsNullOrWhiteSpace(template) ? template : throw new FormatException("it is empty.");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new FormatException($"it cannot be read: {e.Message}", e);
+        }
+    });
+
     private readonly List<Action<HeadInferOptions>> _options = [];
 
     /// <summary>A flag that sets an option of the model.</summary>
@@ -38,7 +51,7 @@ internal class ModelFlags
     public static string? Of(string option)
     {
         var name = option == nameof(HeadInferOptions.MaxContextTokens) ? "--max-context" : "--" + JsonNamingPolicy.KebabCaseLower.ConvertName(option);
-        return OfModel.Any(f => f.Name == name) || name == ServeFlags.MaxQueuedRequests ? name : null;
+        return OfModel.Append(ChatTemplate).Any(f => f.Name == name) || name == ServeFlags.MaxQueuedRequests ? name : null;
     }
 
     /// <summary>Sets the model's options.</summary>

@@ -22,7 +22,7 @@ internal sealed class ServeFlags : ModelFlags
         new("--write-timeout", "SECONDS", "a reader of a stream that takes nothing for so long is cut off; default: 30", (flags, text) => flags.WriteTimeout = Values.Seconds(text)),
         new("--deadline", "SECONDS", "an answer that has not begun by then is given up; default: none", (flags, text) => flags.Deadline = Values.Seconds(text)),
         new("--stop-timeout", "SECONDS", "when the server is stopped, answers under way have so long to end; default: 60", (flags, text) => flags.StopTimeout = Values.Seconds(text)),
-        .. For<ServeFlags>(Option(MaxQueuedRequests, "N", "requests that wait at most; others are told to come again; default: 256", (options, text) => options.MaxQueuedRequests = Values.Whole(text))),
+        .. For<ServeFlags>(ChatTemplate, Option(MaxQueuedRequests, "N", "requests that wait at most; others are told to come again; default: 256", (options, text) => options.MaxQueuedRequests = Values.Whole(text))),
     ];
 
     /// <summary>The model folder or file.</summary>

@@ -15,7 +15,17 @@ internal sealed record Served(string Id, string Path, DateTimeOffset Modified, I
 {
     public static Served Of(IServiceProvider services, string path)
     {
-        var (chat, model) = (services.GetRequiredService<IChatClient>(), services.GetRequiredService<HeadInferModel>());
+        var model = services.GetRequiredService<HeadInferModel>();
+        IChatClient chat;
+        try
+        {
+            chat = services.GetRequiredService<IChatClient>();
+        }
+        catch (Exception e) when (e is ChatTemplateException or UnsupportedModelException)
+        {
+            chat = new NoChat(model, Words.Of(e), services.GetRequiredService<ILogger<NoChat>>());
+        }
+
         var text = new TextClient(model, services.GetRequiredService<ILogger<TextClient>>());
         var written = File.Exists(path) ? File.GetLastWriteTimeUtc(path) : Directory.GetLastWriteTimeUtc(path);
         return new Served(chat.GetService<ChatClientMetadata>()?.DefaultModelId ?? model.Name, path, written, chat, text, model);

@@ -286,13 +286,32 @@ public sealed class GgufFileTests
 
         // As llama.cpp's converter has written it: the name of one of its own.
         writer.Without("tokenizer.chat_template").With("tokenizer.chat_template", "mistral-v7").Write(folder.File("x.gguf"));
-        Assert.Contains("'mistral-v7'", (await Assert.ThrowsAsync<ChatTemplateException>(() => HeadInferModel.LoadAsync(folder.File("x.gguf")))).Message, StringComparison.Ordinal);
+        await using (var named = await HeadInferModel.LoadAsync(folder.File("x.gguf")))
+        {
+            var error = Assert.Throws<ChatTemplateException>(() => named.ChatTemplate);
+            Assert.Contains("'mistral-v7'", error.Message, StringComparison.Ordinal);
+            Assert.Contains("HeadInferOptions.ChatTemplate", error.Message, StringComparison.Ordinal);
+            Assert.Equal([316, 317], named.EndTokens.Order());
+        }
+
         await using (var other = await HeadInferModel.LoadAsync(folder.File("x.gguf"), new HeadInferOptions { ChatTemplate = "{{ messages[0].content }}" }))
         {
             Assert.Equal("hi", other.ChatTemplate!.Render([new ChatTurn("user", "hi")]));
         }
 
-        writer.Without("tokenizer.chat_template").With("tokenizer.chat_template", "{{ messages }}");
+        writer.Without("tokenizer.chat_template").With("tokenizer.chat_template", "chatml").Write(folder.File("x.gguf"));
+        await using (var known = await HeadInferModel.LoadAsync(folder.File("x.gguf")))
+        {
+            Assert.StartsWith("<|im_start|>user\nhi", known.ChatTemplate!.Render([new ChatTurn("user", "hi")]), StringComparison.Ordinal);
+        }
+
+        writer.Without("tokenizer.chat_template").Without("tokenizer.chat_template.tool_use").Write(folder.File("x.gguf"));
+        await using (var bare = await HeadInferModel.LoadAsync(folder.File("x.gguf")))
+        {
+            Assert.Null(bare.ChatTemplate);
+        }
+
+        writer.With("tokenizer.chat_template", "{{ messages }}");
         writer.Without("general.sampling.temp").With("general.sampling.temp", -1f).Write(folder.File("x.gguf"));
         Assert.Contains("temperature", (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.File("x.gguf")))).Message, StringComparison.Ordinal);
         writer.Without("tokenizer.ggml.tokens").With("tokenizer.ggml.tokens", (string[])[.. tokens, "more"]).Without("tokenizer.ggml.token_type").Without("general.sampling.temp").Write(folder.File("x.gguf"));

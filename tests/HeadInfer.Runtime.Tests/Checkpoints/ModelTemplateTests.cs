@@ -40,11 +40,34 @@ public sealed class ModelTemplateTests
     [Theory]
     [InlineData("{% for a in range(99999) %}{% set x = 'x' * 9999999 %}{% endfor %}")]
     [InlineData("{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(70) %}{% set ns.a = [ns.a, ns.a] %}{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}")]
-    public async Task A_model_whose_template_does_too_much_is_not_loaded(string template)
+    public async Task A_template_that_does_too_much_is_not_used(string template)
     {
         using var folder = new ScratchFolder(Fixtures.DemoModel);
         File.WriteAllText(folder.File("chat_template.jinja"), template);
-        var error = await Assert.ThrowsAsync<ChatTemplateException>(() => HeadInferModel.LoadAsync(folder.Path));
+        await AssertNoChatAsync(folder.Path, "too much");
+        var error = await Assert.ThrowsAsync<ChatTemplateException>(() => HeadInferModel.LoadAsync(folder.Path, new HeadInferOptions { ChatTemplate = template }));
         Assert.Contains("too much", error.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("mistral-v7", "'mistral-v7'")]
+    [InlineData("{% if %}", "line 1")]
+    public async Task A_model_whose_template_is_none_opens_without_it(string template, string part)
+    {
+        using var folder = new ScratchFolder(Fixtures.DemoModel);
+        File.WriteAllText(folder.File("chat_template.jinja"), template);
+        await AssertNoChatAsync(folder.Path, part);
+        await using var given = await HeadInferModel.LoadAsync(folder.Path, new HeadInferOptions { ChatTemplate = "chatml" });
+        Assert.Equal("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", given.ChatTemplate!.Render([new("user", "Hi")]));
+    }
+
+    private static async Task AssertNoChatAsync(string path, string part)
+    {
+        await using var model = await HeadInferModel.LoadAsync(path);
+        using var session = model.CreateSession();
+        Assert.Equal(4, (await session.GenerateAsync(model.Tokenizer.Encode("The old harbor"), new GenerationOptions { MaxTokens = 4, StopTokens = [] }).ToListAsync()).Count);
+        var error = Assert.Throws<ChatTemplateException>(() => model.ChatTemplate);
+        Assert.Contains(part, error.Message, StringComparison.Ordinal);
+        Assert.Contains("HeadInferOptions.ChatTemplate", error.Message, StringComparison.Ordinal);
     }
 }

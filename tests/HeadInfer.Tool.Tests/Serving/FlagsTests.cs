@@ -149,6 +149,7 @@ public sealed class FlagsTests
     [InlineData("--host-memory", "--host-memory", "-1GiB")]
     [InlineData("--max-context", "--max-context", "-5")]
     [InlineData("--device", "--device", "1")]
+    [InlineData("--chat-template", "--chat-template", "no-such-file")]
     [InlineData("auto, cpu, cuda", "--device", "tpu")]
     [InlineData("--keep-alive", "--keep-alive", "0")]
     [InlineData("--write-timeout", "--write-timeout", "0")]

@@ -35,7 +35,9 @@ public sealed class RunningServer : IAsyncDisposable
 
     public HttpClient Http { get; }
 
-    public static async Task<RunningServer> StartAsync(params string[] flags) => await StartAsync(Server.Build(ServeCommand.Read([Model, "--urls", "http://127.0.0.1:0", "--api-key", Key, .. flags])));
+    public static Task<RunningServer> StartAsync(params string[] flags) => StartAsync(Model, flags);
+
+    public static async Task<RunningServer> StartAsync(string model, string[] flags) => await StartAsync(Server.Build(ServeCommand.Read([model, "--urls", "http://127.0.0.1:0", "--api-key", Key, .. flags])));
 
     internal static async Task<RunningServer> StartAsync(WebApplication app)
     {

@@ -109,6 +109,39 @@ public sealed class ServedModelTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Without_a_chat_template_texts_are_continued_and_a_conversation_says_what_to_give()
+    {
+        var folder = Directory.CreateTempSubdirectory("headinfer-");
+        try
+        {
+            foreach (var file in Directory.GetFiles(RunningServer.Model, "*.*"))
+            {
+                File.Copy(file, Path.Combine(folder.FullName, Path.GetFileName(file)));
+            }
+
+            var template = Path.Combine(folder.FullName, "chat_template.jinja");
+            await File.WriteAllTextAsync(template, "mistral-v7");
+            await using (var server = await RunningServer.StartAsync(folder.FullName, []))
+            {
+                var (_, raw) = await server.AskAsync($$"""{"prompt":"{{Text}}","raw":true,"stream":false,"options":{"num_predict":6,"temperature":0} }""", "/api/generate");
+                Assert.Equal(await ContinueAsync(), raw.GetProperty("response").GetString());
+                var (status, body) = await server.AskAsync("""{"messages":[{"role":"user","content":"x"}]}""");
+                Assert.Equal(HttpStatusCode.BadRequest, status);
+                Assert.Contains("--chat-template", body.GetProperty("error").GetProperty("message").GetString(), StringComparison.Ordinal);
+                Assert.Equal("", (await server.AskAsync("{}", "/api/show")).Body.GetProperty("template").GetString());
+            }
+
+            await File.WriteAllTextAsync(template, "{% for m in messages %}{{ m.content }}{% endfor %}");
+            await using var given = await RunningServer.StartAsync("--chat-template", template);
+            Assert.Contains("m.content", (await given.AskAsync("{}", "/api/show")).Body.GetProperty("template").GetString(), StringComparison.Ordinal);
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Fact]
     public async Task Its_figures_are_those_of_the_plan()
     {
         var before = DateTimeOffset.UtcNow;
