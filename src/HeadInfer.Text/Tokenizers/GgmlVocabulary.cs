@@ -11,6 +11,9 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
     private const string Gemma4 = "gemma4";
     private const int MaxId = 1 << 22;
 
+    // Words in markers of calls, of their results and of thoughts.
+    private static readonly string[] Shown = ["tool", "think", "[ARGS]", "[CALL_ID]"];
+
     /// <summary><c>tokenizer.ggml.model</c>: <c>gpt2</c> for byte-level vocabularies, <c>llama</c> for SentencePiece's, <c>gemma4</c> for one like SentencePiece's with merges in place of scores.</summary>
     public required string Model { get; init; }
 
@@ -88,19 +91,20 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
     }
 
     // Converters have given markers the types of text. Then the template's are spelled in pieces, and the end of a turn ends nothing.
-    // Gemma 4's are text on purpose: they are shown.
+    // Gemma 4's are text on purpose, and so are those of calls and thoughts: they are shown, and yet each is one token.
     private GgmlVocabulary Corrected(string template)
     {
         var written = TextMarkers.In(template).ToHashSet(StringComparer.Ordinal);
         bool IsMarker(int id) => Tokens[id] is ['<', .., '>'] or ['[', .., ']'] && TypeOf(id) is Normal or UserDefined && (written.Contains(Tokens[id]) || Named.Contains(id));
-        var markers = Enumerable.Range(0, Tokens.Count).Where(IsMarker).ToHashSet();
-        if (markers.Count == 0)
+        bool IsShown(int id) => !Named.Contains(id) && Shown.Any(word => Tokens[id].Contains(word, StringComparison.OrdinalIgnoreCase));
+        var wrong = Enumerable.Range(0, Tokens.Count).Where(IsMarker).ToLookup(IsShown);
+        var (shown, markers) = (wrong[true].ToHashSet(), wrong[false].ToHashSet());
+        if (markers.Count > 0)
         {
-            return this;
+            Warn?.Invoke($"'{Source}': the file has {string.Join(", ", markers.Take(5).Select(id => $"'{Tokens[id]}'"))}{(markers.Count > 5 ? " and others" : "")} as text; they are taken for control tokens, since {(written.Overlaps(markers.Select(id => Tokens[id])) ? "the chat template writes them" : "it names them as ends")}.");
         }
 
-        Warn?.Invoke($"'{Source}': the file has {string.Join(", ", markers.Take(5).Select(id => $"'{Tokens[id]}'"))}{(markers.Count > 5 ? " and others" : "")} as text; they are taken for control tokens, since {(written.Overlaps(markers.Select(id => Tokens[id])) ? "the chat template writes them" : "it names them as ends")}.");
-        return this with { Types = [.. Enumerable.Range(0, Tokens.Count).Select(id => markers.Contains(id) ? Control : TypeOf(id))] };
+        return wrong.Count == 0 ? this : this with { Types = [.. Enumerable.Range(0, Tokens.Count).Select(id => markers.Contains(id) ? Control : shown.Contains(id) ? UserDefined : TypeOf(id))] };
     }
 
     private TokenizerModel ByteLevelModel(GgmlSplits splits, string guarded)

@@ -177,6 +177,25 @@ public sealed class GgmlVocabularyTests
         Assert.Single(warnings);
     }
 
+    [Theory]
+    [InlineData(1, "<\uff5ctool\u2581calls\u2581begin\uff5c>")]
+    [InlineData(4, "<\uff5ctool\u2581calls\u2581begin\uff5c>")]
+    [InlineData(1, "<|tool_call|>")]
+    [InlineData(4, "<|tool_call|>")]
+    [InlineData(4, "[TOOL_CALLS]")]
+    [InlineData(4, "[THINK]")]
+    public void A_marker_of_calls_that_is_text_stays_so_and_is_one_token(int type, string marker)
+    {
+        var (qwen, warnings) = (Of("qwen2-style", "qwen2"), new List<string>());
+        var id = qwen.Build("").AddedToken("<|im_start|>")!.Value;
+        var tokenizer = (qwen with { Tokens = [.. qwen.Tokens.Select((t, i) => i == id ? marker : t)], Types = [.. qwen.Types.Select((t, i) => i == id ? type : t)], Warn = warnings.Add }).Build($"{{{{ '{marker}' }}}}");
+        Assert.Equal((id, false), (tokenizer.AddedToken(marker), tokenizer.IsSpecial(id)));
+        Assert.Equal([id], tokenizer.Encode(marker, parseSpecial: true));
+        Assert.DoesNotContain(id, tokenizer.Encode(marker));
+        Assert.Equal(marker, tokenizer.Decode([id])); // calls are read from what is shown
+        Assert.Empty(warnings);
+    }
+
     [Fact]
     public void What_a_file_names_as_an_end_is_no_text_if_it_looks_like_a_marker()
     {
