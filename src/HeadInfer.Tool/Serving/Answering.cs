@@ -23,23 +23,27 @@ internal sealed partial class Answering(Patience patience, ILogger<Answering> lo
     /// <param name="context">the request</param>
     /// <param name="client">who answers</param>
     /// <param name="read">what the request asks for, by its body</param>
-    public Task AnswerAsync(HttpContext context, IChatClient client, Func<JsonElement, Request> read) => GuardAsync(context, json =>
+    public Task AnswerAsync(HttpContext context, IChatClient client, Func<JsonElement, Request> read)
     {
-        var request = read(json);
+        var deadline = DateTimeOffset.UtcNow + patience.Beginning; // from when it came, wherever it waits
+        return GuardAsync(context, json => AnswerAsync(context, client, read(json) with { Deadline = deadline }));
+    }
+
+    private Task AnswerAsync(HttpContext context, IChatClient client, Request request)
+    {
         if (Callers.CacheKey(context) is { } caller)
         {
             request.Options.WithCacheKey(caller);
         }
 
-        if (patience.Beginning is { } most)
+        if (request.Deadline is { } deadline)
         {
-            var deadline = DateTimeOffset.UtcNow + most;
             request.Options.RawRepresentationFactory = model => (model.GetService<HeadInferModel>()?.Defaults ?? new GenerationOptions()) with { MaxTokens = null, Deadline = deadline };
         }
 
         client = request.By ?? client;
         return request.Messages.Count > 0 && request.Stream ? StreamAsync(context, client, request) : WholeAsync(context, client, request);
-    });
+    }
 
     /// <summary>Reads a request and has it answered. What fails until the answer begins is refused.</summary>
     /// <param name="context">the request</param>

@@ -12,6 +12,9 @@ internal sealed record Request(IReadOnlyList<ChatMessage> Messages, ChatOptions 
     /// <summary>Who answers, in place of the route's own; null for that.</summary>
     public IChatClient? By { get; init; }
 
+    /// <summary>When its answer must have begun; null for whenever.</summary>
+    public DateTimeOffset? Deadline { get; init; }
+
     /// <summary>Told of a whole answer.</summary>
     public Action<ChatResponse>? Answered { get; init; }
 }

@@ -18,7 +18,7 @@ internal sealed class Updates : IAsyncDisposable
     {
         _leaving = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         TextClient.Watch(client, request.Options, reading);
-        Next = BeginAsync(client, request, reading, makingReady);
+        Next = BeginInTimeAsync(client, request, reading, makingReady, cancellationToken);
     }
 
     /// <summary>Whether there is another update.</summary>
@@ -44,6 +44,24 @@ internal sealed class Updates : IAsyncDisposable
         _leaving.Dispose();
     }
 
+    // Until the reading tells of itself; then the model knows the deadline.
+    private async Task<bool> BeginInTimeAsync(IChatClient client, Request request, Reading reading, SemaphoreSlim makingReady, CancellationToken cancellationToken)
+    {
+        if (request.Deadline - DateTimeOffset.UtcNow is { } left)
+        {
+            _leaving.CancelAfter(left > TimeSpan.Zero ? left : TimeSpan.Zero);
+        }
+
+        try
+        {
+            return await BeginAsync(client, request, reading, makingReady);
+        }
+        catch (OperationCanceledException e) when (!cancellationToken.IsCancellationRequested && request.Deadline <= DateTimeOffset.UtcNow)
+        {
+            throw new TimeoutException("The deadline passed before the request was made ready.", e);
+        }
+    }
+
     // Templates, tokens and schemas are work for the processor, of seconds at worst. A client may do it before it returns, so it
     // has a thread of its own, or leave it to the pool: it is over when the reading tells of itself.
     private async Task<bool> BeginAsync(IChatClient client, Request request, Reading reading, SemaphoreSlim makingReady)
@@ -62,6 +80,9 @@ internal sealed class Updates : IAsyncDisposable
             makingReady.Release();
         }
 
-        return await first;
+        _leaving.CancelAfter(Timeout.InfiniteTimeSpan);
+        var any = await first;
+        _leaving.Token.ThrowIfCancellationRequested(); // the time was over just then
+        return any;
     }
 }

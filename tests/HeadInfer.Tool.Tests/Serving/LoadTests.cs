@@ -134,6 +134,48 @@ public sealed class LoadTests
         Assert.Equal((HttpStatusCode.GatewayTimeout, "timeout"), (status, body.GetProperty("error").GetProperty("code").GetString()));
     }
 
+    // Those that are made ready take longer than the deadline, and one more waits for that alone.
+    [Theory]
+    [InlineData(Ask)]
+    [InlineData(AskStream)]
+    public async Task Who_waits_to_be_made_ready_is_given_up_in_time_too(string ask)
+    {
+        var (most, made, full, gate) = (Math.Max(1, Environment.ProcessorCount / 2), 0, new TaskCompletionSource(), new TaskCompletionSource());
+        async IAsyncEnumerable<ChatResponseUpdate> Answer()
+        {
+            if (Interlocked.Increment(ref made) == most)
+            {
+                full.SetResult();
+            }
+
+            await gate.Task;
+            yield break;
+        }
+
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => Answer(), new Patience(TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(1), TimeSpan.FromSeconds(3)));
+        var others = Enumerable.Range(0, most).Select(_ => server.PostAsync(RunningServer.Json(ask))).ToList();
+        await full.Task.WaitAsync(TimeSpan.FromMinutes(1));
+        using var late = await server.PostAsync(RunningServer.Json(ask)).WaitAsync(TimeSpan.FromMinutes(1));
+        Assert.Equal(HttpStatusCode.GatewayTimeout, late.StatusCode);
+        gate.SetResult();
+        foreach (var response in await Task.WhenAll(others))
+        {
+            Assert.Equal(HttpStatusCode.GatewayTimeout, response.StatusCode);
+            response.Dispose();
+        }
+
+        Assert.Equal(most, made);
+    }
+
+    [Fact]
+    public async Task The_time_of_a_request_begins_when_it_comes()
+    {
+        var asked = 0;
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => ScriptedClient.Answer(new TextContent($"{asked++}")).ToAsyncEnumerable(), new Patience(TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(1), TimeSpan.FromMilliseconds(50)));
+        using var response = await server.PostAsync(new SlowContent(Encoding.UTF8.GetBytes(Ask), TimeSpan.FromMilliseconds(200)));
+        Assert.Equal((HttpStatusCode.GatewayTimeout, 0), (response.StatusCode, asked));
+    }
+
     [Fact]
     public async Task A_reader_that_stops_reading_is_cut_off_and_costs_nobody_else()
     {
@@ -203,4 +245,31 @@ public sealed class LoadTests
     }
 
     private static string Long(string name) => $$"""{"messages":[{"role":"user","content":"{{name}} {{string.Concat(Enumerable.Repeat("The access code for the old harbor is amber-4821. ", 80))}}"}],"max_tokens":4}""";
+
+    /// <summary>A body whose second half comes after a while.</summary>
+    private sealed class SlowContent : HttpContent
+    {
+        private readonly byte[] _bytes;
+        private readonly TimeSpan _wait;
+
+        public SlowContent(byte[] bytes, TimeSpan wait)
+        {
+            (_bytes, _wait) = (bytes, wait);
+            Headers.ContentType = new("application/json");
+        }
+
+        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context)
+        {
+            await stream.WriteAsync(_bytes.AsMemory(0, _bytes.Length / 2));
+            await stream.FlushAsync();
+            await Task.Delay(_wait);
+            await stream.WriteAsync(_bytes.AsMemory(_bytes.Length / 2));
+        }
+
+        protected override bool TryComputeLength(out long length)
+        {
+            length = _bytes.Length;
+            return true;
+        }
+    }
 }
