@@ -12,7 +12,8 @@ internal sealed class CutCallsAsText(IChatClient inner) : DelegatingChatClient(i
         var response = await base.GetResponseAsync(messages, options, cancellationToken).ConfigureAwait(false);
         foreach (var message in response.Messages)
         {
-            message.Contents = Shown(message.Contents);
+            var said = false;
+            message.Contents = Shown(message.Contents, ref said);
         }
 
         return response;
@@ -20,14 +21,27 @@ internal sealed class CutCallsAsText(IChatClient inner) : DelegatingChatClient(i
 
     public override async IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
+        var said = false;
         await foreach (var update in base.GetStreamingResponseAsync(messages, options, cancellationToken).ConfigureAwait(false))
         {
-            update.Contents = Shown(update.Contents);
+            update.Contents = Shown(update.Contents, ref said);
             yield return update;
         }
     }
 
-    private static IList<AIContent> Shown(IList<AIContent> contents) => contents.Any(IsCut) ? [.. contents.Select(c => IsCut(c) ? new TextContent(ChatRequest.Written((FunctionCallContent)c)) : c)] : contents;
+    // What stood between a text and its call was held back with the call: a line's end takes its place.
+    private static List<AIContent> Shown(IList<AIContent> contents, ref bool said)
+    {
+        var shown = new List<AIContent>();
+        foreach (var content in contents)
+        {
+            var written = IsCut(content) ? ChatRequest.Written((FunctionCallContent)content) : null;
+            shown.Add(written is null ? content : new TextContent(said && written is not ['\n', ..] ? "\n" + written : written));
+            said |= shown[^1] is TextContent { Text.Length: > 0 };
+        }
+
+        return shown;
+    }
 
     private static bool IsCut(AIContent content) => content is FunctionCallContent { InformationalOnly: true, Exception: not null };
 }
