@@ -131,7 +131,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
         string path, HeadInferOptions? options, Func<HeadInferOptions, Device> open, IProgress<LoadProgress>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        options = options is null ? new HeadInferOptions() : options with { }; // what the caller changes later is not ours
+        options = (options ?? new HeadInferOptions()).ForModel();
         options.Validate();
         return Task.Run(() => ModelLoading.Load(path, options, open, progress, cancellationToken), cancellationToken);
     }

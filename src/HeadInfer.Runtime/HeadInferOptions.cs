@@ -84,7 +84,7 @@ public sealed record HeadInferOptions
     /// <summary>Scaling of the rotary embeddings in place of the configuration's, such as YaRN to read beyond the length of the training. Default: the configuration's. <c>new()</c> takes that away.</summary>
     public RopeScaling? RopeScaling { get; set; }
 
-    /// <summary>Told of what works, but not as it should, such as memory that cannot be pinned; may be called from any thread.</summary>
+    /// <summary>Told of what works, but not as it should, such as memory that cannot be pinned; may be called from any thread. What it throws is dropped.</summary>
     public Action<string>? Warning { get; set; }
 
     /// <summary>Host memory that may be taken: by the process, by weights and tables that lie there, by the workspace of a CPU, and by the KV cache, which gets what the others leave. With CUDA the process alone is reckoned at 2 GiB. Default: nine tenths of what is free.</summary>
@@ -159,6 +159,24 @@ public sealed record HeadInferOptions
     /// does. Default: false; the cap is kept, as its authors and transformers' eager attention have it.
     /// </summary>
     public bool IgnoreAttentionSoftCap { get; set; }
+
+    /// <summary>A copy for a model: what the caller changes later is not the model's, and no caller who is warned ends its work.</summary>
+    internal HeadInferOptions ForModel() => this with { Warning = Warning is { } told ? text => Tell(told, text) : null };
+
+    private static void Tell(Action<string> all, string text)
+    {
+        foreach (var told in Delegate.EnumerateInvocationList(all))
+        {
+            try
+            {
+                told(text);
+            }
+            catch (Exception)
+            {
+                // There is nobody to tell; the others are still told of the warning.
+            }
+        }
+    }
 
     /// <summary>Checks every property once.</summary>
     /// <exception cref="ArgumentOutOfRangeException">A property is out of range; the message names it.</exception>

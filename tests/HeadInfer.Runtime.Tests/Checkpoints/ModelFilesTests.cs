@@ -200,6 +200,17 @@ public sealed class ModelFilesTests : NativeTest
     }
 
     [Fact]
+    public async Task Who_throws_when_warned_ends_nothing_and_others_are_warned()
+    {
+        using var folder = new ScratchFolder(Fixtures.Model("qwen2"));
+        File.WriteAllText(folder.File("generation_config.json"), """{"do_sample": true, "typical_p": 0.9}""");
+        var told = new List<string>();
+        Action<string> warning = _ => throw new InvalidTimeZoneException();
+        await using var model = await HeadInferModel.LoadAsync(folder.Path, new HeadInferOptions { Warning = warning + told.Add });
+        Assert.Contains("typical_p", Assert.Single(told), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task What_the_generation_config_asks_for_in_vain_is_warned_of_once()
     {
         using var folder = new ScratchFolder(Fixtures.Model("qwen2"));
