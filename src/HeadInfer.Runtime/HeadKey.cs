@@ -8,7 +8,7 @@ public readonly record struct HeadKey(int Layer, int Head);
 /// <summary>Where a head's keys and values are attended.</summary>
 public enum HeadPlacement
 {
-    /// <summary>In device memory, as a full copy.</summary>
+    /// <summary>In device memory, as a full copy. On the CPU that is host memory too, a second time.</summary>
     Resident,
 
     /// <summary>On the device, streamed through the tile ring.</summary>
