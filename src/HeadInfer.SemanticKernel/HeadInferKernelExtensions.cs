@@ -27,7 +27,7 @@ public static class HeadInferKernelExtensions
     /// <param name="builder">the kernel's builder</param>
     /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
+    /// <param name="configure">sets the model's options, after <c>Configure</c> and before <c>PostConfigure</c></param>
     public static IKernelBuilder AddHeadInferChatCompletion(this IKernelBuilder builder, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -62,7 +62,7 @@ public static class HeadInferKernelExtensions
     /// <param name="services">where to register</param>
     /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
+    /// <param name="configure">sets the model's options, after <c>Configure</c> and before <c>PostConfigure</c></param>
     public static IServiceCollection AddHeadInferChatCompletion(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>
         services.AddHeadInferChatClient(modelPath, serviceId, configure).AddChatCompletion(serviceId);
 
@@ -85,7 +85,7 @@ public static class HeadInferKernelExtensions
     /// <param name="builder">the kernel's builder</param>
     /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
+    /// <param name="configure">sets the model's options, after <c>Configure</c> and before <c>PostConfigure</c></param>
     public static IKernelBuilder AddHeadInferChatClient(this IKernelBuilder builder, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -120,7 +120,7 @@ public static class HeadInferKernelExtensions
     /// <param name="builder">the kernel's builder</param>
     /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
+    /// <param name="configure">sets the model's options, after <c>Configure</c> and before <c>PostConfigure</c></param>
     public static IKernelBuilder AddHeadInferTextGeneration(this IKernelBuilder builder, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -155,7 +155,7 @@ public static class HeadInferKernelExtensions
     /// <param name="services">where to register</param>
     /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
+    /// <param name="configure">sets the model's options, after <c>Configure</c> and before <c>PostConfigure</c></param>
     public static IServiceCollection AddHeadInferTextGeneration(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>
         services.AddHeadInferModel(modelPath, serviceId, configure).AddTextGeneration(model: null, serviceId);
 

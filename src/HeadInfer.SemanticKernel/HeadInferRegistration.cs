@@ -64,20 +64,13 @@ internal static class HeadInferRegistration
     private static HeadInferModel Load(IServiceProvider provider, string modelPath, string? serviceId)
     {
         ILogger logger = provider.GetService<ILogger<HeadInferModel>>() ?? NullLogger<HeadInferModel>.Instance;
-        var folders = provider.GetServices<ModelFolderOf>().Where(f => f.ServiceId == serviceId).ToLookup(f => f.Path == modelPath);
-        var others = folders[false].Select(f => f.Path).Distinct().ToList();
+        var others = provider.GetServices<ModelFolderOf>().Where(f => f.ServiceId == serviceId && f.Path != modelPath).Select(f => f.Path).Distinct().ToList();
         if (others.Count > 0)
         {
             HeadInferLog.Replaced(logger, serviceId is null ? "without a key" : $"with the key '{serviceId}'", modelPath, string.Join(", ", others));
         }
 
-        var options = provider.Options<HeadInferOptions>(serviceId) with { };
-        foreach (var folder in folders[true])
-        {
-            folder.Configure?.Invoke(options);
-        }
-
-        options = WithLog(options, logger);
+        var options = WithLog(provider.Options<HeadInferOptions>(serviceId), logger);
         var clock = Stopwatch.StartNew();
         HeadInferLog.Loading(logger, modelPath);
         var stopping = provider.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? CancellationToken.None;
@@ -95,7 +88,4 @@ internal static class HeadInferRegistration
     // Otherwise the model without a key stands for it.
     private static bool HasModel(this IServiceProvider provider, string? serviceId) =>
         provider.GetService<IServiceProviderIsKeyedService>()?.IsKeyedService(typeof(HeadInferModel), serviceId) == true;
-
-    /// <summary>A folder that was registered under a key, and what its options are told. Those of a folder that was replaced are not.</summary>
-    private sealed record ModelFolderOf(string? ServiceId, string Path, Action<HeadInferOptions>? Configure);
 }

@@ -26,7 +26,7 @@ public static class HeadInferChatClientServiceCollectionExtensions
     /// <param name="services">where to register</param>
     /// <param name="modelPath">the model folder or GGUF file</param>
     /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <param name="configure">sets the model's options, after what <c>Configure</c> was told of them</param>
+    /// <param name="configure">sets the model's options, after <c>Configure</c> and before <c>PostConfigure</c></param>
     public static IServiceCollection AddHeadInferChatClient(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>
         services.AddHeadInferModel(modelPath, serviceId, configure).AddHeadInferChatClient(model: null, serviceId);
 

@@ -71,6 +71,30 @@ public sealed class RegistrationTests(DemoModel demo) : IClassFixture<DemoModel>
         Assert.Null((await provider.GetRequiredService<IChatClient>().GetResponseAsync("Hello")).ConversationId);
     }
 
+    [Theory]
+    [InlineData(null)]
+    [InlineData("key")]
+    public async Task What_comes_after_all_configuring_sees_what_the_registration_set(string? key)
+    {
+        var services = new ServiceCollection();
+        services.AddHeadInferChatClient("no-such-folder", key, o => o.PageTokens = 7);
+        services.AddHeadInferChatClient(DemoModel.Path, key, o => o.MaxContextTokens = 1500);
+        services.Configure<HeadInferOptions>(o => o.MaxContextTokens = 1000);
+        services.PostConfigure<HeadInferOptions>(key, o => o.MaxContextTokens += 100);
+        services.PostConfigure<HeadInferOptions>(o => o.SegmentTokens = o.PageTokens ?? 512);
+        var accepts = true;
+        services.AddOptions<HeadInferOptions>(key).Validate(o => accepts && o.MaxContextTokens == 1600, "not 1600");
+        await using (var provider = services.BuildServiceProvider())
+        {
+            var plan = provider.GetKeyedService<HeadInferModel>(key)!.Plan;
+            Assert.Equal((1600, 512), (plan.MaxContextTokens, plan.SegmentTokens));
+        }
+
+        accepts = false;
+        await using var refusing = services.BuildServiceProvider();
+        Assert.Contains("not 1600", Assert.Throws<Microsoft.Extensions.Options.OptionsValidationException>(() => refusing.GetKeyedService<HeadInferModel>(key)).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Binding_reads_amounts_of_memory_and_names_what_is_none()
     {
