@@ -140,16 +140,17 @@ internal static class ChatRequest
             return null;
         }
 
-        var refusal = new NotSupportedException($"ChatOptions.Reasoning.Effort cannot be honoured: the model's chat template has no switch for '{effort}'.");
-        (string Name, object Value)? set =
-            template.Source.Contains("reasoning_effort", StringComparison.Ordinal) && effort != ReasoningEffort.None
-                ? ("reasoning_effort", effort switch { ReasoningEffort.Low => "low", ReasoningEffort.Medium => "medium", ReasoningEffort.High => "high", _ => throw refusal })
-            : template.Source.Contains("enable_thinking", StringComparison.Ordinal) ? ("enable_thinking", effort != ReasoningEffort.None)
-            : ((string[])["thinking", "reasoning"]).FirstOrDefault(name => template.HasSwitch(name)) is { } name ? (name, effort != ReasoningEffort.None)
-            : template.HasSwitch("thinking_budget", 0, 1024) ? Budget(effort) is { } budget ? ("thinking_budget", budget) : null
-            : throw refusal;
-        return set is { } variable ? new Dictionary<string, object?>(StringComparer.Ordinal) { [variable.Name] = variable.Value } : null;
+        var (name, value) = Switch(template, effort) ?? throw new NotSupportedException($"ChatOptions.Reasoning.Effort cannot be honoured: the model's chat template has no switch for '{effort}'.");
+        return value is null ? null : new Dictionary<string, object?>(StringComparer.Ordinal) { [name] = value };
     }
+
+    /// <summary>The variable that tells a template how much the model is to think, and its value, null where none says it; null if the template has no such switch.</summary>
+    public static (string Name, object? Value)? Switch(ChatTemplate template, ReasoningEffort effort) =>
+        template.Source.Contains("reasoning_effort", StringComparison.Ordinal) && effort != ReasoningEffort.None
+            ? effort switch { ReasoningEffort.Low => ("reasoning_effort", "low"), ReasoningEffort.Medium => ("reasoning_effort", "medium"), ReasoningEffort.High => ("reasoning_effort", "high"), _ => null }
+        : template.Source.Contains("enable_thinking", StringComparison.Ordinal) ? ("enable_thinking", effort != ReasoningEffort.None)
+        : ((string[])["thinking", "reasoning"]).FirstOrDefault(name => template.HasSwitch(name)) is { } name ? (name, effort != ReasoningEffort.None)
+        : template.HasSwitch("thinking_budget", 0, 1024) ? ("thinking_budget", Budget(effort)) : null;
 
     // Tokens of thoughts, in steps that Seed-OSS was trained with; null is no limit.
     private static int? Budget(ReasoningEffort effort) => effort switch

@@ -35,7 +35,7 @@ internal static unsafe class GgmlPackings
     };
 
     /// <summary>The types that are read, by their names.</summary>
-    public static IEnumerable<string> Names => Known.Values.Select(p => p is DensePacking dense ? NameOf(dense.Type) : p.Name);
+    public static IEnumerable<string> Names => Known.Values.Select(NameOf);
 
     /// <summary>The packing of a type's number, or null if it is not read.</summary>
     public static Packing? Of(uint type) => Known.GetValueOrDefault(type);
@@ -43,5 +43,6 @@ internal static unsafe class GgmlPackings
     /// <summary>What a type that is not read is called.</summary>
     public static string NameOfOther(uint type) => Others.GetValueOrDefault(type) ?? $"number {type}";
 
-    private static string NameOf(ScalarType type) => type switch { ScalarType.Float32 => "F32", ScalarType.Float16 => "F16", _ => "BF16" };
+    /// <summary>What a packing is called in lists of models.</summary>
+    public static string NameOf(Packing packing) => packing is not DensePacking dense ? packing.Name : dense.Type switch { ScalarType.Float32 => "F32", ScalarType.Float16 => "F16", _ => "BF16" };
 }

@@ -61,7 +61,17 @@ internal static class Ollama
     };
 
     private static OllamaDetails Details(Served served) => new(
-        served.Path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? "gguf" : "safetensors", served.Model?.Config.Architecture ?? "", served.Model is null ? [] : [served.Model.Config.Architecture]);
+        served.Path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase) ? "gguf" : "safetensors", served.Model?.Config.Architecture ?? "", served.Model is null ? [] : [served.Model.Config.Architecture],
+        served.Weights is { } weights ? Count(weights.Parameters) : null, served.Weights?.Type);
+
+    /// <summary>Parameters in Ollama's words.</summary>
+    public static string Count(long parameters) => parameters switch
+    {
+        >= 1_000_000_000 => string.Create(CultureInfo.InvariantCulture, $"{parameters / 1e9:F1}B"),
+        >= 1_000_000 => string.Create(CultureInfo.InvariantCulture, $"{parameters / 1e6:F2}M"),
+        >= 1_000 => string.Create(CultureInfo.InvariantCulture, $"{parameters / 1e3:F0}K"),
+        _ => parameters.ToString(CultureInfo.InvariantCulture),
+    };
 
     private static object Shown(Served served)
     {
@@ -70,6 +80,7 @@ internal static class Ollama
         if (model is not null)
         {
             void Add(string name, object value) => info[$"{model.Config.Architecture}.{name}"] = value;
+            info["general.parameter_count"] = served.Weights?.Parameters ?? 0;
             Add("context_length", model.Plan.LongestContext); // what the model was made for may not fit
             Add("embedding_length", model.Config.HiddenSize);
             Add("block_count", model.Config.Layers);
@@ -90,4 +101,4 @@ internal sealed record OllamaModel(string Name, string Model, string ModifiedAt,
     public int? ContextLength { get; init; }
 }
 
-internal sealed record OllamaDetails(string Format, string Family, IReadOnlyList<string> Families);
+internal sealed record OllamaDetails(string Format, string Family, IReadOnlyList<string> Families, string? ParameterSize, string? QuantizationLevel);

@@ -91,7 +91,7 @@ internal sealed class OllamaRequests(IChatClient client)
             null => null,
             { ValueKind: JsonValueKind.True } => new ReasoningOptions { Output = ReasoningOutput.Full },
             // A model that cannot be told not to think is not shown thinking.
-            { ValueKind: JsonValueKind.False } => client.GetService<ChatTemplate>()?.Source.Contains("enable_thinking", StringComparison.Ordinal) == true ? new ReasoningOptions { Effort = ReasoningEffort.None } : null,
+            { ValueKind: JsonValueKind.False } => client.GetService<ChatTemplate>() is { } template && ChatRequest.Switch(template, ReasoningEffort.None) is not null ? new ReasoningOptions { Effort = ReasoningEffort.None } : null,
             { ValueKind: JsonValueKind.String } => new ReasoningOptions { Output = ReasoningOutput.Full, Effort = Requests.Effort(body, "think") },
             { } other => throw body.Must("think", "true, false, low, medium or high", other),
         };

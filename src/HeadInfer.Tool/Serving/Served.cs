@@ -1,4 +1,5 @@
 using HeadInfer.Runtime;
+using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.SemanticKernel;
 using Microsoft.Extensions.AI;
 
@@ -11,7 +12,8 @@ namespace HeadInfer.Tool.Serving;
 /// <param name="Chat">answers conversations</param>
 /// <param name="Text">continues texts</param>
 /// <param name="Model">itself; null where answers are scripted</param>
-internal sealed record Served(string Id, string Path, DateTimeOffset Modified, IChatClient Chat, IChatClient Text, HeadInferModel? Model)
+/// <param name="Weights">what lists tell of its weights; null where answers are scripted</param>
+internal sealed record Served(string Id, string Path, DateTimeOffset Modified, IChatClient Chat, IChatClient Text, HeadInferModel? Model, WeightsLabel? Weights = null)
 {
     public static Served Of(IServiceProvider services, string path)
     {
@@ -28,6 +30,6 @@ internal sealed record Served(string Id, string Path, DateTimeOffset Modified, I
 
         var text = new TextClient(model, services.GetRequiredService<ILogger<TextClient>>());
         var written = File.Exists(path) ? File.GetLastWriteTimeUtc(path) : Directory.GetLastWriteTimeUtc(path);
-        return new Served(chat.GetService<ChatClientMetadata>()?.DefaultModelId ?? model.Name, path, written, chat, text, model);
+        return new Served(chat.GetService<ChatClientMetadata>()?.DefaultModelId ?? model.Name, path, written, chat, text, model, WeightsLabel.Of(path, model.Config));
     }
 }

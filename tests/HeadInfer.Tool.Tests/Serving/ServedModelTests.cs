@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text.Json;
 using HeadInfer.Runtime;
+using HeadInfer.Tool.Serving;
 using OllamaSharp;
 
 namespace HeadInfer.Tool.Tests.Serving;
@@ -141,6 +142,32 @@ public sealed class ServedModelTests : IAsyncLifetime
         }
     }
 
+    // By the tokens of the prompt, which the template makes longer.
+    [Theory]
+    [InlineData("{% if thinking is defined and not thinking %} no thoughts{% endif %}", "false", "none")]
+    [InlineData("{% if enable_thinking is defined and not enable_thinking %} no thoughts{% endif %}", "false", "none")]
+    [InlineData("{% if reasoning_effort is defined %} with {{ reasoning_effort }} effort{% endif %}", "\"low\"", "low")]
+    [InlineData("{% if reasoning_effort is defined %} with {{ reasoning_effort }} effort{% endif %}", "\"high\"", "high")]
+    public async Task Ollamas_words_for_thinking_are_those_of_reasoning_effort(string end, string think, string effort)
+    {
+        var template = Path.GetTempFileName();
+        await File.WriteAllTextAsync(template, "{% for m in messages %}{{ m.content }}{% endfor %}" + end);
+        await using var server = await RunningServer.StartAsync("--chat-template", template);
+        async Task<int> Tokens(string more) => (await server.AskAsync($$"""{"messages":[{"role":"user","content":"Go"}],"stream":false,"options":{"num_predict":1}{{more}}}""", "/api/chat")).Body.GetProperty("prompt_eval_count").GetInt32();
+        var (_, openai) = await server.AskAsync($$"""{"messages":[{"role":"user","content":"Go"}],"max_tokens":1,"reasoning_effort":"{{effort}}"}""");
+        var expected = openai.GetProperty("usage").GetProperty("prompt_tokens").GetInt32();
+        Assert.Equal(expected, await Tokens($$""","think":{{think}}"""));
+        Assert.True(await Tokens("") < expected);
+        File.Delete(template);
+    }
+
+    [Theory]
+    [InlineData(8_030_261_248, "8.0B")]
+    [InlineData(134_515_008, "134.52M")]
+    [InlineData(12_345, "12K")]
+    [InlineData(999, "999")]
+    public void Parameters_are_counted_as_Ollama_writes_them(long count, string text) => Assert.Equal(text, Ollama.Count(count));
+
     [Fact]
     public async Task Its_figures_are_those_of_the_plan()
     {
@@ -211,6 +238,8 @@ public sealed class ServedModelTests : IAsyncLifetime
         var shown = await ollama.ShowModelAsync("headinfer-demo");
         Assert.Contains("tools", shown.Capabilities!);
         Assert.Equal("Qwen3ForCausalLM", shown.Details.Family);
+        Assert.Equal(("20.19M", "BF16"), (model.Details.ParameterSize, model.Details.QuantizationLevel));
+        Assert.Equal(("20.19M", "BF16"), (shown.Details.ParameterSize, shown.Details.QuantizationLevel));
         Assert.True(await ollama.IsRunningAsync());
         Assert.NotEqual("", await ollama.GetVersionAsync());
 
