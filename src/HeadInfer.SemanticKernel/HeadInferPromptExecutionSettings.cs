@@ -21,95 +21,45 @@ namespace HeadInfer.SemanticKernel;
 [JsonNumberHandling(JsonNumberHandling.AllowReadingFromString)]
 public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
 {
-    private float? _temperature, _topP, _minP, _frequencyPenalty, _presencePenalty, _repetitionPenalty;
-    private int? _topK, _maxTokens;
-    private long? _seed;
-    private IList<string>? _stopSequences;
-    private object? _responseFormat;
-    private string? _reasoningEffort;
-    private bool? _showReasoning;
-    private string? _cacheKey;
-    private IProgress<PrefillProgress>? _prefillProgress;
-
     /// <summary>Divisor of the logits; 0 always takes the most likely token. Default: the model's.</summary>
     [JsonPropertyName("temperature")]
-    public float? Temperature
-    {
-        get => _temperature;
-        set => Set(ref _temperature, value);
-    }
+    public float? Temperature { get; set => Set(ref field, value); }
 
     /// <summary>Only the most likely tokens that together reach this probability. Default: the model's.</summary>
     [JsonPropertyName("top_p")]
-    public float? TopP
-    {
-        get => _topP;
-        set => Set(ref _topP, value);
-    }
+    public float? TopP { get; set => Set(ref field, value); }
 
     /// <summary>Only so many of the most likely tokens. Default: the model's.</summary>
     [JsonPropertyName("top_k")]
-    public int? TopK
-    {
-        get => _topK;
-        set => Set(ref _topK, value);
-    }
+    public int? TopK { get; set => Set(ref field, value); }
 
     /// <summary>Makes answers repeatable. Default: a new one each time.</summary>
     [JsonPropertyName("seed")]
-    public long? Seed
-    {
-        get => _seed;
-        set => Set(ref _seed, value);
-    }
+    public long? Seed { get; set => Set(ref field, value); }
 
     /// <summary>Tokens of an answer at most, thoughts among them. Default: as many as the context has room for.</summary>
     [JsonPropertyName("max_tokens")]
-    public int? MaxTokens
-    {
-        get => _maxTokens;
-        set => Set(ref _maxTokens, value);
-    }
+    public int? MaxTokens { get; set => Set(ref field, value); }
 
     /// <summary>Subtracted from a token's logit once for each time it was generated. Default: 0.</summary>
     [JsonPropertyName("frequency_penalty")]
-    public float? FrequencyPenalty
-    {
-        get => _frequencyPenalty;
-        set => Set(ref _frequencyPenalty, value);
-    }
+    public float? FrequencyPenalty { get; set => Set(ref field, value); }
 
     /// <summary>Subtracted from a token's logit if it was generated at all. Default: 0.</summary>
     [JsonPropertyName("presence_penalty")]
-    public float? PresencePenalty
-    {
-        get => _presencePenalty;
-        set => Set(ref _presencePenalty, value);
-    }
+    public float? PresencePenalty { get; set => Set(ref field, value); }
 
     /// <summary>Texts that end an answer where it says them; they are not part of it. In thoughts and calls they end nothing.</summary>
     [JsonPropertyName("stop_sequences")]
-    public IList<string>? StopSequences
-    {
-        get => _stopSequences;
-        set => Set(ref _stopSequences, value);
-    }
+    public IList<string>? StopSequences { get; set => Set(ref field, value); }
 
     /// <summary>Only tokens at least this share as likely as the most likely one. Default: the model's.</summary>
     [JsonPropertyName("min_p")]
-    public float? MinP
-    {
-        get => _minP;
-        set => Set(ref _minP, value);
-    }
+    public float? MinP { get; set => Set(ref field, value); }
 
     /// <summary>Logits of tokens that are in the conversation already are divided by this if positive, else multiplied. Default: the model's.</summary>
     [JsonPropertyName("repetition_penalty")]
-    public float? RepetitionPenalty
-    {
-        get => _repetitionPenalty;
-        set => Set(ref _repetitionPenalty, value);
-    }
+    public float? RepetitionPenalty { get; set => Set(ref field, value); }
 
     /// <summary>
     /// The form of the answer: <c>"text"</c>, <c>"json_object"</c>, a type whose schema it is to have, a JSON schema (also
@@ -117,44 +67,28 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
     /// </summary>
     /// <exception cref="ArgumentException">It is none of these.</exception>
     [JsonPropertyName("response_format")]
-    public object? ResponseFormat
-    {
-        get => _responseFormat;
-        set => Set(ref _responseFormat, Normal(value));
-    }
+    public object? ResponseFormat { get; set => Set(ref field, Normal(value)); }
 
     /// <summary>How much the model is to think, if its chat template has a switch for it: a name of <see cref="Microsoft.Extensions.AI.ReasoningEffort"/>, in any case. Default: as the template has it.</summary>
     /// <exception cref="ArgumentException">It is none of these.</exception>
     [JsonPropertyName("reasoning_effort")]
     public string? ReasoningEffort
     {
-        get => _reasoningEffort;
-        set => Set(ref _reasoningEffort, value is null || Enum.GetNames<ReasoningEffort>().Contains(value, StringComparer.OrdinalIgnoreCase) ? value : throw new ArgumentException($"ReasoningEffort is '{value}'; it must be one of {string.Join(", ", Enum.GetNames<ReasoningEffort>())}.", nameof(value)));
+        get;
+        set => Set(ref field, value is null || Enum.GetNames<ReasoningEffort>().Contains(value, StringComparer.OrdinalIgnoreCase) ? value : throw new ArgumentException($"ReasoningEffort is '{value}'; it must be one of {string.Join(", ", Enum.GetNames<ReasoningEffort>())}.", nameof(value)));
     }
 
     /// <summary>Whether what the model thinks is shown too. Default: no.</summary>
     [JsonPropertyName("show_reasoning")]
-    public bool? ShowReasoning
-    {
-        get => _showReasoning;
-        set => Set(ref _showReasoning, value);
-    }
+    public bool? ShowReasoning { get; set => Set(ref field, value); }
 
     /// <summary>Names the caller: those with different keys share nothing that was read. See <see cref="HeadInferChatOptionsExtensions.WithCacheKey"/>. Default: all share.</summary>
     [JsonPropertyName("cache_key")]
-    public string? CacheKey
-    {
-        get => _cacheKey;
-        set => Set(ref _cacheKey, value);
-    }
+    public string? CacheKey { get; set => Set(ref field, value); }
 
     /// <summary>Who is told how far the reading of this request's prompt is, some times a second. See <see cref="HeadInferChatOptionsExtensions.WithPrefillProgress"/>. It is not serialised. Default: <see cref="HeadInferChatClientOptions.Progress"/>.</summary>
     [JsonIgnore]
-    public IProgress<PrefillProgress>? PrefillProgress
-    {
-        get => _prefillProgress;
-        set => Set(ref _prefillProgress, value);
-    }
+    public IProgress<PrefillProgress>? PrefillProgress { get; set => Set(ref field, value); }
 
     /// <summary>Settings of any connector as these, by the names they share. Null gives the defaults.</summary>
     public static HeadInferPromptExecutionSettings FromExecutionSettings(PromptExecutionSettings? settings)
@@ -174,8 +108,8 @@ public sealed class HeadInferPromptExecutionSettings : PromptExecutionSettings
     {
         if (!IsFrozen)
         {
+            StopSequences = StopSequences is null ? null : Array.AsReadOnly([.. StopSequences]);
             base.Freeze();
-            _stopSequences = _stopSequences is null ? null : Array.AsReadOnly([.. _stopSequences]);
         }
     }
 
