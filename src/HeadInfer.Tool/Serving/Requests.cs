@@ -115,8 +115,8 @@ internal static class Requests
         var options = new ChatOptions
         {
             Temperature = body.Number("temperature", 0, 100),
-            TopP = body.Number("top_p", 0, 1) is { } share ? Math.Max(share, float.Epsilon) : null, // 0 is the likeliest token alone
-            TopK = body.Whole("top_k", -1, int.MaxValue) is { } most ? most > 0 ? (int)most : int.MaxValue : null, // 0 and -1 stand for all, and nothing for the model's own
+            TopP = body.Number("top_p", 0, 1),
+            TopK = (int?)body.Whole("top_k", -1, int.MaxValue),
             StopSequences = Stops(body),
             Seed = body.Whole("seed", long.MinValue, long.MaxValue),
             FrequencyPenalty = body.Number("frequency_penalty", -100, 100),

@@ -53,6 +53,19 @@ public sealed class ServedModelTests : IAsyncLifetime
         }
     }
 
+    [Theory]
+    [InlineData("/v1/completions", "0")]
+    [InlineData("/v1/completions", "1e-60")]
+    [InlineData("/api/generate", "0")]
+    public async Task No_share_is_the_likeliest_token_alone(string path, string share)
+    {
+        var sampling = $"\"temperature\":100,\"seed\":1,\"top_k\":-1,\"top_p\":{share}";
+        var (_, body) = path == "/api/generate"
+            ? await _server.AskAsync($$"""{"prompt":"{{Text}}","raw":true,"stream":false,"options":{"num_predict":6,{{sampling}}} }""", path)
+            : await _server.AskAsync($$"""{"prompt":"{{Text}}","max_tokens":6,{{sampling}}}""", path);
+        Assert.Equal(await ContinueAsync(), path == "/api/generate" ? body.GetProperty("response").GetString() : body.GetProperty("choices")[0].GetProperty("text").GetString());
+    }
+
     // By the model itself, which is asked after the request was read.
     [Theory]
     [InlineData("/v1/chat/completions", "4,096", """{"messages":[{"role":"user","content":"LONG"}]}""")]
