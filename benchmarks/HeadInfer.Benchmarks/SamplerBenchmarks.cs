@@ -87,6 +87,7 @@ public class SamplerBenchmarks
     private int Next(Sampler sampler)
     {
         _logits.CopyTo(_step, 0);
-        return sampler.Next(_step, _context);
+        sampler.Penalize(_step, _context);
+        return sampler.Choose(_step);
     }
 }

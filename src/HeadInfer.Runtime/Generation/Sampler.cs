@@ -17,15 +17,6 @@ internal sealed class Sampler(SamplingOptions options)
     private double[] _sums = []; // of the weights of each block
 
     /// <summary>Chooses the next token.</summary>
-    /// <param name="logits">[vocabulary], changed</param>
-    /// <param name="context">all tokens of the session so far; from call to call it only grows</param>
-    public int Next(Span<float> logits, IReadOnlyList<int> context)
-    {
-        Penalize(logits, context);
-        return Choose(logits);
-    }
-
-    /// <summary>Chooses the next token.</summary>
     /// <param name="logits">[vocabulary], penalties taken off, changed</param>
     public int Choose(Span<float> logits)
     {

@@ -1,5 +1,6 @@
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Generation;
+using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests.Generation;
 
