@@ -8,7 +8,6 @@ namespace HeadInfer.SemanticKernel;
 internal sealed class ModelEngine(HeadInferModel model, string modelId, ILogger logger) : IChatEngine, IDisposable
 {
     private readonly Answering _answering = new(model, logger);
-    private readonly IDisposable _watch = HeadInferTelemetry.Watch(model, modelId);
 
     public string ModelId => modelId;
 
@@ -16,6 +15,8 @@ internal sealed class ModelEngine(HeadInferModel model, string modelId, ILogger 
 
     public ChatTemplate Template { get; } = model.ChatTemplate
         ?? throw new UnsupportedModelException($"The model '{modelId}' has no chat template and no tokens of ChatML, so it cannot hold a conversation. Set HeadInferOptions.ChatTemplate to the template that it was trained with, put that into its folder as chat_template.jinja, or use AddHeadInferTextGeneration.");
+
+    private readonly IDisposable _watch = HeadInferTelemetry.Watch(model, modelId); // nothing is watched for a model that is refused
 
     public IReadOnlyList<int> EndTokens => model.EndTokens;
 

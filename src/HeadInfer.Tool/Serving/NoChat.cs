@@ -9,13 +9,14 @@ internal sealed partial class NoChat : IChatClient
 {
     private readonly HeadInferModel _model;
     private readonly string _reason;
+    private readonly IDisposable _watch;
 
     /// <param name="model">the model; not owned</param>
     /// <param name="reason">why it cannot hold a conversation</param>
     /// <param name="logger">told so at once</param>
     public NoChat(HeadInferModel model, string reason, ILogger<NoChat> logger)
     {
-        (_model, _reason) = (model, reason);
+        (_model, _reason, _watch) = (model, reason, HeadInferTelemetry.Watch(model, model.Name));
         LogReason(logger, reason);
     }
 
@@ -26,9 +27,7 @@ internal sealed partial class NoChat : IChatClient
     public object? GetService(Type serviceType, object? serviceKey = null) => serviceType.IsInstanceOfType(_model) ? _model
         : serviceType == typeof(ChatClientMetadata) ? new ChatClientMetadata(HeadInferChatClient.ProviderName, defaultModelId: _model.Name) : null;
 
-    public void Dispose()
-    {
-    }
+    public void Dispose() => _watch.Dispose();
 
     [LoggerMessage(1, LogLevel.Warning, "Texts are continued, and conversations refused. {Reason}")]
     private static partial void LogReason(ILogger logger, string reason);

@@ -143,6 +143,7 @@ public sealed class ServedModelTests : IAsyncLifetime
                 Assert.Equal(HttpStatusCode.BadRequest, status);
                 Assert.Contains("--chat-template", body.GetProperty("error").GetProperty("message").GetString(), StringComparison.Ordinal);
                 Assert.Equal("", (await server.AskAsync("{}", "/api/show")).Body.GetProperty("template").GetString());
+                Assert.Contains((await server.Http.GetStringAsync("/metrics")).Split('\n'), l => l.StartsWith("headinfer_memory_bytes", StringComparison.Ordinal) && l.Contains(folder.Name, StringComparison.Ordinal));
             }
 
             await File.WriteAllTextAsync(template, "{% for m in messages %}{{ m.content }}{% endfor %}");
