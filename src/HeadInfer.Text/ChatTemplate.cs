@@ -119,22 +119,14 @@ public sealed class ChatTemplate
         }
     }
 
-    /// <summary>Reads the template of a model folder: <c>chat_template.jinja</c>, <c>chat_template.json</c>, else <c>tokenizer_config.json</c>; null if it has none.</summary>
-    /// <param name="folder">the folder</param>
-    /// <param name="tokenizer">where ChatML's tokens are looked for if there is no template; null for nowhere</param>
-    /// <param name="clock">what templates read the time from; null for the system's</param>
-    /// <exception cref="ChatTemplateException">It is not Jinja.</exception>
-    internal static ChatTemplate? Load(string folder, Tokenizer? tokenizer = null, TimeProvider? clock = null) => Of(ChatTemplateFiles.Read(folder), tokenizer, clock);
-
     /// <summary>Makes the template of what a model has of it; null if it has none.</summary>
     /// <param name="files">the templates</param>
     /// <param name="tokenizer">where ChatML's tokens are looked for if there is no template; null for nowhere</param>
-    /// <param name="clock">what templates read the time from; null for the system's</param>
     /// <exception cref="ChatTemplateException">It is not Jinja.</exception>
-    internal static ChatTemplate? Of(ChatTemplateFiles files, Tokenizer? tokenizer, TimeProvider? clock = null)
+    internal static ChatTemplate? Of(ChatTemplateFiles files, Tokenizer? tokenizer)
     {
         var source = files.Default ?? files.ForTools ?? (tokenizer?.AddedToken("<|im_start|>") is not null && tokenizer.AddedToken("<|im_end|>") is not null ? ChatMl : null);
-        return source is null ? null : new ChatTemplate(Jinja(source), files.SpecialTokens, clock ?? TimeProvider.System, files.Default is null || files.ForTools is null ? null : Jinja(files.ForTools));
+        return source is null ? null : new ChatTemplate(Jinja(source), files.SpecialTokens, TimeProvider.System, files.Default is null || files.ForTools is null ? null : Jinja(files.ForTools));
     }
 
     /// <summary>The template that a text is, or names: llama.cpp knows some by names, and its converter has written these where a template belongs.</summary>

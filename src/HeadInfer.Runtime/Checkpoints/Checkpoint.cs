@@ -20,9 +20,6 @@ internal abstract class Checkpoint(string path) : IDisposable
 
     public IEnumerable<string> Names => Tensors.Keys;
 
-    /// <summary>Bytes of all tensors as stored.</summary>
-    public ByteSize StoredSize => new(Tensors.Values.Sum(t => t.Length));
-
     /// <summary>The type that most of the weights have; packed ones are taken to come from bfloat16.</summary>
     public ScalarType Type => Tensors.Values.GroupBy(TypeOf).MaxBy(g => g.Sum(t => t.Length))?.Key ?? ScalarType.Float32;
 

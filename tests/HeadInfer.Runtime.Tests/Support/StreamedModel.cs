@@ -22,7 +22,7 @@ internal static class StreamedModel
         DecoderWeights.Read(config, check, device: null);
         return ModelLoading.Create(
             config,
-            checkpoint.StoredSize.Bytes,
+            checkpoint.Tensors.Values.Sum(t => t.Length),
             checkpoint.Type,
             (type, on) =>
             {
