@@ -22,6 +22,14 @@ internal unsafe interface IBlockFormat
         where TTaker : struct, ICodeTaker;
 }
 
+/// <summary>A type whose codes are multiplied as they are by activations in planes.</summary>
+internal unsafe interface IPlaneFormat : IBlockFormat
+{
+    /// <summary>Gives on what is in the blocks of sixty-four numbers, or in a block of more.</summary>
+    static abstract void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker;
+}
+
 /// <summary>Numbers in blocks.</summary>
 internal abstract class BlockPacking(BlockForm form) : Packing
 {
@@ -35,7 +43,7 @@ internal abstract class BlockPacking(BlockForm form) : Packing
 }
 
 /// <summary>Numbers in blocks of a type.</summary>
-internal sealed unsafe class BlockPacking<TFormat>() : BlockPacking(TFormat.Form)
+internal unsafe class BlockPacking<TFormat>() : BlockPacking(TFormat.Form)
     where TFormat : struct, IBlockFormat
 {
     private const int Share = 1 << 16; // numbers that are worth a thread
@@ -113,5 +121,46 @@ internal sealed unsafe class BlockPacking<TFormat>() : BlockPacking(TFormat.Form
         {
             TFormat.Read(blocks, ref taker);
         }
+    }
+}
+
+/// <summary>Numbers in blocks of a type that activations in planes are multiplied by.</summary>
+internal sealed unsafe class PlanePacking<TFormat> : BlockPacking<TFormat>
+    where TFormat : struct, IPlaneFormat
+{
+    private static readonly int Columns = Math.Max(TFormat.Form.Columns, PlaneRows.Columns), Bytes = TFormat.Form.Bytes * (Columns / TFormat.Form.Columns);
+
+    public override bool HasSmallGroups => TFormat.Form.Codes.Group == 16;
+
+    public override bool TakesPlanes(int columns) => columns % PlaneRows.Columns == 0;
+
+    public override void MultiplyPlanes4(byte* rows, long stride, int columns, byte* planes, float* result)
+    {
+        var ((first, second), (third, fourth)) = (Multiply2(rows, stride, columns, planes), Multiply2(rows + (2 * stride), stride, columns, planes));
+        PlainLane.Sum4(first, second, third, fourth).Store(result);
+    }
+
+    public override void UnpackForPlanes(byte* row, int columns, int first, int count, byte* to)
+    {
+        var writer = new PlaneWriter(to);
+        row += RowBytes(first);
+        for (var left = count / Columns; left > 0; left--, row += Bytes)
+        {
+            TFormat.ReadForPlanes(row, ref writer);
+        }
+    }
+
+    // Two rows take planes from the first cache where one would from the second.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static (PlainLane First, PlainLane Second) Multiply2(byte* rows, long stride, int columns, byte* planes)
+    {
+        PlaneMultiplier first = new(planes), second = first;
+        for (var left = columns / Columns; left > 0; left--, rows += Bytes)
+        {
+            TFormat.ReadForPlanes(rows, ref first);
+            TFormat.ReadForPlanes(rows + stride, ref second);
+        }
+
+        return (first.Sum, second.Sum);
     }
 }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Checkpoints;
@@ -25,6 +26,18 @@ internal static unsafe class GgmlBlocks
         return Vector256.Create(Codes.Low(both), Codes.High(both));
     }
 
+    /// <summary>Scales or offsets of two blocks.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> Halves(byte* first, byte* second) => PlaneProducts.Halves(Codes.WideHalf(first), Codes.WideHalf(second));
+
+    /// <summary>The fifth bits of two blocks, as planes have their columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static (Vector256<byte> First, Vector256<byte> Second) Fifths(byte* first, byte* second)
+    {
+        Vector256<byte> a = Fifth(first), b = Fifth(second);
+        return (Avx2.Permute2x128(a, b, 0x20), Avx2.Permute2x128(a, b, 0x31));
+    }
+
     /// <summary>Thirty-two bits, each as 16 or nothing.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<byte> Fifth(byte* bits)
@@ -38,7 +51,7 @@ internal static unsafe class GgmlBlocks
 }
 
 /// <summary>d, 16 bytes: four bits less 8.</summary>
-internal readonly unsafe struct Q4_0 : IBlockFormat
+internal readonly unsafe struct Q4_0 : IPlaneFormat
 {
     public static BlockForm Form => new("Q4_0", 32, 18, new(4, 32, 8));
 
@@ -48,10 +61,19 @@ internal readonly unsafe struct Q4_0 : IBlockFormat
     {
         taker.TakeHalves(Vector128.Load(block + 2), Codes.Halves(block), zero: 8);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker
+    {
+        var both = Codes.Two(blocks + 2, blocks + 20);
+        var scales = GgmlBlocks.Halves(blocks, blocks + 18);
+        taker.Take(Codes.Bits(both, 0, 15), Codes.Bits(both, 4, 15), scales, scales * -8f);
+    }
 }
 
 /// <summary>d, m, 16 bytes: four bits.</summary>
-internal readonly unsafe struct Q4_1 : IBlockFormat
+internal readonly unsafe struct Q4_1 : IPlaneFormat
 {
     public static BlockForm Form => new("Q4_1", 32, 20, new(4, 32));
 
@@ -61,10 +83,18 @@ internal readonly unsafe struct Q4_1 : IBlockFormat
     {
         taker.TakeHalves(Vector128.Load(block + 4), Codes.Halves(block), Codes.Halves(block + 2));
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker
+    {
+        var both = Codes.Two(blocks + 4, blocks + 24);
+        taker.Take(Codes.Bits(both, 0, 15), Codes.Bits(both, 4, 15), GgmlBlocks.Halves(blocks, blocks + 20), GgmlBlocks.Halves(blocks + 2, blocks + 22));
+    }
 }
 
 /// <summary>d, the fifth bits of all numbers, 16 bytes: five bits less 16.</summary>
-internal readonly unsafe struct Q5_0 : IBlockFormat
+internal readonly unsafe struct Q5_0 : IPlaneFormat
 {
     public static BlockForm Form => new("Q5_0", 32, 22, new(8, 32, 16));
 
@@ -75,10 +105,20 @@ internal readonly unsafe struct Q5_0 : IBlockFormat
         var d = Codes.Halves(block);
         taker.Put(GgmlBlocks.Both(block + 6) | GgmlBlocks.Fifth(block + 2), d, d * -16f);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker
+    {
+        var both = Codes.Two(blocks + 6, blocks + 28);
+        var (first, second) = GgmlBlocks.Fifths(blocks + 2, blocks + 24);
+        var scales = GgmlBlocks.Halves(blocks, blocks + 22);
+        taker.Take(Codes.Bits(both, 0, 15) | first, Codes.Bits(both, 4, 15) | second, scales, scales * -16f);
+    }
 }
 
 /// <summary>d, m, the fifth bits of all numbers, 16 bytes: five bits.</summary>
-internal readonly unsafe struct Q5_1 : IBlockFormat
+internal readonly unsafe struct Q5_1 : IPlaneFormat
 {
     public static BlockForm Form => new("Q5_1", 32, 24, new(8, 32));
 
@@ -87,6 +127,15 @@ internal readonly unsafe struct Q5_1 : IBlockFormat
         where TTaker : struct, ICodeTaker
     {
         taker.Put(GgmlBlocks.Both(block + 8) | GgmlBlocks.Fifth(block + 4), Codes.Halves(block), Codes.Halves(block + 2));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker
+    {
+        var both = Codes.Two(blocks + 8, blocks + 32);
+        var (first, second) = GgmlBlocks.Fifths(blocks + 4, blocks + 28);
+        taker.Take(Codes.Bits(both, 0, 15) | first, Codes.Bits(both, 4, 15) | second, GgmlBlocks.Halves(blocks, blocks + 24), GgmlBlocks.Halves(blocks + 2, blocks + 26));
     }
 }
 
@@ -119,7 +168,7 @@ internal readonly unsafe struct IQ4_NL : IBlockFormat
 }
 
 /// <summary>An exponent of two (E8M0), 16 bytes: E2M1.</summary>
-internal readonly unsafe struct MXFP4 : IBlockFormat
+internal readonly unsafe struct MXFP4 : IPlaneFormat
 {
     public static BlockForm Form => new("MXFP4", 32, 17, new(8, 32));
 
@@ -127,8 +176,20 @@ internal readonly unsafe struct MXFP4 : IBlockFormat
     public static void Read<TTaker>(byte* block, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        // Half of two to the exponent, as the table is doubled; its two smallest are below the normal numbers.
-        var half = BitConverter.UInt32BitsToSingle(*block < 2 ? 0x00200000u << *block : (uint)(*block - 1) << 23);
-        taker.TakeHalves(Vector128.Load(block + 1), Vector512.Create(half), GgmlBlocks.Fp4);
+        taker.TakeHalves(Vector128.Load(block + 1), Vector512.Create(Half(*block)), GgmlBlocks.Fp4);
+    }
+
+    // Half of two to the exponent, as the table is doubled; its two smallest are below the normal numbers.
+    private static float Half(byte exponent) => BitConverter.UInt32BitsToSingle(exponent < 2 ? 0x00200000u << exponent : (uint)(exponent - 1) << 23);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker
+    {
+        var both = Codes.Two(blocks + 1, blocks + 18);
+        var table = Vector256.Create(GgmlBlocks.Fp4, GgmlBlocks.Fp4).AsByte() + Vector256.Create((byte)12); // codes without a sign
+        float low = Half(*blocks), high = Half(blocks[17]);
+        var scales = PlaneProducts.Halves(&low, &high);
+        taker.Take(Avx2.Shuffle(table, Codes.Bits(both, 0, 15)), Avx2.Shuffle(table, Codes.Bits(both, 4, 15)), scales, scales * -12f);
     }
 }

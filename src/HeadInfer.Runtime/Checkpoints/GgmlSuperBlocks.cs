@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using HeadInfer.Runtime.Compute;
 
 namespace HeadInfer.Runtime.Checkpoints;
@@ -12,7 +13,7 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// </remarks>
 internal static unsafe class GgmlSuperBlocks
 {
-    public const uint LowFour = 0x0F0F0F0F, LowSix = 0x3F3F3F3F, LowTwo = 0x03030303; // of four bytes
+    public const uint LowFour = 0x0F0F0F0F, LowSix = 0x3F3F3F3F, HighTwo = 0x30303030, LowTwo = 0x03030303; // of four bytes
 
     /// <summary>
     /// d, dmin and twelve bytes become eight scales and eight leasts, these negated. The bytes have four of each in six bits,
@@ -21,14 +22,24 @@ internal static unsafe class GgmlSuperBlocks
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> ScalesAndLeasts(byte* block)
     {
-        uint a = Unsafe.ReadUnaligned<uint>(block + 4), b = Unsafe.ReadUnaligned<uint>(block + 8), c = Unsafe.ReadUnaligned<uint>(block + 12);
-        var six = Vector128.Create(a & LowSix, (c & LowFour) | (((a >> 6) & LowTwo) << 4), b & LowSix, ((c >> 4) & LowFour) | (((b >> 6) & LowTwo) << 4)).AsByte();
+        var bytes = Vector128.Load(block + 4).AsUInt32();
+        Vector128<uint> below = Vector128.Shuffle(bytes, Vector128.Create(0u, 0, 1, 1)), above = Vector128.Shuffle(bytes, Vector128.Create(2u)); // the four bytes after are codes
+        if (Avx2.IsSupported)
+        {
+            (below, above) = (Avx2.ShiftRightLogicalVariable(below, Vector128.Create(0u, 2, 0, 2)), Avx2.ShiftRightLogicalVariable(above, Vector128.Create(32u, 0, 32, 4)));
+        }
+        else
+        {
+            (below, above) = (Vector128.Create(below[0], below[1] >> 2, below[2], below[3] >> 2), Vector128.Create(0, above[1], 0, above[3] >> 4));
+        }
+
+        var six = ((below & Vector128.Create(LowSix, HighTwo, LowSix, HighTwo)) | (above & Vector128.Create(LowFour))).AsByte();
         return Codes.Numbers(six) * Vector512.Create(Vector256.Create(Codes.Half(block)), Vector256.Create(-Codes.Half(block + 2)));
     }
 }
 
 /// <summary>16 bytes of four-bit scales and leasts, 64 bytes: two bits, d, dmin. Small blocks have 16.</summary>
-internal readonly unsafe struct Q2_K : IBlockFormat
+internal readonly unsafe struct Q2_K : IPlaneFormat
 {
     public static BlockForm Form => new("Q2_K", 256, 84, new(4, 16));
 
@@ -54,10 +65,31 @@ internal readonly unsafe struct Q2_K : IBlockFormat
 
         taker = to;
     }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker
+    {
+        var to = taker;
+        var both = Vector128.Load(blocks);
+        var allScales = Codes.Numbers(Codes.Low(both)) * Vector512.Create(Codes.Half(blocks + 80));
+        var allLeasts = Codes.Numbers(Codes.High(both)) * Vector512.Create(-Codes.Half(blocks + 82));
+        float* scales = (float*)&allScales, leasts = (float*)&allLeasts;
+        var two = Vector256.Create((byte)3);
+        for (var half = 0; half < 2; half++, scales += 8, leasts += 8)
+        {
+            Vector256<byte> first = Codes.Twice(blocks + 16 + (half * 32)), second = Codes.Twice(blocks + 32 + (half * 32));
+            to.Take(Codes.Down(first, 0, 2) & two, Codes.Down(second, 0, 2) & two, scales, leasts);
+            to.Take(Codes.Down(first, 4, 6) & two, Codes.Down(second, 4, 6) & two, scales + 4, leasts + 4);
+        }
+
+        taker = to;
+    }
 }
 
 /// <summary>32 bytes: third bits, 64 bytes: two bits, 12 bytes: six-bit scales less 32, d. Small blocks have 16. A third bit that is not set takes 4 away.</summary>
-internal readonly unsafe struct Q3_K : IBlockFormat
+internal readonly unsafe struct Q3_K : IPlaneFormat
 {
     public static BlockForm Form => new("Q3_K", 256, 110, new(4, 16));
 
@@ -66,13 +98,7 @@ internal readonly unsafe struct Q3_K : IBlockFormat
         where TTaker : struct, ICodeTaker
     {
         var to = taker;
-        uint a = Unsafe.ReadUnaligned<uint>(block + 96), b = Unsafe.ReadUnaligned<uint>(block + 100), upper = Unsafe.ReadUnaligned<uint>(block + 104);
-        var six = Vector128.Create(
-            (a & GgmlSuperBlocks.LowFour) | ((upper & GgmlSuperBlocks.LowTwo) << 4),
-            (b & GgmlSuperBlocks.LowFour) | (((upper >> 2) & GgmlSuperBlocks.LowTwo) << 4),
-            ((a >> 4) & GgmlSuperBlocks.LowFour) | (((upper >> 4) & GgmlSuperBlocks.LowTwo) << 4),
-            ((b >> 4) & GgmlSuperBlocks.LowFour) | (((upper >> 6) & GgmlSuperBlocks.LowTwo) << 4)).AsByte();
-        var all = (Codes.Numbers(six) - Vector512.Create(32f)) * Vector512.Create(Codes.Half(block + 108));
+        var all = Scales(block);
         var less = all * Vector512.Create(-4f);
         float* scales = (float*)&all, offsets = (float*)&less;
         var third = Vector256.Load(block);
@@ -89,10 +115,45 @@ internal readonly unsafe struct Q3_K : IBlockFormat
 
         taker = to;
     }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker
+    {
+        var to = taker;
+        var all = Scales(blocks);
+        var scales = (float*)&all;
+        Vector256<byte> low = Codes.Twice(blocks), high = Codes.Twice(blocks + 16), two = Vector256.Create((byte)3), third = Vector256.Create((byte)4);
+        for (var half = 0; half < 2; half++)
+        {
+            Vector256<byte> first = Codes.Twice(blocks + 32 + (half * 32)), second = Codes.Twice(blocks + 48 + (half * 32));
+            for (var part = 0; part < 2; part++, scales += 4)
+            {
+                to.Take((Codes.Down(first, 0, 2) & two) | (Codes.Up(low, 2, 1) & third), (Codes.Down(second, 0, 2) & two) | (Codes.Up(high, 2, 1) & third), scales, 4);
+                (first, second, low, high) = (Codes.Down(first, 4), Codes.Down(second, 4), Codes.Down(low, 2), Codes.Down(high, 2));
+            }
+        }
+
+        taker = to;
+    }
+
+    // All sixteen.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Scales(byte* block)
+    {
+        uint a = Unsafe.ReadUnaligned<uint>(block + 96), b = Unsafe.ReadUnaligned<uint>(block + 100), upper = Unsafe.ReadUnaligned<uint>(block + 104);
+        var six = Vector128.Create(
+            (a & GgmlSuperBlocks.LowFour) | ((upper & GgmlSuperBlocks.LowTwo) << 4),
+            (b & GgmlSuperBlocks.LowFour) | (((upper >> 2) & GgmlSuperBlocks.LowTwo) << 4),
+            ((a >> 4) & GgmlSuperBlocks.LowFour) | (((upper >> 4) & GgmlSuperBlocks.LowTwo) << 4),
+            ((b >> 4) & GgmlSuperBlocks.LowFour) | (((upper >> 6) & GgmlSuperBlocks.LowTwo) << 4)).AsByte();
+        return (Codes.Numbers(six) - Vector512.Create(32f)) * Vector512.Create(Codes.Half(block + 108));
+    }
 }
 
 /// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 128 bytes: four bits. Small blocks have 32.</summary>
-internal readonly unsafe struct Q4_K : IBlockFormat
+internal readonly unsafe struct Q4_K : IPlaneFormat
 {
     public static BlockForm Form => new("Q4_K", 256, 144, new(4, 32));
 
@@ -112,10 +173,28 @@ internal readonly unsafe struct Q4_K : IBlockFormat
 
         taker = to;
     }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker
+    {
+        var to = taker;
+        var all = GgmlSuperBlocks.ScalesAndLeasts(blocks);
+        var scales = (float*)&all;
+        var four = Vector256.Create((byte)15);
+        for (var pair = 0; pair < 4; pair++, scales += 2)
+        {
+            Vector256<byte> first = Codes.Twice(blocks + 16 + (pair * 32)), second = Codes.Twice(blocks + 32 + (pair * 32));
+            to.Take(Codes.Down(first, 0, 4) & four, Codes.Down(second, 0, 4) & four, PlaneProducts.Halves(scales, scales + 1), PlaneProducts.Halves(scales + 8, scales + 9));
+        }
+
+        taker = to;
+    }
 }
 
 /// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 32 bytes: fifth bits, 128 bytes: four bits. Small blocks have 32.</summary>
-internal readonly unsafe struct Q5_K : IBlockFormat
+internal readonly unsafe struct Q5_K : IPlaneFormat
 {
     public static BlockForm Form => new("Q5_K", 256, 176, new(8, 32));
 
@@ -137,10 +216,30 @@ internal readonly unsafe struct Q5_K : IBlockFormat
 
         taker = to;
     }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker
+    {
+        var to = taker;
+        var all = GgmlSuperBlocks.ScalesAndLeasts(blocks);
+        var scales = (float*)&all;
+        Vector256<byte> low = Codes.Twice(blocks + 16), high = Codes.Twice(blocks + 32), four = Vector256.Create((byte)15), fifth = Vector256.Create((byte)16);
+        for (var pair = 0; pair < 4; pair++, scales += 2, low = Codes.Down(low, 2), high = Codes.Down(high, 2))
+        {
+            Vector256<byte> first = Codes.Twice(blocks + 48 + (pair * 32)), second = Codes.Twice(blocks + 64 + (pair * 32));
+            first = (Codes.Down(first, 0, 4) & four) | (Codes.Up(low, 4, 3) & fifth);
+            second = (Codes.Down(second, 0, 4) & four) | (Codes.Up(high, 4, 3) & fifth);
+            to.Take(first, second, PlaneProducts.Halves(scales, scales + 1), PlaneProducts.Halves(scales + 8, scales + 9));
+        }
+
+        taker = to;
+    }
 }
 
 /// <summary>128 bytes: four bits, 64 bytes: two more, 16 bytes: signed scales, d. A number is six bits less 32; small blocks have 16.</summary>
-internal readonly unsafe struct Q6_K : IBlockFormat
+internal readonly unsafe struct Q6_K : IPlaneFormat
 {
     public static BlockForm Form => new("Q6_K", 256, 210, new(8, 16));
 
@@ -162,6 +261,26 @@ internal readonly unsafe struct Q6_K : IBlockFormat
             to.Put(Codes.Bits(second, 4, 15) | (Codes.Down(upper, 2) & two), scales + 6, offsets + 6);
             scales += 8;
             offsets += 8;
+        }
+
+        taker = to;
+    }
+
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadForPlanes<TTaker>(byte* blocks, ref TTaker taker)
+        where TTaker : struct, IPlaneTaker
+    {
+        var to = taker;
+        var all = Codes.Numbers(Vector128.Load((sbyte*)blocks + 192)) * Vector512.Create(Codes.Half(blocks + 208));
+        var scales = (float*)&all;
+        var two = Vector256.Create((byte)0x30);
+        for (var half = 0; half < 2; half++, scales += 8)
+        {
+            byte* four = blocks + (half * 64), upper = blocks + 128 + (half * 32);
+            Vector256<byte> first = Codes.Two(four, four + 32), second = Codes.Two(four + 16, four + 48), low = Codes.Twice(upper), high = Codes.Twice(upper + 16);
+            to.Take(Codes.Bits(first, 0, 15) | (Codes.Up(low, 4, 2) & two), Codes.Bits(second, 0, 15) | (Codes.Up(high, 4, 2) & two), scales, 32);
+            to.Take(Codes.Bits(first, 4, 15) | (Codes.Down(low, 0, 2) & two), Codes.Bits(second, 4, 15) | (Codes.Down(high, 0, 2) & two), scales + 4, 32);
         }
 
         taker = to;

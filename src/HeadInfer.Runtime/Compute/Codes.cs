@@ -80,6 +80,22 @@ internal static unsafe class Codes
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<byte> Bits(Vector256<byte> bytes, int shift, byte bits) => (bytes.AsUInt16() >> shift).AsByte() & Vector256.Create(bits);
 
+    /// <summary>Sixteen bytes twice, of which bits are moved down, and each time by so much.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Down(Vector256<byte> twice, uint low, uint high) => Avx2.ShiftRightLogicalVariable(twice.AsUInt32(), Vector256.Create(Vector128.Create(low), Vector128.Create(high))).AsByte();
+
+    /// <summary>The same, moved up.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Up(Vector256<byte> twice, uint low, uint high) => Avx2.ShiftLeftLogicalVariable(twice.AsUInt32(), Vector256.Create(Vector128.Create(low), Vector128.Create(high))).AsByte();
+
+    /// <summary>Sixteen bytes twice.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Twice(byte* bytes) => Avx2.BroadcastVector128ToVector256(bytes);
+
+    /// <summary>Sixteen bytes, and sixteen others.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<byte> Two(byte* first, byte* second) => Vector256.Create(Vector128.Load(first), Vector128.Load(second));
+
     /// <summary>Bits of each byte moved down; those that come from a neighbour are above them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<byte> Down(Vector256<byte> bytes, int shift) => (bytes.AsUInt16() >> shift).AsByte();
@@ -101,6 +117,10 @@ internal static unsafe class Codes
     /// <summary>The float16 at an address. Looked up: .NET's own conversion takes as long as a block of numbers, and one by its bits half as long.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Half(byte* at) => AllHalves[Unsafe.ReadUnaligned<ushort>(at)];
+
+    /// <summary>Where the float32 of the float16 at an address is.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float* WideHalf(byte* at) => AllHalves + Unsafe.ReadUnaligned<ushort>(at);
 
     /// <summary>The same, sixteen times.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -181,6 +181,62 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
         }
     }
 
+    public override bool TakesPlanes(int columns) =>
+        Bits == 4 && Order is null && columns % PlaneRows.Columns == 0 && (Group is WholeRow or PlaneRows.Columns / 2 || Group % PlaneRows.Columns == 0);
+
+    public override void MultiplyPlanes4(byte* rows, long stride, int columns, byte* planes, float* result)
+    {
+        PlaneMultiplier a = new(planes), b = a, c = a, d = a;
+        ReadForPlanes(rows, rows + stride, columns, 0, columns, ref a, ref b);
+        ReadForPlanes(rows + (2 * stride), rows + (3 * stride), columns, 0, columns, ref c, ref d);
+        PlainLane.Sum4(a.Sum, b.Sum, c.Sum, d.Sum).Store(result);
+    }
+
+    public override void UnpackForPlanes(byte* row, int columns, int first, int count, byte* to)
+    {
+        PlaneWriter writer = new(to), same = writer;
+        ReadForPlanes(row, row, columns, first, count, ref writer, ref same);
+    }
+
+    // Of two rows, which take planes from the first cache where one would from the second. A group has half of a vector's columns, or all.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void ReadForPlanes<TTaker>(byte* row, byte* other, int columns, int first, int count, ref TTaker taker, ref TTaker ofOther)
+        where TTaker : struct, IPlaneTaker
+    {
+        var (a, b, groups, number, apart) = (taker, ofOther, (int)Groups(columns), first / Group, other - row);
+        byte* codes = row + (first / 2), tail = row + CodeBytes(columns);
+        for (int at = first, end = first + count; at < end; number++)
+        {
+            var next = Group < PlaneRows.Columns ? number + 1 : number;
+            var (scales, offsets) = Factors(tail, number, next, groups);
+            var (itsScales, itsOffsets) = Factors(tail + apart, number, next, groups);
+            number = next;
+            for (var last = Math.Min(end, (number + 1L) * Group); at < last; at += PlaneRows.Columns, codes += PlaneRows.Columns / 2)
+            {
+                Give(codes, scales, offsets, ref a);
+                Give(codes + apart, itsScales, itsOffsets, ref b);
+            }
+        }
+
+        (taker, ofOther) = (a, b);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        static void Give(byte* codes, Vector256<float> scales, Vector256<float> offsets, ref TTaker to)
+        {
+            var both = Vector256.Load(codes);
+            Vector256<byte> even = Codes.Bits(both, 0, 15), odd = Codes.Bits(both, 4, 15);
+            to.Take(Avx2.UnpackLow(even, odd), Avx2.UnpackHigh(even, odd), scales, offsets);
+        }
+    }
+
+    private (Vector256<float> Scales, Vector256<float> Offsets) Factors(byte* tail, int number, int next, int groups)
+    {
+        float low = Scale(tail, scale, number), high = Scale(tail, scale, next);
+        return (Both(low, high), Both(-Zero(tail, number, groups) * low, -Zero(tail, next, groups) * high));
+
+        static Vector256<float> Both(float low, float high) => Vector256.Create(Vector128.Create(low), Vector128.Create(high));
+    }
+
     private void Multiply4<TTaker>(byte* rows, long stride, int columns, ref TTaker a, ref TTaker b, ref TTaker c, ref TTaker d)
         where TTaker : struct, INumberTaker
     {

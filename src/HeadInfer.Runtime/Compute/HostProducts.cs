@@ -5,9 +5,9 @@ namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Products of a few rows and a matrix in host memory, whose rows are read once for all, as they lie.</summary>
 /// <remarks>
-/// Each row's result is the same, to the bit, whatever the others are; and it is that of the same weights in float32, since
-/// to widen or to unpack them is exact and sums keep their order. One row of x takes numbers from packed rows as they are
-/// made, where there are vectors of 256 or 512 bits. For several rows, packed rows are unpacked four at a time, as many columns as
+/// Each row's result is the same, to the bit, whatever the others are; and but for <see cref="PlaneRows"/> it is that of the same weights
+/// in float32, since to widen or to unpack them is exact and sums keep their order. One row of x takes numbers from packed rows as they
+/// are made, where there are vectors of 256 or 512 bits. For several rows, packed rows are unpacked four at a time, as many columns as
 /// stay in the first cache.
 ///
 /// Written because libtorch's product of a matrix and one row reads cold weights at 14 GB/s where all cores together read 45
@@ -28,10 +28,12 @@ internal static unsafe class HostProducts
         var n = (int)x.shape[0];
         var result = empty([n, weight.Rows], ScalarType.Float32);
         float* input = HostMath.Address(x), output = HostMath.Address(result);
+        using var memory = weight.TakesPlanes ? empty([n, PlaneRows.Width(weight.Columns)], ScalarType.Float32) : null;
+        var planes = memory is null ? default : PlaneRows.Of(input, n, weight.Columns, HostMath.Address(memory));
         team.Run(member =>
         {
             var (start, end) = team.Share(member, weight.Rows);
-            Multiply(weight, input, n, output, start, end);
+            Multiply(weight, input, planes, n, output, start, end);
         });
         return result;
     }
@@ -39,11 +41,12 @@ internal static unsafe class HostProducts
     /// <summary>The same for some rows of the matrix.</summary>
     /// <param name="weight">the matrix</param>
     /// <param name="x">[n, columns]</param>
+    /// <param name="planes">the same, where the matrix takes them</param>
     /// <param name="n">how many rows of x</param>
     /// <param name="output">[n, rows], written from <paramref name="start"/> to <paramref name="end"/></param>
     /// <param name="start">the first</param>
     /// <param name="end">behind the last</param>
-    public static void Multiply(WeightMatrix weight, float* x, int n, float* output, int start, int end)
+    public static void Multiply(WeightMatrix weight, float* x, PlaneRows planes, int n, float* output, int start, int end)
     {
         var at = 0;
         foreach (var part in weight.Parts)
@@ -51,7 +54,7 @@ internal static unsafe class HostProducts
             var (first, last) = (Math.Max(start, at) - at, Math.Min(end, at + part.Rows) - at);
             if (first < last)
             {
-                var product = new Product(part, x, n, weight.Columns, output + at, weight.Rows, first, last);
+                var product = new Product(part, x, planes, n, weight.Columns, output + at, weight.Rows, first, last);
                 if (Vector512.IsHardwareAccelerated)
                 {
                     Multiply<WideLane>(product);
@@ -114,6 +117,10 @@ internal static unsafe class HostProducts
                 {
                     MultiplyAsTheyLie(product);
                 }
+                else if (PlaneRows.Suit(product.Part.Packing, product.Columns))
+                {
+                    MultiplyByPlanes(product);
+                }
                 else
                 {
                     MultiplyPacked<TLane>(product);
@@ -157,21 +164,82 @@ internal static unsafe class HostProducts
         }
     }
 
-    private static void MultiplyAsTheyLie(in Product product)
+    private static void MultiplyAsTheyLie(in Product product, int i = 0)
     {
         var (packing, columns, row) = (product.Part.Packing, product.Columns, product.Start);
         var (start, bytes) = (product.Part.Address, packing.RowBytes(columns));
+        float* x = product.X + ((long)i * columns), output = product.Output + ((long)i * product.Stride);
+        var planes = PlaneRows.Suit(packing, columns) ? product.Planes[i] : null;
         var one = stackalloc float[4];
         for (; row <= product.End - 4; row += 4)
         {
             InnerProducts.Prefetch<byte>((byte*)start + (row * bytes) + HostAttentionMath.BytesAhead, (int)(4 * bytes));
-            packing.Multiply4((byte*)start + (row * bytes), bytes, columns, product.X, product.Output + row);
+            Multiply4((byte*)start + (row * bytes), bytes, output + row);
         }
 
         for (; row < product.End; row++)
         {
-            packing.Multiply4((byte*)start + (row * bytes), 0, columns, product.X, one); // four times the same
-            product.Output[row] = *one;
+            Multiply4((byte*)start + (row * bytes), 0, one); // four times the same
+            output[row] = *one;
+        }
+
+        void Multiply4(byte* rows, long stride, float* result)
+        {
+            if (planes is null)
+            {
+                packing.Multiply4(rows, stride, columns, x, result);
+            }
+            else
+            {
+                packing.MultiplyPlanes4(rows, stride, columns, planes, result);
+            }
+        }
+    }
+
+    // Codes are unpacked once for all rows of x; those that are not in planes take them as they lie.
+    private static void MultiplyByPlanes(in Product product)
+    {
+        const int ofRow = 4 * 8;
+        var (packing, n, columns) = (product.Part.Packing, product.N, product.Columns);
+        var (bytes, stride) = (packing.RowBytes(columns), Chunk / PlaneRows.Columns * PlaneProducts.CodeBytes);
+        var codes = stackalloc byte[4 * stride];
+        float* sums = stackalloc float[n * ofRow], four = stackalloc float[4];
+        for (var row = product.Start; row < product.End; row += 4)
+        {
+            var some = Math.Min(4, product.End - row);
+            new Span<float>(sums, n * ofRow).Clear();
+            InnerProducts.Prefetch<byte>((byte*)product.Part.Address + (row * bytes) + HostAttentionMath.BytesAhead, (int)(4 * bytes));
+            for (var start = 0; start < columns; start += Chunk)
+            {
+                var count = Math.Min(Chunk, columns - start);
+                for (var i = 0; i < some; i++)
+                {
+                    packing.UnpackForPlanes((byte*)product.Part.Address + ((row + i) * bytes), columns, start, count, codes + (i * stride));
+                }
+
+                for (var i = 0; i < n; i++)
+                {
+                    if (product.Planes[i] is not null)
+                    {
+                        PlaneProducts.Add4(codes, stride, packing.HasSmallGroups, product.Planes[i] + (start / PlaneRows.Columns * PlaneRows.Bytes), count, sums + (i * ofRow));
+                    }
+                }
+            }
+
+            for (var i = 0; i < n; i++)
+            {
+                var of = sums + (i * ofRow);
+                PlainLane.Sum4(PlainLane.Load(of), PlainLane.Load(of + 8), PlainLane.Load(of + 16), PlainLane.Load(of + 24)).Store(four);
+                new ReadOnlySpan<float>(four, some).CopyTo(new Span<float>(product.Output + ((long)i * product.Stride) + row, some));
+            }
+        }
+
+        for (var i = 0; i < n; i++)
+        {
+            if (product.Planes[i] is null)
+            {
+                MultiplyAsTheyLie(product, i);
+            }
         }
     }
 
@@ -230,10 +298,11 @@ internal static unsafe class HostProducts
     }
 
     /// <summary>What is multiplied: rows of a part from a first to a last, and where the results go.</summary>
-    private readonly struct Product(WeightPart part, float* x, int n, int columns, float* output, int stride, int start, int end)
+    private readonly struct Product(WeightPart part, float* x, PlaneRows planes, int n, int columns, float* output, int stride, int start, int end)
     {
         public readonly WeightPart Part = part;
         public readonly float* X = x, Output = output;
+        public readonly PlaneRows Planes = planes;
         public readonly int N = n, Columns = columns, Stride = stride, Start = start, End = end;
     }
 }

@@ -14,9 +14,10 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private readonly HostDelta _delta;
     private readonly Action<int> _multiply; // made once, so that a step takes no memory
     private readonly List<(RowBuffer Cosines, RowBuffer Sines, int Rotary)> _angles = [];
-    private RowBuffer? _normed, _product, _output;
+    private RowBuffer? _normed, _product, _output, _planes;
     private int _piece, _taken;
     private (nint X, nint Product, nint Sum, WeightMatrix? Weight, int Rows) _task;
+    private PlaneRows _inPlanes;
 
     public HostRowKernels(RowTraits traits, CpuDevice device)
         : base(traits.Shape) =>
@@ -54,6 +55,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
         _task = ((nint)x, (nint)to, sum, weight, rows);
         _piece = (int)Math.Max(4, PieceBytes / weight.RowBytes / 4 * 4); // kernels take four rows at a time
         _taken = 0;
+        _inPlanes = weight.TakesPlanes ? PlaneRows.Of(x, rows, weight.Columns, (float*)Scratch(ref _planes, PlaneRows.Width(weight.Columns)).Address) : default;
         _device.Team.Run(_multiply);
     }
 
@@ -293,6 +295,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
     {
         _normed?.Dispose();
         _product?.Dispose();
+        _planes?.Dispose();
         _angles.ForEach(a =>
         {
             a.Cosines.Dispose();
@@ -345,7 +348,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
         for (int start; (start = Interlocked.Add(ref _taken, _piece) - _piece) < weight!.Rows;)
         {
             var end = Math.Min(start + _piece, weight.Rows);
-            HostProducts.Multiply(weight, (float*)x, rows, (float*)product, start, end);
+            HostProducts.Multiply(weight, (float*)x, _inPlanes, rows, (float*)product, start, end);
             for (var row = 0; sum != 0 && row < rows; row++)
             {
                 var at = ((long)row * weight.Rows) + start;

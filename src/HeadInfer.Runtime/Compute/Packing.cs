@@ -44,6 +44,28 @@ internal abstract unsafe class Packing
     /// <param name="result">[4], written</param>
     public virtual void Multiply4(byte* rows, long stride, int columns, float* x, float* result) => throw new NotSupportedException();
 
+    /// <summary>Whether its rows of so many numbers can multiply activations in <see cref="PlaneRows"/>, with vectors of 256 bits.</summary>
+    public virtual bool TakesPlanes(int columns) => false;
+
+    /// <summary>Whether each 16 numbers have a scale then, and not each 32.</summary>
+    public virtual bool HasSmallGroups => false;
+
+    /// <summary>Gives the codes of some numbers of a row, as <see cref="PlaneProducts.Add4"/> takes them.</summary>
+    /// <param name="row">its bytes</param>
+    /// <param name="columns">numbers of the row</param>
+    /// <param name="first">the first that is wanted, at the beginning of a block</param>
+    /// <param name="count">how many, in whole blocks</param>
+    /// <param name="to">written</param>
+    public virtual void UnpackForPlanes(byte* row, int columns, int first, int count, byte* to) => throw new NotSupportedException();
+
+    /// <summary>The products of four rows and a vector in <see cref="PlaneRows"/>.</summary>
+    /// <param name="rows">bytes of the first</param>
+    /// <param name="stride">bytes from one to the next</param>
+    /// <param name="columns">numbers of a row</param>
+    /// <param name="planes">the vector</param>
+    /// <param name="result">[4], written</param>
+    public virtual void MultiplyPlanes4(byte* rows, long stride, int columns, byte* planes, float* result) => throw new NotSupportedException();
+
     /// <summary>What its codes are; null where it has none that kernels could take.</summary>
     public virtual CodeForm? Form => null;
 

@@ -25,6 +25,7 @@ internal sealed class WeightMatrix
     }
 
     private (WeightPart, WeightPart)? _halves;
+    private bool? _takesPlanes;
 
     public IReadOnlyList<WeightPart> Parts { get; }
 
@@ -41,6 +42,9 @@ internal sealed class WeightMatrix
 
     /// <summary>Bytes of a row, at most.</summary>
     public long RowBytes => Parts.Max(p => p.Packing.RowBytes(Columns));
+
+    /// <summary>Whether any part is multiplied by activations in planes.</summary>
+    public bool TakesPlanes => _takesPlanes ??= Parts.Any(p => PlaneRows.Suit(p.Packing, Columns));
 
     /// <summary>The upper and the lower half of the rows, where each lies in one packing, and both in the same.</summary>
     public (WeightPart Upper, WeightPart Lower)? Halves
