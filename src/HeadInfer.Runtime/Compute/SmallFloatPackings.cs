@@ -1,0 +1,109 @@
+using System.Runtime.Intrinsics;
+using static TorchSharp.torch;
+
+namespace HeadInfer.Runtime.Compute;
+
+/// <summary>Floats of 8 bits (E4M3: a sign, 4 bits of exponent, 3 of mantissa, no infinities), times a scale. Behind a row's codes: scales.</summary>
+/// <param name="group">columns that share a scale</param>
+/// <param name="scale">type of the scales</param>
+internal sealed unsafe class Float8Packing(int group, ScalarType scale) : GroupedPacking(8, group)
+{
+    public override string Name => "FP8";
+
+    public ScalarType ScaleType => scale;
+
+    protected override long TailBytes(long groups) => groups * DataTypes.Size(scale);
+
+    protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
+    {
+        var (factor, i) = (Scale(tail, scale, number), 0);
+        for (; i <= count - Lanes; i += Lanes)
+        {
+            (Numbers(Vector128.Load(codes + i)) * Vector512.Create(factor)).Store(to + i);
+        }
+
+        for (; i < count; i++)
+        {
+            to[i] = SmallFloats.E4M3[codes[i]] * factor;
+        }
+    }
+
+    // Exponent and mantissa are moved to where float32 has them. The smallest have no exponent, and are small integers. As float32
+    // that have none either they could be multiplied like the others, but a processor takes a hundred times as long for those.
+    private static Vector512<float> Numbers(Vector128<byte> codes)
+    {
+        var words = Codes.Words(codes);
+        var size = words & Vector512.Create(0x7f);
+        var small = Vector512.ConvertToSingle(size) * Vector512.Create(MathF.ScaleB(1, -9));
+        var numbers = Vector512.ConditionalSelect(Vector512.LessThan(size, Vector512.Create(8)).AsSingle(), small, ((size << 20) + Vector512.Create(120 << 23)).AsSingle());
+        return Vector512.ConditionalSelect(Vector512.Equals(size, Vector512.Create(0x7f)).AsSingle(), Vector512.Create(float.NaN), numbers | ((words ^ size) << 24).AsSingle());
+    }
+}
+
+/// <summary>Floats of 4 bits (E2M1), times a scale of 8 bits; NVFP4 has scales of E4M3 and a factor for all of a row, MXFP4 powers of two.</summary>
+/// <remarks>Behind a row's codes: scales, then NVFP4's factor, a float32.</remarks>
+/// <param name="powers">whether scales are powers of two, as in MXFP4</param>
+internal sealed unsafe class Float4Packing(bool powers) : GroupedPacking(4, powers ? 32 : 16)
+{
+    public static readonly Float4Packing Nv = new(powers: false), Mx = new(powers: true);
+
+    private static Vector128<sbyte> Doubled => Vector128.Create(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
+
+    public override string Name => powers ? "MXFP4" : "NVFP4";
+
+    public bool HasPowers => powers;
+
+    public override CodeForm? Form => new(8, Group); // twice the numbers
+
+    public override void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets)
+    {
+        var groups = (int)Groups(columns);
+        var tail = row + CodeBytes(columns);
+        for (var i = 0; i < columns / Lanes; i++)
+        {
+            Codes.LookUp(Doubled, Sixteen(row + (i * Lanes / 2))).AsByte().Store(to + (i * Lanes));
+            scales[i] = Factor(tail, i * Lanes / Group, groups) / 2;
+            offsets[i] = 0;
+        }
+    }
+
+    protected override long TailBytes(long groups) => groups + (powers ? 0 : sizeof(float));
+
+    protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
+    {
+        var factor = Factor(tail, number, groups);
+        var i = 0;
+        for (; i <= count - Lanes; i += Lanes)
+        {
+            Codes.Scale(Codes.LookUp(Doubled, Sixteen(codes + (i / 2))), factor / 2, to + i);
+        }
+
+        for (; i < count; i++)
+        {
+            to[i] = SmallFloats.E2M1[Nibble(codes, i)] * factor;
+        }
+    }
+
+    private float Factor(byte* tail, int number, int groups) =>
+        powers ? SmallFloats.Power(tail[number]) : SmallFloats.E4M3[tail[number]] * Scale(tail + groups, ScalarType.Float32, 0);
+}
+
+/// <summary>What the codes of small floats stand for.</summary>
+internal static class SmallFloats
+{
+    public static readonly float[] E2M1 = [0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0f, -0.5f, -1, -1.5f, -2, -3, -4, -6];
+
+    public static readonly float[] E4M3 = [.. Enumerable.Range(0, 256).Select(Widen)];
+
+    /// <summary>E8M0: two to the power of a byte less 127. Where OCP has no number, 255, it is infinite.</summary>
+    public static float Power(byte exponent) => BitConverter.UInt32BitsToSingle(exponent == 0 ? 0x0040_0000 : (uint)exponent << 23);
+
+    private static float Widen(int code)
+    {
+        var (exponent, mantissa) = ((code >> 3) & 15, code & 7);
+        var size = exponent == 15 && mantissa == 7 ? float.NaN
+            : exponent == 0 ? MathF.ScaleB(mantissa, -9)
+            : MathF.ScaleB(8 + mantissa, exponent - 10);
+        return code < 128 ? size : -size;
+    }
+}
