@@ -36,7 +36,7 @@ public abstract class DeepSeekV2Tests(ComputeDevice device) : NativeTest(device)
         using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
         var tensors = file.Entries.Values.ToDictionary(e => e.Name, e => GgufConversion.Read(file, e), StringComparer.Ordinal);
         var plain = new PlainDeepSeek(JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "config.json")))!, tensors).Logits(input);
-        Assert.True(Worst(plain, expected.Chunk(320)) < ModelReference.Tolerance);
+        Assert.True(PlainComparison.Worst(plain, expected.Chunk(320)) < ModelReference.Tolerance);
     }
 
     [Theory]
@@ -78,29 +78,10 @@ public abstract class DeepSeekV2Tests(ComputeDevice device) : NativeTest(device)
         Assert.Contains(says, Assert.Throws<UnsupportedModelException>(() => ModelConfig.Load(folder.Path)).Message, StringComparison.Ordinal);
     }
 
-    // Logits of a prompt, and a greedy answer in steps.
     private async Task Compare(string path, HeadInferOptions options, PlainDeepSeek plain, double[][] expected)
     {
         await using var model = await Load(path, options);
-        using var session = model.CreateSession();
-        var worst = Worst(expected, await session.LogitsAsync(Tokens));
-        Assert.True(worst < ModelReference.Tolerance, $"{worst} deviations");
-        session.Truncate(0);
-        var answer = new List<int>();
-        await foreach (var step in session.GenerateAsync(Tokens[..20], new GenerationOptions { MaxTokens = 12, StopTokens = [] }))
-        {
-            answer.Add(step.TokenId);
-        }
-
-        var whole = plain.Logits([.. Tokens[..20], .. answer]);
-        Assert.Equal(answer, answer.Select((_, i) => Array.IndexOf(whole[19 + i], whole[19 + i].Max())));
-    }
-
-    private static double Worst(double[][] expected, IEnumerable<float[]> got)
-    {
-        double[] all = [.. expected.SelectMany(row => row)];
-        var mean = all.Average();
-        return expected.Zip(got, (e, g) => e.Zip(g, (x, y) => Math.Abs(x - y)).Max()).Max() / Math.Sqrt(all.Average(x => (x - mean) * (x - mean)));
+        await PlainComparison.Check(model, Tokens, expected, plain.Logits);
     }
 
     private static PlainDeepSeek Write(ScratchFolder folder, string fields)
