@@ -33,6 +33,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["qwen3next"] = "Qwen3NextForCausalLM",
         [Qwen35] = "Qwen3_5ForCausalLM",
         [Qwen35Moe] = "Qwen3_5MoeForCausalLM",
+        ["gemma"] = "GemmaForCausalLM",
         ["gemma2"] = "Gemma2ForCausalLM",
         ["gemma3"] = "Gemma3ForCausalLM",
         [Gemma4] = "Gemma4ForCausalLM",

@@ -338,7 +338,7 @@ internal static class ModelConfigReader
                 : throw new UnsupportedModelException($"'{json.Path}': swiglu_limit and swiglu_alpha other than 7 and 1.702 are not supported; published models have these.");
         }
 
-        var activation = json.Text(family.SoftCaps is null ? "hidden_act" : "hidden_activation") ?? family.DefaultActivation;
+        var activation = json.Text(family.ScaledEmbedding ? "hidden_activation" : "hidden_act") ?? family.DefaultActivation;
         return activation is "silu" or "gelu" or "gelu_pytorch_tanh"
             ? activation
             : throw new UnsupportedModelException($"'{json.Path}': the activation '{activation}' is not supported.");

@@ -103,6 +103,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("Qwen2ForCausalLM", "qwen2") { Defaults = [(KeyHeads, 32)], QkvBias = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
         new("Qwen3ForCausalLM", "qwen3") { QkNorm = HeadNorm.Each, Defaults = [(KeyHeads, 32), (HeadDim, 128)], NestedTypes = ["qwen3_vl_text"], NestedDefaults = Sizes(151_936, 4096, 22_016, 32, 32, 128_000), Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
         new("Qwen3MoeForCausalLM", "qwen3_moe") { QkNorm = HeadNorm.Each, Defaults = [(KeyHeads, 4)], NestedTypes = ["qwen3_vl_moe_text"], NestedDefaults = [.. Sizes(151_936, 2048, 5632, 24, 16, 128_000), (KeyHeads, 16), ("moe_intermediate_size", 1408), ("num_experts_per_tok", 4)], Experts = true, Stacks = ExpertStacks.Halves, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("GemmaForCausalLM", "gemma") { NormOffset = 1, ScaledEmbedding = true, TiedByDefault = true, Defaults = [(KeyHeads, 16), (HeadDim, 256)], DefaultActivation = "gelu_pytorch_tanh" },
         new("Gemma2ForCausalLM", "gemma2")
         {
             Norms = LayerNormNames.Both, NormOffset = 1, ScaledEmbedding = true, SoftCaps = (50, 30), TiedByDefault = true, Defaults = [(KeyHeads, 4), (HeadDim, 256)],

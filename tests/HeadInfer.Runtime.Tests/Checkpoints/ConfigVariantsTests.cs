@@ -21,6 +21,7 @@ public sealed class ConfigVariantsTests
         { "Qwen2ForCausalLM", "qwen2", "\"use_sliding_window\": true, \"max_window_layers\": 6", "32 64 1E-06 10000 64 ------ww:4096 untied bias" },
         { "Qwen3ForCausalLM", "qwen3", "", "32 128 1E-06 10000 128 -------- untied" },
         { "Qwen3MoeForCausalLM", "qwen3_moe", Experts, "4 64 1E-06 10000 64 -------- untied" },
+        { "GemmaForCausalLM", "gemma", "", "16 256 1E-06 10000 256 -------- tied" },
         { "Gemma2ForCausalLM", "gemma2", "", "4 256 1E-06 10000 256 w-w-w-w-:4096 tied" },
         { "Gemma3ForCausalLM", "gemma3_text", "", "4 256 1E-06 1000000 256 wwwww-ww:4096 tied" },
         { "Gemma4ForCausalLM", "gemma4_text", "", "4 256 1E-06 1000000 512 wwwww-w-:512 tied" },

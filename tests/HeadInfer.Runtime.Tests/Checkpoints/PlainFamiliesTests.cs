@@ -5,12 +5,25 @@ using HeadInfer.Runtime.Tests.Support;
 
 namespace HeadInfer.Runtime.Tests.Checkpoints;
 
-/// <summary>Plain loops beside the references of transformers.</summary>
+/// <summary>Families with random weights, beside plain loops that give the references of transformers for families near them.</summary>
 public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(device)
 {
+    private const int Experts = 8;
+
+    private static readonly int[] Tokens = [.. Enumerable.Range(0, 40).Select(i => ((i * 53) + 7) % 320)];
+
     public sealed class OnCpu() : PlainFamiliesTests(ComputeDevice.Cpu);
 
     public sealed class OnCuda() : PlainFamiliesTests(ComputeDevice.Cuda);
+
+    /// <summary>Fields of small models.</summary>
+    public static TheoryData<string> Variants =>
+    [
+        """{"architectures": ["GemmaForCausalLM"], "model_type": "gemma", "head_dim": 24, "hidden_act": "gelu", "num_key_value_heads": 1, "tie_word_embeddings": true}""",
+    ];
+
+    /// <summary>Those of architectures that are read in GGUF, which say nothing of single layers.</summary>
+    public static TheoryData<string> Converted => [.. Variants.Select(v => v.Data).Where(fields => !((string[])["GlmFor", "GraniteMoe", "mlp_only_layers", "layer_types"]).Any(word => fields.Contains(word, StringComparison.Ordinal)))];
 
     [Theory]
     [InlineData("cohere2")]
@@ -29,5 +42,156 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         var tensors = file.Entries.Values.ToDictionary(e => e.Name, e => GgufConversion.Read(file, e), StringComparer.Ordinal);
         var plain = new PlainGrouped(JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "config.json")))!, tensors).Logits(input);
         Assert.True(PlainComparison.Worst(plain, expected.Chunk(320)) < ModelReference.Tolerance);
+    }
+
+    [Theory]
+    [MemberData(nameof(Variants))]
+    public async Task Logits_and_tokens_are_those_of_plain_loops(string fields)
+    {
+        using var folder = new ScratchFolder();
+        var plain = Write(folder, fields);
+        var (expected, warnings) = (plain.Logits(Tokens), new List<string>());
+        Assert.Equal(fields.Contains("Dots1", StringComparison.Ordinal) || fields.Contains("MiniMax", StringComparison.Ordinal), plain.Telling > 0);
+        foreach (var layout in (string[])["one-piece", "odd-mixed", "token-by-token"])
+        {
+            await using var model = await Load(folder.Path, ModelReference.Layouts.Single(l => l.Name == layout).Options with { Warning = warnings.Add });
+            await PlainComparison.Check(model, Tokens, expected, plain.Logits);
+        }
+
+        Assert.Empty(warnings);
+    }
+
+    [Theory]
+    [MemberData(nameof(Converted))]
+    public async Task A_converted_folder_is_the_folders_model(string fields)
+    {
+        using var folder = new ScratchFolder();
+        var plain = Write(folder, fields);
+        GgufConversion.Of(folder.Path).Write(folder.File("m.gguf"));
+        await using var model = await Load(folder.File("m.gguf"));
+        await PlainComparison.Check(model, Tokens, plain.Logits(Tokens), plain.Logits);
+    }
+
+    private static PlainGrouped Write(ScratchFolder folder, string fields)
+    {
+        var config = JsonNode.Parse("""
+            {"bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 96, "max_position_embeddings": 256, "num_attention_heads": 4, "num_hidden_layers": 3,
+             "num_key_value_heads": 2, "rms_norm_eps": 1e-05, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}, "tie_word_embeddings": false, "vocab_size": 320}
+            """)!.AsObject();
+        foreach (var (name, value) in JsonNode.Parse(fields)!.AsObject())
+        {
+            config[name] = value?.DeepClone();
+        }
+
+        var (random, writer, tensors) = (new Random(5), new SafetensorsWriter(), new Dictionary<string, float[]>(StringComparer.Ordinal));
+        void Add(string name, params int[] shape)
+        {
+            float Number() => (float)((random.NextDouble() + random.NextDouble() + random.NextDouble() - 1.5) * 2); // of variance 1
+            tensors[name] = [.. Enumerable.Range(0, shape.Aggregate((a, b) => a * b)).Select(_ => shape.Length == 1 ? 1 + (0.2f * Number()) : Number() * 1.5f / MathF.Sqrt(shape[^1]))];
+            writer.Add(name, "F32", shape, tensors[name]);
+        }
+
+        Add("model.embed_tokens.weight", 320, 64);
+        Add("model.norm.weight", 64);
+        if (!(bool)config["tie_word_embeddings"]!)
+        {
+            Add("lm_head.weight", 320, 64);
+        }
+
+        for (var layer = 0; layer < 3; layer++)
+        {
+            AddLayer(config, layer, (name, shape) => Add($"model.layers.{layer}.{name}", shape));
+        }
+
+        File.WriteAllText(folder.File("config.json"), config.ToJsonString());
+        File.WriteAllBytes(folder.File("model.safetensors"), writer.ToArray());
+        return new PlainGrouped(config, tensors);
+    }
+
+    private static void AddLayer(JsonObject config, int layer, Action<string, int[]> add)
+    {
+        var (type, dim, keyHeads) = ((string)config["model_type"]!, (int?)config["head_dim"] ?? 16, (int)config["num_key_value_heads"]!);
+        var (before, after, beforeMlp, afterMlp) = PlainGrouped.NormsOf(type);
+        foreach (var norm in ((string?[])[before, after, beforeMlp, afterMlp]).OfType<string>())
+        {
+            add($"{norm}.weight", [64]);
+        }
+
+        foreach (var (name, heads) in ((string, int)[])[("q", 4), ("k", keyHeads), ("v", keyHeads)])
+        {
+            add($"self_attn.{name}_proj.weight", [heads * dim, 64]);
+            if (type == "glm" || (type == "qwen2_moe" && (bool?)config["qkv_bias"] != false))
+            {
+                add($"self_attn.{name}_proj.bias", [heads * dim]);
+            }
+
+            if (name != "v" && type is "olmoe" or "minimax_m2" or "dots1")
+            {
+                add($"self_attn.{name}_norm.weight", [type == "dots1" ? dim : heads * dim]);
+            }
+        }
+
+        add("self_attn.o_proj.weight", [64, 4 * dim]);
+        var width = (int?)config["moe_intermediate_size"] ?? 96;
+        void Mlp(string name, int size, string gate = "gate_proj", string up = "up_proj", string down = "down_proj")
+        {
+            add($"{name}.{gate}.weight", [size, 64]);
+            add($"{name}.{up}.weight", [size, 64]);
+            add($"{name}.{down}.weight", [64, size]);
+        }
+
+        var isDense = type switch
+        {
+            "qwen2_moe" => config["mlp_only_layers"]?.AsArray().Any(l => (int)l! == layer) == true,
+            "dots1" => layer < (int)config["first_k_dense_replace"]!,
+            _ => type is not ("olmoe" or "minimax_m2" or "granitemoe" or "glm"),
+        };
+        if (isDense)
+        {
+            Mlp("mlp", 96);
+            return;
+        }
+
+        switch (type)
+        {
+            case "glm":
+                add("mlp.gate_up_proj.weight", [2 * 96, 64]);
+                add("mlp.down_proj.weight", [64, 96]);
+                return;
+            case "granitemoe":
+                add("block_sparse_moe.router.layer.weight", [Experts, 64]);
+                add("block_sparse_moe.input_linear.weight", [Experts, 2 * 96, 64]);
+                add("block_sparse_moe.output_linear.weight", [Experts, 64, 96]);
+                return;
+            case "minimax_m2":
+                add("block_sparse_moe.gate.weight", [Experts, 64]);
+                add("block_sparse_moe.e_score_correction_bias", [Experts]);
+                break;
+            case "dots1":
+                add("mlp.gate.weight", [Experts, 64]);
+                add("mlp.gate.e_score_correction_bias", [Experts]);
+                Mlp("mlp.shared_experts", width * (int)config["n_shared_experts"]!);
+                break;
+            case "qwen2_moe":
+                add("mlp.gate.weight", [Experts, 64]);
+                add("mlp.shared_expert_gate.weight", [1, 64]);
+                Mlp("mlp.shared_expert", (int)config["shared_expert_intermediate_size"]!);
+                break;
+            default:
+                add("mlp.gate.weight", [Experts, 64]);
+                break;
+        }
+
+        for (var expert = 0; expert < Experts; expert++)
+        {
+            if (type == "minimax_m2")
+            {
+                Mlp($"block_sparse_moe.experts.{expert}", width, "w1", "w3", "w2");
+            }
+            else
+            {
+                Mlp($"mlp.experts.{expert}", width);
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@ internal static partial class GgufConversion
     private static readonly Dictionary<string, string> Architectures = new()
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
+        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["CohereForCausalLM"] = "command-r",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Gemma4ForCausalLM"] = GgufGemma4.Architecture, ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
         ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2", ["DeepseekV3ForCausalLM"] = "deepseek2", ["DeepseekV2ForCausalLM"] = "deepseek2",
@@ -88,7 +89,7 @@ internal static partial class GgufConversion
         {
             var heads = tensor.Contains("q_proj", StringComparison.Ordinal) ? config.Heads : tensor.Contains("k_proj", StringComparison.Ordinal) ? config.KvHeads : 0;
             var changed = Permuted.Contains(name) && heads > 0 ? Neighbours(data, shape, heads)
-                : (IsEarlyGemma(name) || DeltaNets.Contains(name)) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
+                : (IsEarlyGemma(name) || name == "gemma" || DeltaNets.Contains(name)) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
                 : data;
             if (config.Latent is { } latent && apart && tensor.EndsWith(TensorNames.LatentUp, StringComparison.Ordinal))
             {
@@ -148,7 +149,7 @@ internal static partial class GgufConversion
             .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers + (name == "deepseek2" ? 0 : config.GuessingLayers))
             .With($"{name}.feed_forward_length", config.IntermediateSize).With($"{name}.attention.head_count", config.Heads).With($"{name}.attention.head_count_kv", config.KvHeads)
             .With($"{name}.attention.layer_norm_rms_epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta);
-        if (name is not ("gpt-oss" or "olmo2" or "exaone4" or "seed_oss"))
+        if (name is not ("gpt-oss" or "olmo2" or "olmoe" or "exaone4" or "seed_oss" or "gemma" or "ernie4_5" or "qwen2moe" or "dots1"))
         {
             writer.With($"{name}.rope.dimension_count", config.Rope.RotaryDim);
         }
@@ -189,7 +190,7 @@ internal static partial class GgufConversion
         if (config.Experts > 0)
         {
             writer.With($"{name}.expert_count", config.Experts).With($"{name}.expert_used_count", config.ExpertsPerToken);
-            if (name != "llama")
+            if (name is not ("llama" or "olmoe")) // conversion/olmo.py
             {
                 writer.With($"{name}.expert_feed_forward_length", config.ExpertIntermediateSize);
             }
@@ -226,9 +227,14 @@ internal static partial class GgufConversion
             writer.With($"{name}.rope.dimension_sections", sections.AsArray().Select(n => (int)n!).Append(0).ToArray());
         }
 
-        if (name is "glm4moe" or "deepseek2")
+        if (name is "glm4moe" or "deepseek2" or "dots1" or "minimax-m2")
         {
-            writer.With($"{name}.expert_gating_func", config.Routing.Sigmoid ? 2 : 1).With($"{name}.expert_weights_scale", (float)json["routed_scaling_factor"]!).With($"{name}.expert_weights_norm", config.NormalizeExpertWeights);
+            writer.With($"{name}.expert_gating_func", config.Routing.Sigmoid ? 2 : 1);
+        }
+
+        if (name is "glm4moe" or "deepseek2" or "dots1")
+        {
+            writer.With($"{name}.expert_weights_scale", (float)json["routed_scaling_factor"]!).With($"{name}.expert_weights_norm", config.NormalizeExpertWeights);
         }
 
         // conversion/granite.py, and conversion/command_r.py for cohere2

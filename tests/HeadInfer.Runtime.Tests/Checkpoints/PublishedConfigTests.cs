@@ -1,0 +1,45 @@
+using System.Globalization;
+using HeadInfer.Runtime.Checkpoints;
+
+namespace HeadInfer.Runtime.Tests.Checkpoints;
+
+/// <summary>Configurations as models are published with them, by versions of transformers that were older than those that the fixtures are made with.</summary>
+public sealed class PublishedConfigTests
+{
+    /// <summary>A configuration, and what is read of it.</summary>
+    public static TheoryData<string, string> Published() => new()
+    {
+        // gemma-2b
+        {
+            """{"architectures": ["GemmaForCausalLM"], "attention_bias": false, "bos_token_id": 2, "eos_token_id": 1, "head_dim": 256, "hidden_act": "gelu", "hidden_size": 2048, "intermediate_size": 16384, "max_position_embeddings": 8192, "model_type": "gemma", "num_attention_heads": 8, "num_hidden_layers": 18, "num_key_value_heads": 1, "pad_token_id": 0, "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 10000.0, "torch_dtype": "bfloat16", "transformers_version": "4.38.0.dev0", "use_cache": true, "vocab_size": 256000}""",
+            "18x2048 8/1x256 256@10000 of 8192, gelu_pytorch_tanh 16384, scores 0.0625, tied"
+        },
+    };
+
+    [Theory]
+    [MemberData(nameof(Published))]
+    public void What_is_published_is_read(string json, string expected)
+    {
+        var warnings = new List<string>();
+        var config = ModelConfigReader.Parse(json, "config.json", null, warnings.Add);
+        var (rope, routing) = (config.Rope, config.Routing);
+        Assert.All(config.Windows, Assert.Null);
+        string?[] parts =
+        [
+            string.Create(CultureInfo.InvariantCulture, $"{config.Layers}x{config.HiddenSize} {config.Heads}/{config.KvHeads}x{config.HeadDim} {rope.RotaryDim}@{rope.Theta} of {config.MaxPositions}"),
+            $"{config.Activation} {config.IntermediateSize}",
+            string.Create(CultureInfo.InvariantCulture, $"scores {Math.Round(config.AttentionScale, 4)}"),
+            config.TiedEmbeddings ? "tied" : null,
+            config.QkvBias ? "bias" : null,
+            config.QkNorm == HeadNorm.None ? null : $"heads {config.QkNorm}",
+            config.LogitScale == 1 ? null : string.Create(CultureInfo.InvariantCulture, $"logits {Math.Round(config.LogitScale, 4)}"),
+            config.Experts == 0 ? null : $"{config.ExpertLayers.Count} layers of {config.ExpertsPerToken} of {config.Experts}x{config.ExpertIntermediateSize} and {config.SharedExpertSize}",
+            routing.Sigmoid ? "sigmoid" : null,
+            config.NormalizeExpertWeights ? "shared" : null,
+            routing.Scale == 1 ? null : string.Create(CultureInfo.InvariantCulture, $"{routing.Scale} times"),
+        ];
+        Assert.Equal(expected, string.Join(", ", parts.OfType<string>()));
+        Assert.False(config.OutputBias || config.MlpBias);
+        Assert.Empty(warnings);
+    }
+}
