@@ -17,7 +17,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     public const string Pattern = "attention.sliding_window_pattern", KeyHeads = "attention.head_count_kv", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
 
-    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
+    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen2Moe = "qwen2moe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
     private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
     private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Pictured = "n_deepstack_layers", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", ExpertScale = "expert_weights_scale";
 
@@ -26,6 +26,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     {
         [Llama] = "LlamaForCausalLM", // and Mistral and Mixtral
         ["qwen2"] = "Qwen2ForCausalLM",
+        [Qwen2Moe] = "Qwen2MoeForCausalLM",
         ["qwen3"] = "Qwen3ForCausalLM",
         ["qwen3moe"] = "Qwen3MoeForCausalLM",
         ["qwen3vl"] = "Qwen3ForCausalLM",
@@ -185,7 +186,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["moe_intermediate_size"] = ofExperts,
             ["num_experts"] = mixes ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
             ["num_experts_per_tok"] = mixes ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
-            ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? (!Family.Latent && !Family.Chunked) : null, // qwen3moe's files do not say it, and deepseek2's only where it is so
+            ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? (!Family.Latent && !Family.Chunked && Name != Qwen2Moe) : null, // qwen3moe's files do not say it, and deepseek2's only where it is so
             ["decoder_sparse_step"] = Family.Chunked ? metadata.RequiredInt(Key("interleave_moe_layer_step")) : null,
             ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
             ["n_shared_experts"] = Family.Chunked ? 1 : Family.GroupsExperts ? metadata.Int(Key("expert_shared_count")) : null,

@@ -44,6 +44,7 @@ internal static class GgufNames
         ["attn_k_b.weight"] = TensorNames.LatentKeys,
         ["attn_v_b.weight"] = TensorNames.LatentValues,
         ["ffn_gate_inp.weight"] = TensorNames.Router,
+        [SharedGate] = TensorNames.SharedExpertGate,
         ["ffn_gate_shexp.weight"] = TensorNames.SharedExpert(TensorNames.Gate),
         ["ffn_up_shexp.weight"] = TensorNames.SharedExpert(TensorNames.Up),
         ["ffn_down_shexp.weight"] = TensorNames.SharedExpert(TensorNames.Down),
@@ -75,7 +76,6 @@ internal static class GgufNames
         ["ssm_dt.bias"] = TensorNames.DeltaDecayBias,
         ["ssm_norm.weight"] = TensorNames.DeltaNorm,
         ["ssm_out.weight"] = TensorNames.DeltaOutput,
-        [SharedGate] = TensorNames.SharedExpertGate,
     };
 
     // What the rows of an expert's tensor are, in their order.

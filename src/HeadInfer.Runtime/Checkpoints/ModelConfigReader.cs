@@ -134,7 +134,7 @@ internal static class ModelConfigReader
             AttentionSoftCap = family.SoftCaps is { } caps ? SoftCap(json, "attn_logit_softcapping", caps.Scores) : null,
             LogitSoftCap = family.SoftCaps is { } its ? SoftCap(json, "final_logit_softcapping", its.Logits) : null,
             QkNorm = family.QkNormField is { } norms && json.Bool(norms, false) ? HeadNorm.Each : family.QkNorm,
-            QkvBias = family.QkvBias || bias,
+            QkvBias = (family.QkvBias && json.Bool("qkv_bias", true)) || bias,
             OutputBias = family.OutputBiasField is null ? bias && !family.QkvBias : family.OutputBiasField.Length > 0 && json.Bool(family.OutputBiasField, false),
             MlpBias = json.Bool("mlp_bias", false),
             EndTokens = json.Ints("eos_token_id"),
@@ -357,8 +357,10 @@ internal static class ModelConfigReader
             throw new UnsupportedModelException($"'{json.Path}': the layer type '{other}' is not supported.");
         }
 
-        var window = json.Mentions("sliding_window") ? json.OptionalInt("sliding_window") : family.DefaultWindow;
-        var windowed = family.Windows != WindowRule.None && window is not null && (family.Windows is not (WindowRule.UpperLayers or WindowRule.StillLayers) || json.Bool("use_sliding_window", false));
+        // Where windows are off, the field may be zero.
+        var used = family.Windows != WindowRule.None && (family.Windows is not (WindowRule.UpperLayers or WindowRule.StillLayers) || json.Bool("use_sliding_window", false));
+        var window = !used ? null : json.Mentions("sliding_window") ? json.OptionalInt("sliding_window") : family.DefaultWindow;
+        var windowed = window is not null;
         if (!windowed && types.Contains(Sliding))
         {
             throw new UnsupportedModelException($"'{json.Path}': layer_types names layers of {Sliding}, and the model has no window ({(family.Windows == WindowRule.None ? family.Architecture : "sliding_window, use_sliding_window")}).");

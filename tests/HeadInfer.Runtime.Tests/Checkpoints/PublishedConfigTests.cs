@@ -14,6 +14,16 @@ public sealed class PublishedConfigTests
             """{"architectures": ["GemmaForCausalLM"], "attention_bias": false, "bos_token_id": 2, "eos_token_id": 1, "head_dim": 256, "hidden_act": "gelu", "hidden_size": 2048, "intermediate_size": 16384, "max_position_embeddings": 8192, "model_type": "gemma", "num_attention_heads": 8, "num_hidden_layers": 18, "num_key_value_heads": 1, "pad_token_id": 0, "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 10000.0, "torch_dtype": "bfloat16", "transformers_version": "4.38.0.dev0", "use_cache": true, "vocab_size": 256000}""",
             "18x2048 8/1x256 256@10000 of 8192, gelu_pytorch_tanh 16384, scores 0.0625, tied"
         },
+        // Qwen1.5-MoE-A2.7B
+        {
+            """{"architectures": ["Qwen2MoeForCausalLM"], "attention_dropout": 0.0, "decoder_sparse_step": 1, "hidden_act": "silu", "hidden_size": 2048, "intermediate_size": 5632, "max_position_embeddings": 8192, "max_window_layers": 21, "model_type": "qwen2_moe", "moe_intermediate_size": 1408, "norm_topk_prob": false, "num_attention_heads": 16, "num_experts": 60, "num_experts_per_tok": 4, "num_hidden_layers": 24, "num_key_value_heads": 16, "output_router_logits": false, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0, "shared_expert_intermediate_size": 5632, "sliding_window": 32768, "tie_word_embeddings": false, "use_sliding_window": false, "vocab_size": 151936}""",
+            "24x2048 16/16x128 128@1000000 of 8192, silu 5632, scores 0.0884, bias, 24 layers of 4 of 60x1408 and 5632"
+        },
+        // Qwen2-57B-A14B, as a newer version writes it
+        {
+            """{"architectures": ["Qwen2MoeForCausalLM"], "dtype": "bfloat16", "decoder_sparse_step": 1, "hidden_act": "silu", "hidden_size": 3584, "intermediate_size": 18944, "layer_types": null, "max_position_embeddings": 131072, "max_window_layers": 28, "mlp_only_layers": [], "model_type": "qwen2_moe", "moe_intermediate_size": 2560, "norm_topk_prob": false, "num_attention_heads": 28, "num_experts_per_tok": 8, "num_hidden_layers": 28, "num_key_value_heads": 4, "num_local_experts": 64, "qkv_bias": true, "rms_norm_eps": 1e-06, "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"}, "shared_expert_intermediate_size": 20480, "sliding_window": 0, "use_sliding_window": false, "vocab_size": 151936}""",
+            "28x3584 28/4x128 128@1000000 of 131072, silu 18944, scores 0.0884, bias, 28 layers of 8 of 64x2560 and 20480"
+        },
     };
 
     [Theory]
