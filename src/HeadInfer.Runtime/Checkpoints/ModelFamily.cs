@@ -173,6 +173,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, StillWhereFull = true,
         },
         new("SeedOssForCausalLM", "seed_oss") { Defaults = [(KeyHeads, 8), (HeadDim, 128)], BiasByDefault = true, OutputBiasField = "attention_out_bias" },
+        new("GlmForCausalLM", "glm") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
         new("Glm4ForCausalLM", "glm4") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
         new("Cohere2ForCausalLM", "cohere2")
         {

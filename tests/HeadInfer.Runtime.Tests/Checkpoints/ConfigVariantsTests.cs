@@ -48,6 +48,7 @@ public sealed class ConfigVariantsTests
         { "Exaone4ForCausalLM", "exaone4", "", "32 64 1E-05 10000 64 www-www-:4096 untied" },
         { "Exaone4ForCausalLM", "exaone4", "\"sliding_window\": null, \"sliding_window_pattern\": null", "32 64 1E-05 10000 64 -------- untied" },
         { "SeedOssForCausalLM", "seed_oss", "", "8 128 1E-06 10000 128 -------- untied bias" },
+        { "GlmForCausalLM", "glm", "", "2 128 1.5625E-07 10000 64 -------- untied bias" },
         { "Glm4ForCausalLM", "glm4", "", "2 128 1.5625E-07 10000 64 -------- untied bias" },
         { "Cohere2ForCausalLM", "cohere2", "", "32 64 1E-05 10000 64 www-www-:4096 tied" },
     };

@@ -22,6 +22,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["GemmaForCausalLM"], "model_type": "gemma", "head_dim": 24, "hidden_act": "gelu", "num_key_value_heads": 1, "tie_word_embeddings": true}""",
         """{"architectures": ["Qwen2MoeForCausalLM"], "model_type": "qwen2_moe", "num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 80, "norm_topk_prob": false, "sliding_window": 0}""",
         """{"architectures": ["Qwen2MoeForCausalLM"], "model_type": "qwen2_moe", "num_local_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 80, "norm_topk_prob": true, "mlp_only_layers": [1], "qkv_bias": false}""",
+        """{"architectures": ["GlmForCausalLM"], "model_type": "glm", "attention_bias": true, "head_dim": 24, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}""",
     ];
 
     /// <summary>Those of architectures that are read in GGUF, which say nothing of single layers.</summary>

@@ -24,6 +24,11 @@ public sealed class PublishedConfigTests
             """{"architectures": ["Qwen2MoeForCausalLM"], "dtype": "bfloat16", "decoder_sparse_step": 1, "hidden_act": "silu", "hidden_size": 3584, "intermediate_size": 18944, "layer_types": null, "max_position_embeddings": 131072, "max_window_layers": 28, "mlp_only_layers": [], "model_type": "qwen2_moe", "moe_intermediate_size": 2560, "norm_topk_prob": false, "num_attention_heads": 28, "num_experts_per_tok": 8, "num_hidden_layers": 28, "num_key_value_heads": 4, "num_local_experts": 64, "qkv_bias": true, "rms_norm_eps": 1e-06, "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"}, "shared_expert_intermediate_size": 20480, "sliding_window": 0, "use_sliding_window": false, "vocab_size": 151936}""",
             "28x3584 28/4x128 128@1000000 of 131072, silu 18944, scores 0.0884, bias, 28 layers of 8 of 64x2560 and 20480"
         },
+        // glm-4-9b-chat-hf
+        {
+            """{"architectures": ["GlmForCausalLM"], "attention_bias": true, "eos_token_id": [151329, 151336, 151338], "head_dim": 128, "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 13696, "max_position_embeddings": 131072, "model_type": "glm", "num_attention_heads": 32, "num_hidden_layers": 40, "num_key_value_heads": 2, "pad_token_id": 151329, "partial_rotary_factor": 0.5, "rms_norm_eps": 1.5625e-07, "rope_theta": 10000.0, "tie_word_embeddings": false, "vocab_size": 151552}""",
+            "40x4096 32/2x128 64@10000 of 131072, silu 13696, scores 0.0884, bias"
+        },
     };
 
     [Theory]
