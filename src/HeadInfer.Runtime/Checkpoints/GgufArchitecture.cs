@@ -17,7 +17,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     public const string Pattern = "attention.sliding_window_pattern", KeyHeads = "attention.head_count_kv", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
 
-    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen2Moe = "qwen2moe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
+    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen2Moe = "qwen2moe", Olmoe = "olmoe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
     private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
     private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Pictured = "n_deepstack_layers", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", ExpertScale = "expert_weights_scale";
 
@@ -47,6 +47,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["deepseek2"] = "DeepseekV3ForCausalLM", // and GLM-4.7-Flash, and DeepSeek V2
         ["cohere2"] = "Cohere2ForCausalLM",
         [Olmo] = "Olmo2ForCausalLM",
+        [Olmoe] = "OlmoeForCausalLM",
         [Exaone] = "Exaone4ForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
@@ -169,7 +170,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         // The embedding knows: some files count only tokens that are used.
         var vocabulary = metadata.Int(Key("vocab_size")) is var named && checkpoint.Tensors.TryGetValue(TensorNames.Embedding, out var embedding) ? embedding.Rows : named ?? throw metadata.Lacks(Key("vocab_size"));
         var mixes = Family.Experts && (Family.ExpertsField is null || Count("expert_count") is not null);
-        var ofExperts = mixes && Name != Llama ? metadata.RequiredInt(Key("expert_feed_forward_length")) : (int?)null; // Mixtral's are as wide as others' MLPs
+        var ofExperts = !mixes ? null : Family.ExpertsAsMlps ? Count("expert_feed_forward_length") : metadata.RequiredInt(Key("expert_feed_forward_length"));
         (int All, int Kept)? groups = !Family.Latent ? null : Count("expert_count") switch { 256 => (8, 4), 160 => (8, 3), _ => null }; // of V3 and V2, whose first files do not say it
         var epsilon = Family.CenteredNorms ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
         var window = metadata.Int(Key("attention.sliding_window"));
@@ -186,7 +187,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["moe_intermediate_size"] = ofExperts,
             ["num_experts"] = mixes ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
             ["num_experts_per_tok"] = mixes ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
-            ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? (!Family.Latent && !Family.Chunked && Name != Qwen2Moe) : null, // qwen3moe's files do not say it, and deepseek2's only where it is so
+            ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? (!Family.Latent && !Family.Chunked && Name is not (Qwen2Moe or Olmoe)) : null, // qwen3moe's files do not say it, and deepseek2's only where it is so
             ["decoder_sparse_step"] = Family.Chunked ? metadata.RequiredInt(Key("interleave_moe_layer_step")) : null,
             ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
             ["n_shared_experts"] = Family.Chunked ? 1 : Family.GroupsExperts ? metadata.Int(Key("expert_shared_count")) : null,

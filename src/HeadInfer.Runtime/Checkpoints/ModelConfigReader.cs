@@ -79,7 +79,7 @@ internal static class ModelConfigReader
     public static ModelConfig Read(ConfigReader json, RopeScaling? scaling)
     {
         var family = ReadFamily(json);
-        RefuseSwitches(json);
+        RefuseSwitches(json, family);
         int hidden = json.Int("hidden_size"), layers = json.Int("num_hidden_layers", most: 4096), heads = json.Int("num_attention_heads", most: 65_536);
         var latent = family.Latent ? LatentShape.Read(json) : null;
         var kvHeads = latent is null ? json.Int("num_key_value_heads", heads, most: 65_536) : heads;
@@ -245,8 +245,13 @@ internal static class ModelConfigReader
             : throw new UnsupportedModelException($"'{json.Path}': architectures names {architecture}, whose model_type is '{family.ModelType}', and model_type is '{type}'. Which of the two the model is cannot be told.");
     }
 
-    private static void RefuseSwitches(ConfigReader json)
+    private static void RefuseSwitches(ConfigReader json, ModelFamily family)
     {
+        if ((family.QkNorm == HeadNorm.None && family.QkNormField is null && json.Bool("use_qk_norm", false) ? "use_qk_norm" : json.Has("clip_qkv") ? "clip_qkv" : null) is { } what)
+        {
+            throw new UnsupportedModelException($"'{json.Path}': {what} {json.Raw(what)} is not supported in this architecture.");
+        }
+
         foreach (var (name, neutral) in Switches)
         {
             if (name == "use_bidirectional_attention" && json.IsText(name) && json.Text(name) == "vision")
@@ -283,10 +288,9 @@ internal static class ModelConfigReader
             dense.UnionWith(types.Length == config.Layers ? Enumerable.Range(0, config.Layers).Where(l => types[l] == "dense") : Enumerable.Range(0, Math.Min(json.Int("first_k_dense_replace", 1, least: 0), config.Layers)));
         }
 
-        // Qwen3-VL's mixtures always do; those that do not say it have experts as wide as others' MLPs, and share among the chosen.
-        var plain = family.ModelType is "mixtral" or "gpt_oss";
+        // Qwen3-VL's mixtures always share among the chosen.
         var (perToken, normalized, width) = (json.Int(json.Has("top_k_experts") ? "top_k_experts" : json.Has("num_experts_per_tok") ? "num_experts_per_tok" : "experts_per_token", most: experts),
-            json.Bool("norm_topk_prob", plain || family.Router == RouterRule.Sigmoid || family.SharesByDefault || json.Has(Nested)), json.Int("moe_intermediate_size", plain ? config.IntermediateSize : null));
+            json.Bool("norm_topk_prob", family.SharesByDefault || json.Has(Nested)), json.Int("moe_intermediate_size", family.ExpertsAsMlps ? config.IntermediateSize : null));
         var inGroups = family.GroupsExperts && (family.Router != RouterRule.Groups || ReadsGroups(json));
         var groups = inGroups ? json.Int("n_group", 1, most: experts) : 1;
         if (experts % groups != 0)

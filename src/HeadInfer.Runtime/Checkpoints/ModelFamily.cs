@@ -119,7 +119,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         Gemma4,
         Gemma4 with { Architecture = "Gemma4UnifiedForCausalLM", ModelType = "gemma4_unified_text", DefaultWindow = 1024, PerLayerByDefault = 0 },
         new("Phi3ForCausalLM", "phi3") { FusedQkv = true, FusedGates = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
-        new("MixtralForCausalLM", "mixtral") { Defaults = [(KeyHeads, 8)], Experts = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000 },
+        new("MixtralForCausalLM", "mixtral") { Defaults = [(KeyHeads, 8)], Experts = true, SharesByDefault = true, ExpertsAsMlps = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000 },
         new("Ministral3ForCausalLM", "ministral3")
         {
             Defaults = [(KeyHeads, 8), (HeadDim, 128)], NestedDefaults = Sizes(131_072, 4096, 14_336, 34, 32, 262_144), Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5,
@@ -127,14 +127,14 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         },
         new("GptOssForCausalLM", "gpt_oss")
         {
-            BiasByDefault = true, Sinks = true, Experts = true, RouterBias = true, ExpertBias = true, Stacks = ExpertStacks.Turns, Activation = Compute.Device.ClampedSwiGlu, DefaultNormEpsilon = 1e-5, DefaultTheta = 150_000,
+            BiasByDefault = true, Sinks = true, Experts = true, SharesByDefault = true, ExpertsAsMlps = true, RouterBias = true, ExpertBias = true, Stacks = ExpertStacks.Turns, Activation = Compute.Device.ClampedSwiGlu, DefaultNormEpsilon = 1e-5, DefaultTheta = 150_000,
             Windows = WindowRule.Pattern, FullEvery = 2, DefaultWindow = 128, Defaults = [(KeyHeads, 8), (HeadDim, 64)],
             DefaultRope = """{"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": false}""",
         },
-        new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
-        new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, Router = RouterRule.Sigmoid },
+        new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
+        new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid },
         new("DeepseekV2ForCausalLM", "deepseek_v2") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_routed_experts", 64), ("n_shared_experts", 2), ("moe_intermediate_size", 1407), ("first_k_dense_replace", 0)], Experts = true, Router = RouterRule.Groups },
-        new("Glm4MoeLiteForCausalLM", "glm4_moe_lite") { Latent = true, Defaults = [("n_shared_experts", 1), ("q_lora_rank", 768), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 192), ("v_head_dim", 256)], Experts = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5 },
+        new("Glm4MoeLiteForCausalLM", "glm4_moe_lite") { Latent = true, Defaults = [("n_shared_experts", 1), ("q_lora_rank", 768), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 192), ("v_head_dim", 256)], Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5 },
         new("Qwen3NextForCausalLM", "qwen3_next")
         {
             QkNorm = HeadNorm.Each, NormOffset = 1, DeltaLayers = true, JointDelta = true, GatedAttention = true, FullEvery = 4, DefaultRotation = 0.25,
@@ -162,6 +162,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("GraniteMoeHybridForCausalLM", "granitemoehybrid") { Multipliers = true, FusedGates = true, DenseHybrid = true, Defaults = [("shared_intermediate_size", 1024), ("num_local_experts", 8)] },
         new("SmolLM3ForCausalLM", "smollm3") { Defaults = [(KeyHeads, 4)], TiedByDefault = true, Windows = WindowRule.StillLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
         new("Olmo2ForCausalLM", "olmo2") { Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5 },
+        new("OlmoeForCausalLM", "olmoe") { QkNorm = HeadNorm.Whole, Experts = true, ExpertsAsMlps = true, DefaultNormEpsilon = 1e-5 },
         new("Olmo3ForCausalLM", "olmo3")
         {
             Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000,
@@ -312,6 +313,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>The chosen experts' weights are normalised to one where the configuration does not say.</summary>
     public bool SharesByDefault { get; init; }
+
+    /// <summary>Experts are as wide as other families' MLPs where the configuration does not say.</summary>
+    public bool ExpertsAsMlps { get; init; }
 
     /// <summary>The expert that sees every token has a gate.</summary>
     public bool SharedExpertGate { get; init; }

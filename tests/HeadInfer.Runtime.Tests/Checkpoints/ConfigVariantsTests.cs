@@ -44,6 +44,7 @@ public sealed class ConfigVariantsTests
         { "SmolLM3ForCausalLM", "smollm3", "", "4 64 1E-06 2000000 64 -------- tied" },
         { "SmolLM3ForCausalLM", "smollm3", "\"use_sliding_window\": true, \"sliding_window\": 512", "4 64 1E-06 2000000 64 ---w---w:512 tied" },
         { "Olmo2ForCausalLM", "olmo2", "", "32 64 1E-05 10000 64 -------- untied" },
+        { "OlmoeForCausalLM", "olmoe", "\"num_experts\": 8, \"num_experts_per_tok\": 2", "32 64 1E-05 10000 64 -------- untied" },
         { "Olmo3ForCausalLM", "olmo3", "", "32 64 1E-05 500000 64 www-www-:4096 untied" },
         { "Exaone4ForCausalLM", "exaone4", "", "32 64 1E-05 10000 64 www-www-:4096 untied" },
         { "Exaone4ForCausalLM", "exaone4", "\"sliding_window\": null, \"sliding_window_pattern\": null", "32 64 1E-05 10000 64 -------- untied" },

@@ -29,6 +29,11 @@ public sealed class PublishedConfigTests
             """{"architectures": ["GlmForCausalLM"], "attention_bias": true, "eos_token_id": [151329, 151336, 151338], "head_dim": 128, "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 13696, "max_position_embeddings": 131072, "model_type": "glm", "num_attention_heads": 32, "num_hidden_layers": 40, "num_key_value_heads": 2, "pad_token_id": 151329, "partial_rotary_factor": 0.5, "rms_norm_eps": 1.5625e-07, "rope_theta": 10000.0, "tie_word_embeddings": false, "vocab_size": 151552}""",
             "40x4096 32/2x128 64@10000 of 131072, silu 13696, scores 0.0884, bias"
         },
+        // OLMoE-1B-7B-0924
+        {
+            """{"architectures": ["OlmoeForCausalLM"], "attention_bias": false, "clip_qkv": null, "eos_token_id": 50279, "hidden_act": "silu", "hidden_size": 2048, "intermediate_size": 1024, "max_position_embeddings": 4096, "model_type": "olmoe", "norm_topk_prob": false, "num_attention_heads": 16, "num_experts": 64, "num_experts_per_tok": 8, "num_hidden_layers": 16, "num_key_value_heads": 16, "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 10000.0, "router_aux_loss_coef": 0.01, "tie_word_embeddings": false, "vocab_size": 50304}""",
+            "16x2048 16/16x128 128@10000 of 4096, silu 1024, scores 0.0884, heads Whole, 16 layers of 8 of 64x1024 and 0"
+        },
     };
 
     [Theory]
@@ -57,4 +62,10 @@ public sealed class PublishedConfigTests
         Assert.False(config.OutputBias || config.MlpBias);
         Assert.Empty(warnings);
     }
+
+    [Theory]
+    [InlineData("olmoe", "OlmoeForCausalLM", "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"clip_qkv\": 8.0", "clip_qkv 8.0")]
+    public void What_a_family_lacks_here_is_named(string type, string architecture, string field, string says) =>
+        Assert.Contains(says, Assert.Throws<UnsupportedModelException>(() => ModelConfigReader.Parse(
+            $$"""{"architectures": ["{{architecture}}"], "model_type": "{{type}}", "vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": 256, {{field}}}""", "config.json")).Message, StringComparison.Ordinal);
 }
