@@ -49,6 +49,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [Olmo] = "Olmo2ForCausalLM",
         [Olmoe] = "OlmoeForCausalLM",
         [Exaone] = "Exaone4ForCausalLM",
+        ["minimax-m2"] = "MiniMaxM2ForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
         [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN

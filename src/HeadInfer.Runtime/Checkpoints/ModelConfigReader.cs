@@ -240,7 +240,7 @@ internal static class ModelConfigReader
         }
 
         var family = ModelFamily.Of(architecture);
-        return type is null || type == family.ModelType
+        return type is null || type == family.ModelType || type == family.FirstType
             ? family
             : throw new UnsupportedModelException($"'{json.Path}': architectures names {architecture}, whose model_type is '{family.ModelType}', and model_type is '{type}'. Which of the two the model is cannot be told.");
     }

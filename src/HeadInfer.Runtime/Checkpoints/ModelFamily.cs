@@ -120,6 +120,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         Gemma4 with { Architecture = "Gemma4UnifiedForCausalLM", ModelType = "gemma4_unified_text", DefaultWindow = 1024, PerLayerByDefault = 0 },
         new("Phi3ForCausalLM", "phi3") { FusedQkv = true, FusedGates = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
         new("MixtralForCausalLM", "mixtral") { Defaults = [(KeyHeads, 8)], Experts = true, SharesByDefault = true, ExpertsAsMlps = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000 },
+        new("MiniMaxM2ForCausalLM", "minimax_m2") { FirstType = "minimax", QkNorm = HeadNorm.Whole, Defaults = [(KeyHeads, 8), (HeadDim, 128), ("first_k_dense_replace", 0)], Experts = true, SharesByDefault = true, ExpertsAsMlps = true, Router = RouterRule.Sigmoid, DefaultTheta = 5_000_000 },
         new("Ministral3ForCausalLM", "ministral3")
         {
             Defaults = [(KeyHeads, 8), (HeadDim, 128)], NestedDefaults = Sizes(131_072, 4096, 14_336, 34, 32, 262_144), Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5,
@@ -185,6 +186,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Biases of the query, key and value projections, whatever <c>attention_bias</c> says, unless <c>qkv_bias</c> says that there are none.</summary>
     public bool QkvBias { get; init; }
+
+    /// <summary>What its first configurations call its type; null if that has not changed.</summary>
+    public string? FirstType { get; init; }
 
     /// <summary>Other names of its type, within configurations of models that see or hear as well.</summary>
     public string[] NestedTypes { get; init; } = [];

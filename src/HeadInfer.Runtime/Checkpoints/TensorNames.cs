@@ -77,8 +77,13 @@ internal static partial class TensorNames
     // The MLP of Llama 4.
     private const string OfLlama4 = ".feed_forward.";
 
-    // Names of Mixtral's experts.
-    private static readonly (string Theirs, string Ours)[] OfMixtral = [(".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj.")];
+    // The mixture of Mixtral, and of MiniMax-M2; in this order.
+    private const string OfMixtral = ".block_sparse_moe.";
+    private static readonly (string Theirs, string Ours)[] InMixtral =
+    [
+        (".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj."),
+        (".block_sparse_moe.e_score", ".block_sparse_moe.gate.e_score"), (OfMixtral, ".mlp."),
+    ];
 
     /// <summary>The name that a tensor of a checkpoint goes by here.</summary>
     public static string Canonical(string name)
@@ -97,10 +102,9 @@ internal static partial class TensorNames
             return name["language_model.".Length..];
         }
 
-        if (name.Contains(".block_sparse_moe.", StringComparison.Ordinal))
+        if (name.Contains(OfMixtral, StringComparison.Ordinal))
         {
-            name = name.Replace(".block_sparse_moe.", ".mlp.", StringComparison.Ordinal);
-            foreach (var (theirs, ours) in OfMixtral)
+            foreach (var (theirs, ours) in InMixtral)
             {
                 name = name.Replace(theirs, ours, StringComparison.Ordinal);
             }

@@ -29,6 +29,7 @@ public sealed class ConfigVariantsTests
         { "Gemma4ForCausalLM", "gemma4_text", "", "4 256 1E-06 1000000 512 wwwww-w-:512 tied" },
         { "Phi3ForCausalLM", "phi3", "", "32 64 1E-05 10000 64 -------- untied" },
         { "MixtralForCausalLM", "mixtral", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2", "8 64 1E-05 1000000 64 -------- untied" },
+        { "MiniMaxM2ForCausalLM", "minimax_m2", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2", "8 128 1E-06 5000000 128 -------- untied" },
         { "Ministral3ForCausalLM", "ministral3", "", "8 128 1E-05 1000000 128 -------- untied" },
         { "GptOssForCausalLM", "gpt_oss", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2", "8 64 1E-05 150000 64 w-w-w-w-:128 untied bias" },
         { "Glm4MoeForCausalLM", "glm4_moe", "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32", "8 64 1E-05 10000 32 -------- untied" },

@@ -24,6 +24,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["Qwen2MoeForCausalLM"], "model_type": "qwen2_moe", "num_local_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 80, "norm_topk_prob": true, "mlp_only_layers": [1], "qkv_bias": false}""",
         """{"architectures": ["GlmForCausalLM"], "model_type": "glm", "attention_bias": true, "head_dim": 24, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}""",
         """{"architectures": ["OlmoeForCausalLM"], "model_type": "olmoe", "num_experts": 8, "num_experts_per_tok": 3, "norm_topk_prob": false, "clip_qkv": null}""",
+        """{"architectures": ["MiniMaxM2ForCausalLM"], "model_type": "minimax_m2", "head_dim": 24, "rotary_dim": 12, "num_local_experts": 8, "num_experts_per_tok": 3, "use_qk_norm": true, "scoring_func": "sigmoid"}""",
     ];
 
     /// <summary>Those of architectures that are read in GGUF, which say nothing of single layers.</summary>
