@@ -50,6 +50,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [Olmoe] = "OlmoeForCausalLM",
         [Exaone] = "Exaone4ForCausalLM",
         ["minimax-m2"] = "MiniMaxM2ForCausalLM",
+        ["dots1"] = "Dots1ForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
         [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN

@@ -362,7 +362,7 @@ internal static class ModelConfigReader
         }
 
         // Where windows are off, the field may be zero.
-        var used = family.Windows != WindowRule.None && (family.Windows is not (WindowRule.UpperLayers or WindowRule.StillLayers) || json.Bool("use_sliding_window", false));
+        var used = family.Windows != WindowRule.None && (family.Windows is not (WindowRule.UpperLayers or WindowRule.StillLayers) || json.Bool("use_sliding_window", family.WindowsByDefault));
         var window = !used ? null : json.Mentions("sliding_window") ? json.OptionalInt("sliding_window") : family.DefaultWindow;
         var windowed = window is not null;
         if (!windowed && types.Contains(Sliding))

@@ -133,6 +133,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             DefaultRope = """{"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": false}""",
         },
         new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
+        new("Dots1ForCausalLM", "dots1") { QkNorm = HeadNorm.Each, Defaults = [(KeyHeads, 32), ("first_k_dense_replace", 0), ("max_window_layers", 62)], Experts = true, Router = RouterRule.Sigmoid, Windows = WindowRule.UpperLayers, WindowsByDefault = true, DefaultWindow = 4096 },
         new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid },
         new("DeepseekV2ForCausalLM", "deepseek_v2") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_routed_experts", 64), ("n_shared_experts", 2), ("moe_intermediate_size", 1407), ("first_k_dense_replace", 0)], Experts = true, Router = RouterRule.Groups },
         new("Glm4MoeLiteForCausalLM", "glm4_moe_lite") { Latent = true, Defaults = [("n_shared_experts", 1), ("q_lora_rank", 768), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 192), ("v_head_dim", 256)], Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5 },
@@ -350,6 +351,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Which layers are windowed.</summary>
     public WindowRule Windows { get; init; }
+
+    /// <summary>What <c>use_sliding_window</c> is where the configuration does not say.</summary>
+    public bool WindowsByDefault { get; init; }
 
     /// <summary>Of <see cref="WindowRule.Pattern"/> and <see cref="DeltaLayers"/>: every n-th layer attends all.</summary>
     public int FullEvery { get; init; }

@@ -33,6 +33,8 @@ public sealed class ConfigVariantsTests
         { "Ministral3ForCausalLM", "ministral3", "", "8 128 1E-05 1000000 128 -------- untied" },
         { "GptOssForCausalLM", "gpt_oss", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2", "8 64 1E-05 150000 64 w-w-w-w-:128 untied bias" },
         { "Glm4MoeForCausalLM", "glm4_moe", "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32", "8 64 1E-05 10000 32 -------- untied" },
+        { "Dots1ForCausalLM", "dots1", Experts, "32 64 1E-06 10000 64 -------- untied" },
+        { "Dots1ForCausalLM", "dots1", Experts + ", \"max_window_layers\": 6", "32 64 1E-06 10000 64 ------ww:4096 untied" },
         { "DeepseekV3ForCausalLM", "deepseek_v3", "\"q_lora_rank\": null, \"kv_lora_rank\": 512, \"qk_rope_head_dim\": 64, \"qk_nope_head_dim\": 128, \"v_head_dim\": 128, \"n_routed_experts\": 64, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32", "32 192 1E-06 10000 64 -------- untied" },
         { "DeepseekV2ForCausalLM", "deepseek_v2", "\"num_experts_per_tok\": 2", "32 192 1E-06 10000 64 -------- untied" },
         { "Glm4MoeLiteForCausalLM", "glm4_moe_lite", "\"n_routed_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32", "32 256 1E-05 10000 64 -------- untied" },

@@ -25,6 +25,8 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["GlmForCausalLM"], "model_type": "glm", "attention_bias": true, "head_dim": 24, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}""",
         """{"architectures": ["OlmoeForCausalLM"], "model_type": "olmoe", "num_experts": 8, "num_experts_per_tok": 3, "norm_topk_prob": false, "clip_qkv": null}""",
         """{"architectures": ["MiniMaxM2ForCausalLM"], "model_type": "minimax_m2", "head_dim": 24, "rotary_dim": 12, "num_local_experts": 8, "num_experts_per_tok": 3, "use_qk_norm": true, "scoring_func": "sigmoid"}""",
+        """{"architectures": ["Dots1ForCausalLM"], "model_type": "dots1", "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "n_shared_experts": 2, "first_k_dense_replace": 1, "norm_topk_prob": true, "routed_scaling_factor": 2.5}""",
+        """{"architectures": ["Dots1ForCausalLM"], "model_type": "dots1", "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "n_shared_experts": 1, "first_k_dense_replace": 0, "norm_topk_prob": false, "routed_scaling_factor": 1.0, "sliding_window": 9, "layer_types": ["full_attention", "full_attention", "sliding_attention"]}""",
     ];
 
     /// <summary>Those of architectures that are read in GGUF, which say nothing of single layers.</summary>

@@ -44,6 +44,11 @@ public sealed class PublishedConfigTests
             """{"architectures": ["MiniMaxM2ForCausalLM"], "hidden_size": 3072, "intermediate_size": 1536, "max_position_embeddings": 196608, "model_type": "minimax", "num_attention_heads": 48, "num_experts_per_tok": 8, "num_hidden_layers": 62, "num_local_experts": 256, "rope_parameters": {"rope_theta": 5000000, "rope_type": "default", "partial_rotary_factor": 0.5}, "rotary_dim": 64, "vocab_size": 200064}""",
             "62x3072 48/8x128 64@5000000 of 196608, silu 1536, scores 0.0884, heads Whole, 62 layers of 8 of 256x1536 and 0, sigmoid, shared"
         },
+        // dots.llm1.inst
+        {
+            """{"architectures": ["Dots1ForCausalLM"], "attention_bias": false, "eos_token_id": 151645, "first_k_dense_replace": 1, "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 10944, "max_position_embeddings": 32768, "model_type": "dots1", "moe_intermediate_size": 1408, "n_group": 1, "n_routed_experts": 128, "n_shared_experts": 2, "norm_topk_prob": true, "num_attention_heads": 32, "num_experts_per_tok": 6, "num_hidden_layers": 62, "num_key_value_heads": 32, "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 10000000, "routed_scaling_factor": 2.5, "scoring_func": "noaux_tc", "tie_word_embeddings": false, "topk_group": 1, "vocab_size": 152064}""",
+            "62x4096 32/32x128 128@10000000 of 32768, silu 10944, scores 0.0884, heads Each, 61 layers of 6 of 128x1408 and 2816, sigmoid, shared, 2.5 times"
+        },
     };
 
     [Theory]
