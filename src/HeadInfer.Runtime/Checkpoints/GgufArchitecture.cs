@@ -51,6 +51,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [Exaone] = "Exaone4ForCausalLM",
         ["minimax-m2"] = "MiniMaxM2ForCausalLM",
         ["dots1"] = "Dots1ForCausalLM",
+        ["ernie4_5"] = "Ernie4_5ForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
         [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN

@@ -19,7 +19,7 @@ internal static class ModelConfigReader
 
     // Fields that some published models have, for which the decoder has no place, and the value that changes nothing.
     private static readonly (string Name, bool Neutral)[] Switches =
-        [("is_causal", true), ("use_bidirectional_attention", false), ("is_encoder_decoder", false), ("add_cross_attention", false), ("rope_interleaved", false), ("use_parallel_residual", false)];
+        [("is_causal", true), ("use_bidirectional_attention", false), ("is_encoder_decoder", false), ("add_cross_attention", false), ("rope_interleaved", false), ("use_parallel_residual", false), ("use_bias", false)];
 
     /// <param name="folder">the model folder</param>
     /// <param name="scaling">scaling of rotary embeddings in place of the configuration's; null takes that</param>

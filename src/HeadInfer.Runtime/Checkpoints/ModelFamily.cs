@@ -178,6 +178,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("SeedOssForCausalLM", "seed_oss") { Defaults = [(KeyHeads, 8), (HeadDim, 128)], BiasByDefault = true, OutputBiasField = "attention_out_bias" },
         new("GlmForCausalLM", "glm") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
         new("Glm4ForCausalLM", "glm4") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
+        new("Ernie4_5ForCausalLM", "ernie4_5") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], NeighbourPairs = true, TiedByDefault = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000 },
         new("Cohere2ForCausalLM", "cohere2")
         {
             Norms = LayerNormNames.Shared, NormEpsilonField = "layer_norm_eps", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NeighbourPairs = true, LogitFactor = ("logit_scale", 0.0625),

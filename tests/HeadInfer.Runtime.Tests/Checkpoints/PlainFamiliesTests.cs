@@ -27,6 +27,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["MiniMaxM2ForCausalLM"], "model_type": "minimax_m2", "head_dim": 24, "rotary_dim": 12, "num_local_experts": 8, "num_experts_per_tok": 3, "use_qk_norm": true, "scoring_func": "sigmoid"}""",
         """{"architectures": ["Dots1ForCausalLM"], "model_type": "dots1", "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "n_shared_experts": 2, "first_k_dense_replace": 1, "norm_topk_prob": true, "routed_scaling_factor": 2.5}""",
         """{"architectures": ["Dots1ForCausalLM"], "model_type": "dots1", "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "n_shared_experts": 1, "first_k_dense_replace": 0, "norm_topk_prob": false, "routed_scaling_factor": 1.0, "sliding_window": 9, "layer_types": ["full_attention", "full_attention", "sliding_attention"]}""",
+        """{"architectures": ["Ernie4_5ForCausalLM"], "model_type": "ernie4_5", "head_dim": 24, "use_bias": false, "tie_word_embeddings": true}""",
     ];
 
     /// <summary>Those of architectures that are read in GGUF, which say nothing of single layers.</summary>

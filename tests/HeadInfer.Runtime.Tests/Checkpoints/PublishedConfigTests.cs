@@ -49,6 +49,11 @@ public sealed class PublishedConfigTests
             """{"architectures": ["Dots1ForCausalLM"], "attention_bias": false, "eos_token_id": 151645, "first_k_dense_replace": 1, "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 10944, "max_position_embeddings": 32768, "model_type": "dots1", "moe_intermediate_size": 1408, "n_group": 1, "n_routed_experts": 128, "n_shared_experts": 2, "norm_topk_prob": true, "num_attention_heads": 32, "num_experts_per_tok": 6, "num_hidden_layers": 62, "num_key_value_heads": 32, "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 10000000, "routed_scaling_factor": 2.5, "scoring_func": "noaux_tc", "tie_word_embeddings": false, "topk_group": 1, "vocab_size": 152064}""",
             "62x4096 32/32x128 128@10000000 of 32768, silu 10944, scores 0.0884, heads Each, 61 layers of 6 of 128x1408 and 2816, sigmoid, shared, 2.5 times"
         },
+        // ERNIE-4.5-0.3B-PT
+        {
+            """{"architectures": ["Ernie4_5ForCausalLM"], "bos_token_id": 1, "eos_token_id": 2, "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 131072, "model_type": "ernie4_5", "num_attention_heads": 16, "num_hidden_layers": 18, "num_key_value_heads": 2, "pad_token_id": 0, "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 500000.0, "tie_word_embeddings": true, "use_bias": false, "vocab_size": 103424}""",
+            "18x1024 16/2x128 128@500000 of 131072, silu 3072, scores 0.0884, tied"
+        },
     };
 
     [Theory]
@@ -80,6 +85,7 @@ public sealed class PublishedConfigTests
 
     [Theory]
     [InlineData("olmoe", "OlmoeForCausalLM", "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"clip_qkv\": 8.0", "clip_qkv 8.0")]
+    [InlineData("ernie4_5", "Ernie4_5ForCausalLM", "\"use_bias\": true", "use_bias is true")]
     public void What_a_family_lacks_here_is_named(string type, string architecture, string field, string says) =>
         Assert.Contains(says, Assert.Throws<UnsupportedModelException>(() => ModelConfigReader.Parse(
             $$"""{"architectures": ["{{architecture}}"], "model_type": "{{type}}", "vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": 256, {{field}}}""", "config.json")).Message, StringComparison.Ordinal);
