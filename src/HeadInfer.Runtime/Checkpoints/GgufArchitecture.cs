@@ -52,6 +52,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["minimax-m2"] = "MiniMaxM2ForCausalLM",
         ["dots1"] = "Dots1ForCausalLM",
         ["ernie4_5"] = "Ernie4_5ForCausalLM",
+        ["command-r"] = "CohereForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
         [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN
@@ -233,7 +234,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["query_pre_attn_scalar"] = layers == (Name == "gemma2" ? 46 : 62) ? (double)hidden / Heads : head,
             ["rope_local_base_freq"] = Family.LocalTheta is null ? null : metadata.Number(Key(LocalBase)),
             ["tie_word_embeddings"] = !checkpoint.Has(TensorNames.Output),
-            ["use_qk_norm"] = Family.QkNormField is null ? null : Family.BareHeadNorms ? Count("expert_count") != MaverickExperts : // whose heads have none, and no file says it
+            ["use_qk_norm"] = Family.BareHeadNorms ? Count("expert_count") != MaverickExperts : // whose heads have none, and no file says it
                 checkpoint.Has(TensorNames.Layer(0, TensorNames.QueryNorm)),
             ["attention_out_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.AttentionOutput))),
             ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),

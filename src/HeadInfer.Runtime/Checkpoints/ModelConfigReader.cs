@@ -95,7 +95,7 @@ internal static class ModelConfigReader
 
         var headDim = latent?.Dim ?? json.Int("head_dim", hidden / heads, least: 2, most: 4096);
         var bias = json.Bool("attention_bias", family.BiasByDefault);
-        var positions = json.Int("max_position_embeddings");
+        var positions = json.Int(family.LengthField is { } length && json.Has(length) ? length : "max_position_embeddings");
         var windows = ReadWindows(json, family, layers);
         string TypeOf(int layer) => windows[layer] is null ? Full : Sliding;
         Compute.HeadShape[] kinds = family.HeadsByLayer ? LayerHeadsReader.Read(json, new Compute.HeadShape(heads, kvHeads, headDim), windows) : [];

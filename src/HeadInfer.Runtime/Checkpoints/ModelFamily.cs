@@ -179,6 +179,11 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("GlmForCausalLM", "glm") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
         new("Glm4ForCausalLM", "glm4") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
         new("Ernie4_5ForCausalLM", "ernie4_5") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], NeighbourPairs = true, TiedByDefault = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000 },
+        new("CohereForCausalLM", "cohere")
+        {
+            Norms = LayerNormNames.Shared, NormEpsilonField = "layer_norm_eps", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NeighbourPairs = true, LogitFactor = ("logit_scale", 0.0625),
+            TiedByDefault = true, DefaultTheta = 500_000, LengthField = "model_max_length",
+        },
         new("Cohere2ForCausalLM", "cohere2")
         {
             Norms = LayerNormNames.Shared, NormEpsilonField = "layer_norm_eps", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NeighbourPairs = true, LogitFactor = ("logit_scale", 0.0625),
@@ -203,6 +208,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>The <c>rope_parameters</c> of a configuration that has neither them nor <c>rope_scaling</c>; null for embeddings that are not scaled.</summary>
     public string? DefaultRope { get; init; }
+
+    /// <summary>The field of the tokens that the model was made for, where that is there and not <c>max_position_embeddings</c>.</summary>
+    public string? LengthField { get; init; }
 
     /// <summary>What <c>attention_bias</c> is where the configuration does not say.</summary>
     public bool BiasByDefault { get; init; }

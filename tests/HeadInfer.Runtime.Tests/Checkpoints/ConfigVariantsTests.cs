@@ -55,6 +55,7 @@ public sealed class ConfigVariantsTests
         { "GlmForCausalLM", "glm", "", "2 128 1.5625E-07 10000 64 -------- untied bias" },
         { "Glm4ForCausalLM", "glm4", "", "2 128 1.5625E-07 10000 64 -------- untied bias" },
         { "Ernie4_5ForCausalLM", "ernie4_5", "", "2 128 1E-05 500000 128 -------- tied" },
+        { "CohereForCausalLM", "cohere", "", "32 64 1E-05 500000 64 -------- tied" },
         { "Cohere2ForCausalLM", "cohere2", "", "32 64 1E-05 10000 64 www-www-:4096 tied" },
     };
 

@@ -28,6 +28,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["Dots1ForCausalLM"], "model_type": "dots1", "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "n_shared_experts": 2, "first_k_dense_replace": 1, "norm_topk_prob": true, "routed_scaling_factor": 2.5}""",
         """{"architectures": ["Dots1ForCausalLM"], "model_type": "dots1", "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "n_shared_experts": 1, "first_k_dense_replace": 0, "norm_topk_prob": false, "routed_scaling_factor": 1.0, "sliding_window": 9, "layer_types": ["full_attention", "full_attention", "sliding_attention"]}""",
         """{"architectures": ["Ernie4_5ForCausalLM"], "model_type": "ernie4_5", "head_dim": 24, "use_bias": false, "tie_word_embeddings": true}""",
+        """{"architectures": ["CohereForCausalLM"], "model_type": "cohere", "layer_norm_eps": 1e-3, "logit_scale": 0.25, "use_qk_norm": false, "tie_word_embeddings": true}""",
     ];
 
     /// <summary>Those of architectures that are read in GGUF, which say nothing of single layers.</summary>
@@ -78,6 +79,16 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         GgufConversion.Of(folder.Path).Write(folder.File("m.gguf"));
         await using var model = await Load(folder.File("m.gguf"));
         await PlainComparison.Check(model, Tokens, plain.Logits(Tokens), plain.Logits);
+    }
+
+    // Command R+: no key of its files tells it.
+    [Fact]
+    public void A_file_with_norms_of_heads_is_another_model()
+    {
+        using var folder = new ScratchFolder();
+        Write(folder, Variants.Select(v => v.Data).Single(fields => fields.Contains("CohereFor", StringComparison.Ordinal)));
+        GgufConversion.Of(folder.Path).Tensor("blk.0.attn_q_norm.weight", [4, 16], new float[64]).Write(folder.File("m.gguf"));
+        Assert.Contains("use_qk_norm true", Assert.Throws<UnsupportedModelException>(() => ModelConfig.Load(folder.File("m.gguf"))).Message, StringComparison.Ordinal);
     }
 
     private static PlainGrouped Write(ScratchFolder folder, string fields)

@@ -54,6 +54,16 @@ public sealed class PublishedConfigTests
             """{"architectures": ["Ernie4_5ForCausalLM"], "bos_token_id": 1, "eos_token_id": 2, "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024, "intermediate_size": 3072, "max_position_embeddings": 131072, "model_type": "ernie4_5", "num_attention_heads": 16, "num_hidden_layers": 18, "num_key_value_heads": 2, "pad_token_id": 0, "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 500000.0, "tie_word_embeddings": true, "use_bias": false, "vocab_size": 103424}""",
             "18x1024 16/2x128 128@500000 of 131072, silu 3072, scores 0.0884, tied"
         },
+        // c4ai-command-r-v01
+        {
+            """{"architectures": ["CohereForCausalLM"], "attention_bias": false, "bos_token_id": 5, "eos_token_id": 255001, "hidden_act": "silu", "hidden_size": 8192, "intermediate_size": 22528, "layer_norm_eps": 1e-05, "logit_scale": 0.0625, "max_position_embeddings": 8192, "model_max_length": 131072, "model_type": "cohere", "num_attention_heads": 64, "num_hidden_layers": 40, "num_key_value_heads": 64, "pad_token_id": 0, "rope_theta": 8000000.0, "vocab_size": 256000}""",
+            "40x8192 64/64x128 128@8000000 of 131072, silu 22528, scores 0.0884, tied, logits 0.0625"
+        },
+        // c4ai-command-r-08-2024
+        {
+            """{"architectures": ["CohereForCausalLM"], "hidden_act": "silu", "hidden_size": 8192, "intermediate_size": 24576, "layer_norm_eps": 1e-05, "logit_scale": 0.0625, "max_position_embeddings": 131072, "model_type": "cohere", "num_attention_heads": 64, "num_hidden_layers": 40, "num_key_value_heads": 8, "rope_theta": 4000000.0, "use_qk_norm": false, "vocab_size": 256000}""",
+            "40x8192 64/8x128 128@4000000 of 131072, silu 24576, scores 0.0884, tied, logits 0.0625"
+        },
     };
 
     [Theory]
@@ -84,6 +94,7 @@ public sealed class PublishedConfigTests
     }
 
     [Theory]
+    [InlineData("cohere", "CohereForCausalLM", "\"use_qk_norm\": true", "use_qk_norm true")]
     [InlineData("olmoe", "OlmoeForCausalLM", "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"clip_qkv\": 8.0", "clip_qkv 8.0")]
     [InlineData("ernie4_5", "Ernie4_5ForCausalLM", "\"use_bias\": true", "use_bias is true")]
     public void What_a_family_lacks_here_is_named(string type, string architecture, string field, string says) =>
