@@ -161,6 +161,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Defaults = [("intermediate_size_mlp", 16_384), ("num_local_experts", 16), ("num_experts_per_tok", 1), (KeyHeads, 8), (HeadDim, 128)], NestedDefaults = Sizes(202_048, 5120, 8192, 48, 40, 131_072),
         },
         new("GraniteForCausalLM", "granite") { Multipliers = true },
+        new("GraniteMoeForCausalLM", "granitemoe") { Multipliers = true, Experts = true, SharesByDefault = true, ExpertsAsMlps = true, Stacks = ExpertStacks.Halves, StacksAsMatrices = true },
         new("GraniteMoeHybridForCausalLM", "granitemoehybrid") { Multipliers = true, FusedGates = true, DenseHybrid = true, Defaults = [("shared_intermediate_size", 1024), ("num_local_experts", 8)] },
         new("SmolLM3ForCausalLM", "smollm3") { Defaults = [(KeyHeads, 4)], TiedByDefault = true, Windows = WindowRule.StillLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
         new("Olmo2ForCausalLM", "olmo2") { Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5 },

@@ -77,11 +77,11 @@ internal static partial class TensorNames
     // The MLP of Llama 4.
     private const string OfLlama4 = ".feed_forward.";
 
-    // The mixture of Mixtral, and of MiniMax-M2; in this order.
+    // The mixture of Mixtral, of MiniMax-M2, and of Granite, whose experts are one tensor; in this order.
     private const string OfMixtral = ".block_sparse_moe.";
     private static readonly (string Theirs, string Ours)[] InMixtral =
     [
-        (".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj."),
+        (".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj."), (".router.layer.", ".gate."), (".input_linear.", ".experts.gate_up_proj."), (".output_linear.", ".experts.down_proj."),
         (".block_sparse_moe.e_score", ".block_sparse_moe.gate.e_score"), (OfMixtral, ".mlp."),
     ];
 

@@ -43,6 +43,7 @@ public sealed class ConfigVariantsTests
         { "Qwen3_5MoeForCausalLM", "qwen3_5_moe_text", "", "2 256 1E-06 10000 64 -------- untied" },
         { "Llama4ForCausalLM", "llama4_text", "", "8 128 1E-05 500000 128 www-www-:8192 untied" },
         { "GraniteForCausalLM", "granite", "", "32 64 1E-06 10000 64 -------- untied" },
+        { "GraniteMoeForCausalLM", "granitemoe", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2", "32 64 1E-06 10000 64 -------- untied" },
         { "GraniteMoeHybridForCausalLM", "granitemoehybrid", Dense, "32 64 1E-06 10000 64 -------- untied" },
         { "SmolLM3ForCausalLM", "smollm3", "", "4 64 1E-06 2000000 64 -------- tied" },
         { "SmolLM3ForCausalLM", "smollm3", "\"use_sliding_window\": true, \"sliding_window\": 512", "4 64 1E-06 2000000 64 ---w---w:512 tied" },

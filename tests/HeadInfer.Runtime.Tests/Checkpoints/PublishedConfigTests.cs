@@ -64,6 +64,11 @@ public sealed class PublishedConfigTests
             """{"architectures": ["CohereForCausalLM"], "hidden_act": "silu", "hidden_size": 8192, "intermediate_size": 24576, "layer_norm_eps": 1e-05, "logit_scale": 0.0625, "max_position_embeddings": 131072, "model_type": "cohere", "num_attention_heads": 64, "num_hidden_layers": 40, "num_key_value_heads": 8, "rope_theta": 4000000.0, "use_qk_norm": false, "vocab_size": 256000}""",
             "40x8192 64/8x128 128@4000000 of 131072, silu 24576, scores 0.0884, tied, logits 0.0625"
         },
+        // granite-3.0-1b-a400m-instruct
+        {
+            """{"architectures": ["GraniteMoeForCausalLM"], "attention_bias": false, "attention_multiplier": 0.015625, "embedding_multiplier": 12.0, "hidden_act": "silu", "hidden_size": 1024, "intermediate_size": 512, "logits_scaling": 6.0, "max_position_embeddings": 4096, "model_type": "granitemoe", "num_attention_heads": 16, "num_experts_per_tok": 8, "num_hidden_layers": 24, "num_key_value_heads": 8, "num_local_experts": 32, "output_router_logits": false, "residual_multiplier": 0.22, "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 10000, "router_aux_loss_coef": 0.0, "tie_word_embeddings": true, "vocab_size": 49155}""",
+            "24x1024 16/8x64 64@10000 of 4096, silu 512, scores 0.0156, tied, logits 0.1667, 24 layers of 8 of 32x512 and 0, shared"
+        },
     };
 
     [Theory]
