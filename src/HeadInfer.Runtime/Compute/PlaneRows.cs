@@ -7,8 +7,8 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>Rows of activations as whole numbers of 24 bits, which packed weights multiply without an error.</summary>
 /// <remarks>
 /// Sixty-four columns share a unit, of which the largest has 8,355,700: 23 bits and a sign. A whole number is three signed
-/// bytes, its digits to the base of 256, and digits of a kind lie together: a plane. Sums of sixty-four products are exact. So there are
-/// two errors: half a unit a number, and float32's in adding up those sums, of which there are eight times fewer than of products.
+/// bytes, its digits to the base of 256, and digits of a kind lie together: a plane. Sums of eight products are exact, and of four where sixteen
+/// columns of weights share a scale. So there are two errors: of a number, one and a quarter units at most, and float32's in adding up those sums.
 ///
 /// Of sixty-four columns lie there, each as 32 bytes: for each digit, the highest first, columns 0 to 15 with 32 to 47, and 16 to 31 with
 /// 48 to 63; the sums of each four numbers of the first, of the second, and of both; the unit, eight times.
@@ -51,16 +51,16 @@ internal readonly unsafe struct PlaneRows(float* planes, int width, uint which)
 
     /// <summary>Makes one. False if a number is not finite, or if products would be less exact than float32 sums of one product after another.</summary>
     /// <remarks>
-    /// The error of half a unit a number grows with the squares of units; that of a sum in float32 with its length, and with the squares of numbers. With
-    /// normal numbers the first is smaller from some 80 columns on. From 750 on it is smaller still where one number is dozens of times as large as
-    /// the others, and 1.3 times the second at most where it is ten thousand times as large.
+    /// The error of numbers grows with the squares of units; that of a sum in float32 with its length, and with the squares of numbers. With weights of
+    /// every type the first is smaller here: from some 140 columns of normal numbers on, from 1,000 of products of two, and where one of 4,096 is a
+    /// hundred times as large as the others.
     /// </remarks>
     /// <param name="x">[columns]</param>
     /// <param name="columns">how many</param>
     /// <param name="to">[<see cref="Width"/>], written</param>
     public static bool Make(float* x, int columns, byte* to)
     {
-        var (squares, units) = (0.0, 0.0);
+        var (sizes, units) = (0.0, 0.0);
         for (var at = 0; at < columns; at += Columns, to += Bytes, x += Columns)
         {
             var (largest, square) = (Vector256<int>.Zero, Vector256<float>.Zero);
@@ -80,7 +80,7 @@ internal readonly unsafe struct PlaneRows(float* planes, int width, uint which)
             }
 
             var unit = Math.Max(ofAll, Least) / MostWhole;
-            squares += Vector256.Sum(square);
+            sizes += Math.Sqrt(Vector256.Sum(square)); // not their squares: where one is far larger, its weights may be zero
             units += (double)unit * unit;
             var factor = Vector256.Create(1 / unit);
             var first = Write(x, x + 32, factor, to);
@@ -91,7 +91,7 @@ internal readonly unsafe struct PlaneRows(float* planes, int width, uint which)
             Vector256.Create(unit).Store((float*)(to + 288));
         }
 
-        return units * 750 <= columns * squares * Math.ScaleB(1, -46);
+        return units * 1_500 <= Columns * sizes * sizes * Math.ScaleB(1, -46);
     }
 
     // Sixteen columns and sixteen others: their three digits, 64 bytes apart. The sums of each four.

@@ -84,8 +84,9 @@ public sealed unsafe class PlaneRowsTests
             }
         }
 
-        Assert.True(IsMade([.. x.Take(896).Select((v, i) => i == 77 ? 1e6f : v)]));
-        Assert.False(IsMade([.. x.Take(448).Select((v, i) => i == 77 ? 100 : v)]));
+        Assert.True(IsMade([.. x.Take(896).Select((v, i) => i == 77 ? 20 : v)]));
+        Assert.False(IsMade([.. x.Take(896).Select((v, i) => i == 77 ? 30 : v)]));
+        Assert.False(IsMade([.. x.Select((v, i) => i == 77 ? 200 : v)]));
         Assert.False(IsMade([.. x.Select(v => v * 1e-38f)]));
         Assert.False(IsMade(new float[4096]));
         Assert.False(IsMade([.. x.Take(256).Select((v, i) => i % 64 == 7 ? 100 : v * 1e-4f)]));
@@ -116,13 +117,13 @@ public sealed unsafe class PlaneRowsTests
     public void Products_are_nearer_to_float64_than_those_in_float32(string name)
     {
         const int rows = 256;
-        foreach (var columns in (int[])[768, 2048, 4096])
+        foreach (var columns in (int[])[1280, 2048, 4096])
         {
             var (stored, numbers) = PackedWeightsTests.Made(Types[name], rows, columns);
-            foreach (var (heavy, outlier) in ((bool, float)[])[(false, 0), (true, 0), (false, columns / 140), (false, 1e4f)])
+            foreach (var (heavy, outlier) in ((bool, float)[])[(false, 0), (true, 0), (false, columns / 140), (false, columns / 40)])
             {
                 var x = Numbers(columns, new Random(columns), heavy);
-                x[columns / 3] = outlier == 0 ? x[columns / 3] : outlier;
+                x[^1] = outlier == 0 ? x[^1] : outlier; // where sums in float32 lose least by it
                 Assert.True(IsMade(x));
                 var exact = Exact(Types[name], stored, x, rows);
                 var (inParts, inOne) = (new float[rows], new float[rows]);
@@ -139,8 +140,8 @@ public sealed unsafe class PlaneRowsTests
                 }
 
                 var off = Error(Multiply(Types[name], stored, x, rows), exact);
-                Assert.True(off <= Error(inOne, exact) * (outlier > 1000 ? 1.3 : 1), $"{columns} columns, heavy {heavy}, outlier {outlier}: off by {off}, in float32 by {Error(inOne, exact)}");
-                if (columns > 768 && outlier < 100)
+                Assert.True(off <= Error(inOne, exact) , $"{columns} columns, heavy {heavy}, outlier {outlier}: off by {off}, in float32 by {Error(inOne, exact)}");
+                if (columns > 1280 && outlier == 0)
                 {
                     Assert.True(off <= Error(inParts, exact), $"{columns} columns, heavy {heavy}, outlier {outlier}: off by {off}, in eight parts by {Error(inParts, exact)}");
                 }
