@@ -5,7 +5,7 @@ namespace HeadInfer.Tool.Serving;
 /// <summary>The updates of one answer, of which one is always awaited. Who reads them may do something else meanwhile.</summary>
 internal sealed class Updates : IAsyncDisposable
 {
-    private readonly CancellationTokenSource _leaving;
+    private readonly CancellationTokenSource _deadline = new(), _leaving;
     private IAsyncEnumerator<ChatResponseUpdate>? _updates; // null until it is made
 
     /// <summary>Makes a request ready, and begins to answer it.</summary>
@@ -16,7 +16,7 @@ internal sealed class Updates : IAsyncDisposable
     /// <param name="cancellationToken">cancels both</param>
     public Updates(IChatClient client, Request request, Reading reading, SemaphoreSlim makingReady, CancellationToken cancellationToken)
     {
-        _leaving = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        _leaving = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _deadline.Token);
         TextClient.Watch(client, request.Options, reading);
         Next = BeginInTimeAsync(client, request, reading, makingReady, cancellationToken);
     }
@@ -42,6 +42,7 @@ internal sealed class Updates : IAsyncDisposable
         }
 
         _leaving.Dispose();
+        _deadline.Dispose();
     }
 
     // Until the reading tells of itself; then the model knows the deadline.
@@ -49,14 +50,14 @@ internal sealed class Updates : IAsyncDisposable
     {
         if (request.Deadline - DateTimeOffset.UtcNow is { } left)
         {
-            _leaving.CancelAfter(left > TimeSpan.Zero ? left : TimeSpan.Zero);
+            _deadline.CancelAfter(left > TimeSpan.Zero ? left : TimeSpan.Zero);
         }
 
         try
         {
             return await BeginAsync(client, request, reading, makingReady);
         }
-        catch (OperationCanceledException e) when (!cancellationToken.IsCancellationRequested && request.Deadline <= DateTimeOffset.UtcNow)
+        catch (OperationCanceledException e) when (!cancellationToken.IsCancellationRequested && _deadline.IsCancellationRequested) // its clock may be ahead of the deadline's
         {
             throw new TimeoutException("The deadline passed before the request was made ready.", e);
         }
@@ -80,7 +81,7 @@ internal sealed class Updates : IAsyncDisposable
             makingReady.Release();
         }
 
-        _leaving.CancelAfter(Timeout.InfiniteTimeSpan);
+        _deadline.CancelAfter(Timeout.InfiniteTimeSpan);
         var any = await first;
         _leaving.Token.ThrowIfCancellationRequested(); // the time was over just then
         return any;
