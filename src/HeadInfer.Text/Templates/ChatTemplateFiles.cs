@@ -15,12 +15,14 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
     public string Text => (Default ?? ForTools ?? ChatTemplate.ChatMl) + ForTools + string.Concat(SpecialTokens.Values.OfType<TemplateText>());
 
     /// <summary>Reads them: files of its own come before the tokenizer's configuration.</summary>
+    /// <param name="folder">the model's</param>
+    /// <param name="given">a template in place of the folder's, which are not looked at then; null for those</param>
     /// <exception cref="ChatTemplateException">A file is not what it should be.</exception>
-    public static ChatTemplateFiles Read(string folder)
+    public static ChatTemplateFiles Read(string folder, string? given = null)
     {
         try
         {
-            return ReadAll(folder);
+            return ReadAll(folder, given);
         }
         catch (Exception e) when (e is InvalidOperationException or IOException or UnauthorizedAccessException)
         {
@@ -41,7 +43,7 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
         }
     }
 
-    private static ChatTemplateFiles ReadAll(string folder)
+    private static ChatTemplateFiles ReadAll(string folder, string? given)
     {
         var special = new Dictionary<string, object?>(StringComparer.Ordinal);
         var (template, forTools) = ((string?)null, (string?)null);
@@ -53,10 +55,15 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
         if (Json(folder, Config) is { } config)
         {
             AddSpecial(config, special);
-            if (config.TryGetProperty("chat_template", out var given))
+            if (given is null && config.TryGetProperty("chat_template", out var within))
             {
-                (template, forTools) = Templates(folder, given);
+                (template, forTools) = Templates(folder, within);
             }
+        }
+
+        if (given is not null)
+        {
+            return new ChatTemplateFiles(given, null, special);
         }
 
         if (Json(folder, "chat_template.json") is { } own && own.TryGetProperty("chat_template", out var inner) && inner.ValueKind != JsonValueKind.Null)

@@ -21,11 +21,12 @@ internal class ModelFlags
     ];
 
     /// <summary>The flag of the commands that hold conversations.</summary>
-    public static Flag<ModelFlags> ChatTemplate { get; } = Option("--chat-template", "FILE", "a chat template (Jinja) in place of the model's own", (options, text) =>
+    public static Flag<ModelFlags> ChatTemplate { get; } = new("--chat-template", "FILE", "a chat template (Jinja) in place of the model's own", (flags, text) =>
     {
         try
         {
-            options.ChatTemplate = File.ReadAllText(text) is { } template && !string.IsNullOrWhiteSpace(template) ? template : throw new FormatException("it is empty.");
+            var template = File.ReadAllText(text); // once: it may be a pipe
+            flags._options.Add(!string.IsNullOrWhiteSpace(template) ? options => options.ChatTemplate = template : throw new FormatException("it is empty."));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -61,6 +61,16 @@ public sealed class ModelTemplateTests
         Assert.Equal("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", given.ChatTemplate!.Render([new("user", "Hi")]));
     }
 
+    [Fact]
+    public async Task A_model_whose_template_cannot_be_read_opens_without_it()
+    {
+        using var folder = new ScratchFolder(Fixtures.DemoModel);
+        folder.Edit("tokenizer_config.json", "\"chat_template\": ", "\"chat_template\": {}, \"was\": ");
+        await AssertNoChatAsync(folder.Path, "neither a text");
+        await using var given = await HeadInferModel.LoadAsync(folder.Path, new HeadInferOptions { ChatTemplate = "chatml" });
+        Assert.Equal("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", given.ChatTemplate!.Render([new("user", "Hi")]));
+    }
+
     private static async Task AssertNoChatAsync(string path, string part)
     {
         await using var model = await HeadInferModel.LoadAsync(path);
