@@ -19,7 +19,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen2Moe = "qwen2moe", Olmoe = "olmoe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
     private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
-    private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Pictured = "n_deepstack_layers", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", ExpertScale = "expert_weights_scale";
+    private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Pictured = "n_deepstack_layers", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", Clip = "attention.clamp_kqv", ExpertScale = "expert_weights_scale";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
     private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
@@ -58,6 +58,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN
     };
 
+    /// <summary>The architectures that are read.</summary>
+    public static IReadOnlyCollection<string> Names => Known.Keys;
+
     /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours. Those of a family that has them so anyway are as they were.</summary>
     public bool PairsAreNeighbours => Name is Llama or Granite or SmolLm3 or Mistral3;
 
@@ -92,7 +95,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
         if (!Known.TryGetValue(name, out var family))
         {
-            throw new UnsupportedModelException($"'{metadata.Path}': the architecture '{name}' is not supported in GGUF files. Supported: {string.Join(", ", Known.Keys)}.");
+            throw new UnsupportedModelException($"'{metadata.Path}': the architecture '{name}' is not supported in GGUF files. Supported: {string.Join(", ", Names)}.");
         }
 
         // Mixtral is llama with experts. Mistral is llama with a window; files that were converted lately do not say it. OLMo 3 is olmo2 with windows.
@@ -258,6 +261,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             : Name != GptOss && metadata.Int($"{Name}.{Gating}") is > 0 and var gating && gating != (Family.Router is RouterRule.Sigmoid or RouterRule.Inputs ? 2 : 1) ? $"'{Name}.{Gating}' {gating}" // 1 softmax, 2 sigmoid
             : !Family.GroupsExperts && metadata.Number($"{Name}.{ExpertScale}") is not (null or 0 or 1) ? $"'{Name}.{ExpertScale}' other than 1"
             : Family.HeadsByLayer && !isScaled && (metadata.Text($"{Name}.rope.scaling.type") is not (null or "none") || metadata.Has($"{Name}.rope.scale_linear")) ? $"'{Name}' with positions that are scaled ('{Name}.rope.scaling.type')"
+            : metadata.Number($"{Name}.{Clip}") > 0 ? $"'{Name}.{Clip}'"
             : Family.Chunked && metadata.Int($"{Name}.attention.sliding_window") == 0 ? $"'{Name}' without chunks ('{Name}.attention.sliding_window')"
             : GgufRopeScaling.Unknown(this, metadata) is { } key ? $"'{key}'"
             : null;

@@ -1,86 +1,5 @@
 namespace HeadInfer.Runtime.Checkpoints;
 
-/// <summary>Which layers of a family see only a window of recent tokens.</summary>
-internal enum WindowRule
-{
-    /// <summary>None, whatever the configuration says.</summary>
-    None,
-
-    /// <summary>All of them, if the configuration gives a window.</summary>
-    EveryLayer,
-
-    /// <summary>Those from <c>max_window_layers</c> on, if <c>use_sliding_window</c> is set.</summary>
-    UpperLayers,
-
-    /// <summary>Those that do not rotate, if <c>use_sliding_window</c> is set.</summary>
-    StillLayers,
-
-    /// <summary>All but every n-th one.</summary>
-    Pattern,
-}
-
-/// <summary>How gates and what they are for lie where the experts of a layer are one tensor.</summary>
-internal enum ExpertStacks
-{
-    /// <summary>There are no such tensors.</summary>
-    None,
-
-    /// <summary>All gates first.</summary>
-    Halves,
-
-    /// <summary>By turns.</summary>
-    Turns,
-}
-
-/// <summary>How routers choose experts.</summary>
-internal enum RouterRule
-{
-    /// <summary>By softmax, with the fields of Mixtral and Qwen.</summary>
-    Softmax,
-
-    /// <summary>By softmax, with the fields of DeepSeek V2: in groups if <c>topk_method</c> says so.</summary>
-    Groups,
-
-    /// <summary>By sigmoids, with a correction where scores are compared, and in groups (DeepSeek V3).</summary>
-    Sigmoid,
-
-    /// <summary>By logits; the sigmoids are factors of what experts see (Llama 4).</summary>
-    Inputs,
-}
-
-/// <summary>Norms of queries and keys before they are rotated.</summary>
-internal enum HeadNorm
-{
-    None,
-
-    /// <summary>Of each head by itself.</summary>
-    Each,
-
-    /// <summary>Of all heads of a token together.</summary>
-    Whole,
-}
-
-/// <summary>The norms of a layer by the names that checkpoints give them; null where a family has none.</summary>
-/// <param name="BeforeAttention">of what attention looks at</param>
-/// <param name="AfterAttention">of what it adds</param>
-/// <param name="BeforeMlp">of what the MLP looks at</param>
-/// <param name="AfterMlp">of what it adds</param>
-internal sealed record LayerNormNames(string? BeforeAttention, string? AfterAttention, string? BeforeMlp, string? AfterMlp)
-{
-    private const string Input = "input_layernorm.weight", PostAttention = "post_attention_layernorm.weight", PreMlp = "pre_feedforward_layernorm.weight", PostMlp = "post_feedforward_layernorm.weight";
-
-    public static readonly LayerNormNames Before = new(Input, null, PostAttention, null);
-
-    public static readonly LayerNormNames After = new(null, PostAttention, null, PostMlp);
-
-    public static readonly LayerNormNames Both = new(Input, PostAttention, PreMlp, PostMlp);
-
-    public static readonly LayerNormNames Glm = new(Input, "post_self_attn_layernorm.weight", PostAttention, "post_mlp_layernorm.weight");
-
-    /// <summary>One for attention and MLP.</summary>
-    public static readonly LayerNormNames Shared = new(Input, null, null, null);
-}
-
 /// <summary>What sets a model architecture apart from the others; the decoder itself is one.</summary>
 /// <param name="Architecture">Its name in <c>architectures</c>.</param>
 /// <param name="ModelType">Its name in <c>model_type</c>.</param>
@@ -95,6 +14,8 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         ExpertsField = "enable_moe_block", Experts = true, ExpertsBeside = true, SharesByDefault = true, Stacks = ExpertStacks.Halves, StacksAsMatrices = true,
         Windows = WindowRule.Pattern, FullEvery = 6, DefaultWindow = 512, LocalTheta = 10_000, DefaultTheta = 1_000_000, Proportional = 0.25, DefaultActivation = "gelu_pytorch_tanh",
     };
+
+    private static readonly ModelFamily Ernie = new("Ernie4_5ForCausalLM", "ernie4_5") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], NeighbourPairs = true, TiedByDefault = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000 };
 
     public static IReadOnlyList<ModelFamily> All { get; } =
     [
@@ -120,7 +41,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         Gemma4 with { Architecture = "Gemma4UnifiedForCausalLM", ModelType = "gemma4_unified_text", DefaultWindow = 1024, PerLayerByDefault = 0 },
         new("Phi3ForCausalLM", "phi3") { FusedQkv = true, FusedGates = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5 },
         new("MixtralForCausalLM", "mixtral") { Defaults = [(KeyHeads, 8)], Experts = true, SharesByDefault = true, ExpertsAsMlps = true, Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000 },
-        new("MiniMaxM2ForCausalLM", "minimax_m2") { FirstType = "minimax", QkNorm = HeadNorm.Whole, Defaults = [(KeyHeads, 8), (HeadDim, 128), ("first_k_dense_replace", 0)], Experts = true, SharesByDefault = true, ExpertsAsMlps = true, Router = RouterRule.Sigmoid, DefaultTheta = 5_000_000 },
+        new("MiniMaxM2ForCausalLM", "minimax_m2") { FirstType = "minimax", RotationField = "rotary_dim", QkNorm = HeadNorm.Whole, Defaults = [(KeyHeads, 8), (HeadDim, 128), ("first_k_dense_replace", 0)], Experts = true, SharesByDefault = true, ExpertsAsMlps = true, Router = RouterRule.Sigmoid, DefaultTheta = 5_000_000 },
         new("Ministral3ForCausalLM", "ministral3")
         {
             Defaults = [(KeyHeads, 8), (HeadDim, 128)], NestedDefaults = Sizes(131_072, 4096, 14_336, 34, 32, 262_144), Windows = WindowRule.EveryLayer, DefaultNormEpsilon = 1e-5,
@@ -179,7 +100,8 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("SeedOssForCausalLM", "seed_oss") { Defaults = [(KeyHeads, 8), (HeadDim, 128)], BiasByDefault = true, OutputBiasField = "attention_out_bias" },
         new("GlmForCausalLM", "glm") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
         new("Glm4ForCausalLM", "glm4") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
-        new("Ernie4_5ForCausalLM", "ernie4_5") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], NeighbourPairs = true, TiedByDefault = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000 },
+        Ernie,
+        Ernie with { Architecture = "Ernie4_5_ForCausalLM" }, // as its first configurations say
         new("CohereForCausalLM", "cohere")
         {
             Norms = LayerNormNames.Shared, NormEpsilonField = "layer_norm_eps", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NeighbourPairs = true, LogitFactor = ("logit_scale", 0.0625),
@@ -289,6 +211,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>The part of a head that is rotated where the configuration does not say.</summary>
     public double DefaultRotation { get; init; } = 1;
+
+    /// <summary>The field of how many dimensions of a head are rotated, where that is said so.</summary>
+    public string? RotationField { get; init; }
 
     /// <summary>Added to every norm's weight.</summary>
     public double NormOffset { get; init; }

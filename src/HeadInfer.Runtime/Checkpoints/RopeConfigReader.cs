@@ -7,7 +7,7 @@ internal static class RopeConfigReader
 {
     public const string Parameters = "rope_parameters", Scaling = "rope_scaling";
 
-    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Turned = "rotary_dim", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Long = "longrope", LongFactors = "long_factor", ByPairs = "proportional", Sliding = "sliding_attention";
+    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Long = "longrope", LongFactors = "long_factor", ByPairs = "proportional", Sliding = "sliding_attention";
 
     private static readonly Dictionary<string, string[]> Known = new(StringComparer.Ordinal)
     {
@@ -80,7 +80,7 @@ internal static class RopeConfigReader
         var outer = json.Only((Theta, Theta), (Partial, Partial), (Original, Original));
         var all = inner?.With(outer, (name, a, b) => IsReplaced(name, chosen) ? null : Contradiction(json, $"{name} is {b}, and {a} within {(json.Has(Parameters) ? Parameters : Scaling)}")) ?? outer;
         var byPairs = all.Text(Type) == ByPairs || (inner is null && family.Proportional is not null);
-        var partial = all.Positive(Partial, inner is null && byPairs ? family.Proportional!.Value : json.Has(Turned) ? GgufArchitecture.Part(json.Int(Turned), headDim) : family.DefaultRotation);
+        var partial = all.Positive(Partial, inner is null && byPairs ? family.Proportional!.Value : family.RotationField is { } field && json.Has(field) ? GgufArchitecture.Part(json.Int(field), headDim) : family.DefaultRotation);
         if (byPairs)
         {
             // Of all pairs the first ones turn, at the pace that they have among all; the rest stand still.

@@ -30,6 +30,7 @@ internal sealed record GgmlSplits(params string[] Expressions)
     private static readonly Dictionary<string, GgmlSplits> Known = new(StringComparer.Ordinal)
     {
         ["gpt-2"] = new(Tokenizers.Expressions.Gpt2),
+        ["olmo"] = new(Tokenizers.Expressions.Gpt2) { Form = NormalizationForm.FormC }, // OLMoE: GPT-NeoX's
         ["smollm"] = Digits,
         ["starcoder"] = Digits,
         ["refact"] = Digits,

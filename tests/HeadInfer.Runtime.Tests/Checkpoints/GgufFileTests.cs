@@ -91,7 +91,7 @@ public sealed class GgufFileTests
     {
         { "general.type", "adapter", "adapters are not applied" }, { "general.type", "mmproj", "mmproj" }, { "general.type", "imatrix", "'imatrix'" },
         { "general.architecture", "clip", "mmproj" }, { "general.architecture", "mamba", "'mamba'" }, { "general.architecture", 3, "expected a text" },
-        { "llama.expert_count", 8, "expert_used_count" }, { "llama.expert_weights_scale", 2.5f, "expert_weights_scale' other than 1" }, { "llama.expert_gating_func", 2, "expert_gating_func' 2" }, { "llama.attention.value_length", 8, "value_length" }, { "llama.attention.head_count_kv", new[] { 2, 4, 2 }, "differs between layers" },
+        { "llama.expert_count", 8, "expert_used_count" }, { "llama.expert_weights_scale", 2.5f, "expert_weights_scale' other than 1" }, { "llama.expert_gating_func", 2, "expert_gating_func' 2" }, { "llama.attention.value_length", 8, "value_length" }, { "llama.attention.clamp_kqv", 8f, "attention.clamp_kqv" }, { "llama.attention.head_count_kv", new[] { 2, 4, 2 }, "differs between layers" },
         { "llama.attention.head_count", 0, "expected a whole number" }, { "llama.attention.head_count", 7, "heads of an even number" }, { "llama.block_count", 0, "llama.block_count" }, { "llama.block_count", 4, "lacks the tensor" }, { "llama.block_count", 2, "no place for" },
         { "llama.rope.scaling.type", "longrope", "'longrope'" }, { "llama.rope.scaling.yarn_log_multiplier", 0.5f, "yarn_log_multiplier" }, { "llama.rope.scaling.type", "yarn", "lacks 'llama.rope.scaling.factor'" },
         { "llama.rope.freq_base", float.NaN, "expected a number" }, { "llama.attention.layer_norm_rms_epsilon", -1f, "rms_norm_eps" }, { "llama.context_length", "long", "expected a whole number" },

@@ -105,4 +105,11 @@ public sealed class PublishedConfigTests
     public void What_a_family_lacks_here_is_named(string type, string architecture, string field, string says) =>
         Assert.Contains(says, Assert.Throws<UnsupportedModelException>(() => ModelConfigReader.Parse(
             $$"""{"architectures": ["{{architecture}}"], "model_type": "{{type}}", "vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": 256, {{field}}}""", "config.json")).Message, StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("LlamaForCausalLM", "llama", 16)] // whose class knows no such field
+    [InlineData("MiniMaxM2ForCausalLM", "minimax_m2", 8)]
+    [InlineData("Ernie4_5_ForCausalLM", "ernie4_5", 16)] // its first name
+    public void The_field_of_rotated_dimensions_is_that_of_families_that_have_it(string architecture, string type, int rotated) => Assert.Equal(rotated, ModelConfigReader.Parse(
+        $$"""{"architectures": ["{{architecture}}"], "model_type": "{{type}}", "vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "rotary_dim": 8, "num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 96, "max_position_embeddings": 256}""", "config.json").Rope.RotaryDim);
 }

@@ -117,6 +117,7 @@ public sealed class GgmlVocabularyTests
     [InlineData("qwen35", true)]
     [InlineData("command-r", true)]
     [InlineData("seed-coder", true)]
+    [InlineData("olmo", true)]
     [InlineData("tiny_aya", false)]
     [InlineData("deepseek-llm", false)]
     [InlineData("glm4", false)]
