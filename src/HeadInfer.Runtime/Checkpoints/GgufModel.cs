@@ -40,7 +40,7 @@ internal static class GgufModel
         var files = Templates(metadata, vocabulary, options.ChatTemplate);
         var tokenizer = vocabulary?.Build(files.Text);
         ModelFolder.RefuseStranger(tokenizer, config, path);
-        var (chat, endOfTurn, fault) = ModelFolder.Chat(() => files, tokenizer, options);
+        var (chat, endOfTurn, fault) = ModelFolder.Chat(files, tokenizer, options);
         var ends = ((string[])["eos", "eot", "eom"]).Select(name => TokenId(metadata, name, config.VocabularySize)).OfType<int>();
         var ofGemma4 = checkpoint.Architecture.Name == GgufArchitecture.Gemma4;
         var candidates = ofGemma4 ? EndsOfGemma4 : checkpoint.Architecture switch { { Name: GgufArchitecture.GptOss } => EndsOfGptOss, { IsGlm: true } => EndsOfGlm, _ => Ends };

@@ -60,7 +60,7 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
         var tokenizer = Text.Tokenizer.IsIn(path) ? Text.Tokenizer.Load(path, given) : null;
         RefuseStranger(tokenizer, config, path);
         var (defaults, end) = GenerationDefaults.Read(System.IO.Path.Combine(path, "generation_config.json"), config, options.Warning);
-        var (chat, endOfTurn, fault) = Chat(() => ChatTemplateFiles.Read(path, given), tokenizer, options);
+        var (chat, endOfTurn, fault) = Chat(ChatTemplateFiles.Read(path, given), tokenizer, options);
         return new ModelFolder(path, config, tokenizer, chat, defaults, [.. (end.Length > 0 ? end : config.EndTokens).Union(endOfTurn)]) { ChatFault = fault };
     }
 
@@ -81,11 +81,11 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
 
     /// <summary>The chat template, and the token that ends its turns: published configurations forget it, and the template never does.</summary>
     /// <remarks>A model whose own template cannot be used answers no chats, and does all else. One that the caller names must be one.</remarks>
-    public static (ChatTemplate? Chat, int[] EndOfTurn, ChatTemplateException? Fault) Chat(Func<ChatTemplateFiles> files, Tokenizer? tokenizer, HeadInferOptions options)
+    public static (ChatTemplate? Chat, int[] EndOfTurn, ChatTemplateException? Fault) Chat(ChatTemplateFiles files, Tokenizer? tokenizer, HeadInferOptions options)
     {
         try
         {
-            var chat = Text.ChatTemplate.Of(files(), tokenizer);
+            var chat = Text.ChatTemplate.Of(files, tokenizer);
             return (chat, tokenizer is not null && chat?.EndOfTurn(tokenizer) is { } token ? [token] : [], null);
         }
         catch (ChatTemplateException e) when (options.ChatTemplate is null)

@@ -62,11 +62,11 @@ public sealed class ModelTemplateTests
     }
 
     [Fact]
-    public async Task A_model_whose_template_cannot_be_read_opens_without_it()
+    public async Task A_model_whose_template_cannot_be_read_opens_with_another()
     {
         using var folder = new ScratchFolder(Fixtures.DemoModel);
         folder.Edit("tokenizer_config.json", "\"chat_template\": ", "\"chat_template\": {}, \"was\": ");
-        await AssertNoChatAsync(folder.Path, "neither a text");
+        Assert.Contains("neither a text", (await Assert.ThrowsAsync<ChatTemplateException>(() => HeadInferModel.LoadAsync(folder.Path))).Message, StringComparison.Ordinal);
         await using var given = await HeadInferModel.LoadAsync(folder.Path, new HeadInferOptions { ChatTemplate = "chatml" });
         Assert.Equal("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", given.ChatTemplate!.Render([new("user", "Hi")]));
     }
