@@ -1,4 +1,6 @@
+using System.Text.Json.Nodes;
 using HeadInfer.Reference;
+using HeadInfer.Runtime.Checkpoints;
 
 namespace HeadInfer.Runtime.Tests.Support;
 
@@ -24,6 +26,18 @@ internal static class PlainComparison
 
         var whole = loops([.. begin, .. answer]);
         Assert.Equal(answer, answer.Select((_, i) => Array.IndexOf(whole[begin.Length - 1 + i], whole[begin.Length - 1 + i].Max())));
+    }
+
+    /// <summary>The largest difference of the loops from a committed reference, in its standard deviations.</summary>
+    /// <param name="name">of the reference</param>
+    /// <param name="loops">gives the logits of a configuration, its tensors and tokens</param>
+    public static double FromReference(string name, Func<JsonNode, IReadOnlyDictionary<string, float[]>, int[], double[][]> loops)
+    {
+        var folder = Fixtures.Model(name);
+        var (input, expected) = ModelReference.ReadLogits(folder);
+        using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
+        var tensors = file.Entries.Values.ToDictionary(e => e.Name, e => GgufConversion.Read(file, e), StringComparer.Ordinal);
+        return Worst(loops(JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "config.json")))!, tensors, input), expected.Chunk(320));
     }
 
     /// <summary>The largest difference, in standard deviations of what is expected.</summary>

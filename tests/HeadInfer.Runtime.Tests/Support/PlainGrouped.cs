@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using static HeadInfer.Runtime.Tests.Support.PlainMath;
 
 namespace HeadInfer.Runtime.Tests.Support;
 
@@ -190,30 +191,7 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
         return [.. x.Select((v, i) => (v - mean) / size * (weight[i] + (IsGemma ? 1 : 0)))];
     }
 
-    private static double[] Times(float[] matrix, double[] x)
-    {
-        var result = new double[matrix.Length / x.Length];
-        for (var row = 0; row < result.Length; row++)
-        {
-            for (var i = 0; i < x.Length; i++)
-            {
-                result[row] += matrix[(row * x.Length) + i] * x[i];
-            }
-        }
-
-        return result;
-    }
-
-    private static double[] Softmax(double[] scores)
-    {
-        var most = scores.Max();
-        var total = scores.Sum(s => Math.Exp(s - most));
-        return [.. scores.Select(s => Math.Exp(s - most) / total)];
-    }
-
     private static double Sigmoid(double x) => 1 / (1 + Math.Exp(-x));
-
-    private static double Dot(double[] a, double[] b) => a.Zip(b, (x, y) => x * y).Sum();
 
     private static void Add(double[] sum, double[] x, double factor)
     {
