@@ -90,7 +90,7 @@ public sealed class ResponsesTests : IAsyncLifetime
             }
         }
 
-        await using var server = await ScriptedClient.ServeAsync((_, _, _) => Answer());
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => Answer(), ScriptedClient.Restless);
         var lines = new List<string>();
         try
         {

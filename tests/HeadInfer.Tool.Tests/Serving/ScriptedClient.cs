@@ -10,6 +10,9 @@ namespace HeadInfer.Tool.Tests.Serving;
 /// <summary>A chat client that answers as a test wants it to, behind the server's own handler.</summary>
 internal sealed class ScriptedClient(Func<IReadOnlyList<ChatMessage>, ChatOptions, CancellationToken, IAsyncEnumerable<ChatResponseUpdate>> answer) : IChatClient
 {
+    /// <summary>Patience of a server that tells all the time that it is still there. A test that asks for something else may not have it: on a slow machine it would hear of waiting first.</summary>
+    public static Patience Restless { get; } = new(TimeSpan.FromMilliseconds(5), TimeSpan.FromMinutes(1));
+
     public static async Task<RunningServer> ServeAsync(Func<IReadOnlyList<ChatMessage>, ChatOptions, CancellationToken, IAsyncEnumerable<ChatResponseUpdate>> answer, Patience? patience = null, Action<WebApplication>? map = null, string model = "scripted")
     {
         var builder = WebApplication.CreateSlimBuilder();
@@ -17,7 +20,7 @@ internal sealed class ScriptedClient(Func<IReadOnlyList<ChatMessage>, ChatOption
         builder.WebHost.UseUrls("http://127.0.0.1:0");
         var app = builder.Build();
         var client = new ScriptedClient(answer);
-        var answering = new Answering(patience ?? new Patience(TimeSpan.FromMilliseconds(5), TimeSpan.FromMinutes(1)), NullLogger<Answering>.Instance);
+        var answering = new Answering(patience ?? new Patience(TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(1)), NullLogger<Answering>.Instance);
         app.Lifetime.ApplicationStopped.Register(answering.Dispose);
         Server.Map(app, new Served(model, model, DateTimeOffset.UnixEpoch, client, client, null), answering);
         map?.Invoke(app);

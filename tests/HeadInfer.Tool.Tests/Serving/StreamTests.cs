@@ -29,7 +29,7 @@ public sealed class StreamTests
             }
         }
 
-        await using var server = await ScriptedClient.ServeAsync(Answer);
+        await using var server = await ScriptedClient.ServeAsync(Answer, ScriptedClient.Restless);
         var (comments, data) = (new List<string>(), new List<string>());
         await foreach (var line in server.LinesAsync(Ask))
         {
@@ -226,7 +226,7 @@ public sealed class StreamTests
             }
         }
 
-        await using var server = await ScriptedClient.ServeAsync((_, _, token) => Answer(token));
+        await using var server = await ScriptedClient.ServeAsync((_, _, token) => Answer(token), ScriptedClient.Restless);
         using var leave = new CancellationTokenSource();
         var asked = server.PostAsync(RunningServer.Json(stream ? Ask : """{"messages":[{"role":"user","content":"x"}]}"""), cancellationToken: leave.Token);
         await begun.Task.WaitAsync(TimeSpan.FromMinutes(1));
