@@ -12,6 +12,7 @@ internal class CpuDevice : Device
     private static readonly Fence Passed = new NoFence();
 
     private Tensor? _unpacked; // [elements of a piece]
+    private HostMatrixProducts? _products;
 
     public override string Name => "CPU";
 
@@ -52,13 +53,14 @@ internal class CpuDevice : Device
     /// <summary>As they are: to widen 16 bits costs less than to read 32.</summary>
     public override Packing LayOut(Packing stored, ScalarType type, long rows, long columns) => stored;
 
-    public override Tensor Multiply(Tensor x, Tensor weight, Tensor? bias) => x.shape[0] <= RowKernels.MostRows
-        ? HostProducts.Multiply(Team, x.contiguous(), new WeightMatrix(TensorMemory.Pointer(weight), ScalarType.Float32, bias is null ? 0 : TensorMemory.Pointer(bias), (int)weight.shape[0], (int)weight.shape[1]))
+    public override Tensor Multiply(Tensor x, Tensor weight, Tensor? bias) => IsOwn(x)
+        ? Multiply(x, new WeightMatrix(TensorMemory.Pointer(weight), ScalarType.Float32, bias is null ? 0 : TensorMemory.Pointer(bias), (int)weight.shape[0], (int)weight.shape[1]), bias)
         : MultiplyPieces(x, (int)weight.shape[0], (int)weight.shape[1], bias, (start, count) => weight.narrow(0, start, count));
 
-    public override Tensor Multiply(Tensor x, WeightMatrix weight, Tensor? bias) => x.shape[0] <= RowKernels.MostRows
-        ? HostProducts.Multiply(Team, x.contiguous(), weight)
-        : MultiplyPieces(x, weight.Rows, weight.Columns, bias, (start, count) => Unpack(weight, start, count));
+    public override Tensor Multiply(Tensor x, WeightMatrix weight, Tensor? bias) =>
+        !IsOwn(x) ? MultiplyPieces(x, weight.Rows, weight.Columns, bias, (start, count) => Unpack(weight, start, count))
+        : x.shape[0] <= RowKernels.MostRows ? HostProducts.Multiply(Team, x.contiguous(), weight)
+        : (_products ??= new HostMatrixProducts(Team)).Multiply(x.contiguous(), weight);
 
     public override unsafe Tensor Lookup(WeightMatrix weight, Tensor rows)
     {
@@ -101,13 +103,19 @@ internal class CpuDevice : Device
     public override RowKernels CreateRows(RowTraits traits) => new HostRowKernels(traits, this);
 
     public override AttentionKernel Attention(AttentionTraits traits, FusedAttention? chosen) =>
-        traits.SoftCap is null ? new CpuAttention(traits.Scale) : new ExplicitAttention(traits.Scale, traits.SoftCap);
+        HostTile.IsSupported ? new HostSegmentAttention(Team, traits.Scale, traits.SoftCap)
+        : traits.SoftCap is null ? new CpuAttention(traits.Scale)
+        : new ExplicitAttention(traits.Scale, traits.SoftCap);
 
     public override void Dispose()
     {
         _unpacked?.Dispose();
+        _products?.Dispose();
         base.Dispose();
     }
+
+    // Whether products with it are our own; libtorch has the others.
+    private static bool IsOwn(Tensor x) => x.shape[0] <= RowKernels.MostRows || HostTile.IsSupported;
 
     // The same pieces however weights lie, so that float32's own give the same bits as what was unpacked to them.
     private static Tensor MultiplyPieces(Tensor x, int rows, int columns, Tensor? bias, Func<int, int, Tensor> weights)

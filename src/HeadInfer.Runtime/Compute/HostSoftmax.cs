@@ -21,7 +21,27 @@ internal static unsafe class HostSoftmax
     public static ScoreSum Weigh<TLane>(float* scores, int count, float scale, float? softCap)
         where TLane : struct, ILane<TLane>
     {
-        var maximum = softCap is { } cap ? Cap(scores, count, scale, cap) : Scale<TLane>(scores, count, scale);
+        var maximum = Score<TLane>(scores, count, scale, softCap);
+        return new ScoreSum(maximum, Weigh<TLane>(scores, count, maximum));
+    }
+
+    /// <summary>Products become scores.</summary>
+    /// <param name="scores">of one query, changed</param>
+    /// <param name="count">keys</param>
+    /// <param name="scale">factor of the products</param>
+    /// <param name="softCap">cap of the scores by tanh, or null</param>
+    /// <returns>the largest</returns>
+    public static float Score<TLane>(float* scores, int count, float scale, float? softCap)
+        where TLane : struct, ILane<TLane> => softCap is { } cap ? Cap(scores, count, scale, cap) : Scale<TLane>(scores, count, scale);
+
+    /// <summary>Scores become weights.</summary>
+    /// <param name="scores">of one query, changed</param>
+    /// <param name="count">keys</param>
+    /// <param name="maximum">the score that weighs 1; none is greater</param>
+    /// <returns>the sum of the weights</returns>
+    public static float Weigh<TLane>(float* scores, int count, float maximum)
+        where TLane : struct, ILane<TLane>
+    {
         TLane sums = default, top = TLane.All(-maximum);
         var (at, rest) = (0, 0f);
         for (; at <= count - TLane.Count; at += TLane.Count)
@@ -36,7 +56,7 @@ internal static unsafe class HostSoftmax
             rest += scores[at] = MathF.Exp(scores[at] - maximum);
         }
 
-        return new ScoreSum(maximum, rest + TLane.Sum(sums));
+        return rest + TLane.Sum(sums);
     }
 
     // Products become scores; returns the largest.
