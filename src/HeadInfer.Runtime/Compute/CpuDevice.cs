@@ -80,17 +80,33 @@ internal class CpuDevice : Device
         sum.add_(product);
     }
 
-    // Few rows one by one: libtorch's vectors would round by a value's place among all of them.
-    public override Tensor Gate(Tensor both, int width, string activation)
+    public override unsafe Tensor Gate(Tensor both, int width, string activation)
     {
-        var rows = both.shape[0];
+        var rows = (int)both.shape[0];
+        if (activation == "silu")
+        {
+            var result = empty([rows, width], ScalarType.Float32);
+            using var from = both.contiguous();
+            float* input = HostMath.Address(from), output = HostMath.Address(result);
+            Team.Run(member =>
+            {
+                var (start, end) = Team.Share(member, rows);
+                for (long row = start; row < end; row++)
+                {
+                    HostActivations.GateBySilu(input + (row * 2 * width), output + (row * width), width);
+                }
+            });
+            return result;
+        }
+
+        // Few rows one by one: libtorch's vectors would round by a value's place among all of them.
         if (rows > RowKernels.MostRows)
         {
             return base.Gate(both, width, activation);
         }
 
         using var scope = NewDisposeScope();
-        return cat([.. Enumerable.Range(0, (int)rows).Select(row => base.Gate(both.narrow(0, row, 1), width, activation))]).MoveToOuterDisposeScope();
+        return cat([.. Enumerable.Range(0, rows).Select(row => base.Gate(both.narrow(0, row, 1), width, activation))]).MoveToOuterDisposeScope();
     }
 
     public override void Rotate(Tensor all, int count, Tensor cos, Tensor sin) => HostMath.Rotate(all, count, cos, sin);

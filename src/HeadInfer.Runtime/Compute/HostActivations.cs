@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.Intrinsics;
 
 namespace HeadInfer.Runtime.Compute;
 
@@ -11,19 +12,31 @@ internal static unsafe class HostActivations
     /// <param name="width">columns of each</param>
     public static void GateBySilu(float* both, float* output, int width)
     {
-        Span<float> gate = new(both, width), up = new(both + width, width), into = new(output, width);
-        var at = 0;
-        for (; at <= width - Vector<float>.Count; at += Vector<float>.Count)
+        if (Vector512.IsHardwareAccelerated)
         {
-            (Silu(new Vector<float>(gate[at..])) * new Vector<float>(up[at..])).CopyTo(into[at..]);
+            GateBySilu<WideLane>(both, output, width);
+        }
+        else
+        {
+            GateBySilu<PlainLane>(both, output, width);
+        }
+    }
+
+    private static void GateBySilu<TLane>(float* both, float* output, int width)
+        where TLane : struct, ILane<TLane>
+    {
+        var at = 0;
+        for (; at <= width - TLane.Count; at += TLane.Count)
+        {
+            TLane.Multiply(Silu(TLane.Load(both + at)), TLane.Load(both + width + at)).Store(output + at);
         }
 
-        Span<float> last = stackalloc float[Vector<float>.Count];
-        gate[at..].CopyTo(last);
-        Silu(new Vector<float>(last)).CopyTo(last);
+        var last = stackalloc float[TLane.Count];
+        new ReadOnlySpan<float>(both + at, width - at).CopyTo(new Span<float>(last, TLane.Count));
+        Silu(TLane.Load(last)).Store(last);
         for (var i = at; i < width; i++)
         {
-            into[i] = last[i - at] * up[i];
+            output[i] = last[i - at] * both[width + i];
         }
     }
 
@@ -64,5 +77,8 @@ internal static unsafe class HostActivations
         }
     }
 
-    private static Vector<float> Silu(Vector<float> x) => x / (Vector<float>.One + Vector.Exp(-x));
+    // Below -87 the result is next to nothing, and the exponential would overflow.
+    private static TLane Silu<TLane>(TLane x)
+        where TLane : struct, ILane<TLane> =>
+        TLane.Divide(x, TLane.Add(TLane.All(1), LaneMath.Exp(TLane.Multiply(TLane.All(-1), TLane.Max(TLane.All(-87), x)))));
 }

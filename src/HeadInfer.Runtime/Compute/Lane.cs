@@ -26,6 +26,8 @@ internal unsafe interface ILane<TSelf>
 
     static abstract TSelf Add(TSelf a, TSelf b);
 
+    static abstract TSelf Divide(TSelf a, TSelf b);
+
     /// <summary>The larger of two; the second if one of them is no number.</summary>
     static abstract TSelf Max(TSelf a, TSelf b);
 
@@ -100,6 +102,9 @@ internal readonly unsafe struct WideLane(Vector512<float> value) : ILane<WideLan
     public static WideLane Add(WideLane a, WideLane b) => new(a._value + b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static WideLane Divide(WideLane a, WideLane b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static WideLane Max(WideLane a, WideLane b) => new(Vector512.MaxNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -166,6 +171,9 @@ internal readonly unsafe struct PlainLane(Vector<float> value) : ILane<PlainLane
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PlainLane Add(PlainLane a, PlainLane b) => new(a._value + b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static PlainLane Divide(PlainLane a, PlainLane b) => new(a._value / b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static PlainLane Max(PlainLane a, PlainLane b) => new(Vector.MaxNative(a._value, b._value));

@@ -23,7 +23,7 @@ internal static class LaneMath
         return Vector128.MaxNative(two, Vector128.Shuffle(two, Vector128.Create(1, 0, 3, 2))).ToScalar();
     }
 
-    /// <summary>e to the power of numbers up to 0, to two units in the last place.</summary>
+    /// <summary>e to the power of numbers up to 87, to two units in the last place.</summary>
     /// <remarks>.NET's own is correct to the last bit by computing in float64, which made it a third of the time of attention with heads of 64 dimensions. The polynomial is that of Cephes' expf.</remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLane Exp<TLane>(TLane x)

@@ -17,6 +17,22 @@ public sealed class HostMathTests : NativeTest
         Close(gate * gate.sigmoid() * up, got, 1e-5);
     }
 
+    [Fact]
+    public unsafe void The_gate_takes_any_number()
+    {
+        Tensor gate = tensor([-1e30f, -1e4f, -100, -88, -87, -20, -1e-3f, 0, 1e-3f, 20, 87, 88, 1e4f, float.PositiveInfinity, 1e30f, 3, -3]), got = empty(gate.shape[0]);
+        HostActivations.GateBySilu(HostMath.Address(cat([gate, ones_like(gate)])), HostMath.Address(got), (int)gate.shape[0]);
+        var expected = gate.to(ScalarType.Float64).sigmoid() * gate;
+        for (var i = 0; i < gate.shape[0]; i++)
+        {
+            var (wanted, given) = (expected[i].item<double>(), (double)got[i].item<float>());
+            Assert.True(Math.Abs(wanted - given) <= (5e-7 * Math.Abs(wanted)) + 1e-7 || wanted == given, $"{gate[i].item<float>()}: {given}");
+        }
+
+        HostActivations.GateBySilu(HostMath.Address(full(34, float.NaN)), HostMath.Address(got), 17);
+        Assert.True(got.isnan().all().item<bool>());
+    }
+
     [Theory]
     [InlineData(64)]
     [InlineData(37)]
