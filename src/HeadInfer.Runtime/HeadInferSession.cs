@@ -280,6 +280,8 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         {
             await foreach (var told in request.Events.ReadAllAsync(CancellationToken.None).ConfigureAwait(false))
             {
+                ObjectDisposedException.ThrowIf(_disposed, this); // also where the engine was done before it heard of it
+                cancellationToken.ThrowIfCancellationRequested();
                 request.Read(told);
                 progress?.Report(told.Progress!.Value);
             }

@@ -57,6 +57,27 @@ public abstract class SessionTests(ComputeDevice device) : NativeTest(device)
         Assert.Equal(continued, await Generate(fresh, [.. text, 5]));
     }
 
+    // The engine does not wait for who is told of its progress.
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_prefill_that_is_given_up_changes_nothing_though_all_is_read_by_then(bool disposes)
+    {
+        await using var model = await Load(Fixtures.Model("qwen3"), Odd);
+        using var session = model.CreateSession();
+        using var cancel = new CancellationTokenSource();
+        using var read = new ManualResetEventSlim();
+        var progress = new Direct<PrefillProgress>(_ =>
+        {
+            model.Thread.RunAsync(read.Set); // after the step, which reads the few tokens at once
+            read.Wait();
+            (disposes ? session.Dispose : (Action)cancel.Cancel)();
+        });
+        var error = await Assert.ThrowsAnyAsync<Exception>(() => session.PrefillAsync(Prompt[..5], progress, cancel.Token));
+        Assert.IsType(disposes ? typeof(ObjectDisposedException) : typeof(OperationCanceledException), error, exactMatch: false);
+        Assert.Equal(0, session.Length);
+    }
+
     [Fact]
     public async Task A_prefill_cancelled_before_it_begins_does_nothing()
     {
