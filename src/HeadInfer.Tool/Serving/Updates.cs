@@ -48,9 +48,14 @@ internal sealed class Updates : IAsyncDisposable
     // Until the reading tells of itself; then the model knows the deadline.
     private async Task<bool> BeginInTimeAsync(IChatClient client, Request request, Reading reading, SemaphoreSlim makingReady, CancellationToken cancellationToken)
     {
-        if (request.Deadline - DateTimeOffset.UtcNow is { } left)
+        var left = request.Deadline - DateTimeOffset.UtcNow;
+        if (left > TimeSpan.Zero)
         {
-            _deadline.CancelAfter(left > TimeSpan.Zero ? left : TimeSpan.Zero);
+            _deadline.CancelAfter(left.Value);
+        }
+        else if (left is not null)
+        {
+            await _deadline.CancelAsync(); // not by a timer, which would let it begin meanwhile
         }
 
         try

@@ -172,8 +172,20 @@ public sealed class LoadTests
     {
         var asked = 0;
         await using var server = await ScriptedClient.ServeAsync((_, _, _) => ScriptedClient.Answer(new TextContent($"{asked++}")).ToAsyncEnumerable(), new Patience(TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(1), TimeSpan.FromMilliseconds(50)));
+        server.Http.DefaultRequestHeaders.ExpectContinue = true; // the body is sent when the server begins to read it, however late that is
         using var response = await server.PostAsync(new SlowContent(Encoding.UTF8.GetBytes(Ask), TimeSpan.FromMilliseconds(200)));
         Assert.Equal((HttpStatusCode.GatewayTimeout, 0), (response.StatusCode, asked));
+    }
+
+    [Fact]
+    public async Task What_is_late_already_does_not_begin()
+    {
+        var asked = 0;
+        await using var server = await ScriptedClient.ServeAsync((_, _, _) => ScriptedClient.Answer(new TextContent($"{asked++}")).ToAsyncEnumerable(), new Patience(TimeSpan.FromMinutes(1), TimeSpan.FromMinutes(1), TimeSpan.Zero));
+        for (var i = 0; i < 50; i++)
+        {
+            Assert.Equal((HttpStatusCode.GatewayTimeout, 0), ((await server.AskAsync(Ask)).Status, asked));
+        }
     }
 
     [Fact]

@@ -27,7 +27,7 @@ public sealed class RunningServer : IAsyncDisposable
     {
         _app = app;
         Address = new Uri(app.Urls.First());
-        Http = new HttpClient { BaseAddress = Address };
+        Http = new HttpClient(new SocketsHttpHandler { Expect100ContinueTimeout = TimeSpan.FromMinutes(1) }) { BaseAddress = Address };
         Http.DefaultRequestHeaders.Add("Authorization", "Bearer " + Key);
     }
 
