@@ -119,7 +119,7 @@ internal sealed class Chromium : IAsyncDisposable
                 _profile.Delete(recursive: true);
                 return;
             }
-            catch (IOException) when (tries < 20)
+            catch (IOException) when (tries < 600)
             {
                 await Task.Delay(100); // children of the browser may still end
             }
