@@ -13,8 +13,8 @@ namespace HeadInfer.SemanticKernel;
 /// <param name="logger">told of reading, end and failure</param>
 internal sealed class AnswerWatch(string modelId, int promptTokens, IProgress<PrefillProgress>? progress, ILogger logger) : IProgress<PrefillProgress>, IDisposable
 {
+    private readonly Stopwatch _clock = Stopwatch.StartNew(); // before anybody hears of the request
     private readonly Activity? _activity = HeadInferTelemetry.Start(modelId, promptTokens);
-    private readonly Stopwatch _clock = Stopwatch.StartNew();
     private TimeSpan _firstToken;
     private Exception? _failure;
 
