@@ -75,7 +75,7 @@ public sealed class TelemetryTests(DemoModel demo) : IClassFixture<DemoModel>
         using var seen = new Seen("waits");
 
         using var gate = new ManualResetEventSlim();
-        var busy = demo.Model.Thread.RunAsync(gate.Wait, CancellationToken.None);
+        var busy = demo.Model.Hold(gate);
         var second = Task.Run(() => client.GetResponseAsync("Hello"));
         await seen.Started.WaitAsync();
         await Task.Delay(Held);
@@ -101,7 +101,7 @@ public sealed class TelemetryTests(DemoModel demo) : IClassFixture<DemoModel>
         var service = new HeadInferTextGenerationService(demo.Model, "behind");
         using var seen = new Seen("behind");
         using var gate = new ManualResetEventSlim();
-        var busy = demo.Model.Thread.RunAsync(gate.Wait, CancellationToken.None);
+        var busy = demo.Model.Hold(gate);
         var answer = Task.Run(() => text ? (Task)service.GetTextContentsAsync("Hello", Short) : client.GetResponseAsync("Hello"));
         await seen.Started.WaitAsync();
         await Task.Delay(Held);

@@ -80,7 +80,7 @@ public sealed class WarmupTests(DemoModel demo) : IClassFixture<DemoModel>, IDis
     {
         await using var model = await HeadInferModel.LoadAsync(DemoModel.Path, new HeadInferOptions { MaxQueuedRequests = 1 });
         using var gate = new ManualResetEventSlim();
-        var busy = model.Thread.RunAsync(gate.Wait, CancellationToken.None);
+        var busy = model.Hold(gate);
         using var session = model.CreateSession();
         await using var waiting = session.GenerateAsync(model.Tokenizer.Encode("Hello"), new GenerationOptions { MaxTokens = 1 }).GetAsyncEnumerator();
         var queued = waiting.MoveNextAsync();
