@@ -12,13 +12,29 @@ internal static class Expressions
     // How long one match may take. TextWork bounds all matches of a text, and tries again one that was kept waiting.
     private static readonly TimeSpan MatchTime = TimeSpan.FromMilliseconds(50);
 
+    // One character of each kind. Machine code is made at the first match, which on a busy machine takes longer than any text may.
+    private const string Few = "a 1.\n";
+
     /// <summary>An expression for <see cref="TextWork.Matches"/>.</summary>
     /// <exception cref="ArgumentException">.NET has no such expression.</exception>
     /// <remarks>
     /// The engine that does not backtrack was rejected: it looks around nowhere, which nearly all published expressions do,
     /// and where it can be used it takes microseconds and a kilobyte for each character of a long match, without a limit.
     /// </remarks>
-    public static Regex Compile(string pattern) => new(WithoutPossessives(pattern.Replace(CharacterProxies.Named, CharacterProxies.OfNamed, StringComparison.Ordinal)), RegexOptions.Compiled | RegexOptions.CultureInvariant, MatchTime);
+    public static Regex Compile(string pattern)
+    {
+        var expression = new Regex(WithoutPossessives(pattern.Replace(CharacterProxies.Named, CharacterProxies.OfNamed, StringComparison.Ordinal)), RegexOptions.Compiled | RegexOptions.CultureInvariant, MatchTime);
+        try
+        {
+            expression.IsMatch(Few);
+        }
+        catch (RegexMatchTimeoutException)
+        {
+            // That is for the text to find out.
+        }
+
+        return expression;
+    }
 
     /// <summary>An expression in which what is repeated and given nothing back is written as an atomic group.</summary>
     internal static string WithoutPossessives(string pattern)

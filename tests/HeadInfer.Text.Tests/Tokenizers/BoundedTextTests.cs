@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime;
 using System.Text.Json.Nodes;
 using HeadInfer.Text.Templates;
 using HeadInfer.Text.Tokenizers;
@@ -37,6 +38,22 @@ public sealed class BoundedTextTests
             var text = string.Concat(Enumerable.Repeat("aab ba 😀", 60));
             Assert.Equal(expression.Matches(text).Select(m => (m.Index, m.Length)), new TextWork(text.Length).Matches(expression, text));
         }
+    }
+
+    // To make machine code of it takes far longer than to match, and the time of a text is bounded.
+    [Fact]
+    public void An_expression_is_machine_code_before_a_text_has_to_wait_for_it()
+    {
+        long Made(string pattern)
+        {
+            var expression = Expressions.Compile(pattern);
+            var before = JitInfo.GetCompiledMethodCount(currentThread: true);
+            Assert.NotEmpty(new TextWork(9).Matches(expression, "user 17").ToList());
+            return JitInfo.GetCompiledMethodCount(currentThread: true) - before;
+        }
+
+        Made(@"\p{L}+"); // what all of them have in common
+        Assert.Equal(0, Made(@"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|\s+(?!\S)|\s+"));
     }
 
     [Fact]
