@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 using HeadInfer.Text.Templates;
 using HeadInfer.Text.Tokenizers;
 using static HeadInfer.Tests.TokenizerFolder;
@@ -36,7 +37,8 @@ public sealed class BoundedTextTests
         {
             var expression = Expressions.Compile(pattern);
             var text = string.Concat(Enumerable.Repeat("aab ba 😀", 60));
-            Assert.Equal(expression.Matches(text).Select(m => (m.Index, m.Length)), new TextWork(text.Length).Matches(expression, text));
+            var all = new Regex(expression.ToString(), expression.Options).Matches(text); // without a limit of time
+            Assert.Equal(all.Select(m => (m.Index, m.Length)), new TextWork(text.Length).Matches(expression, text));
         }
     }
 
