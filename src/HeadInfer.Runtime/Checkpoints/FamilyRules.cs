@@ -41,6 +41,9 @@ internal enum RouterRule
     /// <summary>By softmax, with the fields of DeepSeek V2: in groups if <c>topk_method</c> says so.</summary>
     Groups,
 
+    /// <summary>By softmax, with the fields of DeepSeek's mixtures and a correction where scores are compared (ERNIE 4.5).</summary>
+    Corrected,
+
     /// <summary>By sigmoids, with a correction where scores are compared, and in groups (DeepSeek V3).</summary>
     Sigmoid,
 

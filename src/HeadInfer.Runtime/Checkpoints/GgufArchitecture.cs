@@ -19,7 +19,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen2Moe = "qwen2moe", Olmoe = "olmoe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
     private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
-    private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Pictured = "n_deepstack_layers", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", Clip = "attention.clamp_kqv", ExpertScale = "expert_weights_scale";
+    private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Pictured = "n_deepstack_layers", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", Clip = "attention.clamp_kqv", ExpertScale = "expert_weights_scale", SharedWidth = "expert_shared_feed_forward_length";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
     private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
@@ -52,6 +52,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["minimax-m2"] = "MiniMaxM2ForCausalLM",
         ["dots1"] = "Dots1ForCausalLM",
         ["ernie4_5"] = "Ernie4_5ForCausalLM",
+        ["ernie4_5-moe"] = "Ernie4_5_MoeForCausalLM",
         ["command-r"] = "CohereForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
@@ -151,8 +152,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             : throw new CheckpointException($"'{metadata.Path}': tensor '{GgufNames.RopeFactors}' has {checkpoint.RopeFactors.Length} numbers, and {config.Rope.RotaryDim} dimensions are rotated.");
     }
 
-    // Whether a key changes nothing: of layers to which pictures, which are not read, would be added, and of what Granite 4's dense models lack of the hybrids that they are published as.
-    private bool IsIdle(string key) => key == $"{Name}.{Pictured}"
+    // Whether a key changes nothing: of layers to which pictures, which are not read, would be added; where experts for all tokens are counted, their width; and of what Granite 4's dense models lack of the hybrids that they are published as.
+    private bool IsIdle(string key) => key == $"{Name}.{Pictured}" || (Family.GroupsExperts && key == $"{Name}.{SharedWidth}")
         || (Name == Granite && (key.StartsWith($"{Name}.ssm.", StringComparison.Ordinal) || key.StartsWith($"{Name}.expert_", StringComparison.Ordinal)));
 
     // [field of config.json] what the file says; null where it says nothing. Windows of the Qwen families are off, as in nearly all published models: no file has them.
@@ -195,8 +196,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["num_experts"] = mixes ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
             ["num_experts_per_tok"] = mixes ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
             ["norm_topk_prob"] = mixes ? metadata.Bool(Key("expert_weights_norm")) ?? (!Family.Latent && !Family.Chunked && Name is not (Qwen2Moe or Olmoe)) : null, // qwen3moe's files do not say it, and deepseek2's only where it is so
-            ["decoder_sparse_step"] = Family.Chunked ? metadata.RequiredInt(Key("interleave_moe_layer_step")) : null,
-            ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key("expert_shared_feed_forward_length")) : null,
+            ["decoder_sparse_step"] = Family.Chunked || Family.Router == RouterRule.Corrected ? metadata.RequiredInt(Key("interleave_moe_layer_step")) : null,
+            ["shared_expert_intermediate_size"] = Family.SharedExpertGate ? metadata.Int(Key(SharedWidth)) : null,
             ["n_shared_experts"] = Family.Chunked ? 1 : Family.GroupsExperts ? metadata.Int(Key("expert_shared_count")) : null,
             ["first_k_dense_replace"] = Family.GroupsExperts ? metadata.Int(Key("leading_dense_block_count")) ?? 0 : null,
             ["n_group"] = Family.GroupsExperts ? Count("expert_group_count") ?? groups?.All : null,

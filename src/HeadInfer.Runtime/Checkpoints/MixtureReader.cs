@@ -3,6 +3,8 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <summary>Reads what a <c>config.json</c> says of experts.</summary>
 internal static class MixtureReader
 {
+    private const string LastMixture = "moe_layer_end_index"; // ERNIE's
+
     /// <param name="config">the model without them</param>
     /// <param name="json">the configuration</param>
     public static ModelConfig WithExperts(ModelConfig config, ConfigReader json)
@@ -16,6 +18,7 @@ internal static class MixtureReader
             // Newer configurations name the type of each layer's MLP.
             var types = json.Texts("mlp_layer_types");
             dense.UnionWith(types.Length == config.Layers ? Enumerable.Range(0, config.Layers).Where(l => types[l] == "dense") : Enumerable.Range(0, Math.Min(json.Int("first_k_dense_replace", 1, least: 0), config.Layers)));
+            dense.UnionWith(Enumerable.Range(0, config.Layers).Where(l => json.Has(LastMixture) && json.Number(LastMixture) is >= 0 and var last && l > last)); // below zero it is the last layer
         }
 
         // Qwen3-VL's mixtures always share among the chosen.

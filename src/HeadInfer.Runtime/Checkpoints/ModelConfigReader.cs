@@ -66,7 +66,7 @@ internal static class ModelConfigReader
     {
         json = TextOf(json);
         var family = ReadFamily(json); // what is not supported at all is said first
-        json = json.Over(family.Defaults);
+        json = json.With(json.Only(family.Renamed), (_, _, _) => null).Over(family.Defaults);
         json = family.DenseHybrid ? DenseOf(json) : family.Chunked ? Llama4Fields.Translate(json, family) : json;
         json = family.DefaultRope is { } rope && !json.Has(RopeConfigReader.Parameters) && !json.Has(RopeConfigReader.Scaling) ? json.With(RopeConfigReader.Parameters, rope) : json;
         var quantization = QuantizationConfig.Read(json);

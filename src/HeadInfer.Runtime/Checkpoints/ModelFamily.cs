@@ -102,6 +102,12 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("Glm4ForCausalLM", "glm4") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
         Ernie,
         Ernie with { Architecture = "Ernie4_5_ForCausalLM" }, // as its first configurations say
+        Ernie with
+        {
+            Architecture = "Ernie4_5_MoeForCausalLM", ModelType = "ernie4_5_moe", Experts = true, SharesByDefault = true, Router = RouterRule.Corrected,
+            Renamed = [("moe_num_experts", "num_experts"), ("moe_k", "num_experts_per_tok"), ("moe_num_shared_experts", "n_shared_experts"), ("moe_layer_start_index", "first_k_dense_replace"), ("moe_layer_interval", "decoder_sparse_step")],
+            Defaults = [(KeyHeads, 4), ("num_experts", 64), ("num_experts_per_tok", 6), ("n_shared_experts", 2), ("first_k_dense_replace", 1), ("moe_intermediate_size", 1536)],
+        },
         new("CohereForCausalLM", "cohere")
         {
             Norms = LayerNormNames.Shared, NormEpsilonField = "layer_norm_eps", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NeighbourPairs = true, LogitFactor = ("logit_scale", 0.0625),
@@ -122,6 +128,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Other names of its type, within configurations of models that see or hear as well.</summary>
     public string[] NestedTypes { get; init; } = [];
+
+    /// <summary>Fields that say what other families have by other names, and those names.</summary>
+    public (string Field, string As)[] Renamed { get; init; } = [];
 
     /// <summary>Fields that configurations may leave out, and what they are then for transformers. Sizes are not among them, unless published ones leave them out: without them nothing is said.</summary>
     public (string Field, int Value)[] Defaults { get; init; } = [];

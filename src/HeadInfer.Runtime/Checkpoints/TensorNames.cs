@@ -115,7 +115,7 @@ internal static partial class TensorNames
             return name.Replace($"{OfGranite}input_linear.", ".mlp.gate_up_proj.", StringComparison.Ordinal).Replace($"{OfGranite}output_linear.", ".mlp.down_proj.", StringComparison.Ordinal);
         }
 
-        return name.Replace(".mlp.router.proj.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.router.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.shared_expert.", ".mlp.shared_experts.", StringComparison.Ordinal);
+        return name.Replace(".mlp.moe_statics.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.router.proj.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.router.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.shared_expert.", ".mlp.shared_experts.", StringComparison.Ordinal);
     }
 
     // Experts and their router, where they stand beside the dense MLP.
@@ -140,7 +140,7 @@ internal static partial class TensorNames
     public static string SharedExpert(string name) => $"mlp.shared_experts.{name}";
 
     /// <summary>Whether a tensor is of layers beyond the model's that guess tokens.</summary>
-    public static bool IsOfGuessing(string name) => name.StartsWith("mtp.", StringComparison.Ordinal);
+    public static bool IsOfGuessing(string name) => name.StartsWith("mtp.", StringComparison.Ordinal) || name.StartsWith("model.mtp_", StringComparison.Ordinal);
 
     public static string Expert(int expert, string name) => $"mlp.experts.{expert}.{name}";
 

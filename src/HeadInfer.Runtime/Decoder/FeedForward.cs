@@ -43,7 +43,7 @@ internal abstract class FeedForward
 
         var router = source.Linear([TensorNames.Layer(layer, TensorNames.Router)], [config.Experts], config.HiddenSize, config.Family.RouterBias);
         var routing = beside ? config.Routing with { ExpertFactors = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterShares), config.Experts) }
-            : config.Family.Router == RouterRule.Sigmoid ? config.Routing with { Correction = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterCorrection), config.Experts) } : config.Routing;
+            : config.Family.Router is RouterRule.Sigmoid or RouterRule.Corrected ? config.Routing with { Correction = source.Numbers(TensorNames.Layer(layer, TensorNames.RouterCorrection), config.Experts) } : config.Routing;
         var shared = config.SharedExpertSize == 0 ? null : GatedMlp.Read(config, source, device, config.SharedExpertSize, n => TensorNames.Layer(layer, TensorNames.SharedExpert(n)));
         var sharedGate = shared is not null && config.Family.SharedExpertGate ? source.Linear([TensorNames.Layer(layer, TensorNames.SharedExpertGate)], [1], config.HiddenSize) : null;
         source.Begin(layer);

@@ -56,6 +56,7 @@ public sealed class ConfigVariantsTests
         { "GlmForCausalLM", "glm", "", "2 128 1.5625E-07 10000 64 -------- untied bias" },
         { "Glm4ForCausalLM", "glm4", "", "2 128 1.5625E-07 10000 64 -------- untied bias" },
         { "Ernie4_5ForCausalLM", "ernie4_5", "", "2 128 1E-05 500000 128 -------- tied" },
+        { "Ernie4_5_MoeForCausalLM", "ernie4_5_moe", "", "4 64 1E-05 500000 64 -------- tied" },
         { "CohereForCausalLM", "cohere", "", "32 64 1E-05 500000 64 -------- tied" },
         { "Cohere2ForCausalLM", "cohere2", "", "32 64 1E-05 10000 64 www-www-:4096 tied" },
     };
@@ -95,6 +96,8 @@ public sealed class ConfigVariantsTests
         Assert.Equal([0, 1, 2, 4, 5, 6], next.StateLayers.Order());
         var v2 = Read(Minimal("DeepseekV2ForCausalLM", "deepseek_v2", "\"num_experts_per_tok\": 2"));
         Assert.Equal((64, 1407, 2 * 1407, 8, false, 1), (v2.Experts, v2.ExpertIntermediateSize, v2.SharedExpertSize, v2.ExpertLayers.Count, v2.NormalizeExpertWeights, v2.Routing.Groups));
+        var ernie = Read(Minimal("Ernie4_5_MoeForCausalLM", "ernie4_5_moe", ""));
+        Assert.Equal((64, 6, 1536, 2 * 1536, 7, true), (ernie.Experts, ernie.ExpertsPerToken, ernie.ExpertIntermediateSize, ernie.SharedExpertSize, ernie.ExpertLayers.Count, ernie.NormalizeExpertWeights));
         Assert.False(Read(Minimal("Qwen3MoeForCausalLM", "qwen3_moe", Experts)).NormalizeExpertWeights);
         var mixtral = Read(Minimal("MixtralForCausalLM", "mixtral", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2"));
         Assert.Equal((96, true), (mixtral.ExpertIntermediateSize, mixtral.NormalizeExpertWeights));

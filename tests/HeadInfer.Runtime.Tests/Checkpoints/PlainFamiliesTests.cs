@@ -28,12 +28,14 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["Dots1ForCausalLM"], "model_type": "dots1", "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "n_shared_experts": 2, "first_k_dense_replace": 1, "norm_topk_prob": true, "routed_scaling_factor": 2.5}""",
         """{"architectures": ["Dots1ForCausalLM"], "model_type": "dots1", "n_routed_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48, "n_shared_experts": 1, "first_k_dense_replace": 0, "norm_topk_prob": false, "routed_scaling_factor": 1.0, "sliding_window": 9, "layer_types": ["full_attention", "full_attention", "sliding_attention"]}""",
         """{"architectures": ["Ernie4_5ForCausalLM"], "model_type": "ernie4_5", "head_dim": 24, "use_bias": false, "tie_word_embeddings": true}""",
+        """{"architectures": ["Ernie4_5_MoeForCausalLM"], "model_type": "ernie4_5_moe", "moe_num_experts": 8, "moe_k": 3, "moe_intermediate_size": 48, "moe_num_shared_experts": 2, "moe_layer_start_index": 1, "moe_layer_end_index": -1, "moe_layer_interval": 1, "use_bias": false, "tie_word_embeddings": true}""",
+        """{"architectures": ["Ernie4_5_MoeForCausalLM"], "model_type": "ernie4_5_moe", "head_dim": 24, "moe_num_experts": 8, "moe_k": 2, "moe_intermediate_size": 48, "moe_num_shared_experts": 0, "moe_layer_start_index": 0, "moe_layer_end_index": 1, "moe_layer_interval": 2, "tie_word_embeddings": false}""",
         """{"architectures": ["CohereForCausalLM"], "model_type": "cohere", "layer_norm_eps": 1e-3, "logit_scale": 0.25, "use_qk_norm": false, "tie_word_embeddings": true}""",
         """{"architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe", "num_local_experts": 8, "num_experts_per_tok": 3, "attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.7, "logits_scaling": 4.0}""",
     ];
 
     /// <summary>Those of architectures that are read in GGUF, which say nothing of single layers.</summary>
-    public static TheoryData<string> Converted => [.. Variants.Select(v => v.Data).Where(fields => !((string[])["GlmFor", "GraniteMoe", "mlp_only_layers", "layer_types"]).Any(word => fields.Contains(word, StringComparison.Ordinal)))];
+    public static TheoryData<string> Converted => [.. Variants.Select(v => v.Data).Where(fields => !((string[])["GlmFor", "GraniteMoe", "mlp_only_layers", "layer_types", "\"moe_layer_end_index\": 1"]).Any(word => fields.Contains(word, StringComparison.Ordinal)))];
 
     [Theory]
     [InlineData("cohere2")]
@@ -54,7 +56,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         using var folder = new ScratchFolder();
         var plain = Write(folder, fields);
         var (expected, warnings) = (plain.Logits(Tokens), new List<string>());
-        Assert.Equal(fields.Contains("Dots1", StringComparison.Ordinal) || fields.Contains("MiniMax", StringComparison.Ordinal), plain.Telling > 0);
+        Assert.Equal(((string[])["Dots1", "MiniMax", "Ernie4_5_Moe"]).Any(name => fields.Contains(name, StringComparison.Ordinal)), plain.Telling > 0);
         foreach (var layout in (string[])["one-piece", "odd-mixed", "token-by-token"])
         {
             await using var model = await Load(folder.Path, ModelReference.Layouts.Single(l => l.Name == layout).Options with { Warning = warnings.Add });
@@ -71,8 +73,10 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         using var folder = new ScratchFolder();
         var plain = Write(folder, fields);
         GgufConversion.Of(folder.Path).Write(folder.File("m.gguf"));
-        await using var model = await Load(folder.File("m.gguf"));
+        var warnings = new List<string>();
+        await using var model = await Load(folder.File("m.gguf"), new HeadInferOptions { Warning = warnings.Add });
         await PlainComparison.Check(model, Tokens, plain.Logits(Tokens), plain.Logits);
+        Assert.Empty(warnings);
     }
 
     // Command R+: no key of its files tells it.
@@ -109,6 +113,11 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         if (!(bool)config["tie_word_embeddings"]!)
         {
             Add("lm_head.weight", 320, 64);
+        }
+
+        if ((string)config["model_type"]! is "ernie4_5_moe")
+        {
+            Add("model.mtp_linear_proj.0.weight", 64, 128); // of what guesses tokens
         }
 
         for (var layer = 0; layer < 3; layer++)
@@ -157,6 +166,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         {
             "qwen2_moe" => config["mlp_only_layers"]?.AsArray().Any(l => (int)l! == layer) == true,
             "dots1" => layer < (int)config["first_k_dense_replace"]!,
+            "ernie4_5_moe" => (layer + 1) % (int)config["moe_layer_interval"]! != 0 || layer < (int)config["moe_layer_start_index"]! || ((int)config["moe_layer_end_index"]! is >= 0 and var last && layer > last),
             _ => type is not ("olmoe" or "minimax_m2" or "granitemoe" or "glm"),
         };
         if (isDense)
@@ -184,6 +194,15 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
                 add("mlp.gate.weight", [Experts, 64]);
                 add("mlp.gate.e_score_correction_bias", [Experts]);
                 Mlp("mlp.shared_experts", width * (int)config["n_shared_experts"]!);
+                break;
+            case "ernie4_5_moe":
+                add("mlp.gate.weight", [Experts, 64]);
+                add("mlp.moe_statics.e_score_correction_bias", [1, Experts]);
+                if ((int)config["moe_num_shared_experts"]! is > 0 and var shared)
+                {
+                    Mlp("mlp.shared_experts", width * shared);
+                }
+
                 break;
             case "qwen2_moe":
                 add("mlp.gate.weight", [Experts, 64]);

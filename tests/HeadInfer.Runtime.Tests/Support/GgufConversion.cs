@@ -12,7 +12,7 @@ internal static partial class GgufConversion
     private static readonly Dictionary<string, string> Architectures = new()
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
-        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["CohereForCausalLM"] = "command-r",
+        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Gemma4ForCausalLM"] = GgufGemma4.Architecture, ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
         ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2", ["DeepseekV3ForCausalLM"] = "deepseek2", ["DeepseekV2ForCausalLM"] = "deepseek2",
@@ -62,7 +62,7 @@ internal static partial class GgufConversion
         var name = architecture ?? Architectures[config.Architecture];
         var writer = Keys(new GgufWriter(), name, config, json, apart);
         using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
-        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name)).Select(e => (Name: TensorNames.Canonical(e.Name), e.Shape, Data: Read(file, e))).ToList();
+        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name) && !TensorNames.IsOfGuessing(e.Name)).Select(e => (Name: TensorNames.Canonical(e.Name), Shape: e.Shape is [1, var experts] && e.Name.Contains("e_score", StringComparison.Ordinal) ? [experts] : e.Shape, Data: Read(file, e))).ToList();
         foreach (var entry in file.Entries.Values.Where(e => GgufExperts.Are(e.Name)))
         {
             GgufExperts.Add(file, entry, (tensor, shape, type, data) => writer.Tensor(tensor, shape, type, data));
@@ -148,8 +148,8 @@ internal static partial class GgufConversion
         writer.With("general.architecture", name).With("general.name", "made by a test")
             .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers + (name == "deepseek2" ? 0 : config.GuessingLayers))
             .With($"{name}.feed_forward_length", config.IntermediateSize).With($"{name}.attention.head_count", config.Heads).With($"{name}.attention.head_count_kv", config.KvHeads)
-            .With($"{name}.attention.layer_norm_rms_epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta);
-        if (name is not ("gpt-oss" or "olmo2" or "olmoe" or "exaone4" or "seed_oss" or "gemma" or "ernie4_5" or "qwen2moe" or "dots1"))
+            .With($"{name}.attention.layer_norm_{(config.Family.CenteredNorms ? "" : "rms_")}epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta);
+        if (name is not ("gpt-oss" or "olmo2" or "olmoe" or "exaone4" or "seed_oss" or "gemma" or "ernie4_5" or "ernie4_5-moe" or "qwen2moe" or "dots1"))
         {
             writer.With($"{name}.rope.dimension_count", config.Rope.RotaryDim);
         }
@@ -206,8 +206,14 @@ internal static partial class GgufConversion
             writer.With($"{name}.attention.scale", (float)config.AttentionScale);
         }
 
+        // conversion/ernie.py
+        if (name == "ernie4_5-moe")
+        {
+            writer.With($"{name}.interleave_moe_layer_step", (int)json["moe_layer_interval"]!).With($"{name}.expert_shared_feed_forward_length", config.SharedExpertSize);
+        }
+
         // conversion/base.py, conversion/glm.py
-        foreach (var (key, field) in ((string, string)[])[("expert_shared_feed_forward_length", "shared_expert_intermediate_size"), ("expert_shared_count", "n_shared_experts"), ("leading_dense_block_count", "first_k_dense_replace"), ("expert_group_count", "n_group"), ("expert_group_used_count", "topk_group"), ("nextn_predict_layers", "num_nextn_predict_layers")])
+        foreach (var (key, field) in ((string, string)[])[("expert_shared_feed_forward_length", "shared_expert_intermediate_size"), ("expert_shared_count", "n_shared_experts"), ("expert_shared_count", "moe_num_shared_experts"), ("leading_dense_block_count", "first_k_dense_replace"), ("leading_dense_block_count", "moe_layer_start_index"), ("expert_group_count", "n_group"), ("expert_group_used_count", "topk_group"), ("nextn_predict_layers", "num_nextn_predict_layers")])
         {
             if (json[field] is { } count && (field != "num_nextn_predict_layers" || name != "deepseek2"))
             {
@@ -238,7 +244,7 @@ internal static partial class GgufConversion
         }
 
         // conversion/granite.py, and conversion/command_r.py for cohere2
-        foreach (var (key, field) in ((string, string)[])[("attention.scale", "attention_multiplier"), ("embedding_scale", "embedding_multiplier"), ("residual_scale", "residual_multiplier"), ("logit_scale", "logits_scaling"), ("logit_scale", "logit_scale"), ("attention.layer_norm_epsilon", "layer_norm_eps")])
+        foreach (var (key, field) in ((string, string)[])[("attention.scale", "attention_multiplier"), ("embedding_scale", "embedding_multiplier"), ("residual_scale", "residual_multiplier"), ("logit_scale", "logits_scaling"), ("logit_scale", "logit_scale")])
         {
             if (json[field] is { } factor)
             {

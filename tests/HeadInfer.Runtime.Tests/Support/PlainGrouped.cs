@@ -20,7 +20,7 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
 
     private bool IsCohere => _type is "cohere" or "cohere2";
 
-    private bool HasNeighbours => IsCohere || _type is "glm" or "glm4" or "ernie4_5";
+    private bool HasNeighbours => IsCohere || _type is "glm" or "glm4" or "ernie4_5" or "ernie4_5_moe";
 
     /// <summary>Names of the norms before and after attention, and before and after the MLP.</summary>
     public static (string? Before, string? After, string? BeforeMlp, string? AfterMlp) NormsOf(string type) => type switch
@@ -141,7 +141,7 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
             return Gated(prefix, x);
         }
 
-        var correction = tensors.GetValueOrDefault($"{prefix}gate.e_score_correction_bias") ?? tensors.GetValueOrDefault($"{prefix}e_score_correction_bias");
+        var correction = tensors.GetValueOrDefault($"{prefix}gate.e_score_correction_bias") ?? tensors.GetValueOrDefault($"{prefix}e_score_correction_bias") ?? tensors.GetValueOrDefault($"{prefix}moe_statics.e_score_correction_bias");
         var output = new double[_hidden];
         foreach (var shared in ((string[])["shared_experts.", "shared_expert."]).Where(name => tensors.ContainsKey($"{prefix}{name}gate_proj.weight")))
         {
@@ -164,11 +164,11 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
 
     private IEnumerable<(int Expert, double Share)> Shares(double[] logits, float[]? correction)
     {
-        var scores = correction is null ? Softmax(logits) : [.. logits.Select(Sigmoid)];
-        int[] Best(Func<int, double> rank) => [.. Enumerable.Range(0, scores.Length).OrderByDescending(rank).Take((int)config["num_experts_per_tok"]!)];
+        var scores = correction is null || _type == "ernie4_5_moe" ? Softmax(logits) : [.. logits.Select(Sigmoid)];
+        int[] Best(Func<int, double> rank) => [.. Enumerable.Range(0, scores.Length).OrderByDescending(rank).Take((int)(config["num_experts_per_tok"] ?? config["moe_k"])!)];
         var chosen = Best(i => scores[i] + (correction?[i] ?? 0));
         Telling += chosen.ToHashSet().SetEquals(Best(i => scores[i])) ? 0 : 1;
-        var (sum, normalized) = (chosen.Sum(i => scores[i]), (bool?)config["norm_topk_prob"] ?? _type is "minimax_m2" or "granitemoe");
+        var (sum, normalized) = (chosen.Sum(i => scores[i]), (bool?)config["norm_topk_prob"] ?? _type is "minimax_m2" or "granitemoe" or "ernie4_5_moe");
         return chosen.Select(i => (i, scores[i] * (Number("routed_scaling_factor") ?? 1) / (normalized ? sum : 1)));
     }
 
