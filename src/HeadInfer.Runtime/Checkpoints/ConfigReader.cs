@@ -129,6 +129,21 @@ internal sealed class ConfigReader
         return new ConfigReader(all, Path, _warn);
     }
 
+    /// <summary>This object, with a number in place of a list of nothing else.</summary>
+    public ConfigReader Single(params ReadOnlySpan<string> names)
+    {
+        var all = new Dictionary<string, JsonElement>(_fields, StringComparer.Ordinal);
+        foreach (var name in names)
+        {
+            if (Has(name) && Ints(name).Distinct().ToList() is [var only])
+            {
+                all[name] = JsonSerializer.SerializeToElement(only);
+            }
+        }
+
+        return new ConfigReader(all, Path, _warn);
+    }
+
     /// <summary>This object without a field.</summary>
     public ConfigReader Without(string name) => new(_fields.Where(f => f.Key != name).ToDictionary(StringComparer.Ordinal), Path, _warn);
 

@@ -51,7 +51,7 @@ internal enum RouterRule
     Inputs,
 }
 
-/// <summary>Norms of queries and keys before they are rotated.</summary>
+/// <summary>Norms of queries and keys.</summary>
 internal enum HeadNorm
 {
     None,

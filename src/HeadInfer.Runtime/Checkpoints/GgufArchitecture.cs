@@ -53,6 +53,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["dots1"] = "Dots1ForCausalLM",
         ["ernie4_5"] = "Ernie4_5ForCausalLM",
         ["ernie4_5-moe"] = "Ernie4_5_MoeForCausalLM",
+        ["hunyuan-dense"] = "HunYuanDenseV1ForCausalLM",
+        ["hunyuan-moe"] = "HunYuanMoEV1ForCausalLM",
         ["command-r"] = "CohereForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",

@@ -23,7 +23,7 @@ internal static class MixtureReader
 
         // Qwen3-VL's mixtures always share among the chosen.
         var (perToken, normalized, width) = (json.Int(json.Has("top_k_experts") ? "top_k_experts" : json.Has("num_experts_per_tok") ? "num_experts_per_tok" : "experts_per_token", most: experts),
-            json.Bool("norm_topk_prob", family.SharesByDefault || json.Has(ModelConfigReader.Nested)), json.Int("moe_intermediate_size", family.ExpertsAsMlps ? config.IntermediateSize : null));
+            family.AlwaysShares || json.Bool("norm_topk_prob", family.SharesByDefault || json.Has(ModelConfigReader.Nested)), json.Int("moe_intermediate_size", family.ExpertsAsMlps ? config.IntermediateSize : null));
         var inGroups = family.GroupsExperts && (family.Router != RouterRule.Groups || ReadsGroups(json));
         var groups = inGroups ? json.Int("n_group", 1, most: experts) : 1;
         if (experts % groups != 0)

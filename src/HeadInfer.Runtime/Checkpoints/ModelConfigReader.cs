@@ -19,7 +19,7 @@ internal static class ModelConfigReader
 
     // Fields that some published models have, for which the decoder has no place, and the value that changes nothing.
     private static readonly (string Name, bool Neutral)[] Switches =
-        [("is_causal", true), ("use_bidirectional_attention", false), ("is_encoder_decoder", false), ("add_cross_attention", false), ("rope_interleaved", false), ("use_parallel_residual", false), ("use_bias", false)];
+        [("is_causal", true), ("use_bidirectional_attention", false), ("is_encoder_decoder", false), ("add_cross_attention", false), ("rope_interleaved", false), ("use_parallel_residual", false), ("use_bias", false), ("use_cla", false)];
 
     /// <param name="folder">the model folder</param>
     /// <param name="scaling">scaling of rotary embeddings in place of the configuration's; null takes that</param>
@@ -66,6 +66,7 @@ internal static class ModelConfigReader
     {
         json = TextOf(json);
         var family = ReadFamily(json); // what is not supported at all is said first
+        json = json.Single(family.Listed);
         json = json.With(json.Only(family.Renamed), (_, _, _) => null).Over(family.Defaults);
         json = family.DenseHybrid ? DenseOf(json) : family.Chunked ? Llama4Fields.Translate(json, family) : json;
         json = family.DefaultRope is { } rope && !json.Has(RopeConfigReader.Parameters) && !json.Has(RopeConfigReader.Scaling) ? json.With(RopeConfigReader.Parameters, rope) : json;

@@ -17,6 +17,8 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     private static readonly ModelFamily Ernie = new("Ernie4_5ForCausalLM", "ernie4_5") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], NeighbourPairs = true, TiedByDefault = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000 };
 
+    private static readonly ModelFamily HunYuan = new("HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense") { QkNorm = HeadNorm.Each, NormsRotated = true, DynamicRope = true, DefaultNormEpsilon = 1e-5 };
+
     public static IReadOnlyList<ModelFamily> All { get; } =
     [
         new("LlamaForCausalLM", "llama"),
@@ -104,9 +106,16 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         Ernie with { Architecture = "Ernie4_5_ForCausalLM" }, // as its first configurations say
         Ernie with
         {
-            Architecture = "Ernie4_5_MoeForCausalLM", ModelType = "ernie4_5_moe", Experts = true, SharesByDefault = true, Router = RouterRule.Corrected,
+            Architecture = "Ernie4_5_MoeForCausalLM", ModelType = "ernie4_5_moe", Experts = true, AlwaysShares = true, Router = RouterRule.Corrected,
             Renamed = [("moe_num_experts", "num_experts"), ("moe_k", "num_experts_per_tok"), ("moe_num_shared_experts", "n_shared_experts"), ("moe_layer_start_index", "first_k_dense_replace"), ("moe_layer_interval", "decoder_sparse_step")],
             Defaults = [(KeyHeads, 4), ("num_experts", 64), ("num_experts_per_tok", 6), ("n_shared_experts", 2), ("first_k_dense_replace", 1), ("moe_intermediate_size", 1536)],
+        },
+        HunYuan,
+        HunYuan with
+        {
+            Architecture = "HunYuanMoEV1ForCausalLM", ModelType = "hunyuan_v1_moe", Experts = true, ExpertsAsMlps = true, AlwaysShares = true, Router = RouterRule.Groups,
+            Renamed = [("moe_topk", "num_experts_per_tok"), ("num_shared_expert", "n_shared_experts")], Listed = ["num_experts", "moe_topk", "num_shared_expert", "moe_intermediate_size"],
+            Defaults = [("n_shared_experts", 1), ("first_k_dense_replace", 0)],
         },
         new("CohereForCausalLM", "cohere")
         {
@@ -131,6 +140,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Fields that say what other families have by other names, and those names.</summary>
     public (string Field, string As)[] Renamed { get; init; } = [];
+
+    /// <summary>Fields that may be lists with the same number for each layer.</summary>
+    public string[] Listed { get; init; } = [];
 
     /// <summary>Fields that configurations may leave out, and what they are then for transformers. Sizes are not among them, unless published ones leave them out: without them nothing is said.</summary>
     public (string Field, int Value)[] Defaults { get; init; } = [];
@@ -158,6 +170,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Norms of heads have no weights, and only layers that rotate have them.</summary>
     public bool BareHeadNorms { get; init; }
+
+    /// <summary>Heads are normed after they are rotated.</summary>
+    public bool NormsRotated { get; init; }
 
     /// <summary>Queries of layers that do not rotate grow with their positions: <c>attn_temperature_tuning</c>.</summary>
     public bool TunesStillLayers { get; init; }
@@ -218,6 +233,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     public double DefaultTheta { get; init; } = 10_000;
 
+    /// <summary>Configurations may have the rope type <c>dynamic</c>, which changes nothing up to the length that the model was made for; or another base at once, by <c>alpha</c>.</summary>
+    public bool DynamicRope { get; init; }
+
     /// <summary>The part of a head that is rotated where the configuration does not say.</summary>
     public double DefaultRotation { get; init; } = 1;
 
@@ -262,6 +280,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>The chosen experts' weights are normalised to one where the configuration does not say.</summary>
     public bool SharesByDefault { get; init; }
+
+    /// <summary>They are, whatever the configuration says.</summary>
+    public bool AlwaysShares { get; init; }
 
     /// <summary>Experts are as wide as other families' MLPs where the configuration does not say.</summary>
     public bool ExpertsAsMlps { get; init; }

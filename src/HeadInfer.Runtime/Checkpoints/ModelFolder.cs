@@ -44,6 +44,11 @@ internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? T
     public static ModelFolder Open(string path, HeadInferOptions options)
     {
         var folder = GgufFile.IsNamed(path) ? GgufModel.Open(path, options) : OpenFolder(path, options);
+        if (options.MaxContextTokens > folder.Config.Rope.Longest)
+        {
+            throw new UnsupportedModelException($"'{path}': beyond {folder.Config.Rope.Longest} tokens the model's positions are scaled by the length of the text (rope type dynamic), which is not supported. Take no more for HeadInferOptions.MaxContextTokens, or set HeadInferOptions.RopeScaling.");
+        }
+
         return folder with { Config = folder.Config.Within(options.MaxContextTokens ?? folder.Config.MaxPositions) };
     }
 

@@ -58,6 +58,9 @@ public sealed record RopeConfig
     /// <summary>The same in sequences that may become longer than <see cref="OriginalMaxPositions"/>; null where they are the same.</summary>
     internal IReadOnlyList<float>? LongDivisors { get; init; }
 
+    /// <summary>Tokens beyond which the model's own code takes other frequencies, which is not followed; null for none.</summary>
+    internal int? Longest { get; init; }
+
     /// <summary>Whether all angles are zero.</summary>
     internal bool IsStill => FrequencyDivisors is { } divisors && divisors.All(float.IsPositiveInfinity);
 

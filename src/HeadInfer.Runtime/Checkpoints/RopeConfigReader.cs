@@ -7,13 +7,14 @@ internal static class RopeConfigReader
 {
     public const string Parameters = "rope_parameters", Scaling = "rope_scaling";
 
-    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Long = "longrope", LongFactors = "long_factor", ByPairs = "proportional", Sliding = "sliding_attention";
+    private const string Type = "rope_type", Theta = "rope_theta", Partial = "partial_rotary_factor", Original = "original_max_position_embeddings", LocalTheta = "rope_local_base_freq", Long = "longrope", LongFactors = "long_factor", ByPairs = "proportional", Dynamic = "dynamic", Alpha = "alpha", Sliding = "sliding_attention";
 
     private static readonly Dictionary<string, string[]> Known = new(StringComparer.Ordinal)
     {
         ["default"] = [],
         ["linear"] = ["factor"],
         [ByPairs] = ["factor"],
+        [Dynamic] = ["factor", Alpha, "beta_fast", "beta_slow", "mscale", "mscale_all_dim"], // the last four, of HunYuan's, mean nothing
         ["llama3"] = ["factor", "low_freq_factor", "high_freq_factor", Original],
         [Long] = [LongFactors, "short_factor", "factor", "attention_factor", Original],
         ["yarn"] = ["factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "mscale", "mscale_all_dim", "llama_4_scaling_beta", "max_position_embeddings", Original],
@@ -50,7 +51,8 @@ internal static class RopeConfigReader
             return ReadOne(json.Only((Partial, Partial)), family with { Proportional = null }, null, headDim(type), maxPositions, new RopeScaling()) with { Theta = theta };
         }
 
-        var ropes = layerTypes.ToDictionary(type => type, Of, StringComparer.Ordinal);
+        // A norm after the rotation takes a factor away.
+        var ropes = layerTypes.ToDictionary(type => type, type => family.NormsRotated ? Of(type) with { AttentionFactor = 1 } : Of(type), StringComparer.Ordinal);
         return ropes.Values.Distinct().Count() > 1 ? ropes : new(StringComparer.Ordinal) { [layerTypes.First()] = ropes[layerTypes.First()] };
     }
 
@@ -100,7 +102,9 @@ internal static class RopeConfigReader
             throw new CheckpointException(string.Create(CultureInfo.InvariantCulture, $"'{json.Path}': head_dim {headDim} with {Partial} {partial} leaves {rotary} rotary dimensions; expected an even number from 2 to {headDim}."));
         }
 
-        var theta = all.Positive(Theta, family.DefaultTheta);
+        var isDynamic = family.DynamicRope && all.Text(Type) == Dynamic;
+        var alpha = isDynamic ? Scale(all, Alpha) : null;
+        var theta = all.Positive(Theta, family.DefaultTheta) * Math.Pow(alpha ?? 1, headDim / Math.Max(1.0, headDim - 2));
         if (chosen is not null)
         {
             return chosen.Of(theta, rotary, all.Int(Original, maxPositions));
@@ -108,9 +112,9 @@ internal static class RopeConfigReader
 
         var kind = all.Text(Type) ?? "default";
         kind = kind == "su" || (kind == "yarn" && all.Has(LongFactors)) ? Long : kind; // Phi-3's first names for it
-        if (!Known.TryGetValue(kind, out var known))
+        if (!Known.TryGetValue(kind, out var known) || (kind == Dynamic && !isDynamic))
         {
-            throw new UnsupportedModelException($"'{json.Path}': the rope type '{kind}' is not supported. Supported: {string.Join(", ", Known.Keys)}.");
+            throw new UnsupportedModelException($"'{json.Path}': the rope type '{kind}' is not supported. Supported: {string.Join(", ", Known.Keys.Where(k => k != Dynamic || family.DynamicRope))}.");
         }
 
         foreach (var name in (inner?.Names ?? []).Except([Type, Theta, Partial, .. json.Has(ModelConfigReader.Nested) ? OfPictures : [], .. known]))
@@ -118,7 +122,7 @@ internal static class RopeConfigReader
             json.Warn($"'{name}' ({inner!.Raw(name)}) of {(json.Has(Parameters) ? Parameters : Scaling)} means nothing to the rope type '{kind}' and is not followed.");
         }
 
-        return kind == Long ? ReadLong(all, theta, rotary, maxPositions) : ReadScaling(all, kind, maxPositions).Of(theta, rotary, maxPositions);
+        return kind == Long ? ReadLong(all, theta, rotary, maxPositions) : ReadScaling(all, kind, maxPositions).Of(theta, rotary, maxPositions) with { Longest = isDynamic && alpha is null ? maxPositions : null };
     }
 
     private static RopeConfig ReadLong(ConfigReader all, double theta, int rotary, int maxPositions)

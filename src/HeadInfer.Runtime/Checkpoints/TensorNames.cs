@@ -85,6 +85,9 @@ internal static partial class TensorNames
         (".block_sparse_moe.e_score", ".block_sparse_moe.gate.e_score"), (OfMixtral, ".mlp."),
     ];
 
+    private static readonly (string Theirs, string Ours)[] InHunYuan =
+        [(".self_attn.query_layernorm.", ".self_attn.q_norm."), (".self_attn.key_layernorm.", ".self_attn.k_norm."), (".mlp.shared_mlp.", ".mlp.shared_experts."), (".mlp.gate.wg.", ".mlp.gate.")];
+
     /// <summary>The name that a tensor of a checkpoint goes by here.</summary>
     public static string Canonical(string name)
     {
@@ -108,6 +111,11 @@ internal static partial class TensorNames
             {
                 name = name.Replace(theirs, ours, StringComparison.Ordinal);
             }
+        }
+
+        foreach (var (theirs, ours) in InHunYuan)
+        {
+            name = name.Replace(theirs, ours, StringComparison.Ordinal);
         }
 
         if (name.Contains(OfGranite, StringComparison.Ordinal))

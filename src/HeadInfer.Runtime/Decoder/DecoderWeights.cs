@@ -114,6 +114,8 @@ internal sealed record LayerWeights
 
     public Tensor? KeyNorm { get; init; } // [dim], or [kv_heads * dim] of all together
 
+    public Tensor? QueryFactors { get; init; } // [dim], float32; of queries that are rotated
+
     public Tensor? ValueNorm { get; init; } // [dim]
 
     public required Linear Output { get; init; } // heads * dim -> hidden, or values -> hidden
@@ -138,8 +140,9 @@ internal sealed record LayerWeights
         string Name(string name) => TensorNames.Layer(layer, name);
         Tensor Norm(string name, int size) => source.Vector(Name(name), size, offset);
         Tensor? Of(string? name) => name is null ? null : Norm(name, config.HiddenSize);
-        // Without weights a norm is the same before the rotation as after it.
+        // Without weights a norm is the same before the rotation as after it; what keys have of weights after it, queries may have as well.
         Tensor? HeadNormOf(string name, int size) => config.QkNorm == HeadNorm.None ? null
+            : family.NormsRotated ? source.Ones(size)
             : !family.BareHeadNorms ? Norm(name, size)
             : config.RopeOf(layer).IsStill ? null : source.Ones(size);
 
@@ -173,6 +176,7 @@ internal sealed record LayerWeights
             Qkv = config.Latent is not null ? null : source.Linear([.. parts.Select(Name)], rows, config.HiddenSize, config.QkvBias),
             QueryNorm = HeadNormOf(TensorNames.QueryNorm, whole ? shape.Queries : shape.Dim),
             KeyNorm = keeps ? HeadNormOf(TensorNames.KeyNorm, whole ? shape.Keys : shape.Dim) : null,
+            QueryFactors = family.NormsRotated ? source.Floats(Name(TensorNames.QueryNorm), shape.Dim).mul_(source.Floats(Name(TensorNames.KeyNorm), shape.Dim)) : null,
             ValueNorm = family.ValueNorm && keeps ? source.Ones(shape.Dim) : null,
             Output = source.Linear([Name(TensorNames.AttentionOutput)], [config.HiddenSize], heads, config.OutputBias),
             PostAttentionNorm = Of(names.AfterAttention),

@@ -93,6 +93,11 @@ internal sealed class StepDecoder
                 _kernels.ScaleRows(heads, queries, growth[..rows]);
             }
 
+            if (weights.QueryFactors is { } factors)
+            {
+                heads.Memory.narrow(0, 0, rows).narrow(1, 0, queries).view(rows, shape.Count, shape.Dim).mul_(factors);
+            }
+
             pass.Attend(_kvOf[layer], heads, attended);
             if (weights.AttentionGate is not null)
             {

@@ -91,6 +91,11 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
                 queries.mul_(Rows(growth, asked));
             }
 
+            if (layerWeights.QueryFactors is { } factors)
+            {
+                queries.mul_(factors);
+            }
+
             pass.Attend(_kvOf[layer], queries, segment.KeyValues, output: queries);
             foreach (var chunk in Aligned(asked, start))
             {

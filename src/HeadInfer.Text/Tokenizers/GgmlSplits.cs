@@ -45,6 +45,7 @@ internal sealed record GgmlSplits(params string[] Expressions)
         ["qwen2"] = Qwen2,
         ["qwen35"] = new(Words(@"\p{N}", @"\p{L}\p{M}")) { Form = NormalizationForm.FormC },
         ["deepseek-r1-qwen"] = Qwen2,
+        ["hunyuan"] = Qwen2, // of A13B and the dense 7B, by their tokenization_hy.py
         ["tekken"] = new(Cased("", @"\p{N}")) { IgnoresMerges = true, AddsFirst = true },
         ["gpt-4o"] = Gpt4o, // Phi-4-mini
         ["llama4"] = Gpt4o,

@@ -30,6 +30,8 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["Ernie4_5ForCausalLM"], "model_type": "ernie4_5", "head_dim": 24, "use_bias": false, "tie_word_embeddings": true}""",
         """{"architectures": ["Ernie4_5_MoeForCausalLM"], "model_type": "ernie4_5_moe", "moe_num_experts": 8, "moe_k": 3, "moe_intermediate_size": 48, "moe_num_shared_experts": 2, "moe_layer_start_index": 1, "moe_layer_end_index": -1, "moe_layer_interval": 1, "use_bias": false, "tie_word_embeddings": true}""",
         """{"architectures": ["Ernie4_5_MoeForCausalLM"], "model_type": "ernie4_5_moe", "head_dim": 24, "moe_num_experts": 8, "moe_k": 2, "moe_intermediate_size": 48, "moe_num_shared_experts": 0, "moe_layer_start_index": 0, "moe_layer_end_index": 1, "moe_layer_interval": 2, "tie_word_embeddings": false}""",
+        """{"architectures": ["HunYuanDenseV1ForCausalLM"], "model_type": "hunyuan_v1_dense", "head_dim": 24, "use_qk_norm": true, "use_cla": false, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 50.0, "factor": 1.0}, "tie_word_embeddings": true}""",
+        """{"architectures": ["HunYuanMoEV1ForCausalLM"], "model_type": "hunyuan_v1_moe", "num_experts": 8, "moe_topk": [3, 3, 3], "num_shared_expert": [1, 1, 1], "moe_intermediate_size": [96, 96, 96], "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}""",
         """{"architectures": ["CohereForCausalLM"], "model_type": "cohere", "layer_norm_eps": 1e-3, "logit_scale": 0.25, "use_qk_norm": false, "tie_word_embeddings": true}""",
         """{"architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe", "num_local_experts": 8, "num_experts_per_tok": 3, "attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.7, "logits_scaling": 4.0}""",
     ];
@@ -77,6 +79,18 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         await using var model = await Load(folder.File("m.gguf"), new HeadInferOptions { Warning = warnings.Add });
         await PlainComparison.Check(model, Tokens, plain.Logits(Tokens), plain.Logits);
         Assert.Empty(warnings);
+    }
+
+    [Fact]
+    public async Task Contexts_for_which_positions_would_be_scaled_are_refused()
+    {
+        using var folder = new ScratchFolder();
+        Write(folder, Variants.Select(v => v.Data).Single(fields => fields.Contains("HunYuanMoE", StringComparison.Ordinal)));
+        var error = await Assert.ThrowsAsync<UnsupportedModelException>(() => Load(folder.Path, new HeadInferOptions { MaxContextTokens = 257 }));
+        Assert.Contains("beyond 256 tokens", error.Message, StringComparison.Ordinal);
+        await using var within = await Load(folder.Path, new HeadInferOptions { MaxContextTokens = 256 });
+        await using var scaled = await Load(folder.Path, new HeadInferOptions { MaxContextTokens = 257, RopeScaling = new() { Kind = RopeKind.Linear, Factor = 2 } });
+        Assert.Equal((256, 257), (within.Plan.MaxContextTokens, scaled.Plan.MaxContextTokens));
     }
 
     // Command R+: no key of its files tells it.
@@ -147,6 +161,11 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
                 add($"self_attn.{name}_proj.bias", [heads * dim]);
             }
 
+            if (name != "v" && type.StartsWith("hunyuan", StringComparison.Ordinal))
+            {
+                add($"self_attn.{(name == "q" ? "query" : "key")}_layernorm.weight", [dim]);
+            }
+
             if (name != "v" && type is "olmoe" or "minimax_m2" or "dots1")
             {
                 add($"self_attn.{name}_norm.weight", [type == "dots1" ? dim : heads * dim]);
@@ -154,7 +173,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         }
 
         add("self_attn.o_proj.weight", [64, 4 * dim]);
-        var width = (int?)config["moe_intermediate_size"] ?? 96;
+        var width = config["moe_intermediate_size"] is JsonValue given ? (int)given : 96;
         void Mlp(string name, int size, string gate = "gate_proj", string up = "up_proj", string down = "down_proj")
         {
             add($"{name}.{gate}.weight", [size, 64]);
@@ -167,7 +186,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
             "qwen2_moe" => config["mlp_only_layers"]?.AsArray().Any(l => (int)l! == layer) == true,
             "dots1" => layer < (int)config["first_k_dense_replace"]!,
             "ernie4_5_moe" => (layer + 1) % (int)config["moe_layer_interval"]! != 0 || layer < (int)config["moe_layer_start_index"]! || ((int)config["moe_layer_end_index"]! is >= 0 and var last && layer > last),
-            _ => type is not ("olmoe" or "minimax_m2" or "granitemoe" or "glm"),
+            _ => type is not ("olmoe" or "hunyuan_v1_moe" or "minimax_m2" or "granitemoe" or "glm"),
         };
         if (isDense)
         {
@@ -203,6 +222,10 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
                     Mlp("mlp.shared_experts", width * shared);
                 }
 
+                break;
+            case "hunyuan_v1_moe":
+                add("mlp.gate.wg.weight", [Experts, 64]);
+                Mlp("mlp.shared_mlp", 96);
                 break;
             case "qwen2_moe":
                 add("mlp.gate.weight", [Experts, 64]);

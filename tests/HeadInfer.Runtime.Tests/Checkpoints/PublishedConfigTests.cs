@@ -64,6 +64,16 @@ public sealed class PublishedConfigTests
             """{"architectures": ["Ernie4_5_MoeForCausalLM"], "hidden_size": 8192, "intermediate_size": 28672, "max_position_embeddings": 131072, "model_type": "ernie4_5_moe", "moe_intermediate_size": 3584, "moe_k": 8, "moe_layer_end_index": 53, "moe_layer_interval": 1, "moe_layer_start_index": 3, "moe_num_experts": 64, "moe_num_shared_experts": 0, "num_attention_heads": 64, "num_hidden_layers": 54, "num_key_value_heads": 8, "num_nextn_predict_layers": 1, "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": false, "use_bias": false, "vocab_size": 103424}""",
             "54x8192 64/8x128 128@500000 of 131072, silu 28672, scores 0.0884, 51 layers of 8 of 64x3584 and 0, shared"
         },
+        // Hunyuan-7B-Instruct
+        {
+            """{"architectures": ["HunYuanDenseV1ForCausalLM"], "bos_token_id": 127958, "eos_token_id": 127960, "hidden_size": 4096, "intermediate_size": 14336, "max_position_embeddings": 262144, "model_type": "hunyuan_v1_dense", "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8, "pad_token_id": 127961, "rms_norm_eps": 1e-05, "rope_scaling": {"alpha": 1000.0, "beta_fast": 32, "beta_slow": 1, "factor": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "type": "dynamic"}, "rope_theta": 10000.0, "use_cla": false, "use_qk_norm": true, "vocab_size": 128167}""",
+            "32x4096 32/8x128 128@11158840 of 262144, silu 14336, scores 0.0884, heads Each"
+        },
+        // Hunyuan-A13B-Instruct
+        {
+            """{"architectures": ["HunYuanMoEV1ForCausalLM"], "head_dim": 128, "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 3072, "max_position_embeddings": 32768, "model_type": "hunyuan_v1_moe", "moe_intermediate_size": [3072, 3072], "moe_topk": [8, 8], "num_attention_heads": 32, "num_experts": 64, "num_hidden_layers": 32, "num_key_value_heads": 8, "num_shared_expert": [1, 1], "rms_norm_eps": 1e-05, "rope_scaling": {"alpha": 1000.0, "factor": 1.0, "type": "dynamic"}, "rope_theta": 10000.0, "tie_word_embeddings": true, "use_qk_norm": true, "vocab_size": 128167}""",
+            "32x4096 32/8x128 128@11158840 of 32768, silu 3072, scores 0.0884, tied, heads Each, 32 layers of 8 of 64x3072 and 3072, shared"
+        },
         // c4ai-command-r-v01
         {
             """{"architectures": ["CohereForCausalLM"], "attention_bias": false, "bos_token_id": 5, "eos_token_id": 255001, "hidden_act": "silu", "hidden_size": 8192, "intermediate_size": 22528, "layer_norm_eps": 1e-05, "logit_scale": 0.0625, "max_position_embeddings": 8192, "model_max_length": 131072, "model_type": "cohere", "num_attention_heads": 64, "num_hidden_layers": 40, "num_key_value_heads": 64, "pad_token_id": 0, "rope_theta": 8000000.0, "vocab_size": 256000}""",
@@ -91,7 +101,7 @@ public sealed class PublishedConfigTests
         Assert.All(config.Windows, Assert.Null);
         string?[] parts =
         [
-            string.Create(CultureInfo.InvariantCulture, $"{config.Layers}x{config.HiddenSize} {config.Heads}/{config.KvHeads}x{config.HeadDim} {rope.RotaryDim}@{rope.Theta} of {config.MaxPositions}"),
+            string.Create(CultureInfo.InvariantCulture, $"{config.Layers}x{config.HiddenSize} {config.Heads}/{config.KvHeads}x{config.HeadDim} {rope.RotaryDim}@{Math.Round(rope.Theta)} of {config.MaxPositions}"),
             $"{config.Activation} {config.IntermediateSize}",
             string.Create(CultureInfo.InvariantCulture, $"scores {Math.Round(config.AttentionScale, 4)}"),
             config.TiedEmbeddings ? "tied" : null,
@@ -112,10 +122,20 @@ public sealed class PublishedConfigTests
     [InlineData("cohere", "CohereForCausalLM", "\"use_qk_norm\": true", "use_qk_norm true")]
     [InlineData("olmoe", "OlmoeForCausalLM", "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"clip_qkv\": 8.0", "clip_qkv 8.0")]
     [InlineData("ernie4_5", "Ernie4_5ForCausalLM", "\"use_bias\": true", "use_bias is true")]
+    [InlineData("hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM", "\"use_cla\": true", "use_cla is true")]
     [InlineData("ernie4_5_moe", "Ernie4_5_MoeForCausalLM", "\"num_key_value_heads\": 2, \"use_bias\": true", "use_bias is true")]
     public void What_a_family_lacks_here_is_named(string type, string architecture, string field, string says) =>
         Assert.Contains(says, Assert.Throws<UnsupportedModelException>(() => ModelConfigReader.Parse(
             $$"""{"architectures": ["{{architecture}}"], "model_type": "{{type}}", "vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": 256, {{field}}}""", "config.json")).Message, StringComparison.Ordinal);
+
+    // HunYuan's heads are normed after they are rotated.
+    [Theory]
+    [InlineData("hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM", 1)]
+    [InlineData("llama", "LlamaForCausalLM", 1.2)]
+    public void A_norm_after_the_rotation_takes_its_factor_away(string type, string architecture, double factor) => Assert.Equal(factor, ModelConfigReader.Parse(
+        $$"""{"architectures": ["{{architecture}}"], "model_type": "{{type}}", "vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": 256}""",
+        "config.json",
+        new RopeScaling { Kind = RopeKind.Yarn, Factor = 4, AttentionFactor = 1.2 }).Rope.AttentionFactor);
 
     [Theory]
     [InlineData("LlamaForCausalLM", "llama", 16)] // whose class knows no such field

@@ -12,7 +12,7 @@ internal static partial class GgufConversion
     private static readonly Dictionary<string, string> Architectures = new()
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
-        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r",
+        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r", ["HunYuanDenseV1ForCausalLM"] = "hunyuan-dense", ["HunYuanMoEV1ForCausalLM"] = "hunyuan-moe",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Gemma4ForCausalLM"] = GgufGemma4.Architecture, ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
         ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2", ["DeepseekV3ForCausalLM"] = "deepseek2", ["DeepseekV2ForCausalLM"] = "deepseek2",
@@ -149,7 +149,7 @@ internal static partial class GgufConversion
             .With($"{name}.context_length", (int)json["max_position_embeddings"]!).With($"{name}.embedding_length", config.HiddenSize).With($"{name}.block_count", config.Layers + (name == "deepseek2" ? 0 : config.GuessingLayers))
             .With($"{name}.feed_forward_length", config.IntermediateSize).With($"{name}.attention.head_count", config.Heads).With($"{name}.attention.head_count_kv", config.KvHeads)
             .With($"{name}.attention.layer_norm_{(config.Family.CenteredNorms ? "" : "rms_")}epsilon", (float)config.NormEpsilon).With($"{name}.rope.freq_base", (float)config.Rope.Theta);
-        if (name is not ("gpt-oss" or "olmo2" or "olmoe" or "exaone4" or "seed_oss" or "gemma" or "ernie4_5" or "ernie4_5-moe" or "qwen2moe" or "dots1"))
+        if (name is not ("gpt-oss" or "olmo2" or "olmoe" or "exaone4" or "seed_oss" or "gemma" or "ernie4_5" or "ernie4_5-moe" or "qwen2moe" or "dots1" or "hunyuan-dense" or "hunyuan-moe"))
         {
             writer.With($"{name}.rope.dimension_count", config.Rope.RotaryDim);
         }
@@ -204,6 +204,17 @@ internal static partial class GgufConversion
         if (IsEarlyGemma(name))
         {
             writer.With($"{name}.attention.scale", (float)config.AttentionScale);
+        }
+
+        // conversion/hunyuan.py
+        if (name.StartsWith("hunyuan", StringComparison.Ordinal) && (string?)json["rope_parameters"]!["rope_type"] == "dynamic")
+        {
+            writer.With($"{name}.rope.scaling.type", "none").With($"{name}.rope.scaling.factor", 1f).With($"{name}.rope.scaling.original_context_length", 262_144);
+        }
+
+        if (name == "hunyuan-moe")
+        {
+            writer.With($"{name}.expert_shared_feed_forward_length", config.IntermediateSize).With($"{name}.expert_shared_count", (int)json["num_shared_expert"]![0]!);
         }
 
         // conversion/ernie.py

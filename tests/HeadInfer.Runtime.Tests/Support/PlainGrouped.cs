@@ -66,9 +66,9 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
         // [heads][dimensions]
         double[][] Heads(string name, int position)
         {
-            var (made, weight) = (Projected(name, all[position]), tensors.GetValueOrDefault($"{prefix}self_attn.{name}_norm.weight"));
+            var (made, weight, after) = (Projected(name, all[position]), tensors.GetValueOrDefault($"{prefix}self_attn.{name}_norm.weight"), tensors.GetValueOrDefault($"{prefix}self_attn.{(name == "q" ? "query" : "key")}_layernorm.weight"));
             made = weight is not null && weight.Length > _dim ? Norm(weight, made) : made;
-            return [.. made.Chunk(_dim).Select(head => Turned(weight?.Length == _dim ? Norm(weight, head) : head, position, layer))];
+            return [.. made.Chunk(_dim).Select(head => Turned(weight?.Length == _dim ? Norm(weight, head) : head, position, layer)).Select(head => after is null ? head : Norm(after, head))];
         }
 
         double[][][] keys = [.. all.Select((_, position) => Heads("k", position))], values = [.. all.Select(x => Projected("v", x).Chunk(_dim).ToArray())];
@@ -116,9 +116,9 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
     // arXiv 2309.00071
     private static (double[] Frequencies, double Magnitude) Frequencies(JsonNode rope, int rotated)
     {
-        var theta = (double)rope["rope_theta"]!;
+        var theta = (double)rope["rope_theta"]! * Math.Pow((double?)rope["alpha"] ?? 1, rotated / (rotated - 2.0)); // the last is HunYuan's
         double[] plain = [.. Enumerable.Range(0, rotated / 2).Select(i => Math.Pow(theta, -2.0 * i / rotated))];
-        if ((string)rope["rope_type"]! == "default")
+        if ((string)rope["rope_type"]! is "default" or "dynamic")
         {
             return (plain, 1);
         }
@@ -136,14 +136,14 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
     private double[] Mlp(string prefix, double[] x)
     {
         prefix += tensors.ContainsKey($"{prefix}block_sparse_moe.router.layer.weight") || tensors.ContainsKey($"{prefix}block_sparse_moe.gate.weight") ? "block_sparse_moe." : "mlp.";
-        if ((tensors.GetValueOrDefault($"{prefix}gate.weight") ?? tensors.GetValueOrDefault($"{prefix}router.layer.weight")) is not { } router)
+        if ((tensors.GetValueOrDefault($"{prefix}gate.weight") ?? tensors.GetValueOrDefault($"{prefix}gate.wg.weight") ?? tensors.GetValueOrDefault($"{prefix}router.layer.weight")) is not { } router)
         {
             return Gated(prefix, x);
         }
 
         var correction = tensors.GetValueOrDefault($"{prefix}gate.e_score_correction_bias") ?? tensors.GetValueOrDefault($"{prefix}e_score_correction_bias") ?? tensors.GetValueOrDefault($"{prefix}moe_statics.e_score_correction_bias");
         var output = new double[_hidden];
-        foreach (var shared in ((string[])["shared_experts.", "shared_expert."]).Where(name => tensors.ContainsKey($"{prefix}{name}gate_proj.weight")))
+        foreach (var shared in ((string[])["shared_experts.", "shared_expert.", "shared_mlp."]).Where(name => tensors.ContainsKey($"{prefix}{name}gate_proj.weight")))
         {
             Add(output, Gated(prefix + shared, x), tensors.TryGetValue($"{prefix}shared_expert_gate.weight", out var gate) ? Sigmoid(Times(gate, x)[0]) : 1);
         }
@@ -165,10 +165,10 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
     private IEnumerable<(int Expert, double Share)> Shares(double[] logits, float[]? correction)
     {
         var scores = correction is null || _type == "ernie4_5_moe" ? Softmax(logits) : [.. logits.Select(Sigmoid)];
-        int[] Best(Func<int, double> rank) => [.. Enumerable.Range(0, scores.Length).OrderByDescending(rank).Take((int)(config["num_experts_per_tok"] ?? config["moe_k"])!)];
+        int[] Best(Func<int, double> rank) => [.. Enumerable.Range(0, scores.Length).OrderByDescending(rank).Take((int)(config["num_experts_per_tok"] ?? config["moe_k"] ?? config["moe_topk"]![0])!)];
         var chosen = Best(i => scores[i] + (correction?[i] ?? 0));
         Telling += chosen.ToHashSet().SetEquals(Best(i => scores[i])) ? 0 : 1;
-        var (sum, normalized) = (chosen.Sum(i => scores[i]), (bool?)config["norm_topk_prob"] ?? _type is "minimax_m2" or "granitemoe" or "ernie4_5_moe");
+        var (sum, normalized) = (chosen.Sum(i => scores[i]), (bool?)config["norm_topk_prob"] ?? _type is "minimax_m2" or "granitemoe" or "ernie4_5_moe" or "hunyuan_v1_moe");
         return chosen.Select(i => (i, scores[i] * (Number("routed_scaling_factor") ?? 1) / (normalized ? sum : 1)));
     }
 

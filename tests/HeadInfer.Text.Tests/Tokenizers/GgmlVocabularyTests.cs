@@ -77,6 +77,7 @@ public sealed class GgmlVocabularyTests
     [InlineData("smollm", "It's 1234 x", "It|'s| |1|2|3|4| x")]
     [InlineData("llama-bpe", "IT'S 12345 x\n\n  y", "IT|'S| |123|45| x|\n\n| | y")]
     [InlineData("qwen2", "It's 12 x_y", "It|'s| |1|2| x|_y")]
+    [InlineData("hunyuan", "It's 12 x_y", "It|'s| |1|2| x|_y")]
     [InlineData("qwen35", "It's 12 नमस्ते x\u0323\u0323_y", "It|'s| |1|2| नमस्ते| x\u0323\u0323|_y")]
     [InlineData("glm4", "IT'S 12345 x\n\n  y", "IT|'S| |123|45| x|\n\n| | y")]
     [InlineData("command-r", "It's 1234½ x\n\n  y", "It|'s| |1|2|3|4|½| x|\n\n | y")]
