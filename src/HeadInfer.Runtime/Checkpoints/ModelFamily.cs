@@ -24,6 +24,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("LlamaForCausalLM", "llama"),
         new("MistralForCausalLM", "mistral") { Defaults = [(KeyHeads, 8)], NestedDefaults = Sizes(32_000, 4096, 14_336, 32, 32, 131_072), Windows = WindowRule.EveryLayer, DefaultWindow = 4096 },
         new("Qwen2ForCausalLM", "qwen2") { Defaults = [(KeyHeads, 32)], QkvBias = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
+        new("MiMoForCausalLM", "mimo") { Defaults = [(KeyHeads, 32)], QkvBias = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 }, // Qwen2's, and layers that guess tokens
         new("Qwen2MoeForCausalLM", "qwen2_moe") { Defaults = [(KeyHeads, 16), ("max_window_layers", 28), ("shared_expert_intermediate_size", 5632)], QkvBias = true, Experts = true, SharedExpertGate = true, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
         new("Qwen3ForCausalLM", "qwen3") { QkNorm = HeadNorm.Each, Defaults = [(KeyHeads, 32), (HeadDim, 128)], NestedTypes = ["qwen3_vl_text"], NestedDefaults = Sizes(151_936, 4096, 22_016, 32, 32, 128_000), Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },
         new("Qwen3MoeForCausalLM", "qwen3_moe") { QkNorm = HeadNorm.Each, Defaults = [(KeyHeads, 4)], NestedTypes = ["qwen3_vl_moe_text"], NestedDefaults = [.. Sizes(151_936, 2048, 5632, 24, 16, 128_000), (KeyHeads, 16), ("moe_intermediate_size", 1408), ("num_experts_per_tok", 4)], Experts = true, Stacks = ExpertStacks.Halves, Windows = WindowRule.UpperLayers, DefaultWindow = 4096 },

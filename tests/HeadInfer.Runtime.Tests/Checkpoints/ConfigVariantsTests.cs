@@ -19,6 +19,7 @@ public sealed class ConfigVariantsTests
         { "MistralForCausalLM", "mistral", "", "8 64 1E-06 10000 64 wwwwwwww:4096 untied" },
         { "Qwen2ForCausalLM", "qwen2", "", "32 64 1E-06 10000 64 -------- untied bias" },
         { "Qwen2ForCausalLM", "qwen2", "\"use_sliding_window\": true, \"max_window_layers\": 6", "32 64 1E-06 10000 64 ------ww:4096 untied bias" },
+        { "MiMoForCausalLM", "mimo", "", "32 64 1E-06 10000 64 -------- untied bias" },
         { "Qwen2MoeForCausalLM", "qwen2_moe", Experts, "16 64 1E-06 10000 64 -------- untied bias" },
         { "Qwen2MoeForCausalLM", "qwen2_moe", Experts + ", \"use_sliding_window\": true, \"max_window_layers\": 6", "16 64 1E-06 10000 64 ------ww:4096 untied bias" },
         { "Qwen3ForCausalLM", "qwen3", "", "32 128 1E-06 10000 128 -------- untied" },

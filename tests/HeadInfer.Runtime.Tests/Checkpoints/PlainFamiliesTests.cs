@@ -32,12 +32,13 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["Ernie4_5_MoeForCausalLM"], "model_type": "ernie4_5_moe", "head_dim": 24, "moe_num_experts": 8, "moe_k": 2, "moe_intermediate_size": 48, "moe_num_shared_experts": 0, "moe_layer_start_index": 0, "moe_layer_end_index": 1, "moe_layer_interval": 2, "tie_word_embeddings": false}""",
         """{"architectures": ["HunYuanDenseV1ForCausalLM"], "model_type": "hunyuan_v1_dense", "head_dim": 24, "use_qk_norm": true, "use_cla": false, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 50.0, "factor": 1.0}, "tie_word_embeddings": true}""",
         """{"architectures": ["HunYuanMoEV1ForCausalLM"], "model_type": "hunyuan_v1_moe", "num_experts": 8, "moe_topk": [3, 3, 3], "num_shared_expert": [1, 1, 1], "moe_intermediate_size": [96, 96, 96], "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}""",
+        """{"architectures": ["MiMoForCausalLM"], "model_type": "mimo", "head_dim": 24, "attention_bias": true, "num_nextn_predict_layers": 1, "use_sliding_window": false}""",
         """{"architectures": ["CohereForCausalLM"], "model_type": "cohere", "layer_norm_eps": 1e-3, "logit_scale": 0.25, "use_qk_norm": false, "tie_word_embeddings": true}""",
         """{"architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe", "num_local_experts": 8, "num_experts_per_tok": 3, "attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.7, "logits_scaling": 4.0}""",
     ];
 
     /// <summary>Those of architectures that are read in GGUF, which say nothing of single layers.</summary>
-    public static TheoryData<string> Converted => [.. Variants.Select(v => v.Data).Where(fields => !((string[])["GlmFor", "GraniteMoe", "mlp_only_layers", "layer_types", "\"moe_layer_end_index\": 1"]).Any(word => fields.Contains(word, StringComparison.Ordinal)))];
+    public static TheoryData<string> Converted => [.. Variants.Select(v => v.Data).Where(fields => !((string[])["GlmFor", "GraniteMoe", "MiMoFor", "mlp_only_layers", "layer_types", "\"moe_layer_end_index\": 1"]).Any(word => fields.Contains(word, StringComparison.Ordinal)))];
 
     [Theory]
     [InlineData("cohere2")]
@@ -129,9 +130,9 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
             Add("lm_head.weight", 320, 64);
         }
 
-        if ((string)config["model_type"]! is "ernie4_5_moe")
+        if ((string)config["model_type"]! is "ernie4_5_moe" or "mimo")
         {
-            Add("model.mtp_linear_proj.0.weight", 64, 128); // of what guesses tokens
+            Add($"model.mtp_{((string)config["model_type"]! == "mimo" ? "layers.0.input_proj" : "linear_proj.0")}.weight", 64, 128); // of what guesses tokens
         }
 
         for (var layer = 0; layer < 3; layer++)
@@ -156,7 +157,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         foreach (var (name, heads) in ((string, int)[])[("q", 4), ("k", keyHeads), ("v", keyHeads)])
         {
             add($"self_attn.{name}_proj.weight", [heads * dim, 64]);
-            if (type == "glm" || (type == "qwen2_moe" && (bool?)config["qkv_bias"] != false))
+            if (type is "glm" or "mimo" || (type == "qwen2_moe" && (bool?)config["qkv_bias"] != false))
             {
                 add($"self_attn.{name}_proj.bias", [heads * dim]);
             }

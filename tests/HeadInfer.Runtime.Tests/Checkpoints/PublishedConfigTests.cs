@@ -74,6 +74,11 @@ public sealed class PublishedConfigTests
             """{"architectures": ["HunYuanMoEV1ForCausalLM"], "head_dim": 128, "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 3072, "max_position_embeddings": 32768, "model_type": "hunyuan_v1_moe", "moe_intermediate_size": [3072, 3072], "moe_topk": [8, 8], "num_attention_heads": 32, "num_experts": 64, "num_hidden_layers": 32, "num_key_value_heads": 8, "num_shared_expert": [1, 1], "rms_norm_eps": 1e-05, "rope_scaling": {"alpha": 1000.0, "factor": 1.0, "type": "dynamic"}, "rope_theta": 10000.0, "tie_word_embeddings": true, "use_qk_norm": true, "vocab_size": 128167}""",
             "32x4096 32/8x128 128@11158840 of 32768, silu 3072, scores 0.0884, tied, heads Each, 32 layers of 8 of 64x3072 and 3072, shared"
         },
+        // MiMo-7B-Base
+        {
+            """{"architectures": ["MiMoForCausalLM"], "attention_bias": true, "attention_dropout": 0.0, "head_dim": 128, "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 11008, "max_position_embeddings": 32768, "model_type": "mimo", "num_attention_heads": 32, "num_hidden_layers": 36, "num_key_value_heads": 8, "num_nextn_predict_layers": 1, "rms_norm_eps": 1e-05, "rope_theta": 640000.0, "tie_word_embeddings": false, "use_sliding_window": false, "vocab_size": 151680}""",
+            "36x4096 32/8x128 128@640000 of 32768, silu 11008, scores 0.0884, bias"
+        },
         // c4ai-command-r-v01
         {
             """{"architectures": ["CohereForCausalLM"], "attention_bias": false, "bos_token_id": 5, "eos_token_id": 255001, "hidden_act": "silu", "hidden_size": 8192, "intermediate_size": 22528, "layer_norm_eps": 1e-05, "logit_scale": 0.0625, "max_position_embeddings": 8192, "model_max_length": 131072, "model_type": "cohere", "num_attention_heads": 64, "num_hidden_layers": 40, "num_key_value_heads": 64, "pad_token_id": 0, "rope_theta": 8000000.0, "vocab_size": 256000}""",
