@@ -111,6 +111,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Renamed = [("moe_num_experts", "num_experts"), ("moe_k", "num_experts_per_tok"), ("moe_num_shared_experts", "n_shared_experts"), ("moe_layer_start_index", "first_k_dense_replace"), ("moe_layer_interval", "decoder_sparse_step")],
             Defaults = [(KeyHeads, 4), ("num_experts", 64), ("num_experts_per_tok", 6), ("n_shared_experts", 2), ("first_k_dense_replace", 1), ("moe_intermediate_size", 1536)],
         },
+        new("HeliumForCausalLM", "helium") { Defaults = [(KeyHeads, 20), (HeadDim, 128)], NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1e-8, DefaultTheta = 100_000 },
         HunYuan,
         HunYuan with
         {

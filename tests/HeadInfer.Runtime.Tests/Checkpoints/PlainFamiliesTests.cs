@@ -33,12 +33,13 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["HunYuanDenseV1ForCausalLM"], "model_type": "hunyuan_v1_dense", "head_dim": 24, "use_qk_norm": true, "use_cla": false, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 50.0, "factor": 1.0}, "tie_word_embeddings": true}""",
         """{"architectures": ["HunYuanMoEV1ForCausalLM"], "model_type": "hunyuan_v1_moe", "num_experts": 8, "moe_topk": [3, 3, 3], "num_shared_expert": [1, 1, 1], "moe_intermediate_size": [96, 96, 96], "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}""",
         """{"architectures": ["MiMoForCausalLM"], "model_type": "mimo", "head_dim": 24, "attention_bias": true, "num_nextn_predict_layers": 1, "use_sliding_window": false}""",
+        """{"architectures": ["HeliumForCausalLM"], "model_type": "helium", "head_dim": 16, "num_key_value_heads": 4, "attention_bias": false, "mlp_bias": false}""",
         """{"architectures": ["CohereForCausalLM"], "model_type": "cohere", "layer_norm_eps": 1e-3, "logit_scale": 0.25, "use_qk_norm": false, "tie_word_embeddings": true}""",
         """{"architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe", "num_local_experts": 8, "num_experts_per_tok": 3, "attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.7, "logits_scaling": 4.0}""",
     ];
 
     /// <summary>Those of architectures that are read in GGUF, which say nothing of single layers.</summary>
-    public static TheoryData<string> Converted => [.. Variants.Select(v => v.Data).Where(fields => !((string[])["GlmFor", "GraniteMoe", "MiMoFor", "mlp_only_layers", "layer_types", "\"moe_layer_end_index\": 1"]).Any(word => fields.Contains(word, StringComparison.Ordinal)))];
+    public static TheoryData<string> Converted => [.. Variants.Select(v => v.Data).Where(fields => !((string[])["GlmFor", "GraniteMoe", "MiMoFor", "HeliumFor", "mlp_only_layers", "layer_types", "\"moe_layer_end_index\": 1"]).Any(word => fields.Contains(word, StringComparison.Ordinal)))];
 
     [Theory]
     [InlineData("cohere2")]

@@ -79,6 +79,11 @@ public sealed class PublishedConfigTests
             """{"architectures": ["MiMoForCausalLM"], "attention_bias": true, "attention_dropout": 0.0, "head_dim": 128, "hidden_act": "silu", "hidden_size": 4096, "intermediate_size": 11008, "max_position_embeddings": 32768, "model_type": "mimo", "num_attention_heads": 32, "num_hidden_layers": 36, "num_key_value_heads": 8, "num_nextn_predict_layers": 1, "rms_norm_eps": 1e-05, "rope_theta": 640000.0, "tie_word_embeddings": false, "use_sliding_window": false, "vocab_size": 151680}""",
             "36x4096 32/8x128 128@640000 of 32768, silu 11008, scores 0.0884, bias"
         },
+        // helium-1-preview-2b, by the defaults of its class
+        {
+            """{"architectures": ["HeliumForCausalLM"], "hidden_act": "silu", "hidden_size": 2560, "intermediate_size": 7040, "max_position_embeddings": 4096, "model_type": "helium", "num_attention_heads": 20, "num_hidden_layers": 24, "vocab_size": 48000}""",
+            "24x2560 20/20x128 128@100000 of 4096, silu 7040, scores 0.0884"
+        },
         // c4ai-command-r-v01
         {
             """{"architectures": ["CohereForCausalLM"], "attention_bias": false, "bos_token_id": 5, "eos_token_id": 255001, "hidden_act": "silu", "hidden_size": 8192, "intermediate_size": 22528, "layer_norm_eps": 1e-05, "logit_scale": 0.0625, "max_position_embeddings": 8192, "model_max_length": 131072, "model_type": "cohere", "num_attention_heads": 64, "num_hidden_layers": 40, "num_key_value_heads": 64, "pad_token_id": 0, "rope_theta": 8000000.0, "vocab_size": 256000}""",

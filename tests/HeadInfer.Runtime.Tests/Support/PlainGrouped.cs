@@ -20,7 +20,7 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
 
     private bool IsCohere => _type is "cohere" or "cohere2";
 
-    private bool HasNeighbours => IsCohere || _type is "glm" or "glm4" or "ernie4_5" or "ernie4_5_moe";
+    private bool HasNeighbours => IsCohere || _type is "glm" or "glm4" or "ernie4_5" or "ernie4_5_moe" or "helium";
 
     /// <summary>Names of the norms before and after attention, and before and after the MLP.</summary>
     public static (string? Before, string? After, string? BeforeMlp, string? AfterMlp) NormsOf(string type) => type switch
