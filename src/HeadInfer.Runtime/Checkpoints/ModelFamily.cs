@@ -95,6 +95,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000,
             Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, ScalesFullOnly = true,
         },
+        new("ExaoneForCausalLM", "exaone") { Renamed = [("num_layers", "num_hidden_layers"), ("activation_function", "hidden_act")], NormEpsilonField = "layer_norm_epsilon", DefaultNormEpsilon = 1e-5, TiedByDefault = true },
         new("Exaone4ForCausalLM", "exaone4")
         {
             Norms = LayerNormNames.After, QkNorm = HeadNorm.Each, DefaultNormEpsilon = 1e-5, Defaults = [(KeyHeads, 32)],

@@ -85,8 +85,13 @@ internal static partial class TensorNames
         (".block_sparse_moe.e_score", ".block_sparse_moe.gate.e_score"), (OfMixtral, ".mlp."),
     ];
 
-    private static readonly (string Theirs, string Ours)[] InHunYuan =
-        [(".self_attn.query_layernorm.", ".self_attn.q_norm."), (".self_attn.key_layernorm.", ".self_attn.k_norm."), (".mlp.shared_mlp.", ".mlp.shared_experts."), (".mlp.gate.wg.", ".mlp.gate.")];
+    // Names of single families, each of which no other has for something else: of HunYuan and of EXAONE 3; in this order.
+    private static readonly (string Theirs, string Ours)[] Others =
+    [
+        (".self_attn.query_layernorm.", ".self_attn.q_norm."), (".self_attn.key_layernorm.", ".self_attn.k_norm."), (".mlp.shared_mlp.", ".mlp.shared_experts."), (".mlp.gate.wg.", ".mlp.gate."),
+        ("transformer.h.", "model.layers."), ("transformer.wte.", "model.embed_tokens."), ("transformer.ln_f.", "model.norm."), (".ln_1.", ".input_layernorm."), (".ln_2.", ".post_attention_layernorm."),
+        (".attn.attention.out_proj.", ".self_attn.o_proj."), (".attn.attention.", ".self_attn."), (".mlp.c_fc_0.", ".mlp.gate_proj."), (".mlp.c_fc_1.", ".mlp.up_proj."), (".mlp.c_proj.", ".mlp.down_proj."),
+    ];
 
     /// <summary>The name that a tensor of a checkpoint goes by here.</summary>
     public static string Canonical(string name)
@@ -113,7 +118,7 @@ internal static partial class TensorNames
             }
         }
 
-        foreach (var (theirs, ours) in InHunYuan)
+        foreach (var (theirs, ours) in Others)
         {
             name = name.Replace(theirs, ours, StringComparison.Ordinal);
         }

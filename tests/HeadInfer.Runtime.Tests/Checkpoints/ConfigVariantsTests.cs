@@ -51,6 +51,7 @@ public sealed class ConfigVariantsTests
         { "Olmo2ForCausalLM", "olmo2", "", "32 64 1E-05 10000 64 -------- untied" },
         { "OlmoeForCausalLM", "olmoe", "\"num_experts\": 8, \"num_experts_per_tok\": 2", "32 64 1E-05 10000 64 -------- untied" },
         { "Olmo3ForCausalLM", "olmo3", "", "32 64 1E-05 500000 64 www-www-:4096 untied" },
+        { "ExaoneForCausalLM", "exaone", "\"num_layers\": 8, \"activation_function\": \"silu\"", "32 64 1E-05 10000 64 -------- tied" },
         { "Exaone4ForCausalLM", "exaone4", "", "32 64 1E-05 10000 64 www-www-:4096 untied" },
         { "Exaone4ForCausalLM", "exaone4", "\"sliding_window\": null, \"sliding_window_pattern\": null", "32 64 1E-05 10000 64 -------- untied" },
         { "SeedOssForCausalLM", "seed_oss", "", "8 128 1E-06 10000 128 -------- untied bias" },

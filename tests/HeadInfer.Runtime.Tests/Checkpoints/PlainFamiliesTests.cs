@@ -34,12 +34,13 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["HunYuanMoEV1ForCausalLM"], "model_type": "hunyuan_v1_moe", "num_experts": 8, "moe_topk": [3, 3, 3], "num_shared_expert": [1, 1, 1], "moe_intermediate_size": [96, 96, 96], "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}""",
         """{"architectures": ["MiMoForCausalLM"], "model_type": "mimo", "head_dim": 24, "attention_bias": true, "num_nextn_predict_layers": 1, "use_sliding_window": false}""",
         """{"architectures": ["HeliumForCausalLM"], "model_type": "helium", "head_dim": 16, "num_key_value_heads": 4, "attention_bias": false, "mlp_bias": false}""",
+        """{"architectures": ["ExaoneForCausalLM"], "model_type": "exaone", "num_layers": 3, "num_hidden_layers": 3, "activation_function": "silu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true}""",
         """{"architectures": ["CohereForCausalLM"], "model_type": "cohere", "layer_norm_eps": 1e-3, "logit_scale": 0.25, "use_qk_norm": false, "tie_word_embeddings": true}""",
         """{"architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe", "num_local_experts": 8, "num_experts_per_tok": 3, "attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.7, "logits_scaling": 4.0}""",
     ];
 
     /// <summary>Those of architectures that are read in GGUF, which say nothing of single layers.</summary>
-    public static TheoryData<string> Converted => [.. Variants.Select(v => v.Data).Where(fields => !((string[])["GlmFor", "GraniteMoe", "MiMoFor", "HeliumFor", "mlp_only_layers", "layer_types", "\"moe_layer_end_index\": 1"]).Any(word => fields.Contains(word, StringComparison.Ordinal)))];
+    public static TheoryData<string> Converted => [.. Variants.Select(v => v.Data).Where(fields => !((string[])["GlmFor", "GraniteMoe", "MiMoFor", "HeliumFor", "ExaoneFor", "mlp_only_layers", "layer_types", "\"moe_layer_end_index\": 1"]).Any(word => fields.Contains(word, StringComparison.Ordinal)))];
 
     [Theory]
     [InlineData("cohere2")]
@@ -121,7 +122,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         {
             float Number() => (float)((random.NextDouble() + random.NextDouble() + random.NextDouble() - 1.5) * 2); // of variance 1
             tensors[name] = [.. Enumerable.Range(0, shape.Aggregate((a, b) => a * b)).Select(_ => shape.Length == 1 ? 1 + (0.2f * Number()) : Number() * 1.5f / MathF.Sqrt(shape[^1]))];
-            writer.Add(name, "F32", shape, tensors[name]);
+            writer.Add(Own(name, (string)config["model_type"]!), "F32", shape, tensors[name]);
         }
 
         Add("model.embed_tokens.weight", 320, 64);
@@ -144,6 +145,21 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         File.WriteAllText(folder.File("config.json"), config.ToJsonString());
         File.WriteAllBytes(folder.File("model.safetensors"), writer.ToArray());
         return new PlainGrouped(config, tensors);
+    }
+
+    // What the checkpoint calls a tensor, as llama.cpp's gguf-py/gguf/tensor_mapping.py knows it.
+    private static string Own(string name, string type)
+    {
+        (string Ours, string Theirs)[] names = type switch
+        {
+            "exaone" =>
+            [
+                ("model.layers.", "transformer.h."), ("model.embed_tokens", "transformer.wte"), ("model.norm", "transformer.ln_f"), ("input_layernorm", "ln_1"), ("post_attention_layernorm", "ln_2"),
+                ("self_attn.o_proj", "attn.attention.out_proj"), ("self_attn.", "attn.attention."), ("gate_proj", "c_fc_0"), ("up_proj", "c_fc_1"), ("down_proj", "c_proj"),
+            ],
+            _ => [],
+        };
+        return names.Aggregate(name, (all, pair) => all.Replace(pair.Ours, pair.Theirs, StringComparison.Ordinal));
     }
 
     private static void AddLayer(JsonObject config, int layer, Action<string, int[]> add)

@@ -84,6 +84,11 @@ public sealed class PublishedConfigTests
             """{"architectures": ["HeliumForCausalLM"], "hidden_act": "silu", "hidden_size": 2560, "intermediate_size": 7040, "max_position_embeddings": 4096, "model_type": "helium", "num_attention_heads": 20, "num_hidden_layers": 24, "vocab_size": 48000}""",
             "24x2560 20/20x128 128@100000 of 4096, silu 7040, scores 0.0884"
         },
+        // EXAONE-3.0-7.8B-Instruct
+        {
+            """{"architectures": ["ExaoneForCausalLM"], "activation_function": "silu", "bos_token_id": 1, "embed_dropout": 0.0, "eos_token_id": 361, "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 14336, "layer_norm_epsilon": 1e-05, "max_position_embeddings": 4096, "model_type": "exaone", "num_attention_heads": 32, "num_key_value_heads": 8, "num_layers": 32, "pad_token_id": 0, "rope_scaling": null, "rope_theta": 500000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": "4.45.2", "use_cache": true, "vocab_size": 102400}""",
+            "32x4096 32/8x128 128@500000 of 4096, silu 14336, scores 0.0884"
+        },
         // c4ai-command-r-v01
         {
             """{"architectures": ["CohereForCausalLM"], "attention_bias": false, "bos_token_id": 5, "eos_token_id": 255001, "hidden_act": "silu", "hidden_size": 8192, "intermediate_size": 22528, "layer_norm_eps": 1e-05, "logit_scale": 0.0625, "max_position_embeddings": 8192, "model_max_length": 131072, "model_type": "cohere", "num_attention_heads": 64, "num_hidden_layers": 40, "num_key_value_heads": 64, "pad_token_id": 0, "rope_theta": 8000000.0, "vocab_size": 256000}""",
