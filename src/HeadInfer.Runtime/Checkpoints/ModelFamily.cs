@@ -113,6 +113,8 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Defaults = [(KeyHeads, 4), ("num_experts", 64), ("num_experts_per_tok", 6), ("n_shared_experts", 2), ("first_k_dense_replace", 1), ("moe_intermediate_size", 1536)],
         },
         new("HeliumForCausalLM", "helium") { Defaults = [(KeyHeads, 20), (HeadDim, 128)], NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1e-8, DefaultTheta = 100_000 },
+        new("InternLM2ForCausalLM", "internlm2") { GroupedQkv = true, DynamicRope = true },
+        new("InternLM3ForCausalLM", "internlm3") { DynamicRope = true },
         HunYuan,
         HunYuan with
         {
@@ -185,6 +187,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>The checkpoint holds query, key and value as one matrix.</summary>
     public bool FusedQkv { get; init; }
+
+    /// <summary>The checkpoint holds them as one matrix in which the queries of a key, that key and its value follow each other.</summary>
+    public bool GroupedQkv { get; init; }
 
     /// <summary>The checkpoint holds gate and up as one matrix.</summary>
     public bool FusedGates { get; init; }

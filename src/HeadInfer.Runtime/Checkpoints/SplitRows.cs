@@ -17,6 +17,11 @@ internal sealed class SplitRows : CheckpointView
             kinds.Add((TensorNames.Query, config.Heads, [(TensorNames.Query, config.HeadDim), (TensorNames.QueryGate, config.HeadDim)]));
         }
 
+        if (config.Family.GroupedQkv)
+        {
+            kinds.Add((TensorNames.QkvFused, config.KvHeads, [(TensorNames.Query, config.Heads / config.KvHeads * config.HeadDim), (TensorNames.Key, config.HeadDim), (TensorNames.Value, config.HeadDim)]));
+        }
+
         if (config.Delta is { } delta)
         {
             var (each, value) = (delta.ValueHeads / delta.KeyHeads, delta.ValueHeads / delta.KeyHeads * delta.ValueDim);

@@ -85,12 +85,14 @@ internal static partial class TensorNames
         (".block_sparse_moe.e_score", ".block_sparse_moe.gate.e_score"), (OfMixtral, ".mlp."),
     ];
 
-    // Names of single families, each of which no other has for something else: of HunYuan and of EXAONE 3; in this order.
+    // Names of single families, each of which no other has for something else: of HunYuan, of EXAONE 3 and of InternLM2; in this order.
     private static readonly (string Theirs, string Ours)[] Others =
     [
         (".self_attn.query_layernorm.", ".self_attn.q_norm."), (".self_attn.key_layernorm.", ".self_attn.k_norm."), (".mlp.shared_mlp.", ".mlp.shared_experts."), (".mlp.gate.wg.", ".mlp.gate."),
         ("transformer.h.", "model.layers."), ("transformer.wte.", "model.embed_tokens."), ("transformer.ln_f.", "model.norm."), (".ln_1.", ".input_layernorm."), (".ln_2.", ".post_attention_layernorm."),
         (".attn.attention.out_proj.", ".self_attn.o_proj."), (".attn.attention.", ".self_attn."), (".mlp.c_fc_0.", ".mlp.gate_proj."), (".mlp.c_fc_1.", ".mlp.up_proj."), (".mlp.c_proj.", ".mlp.down_proj."),
+        ("model.tok_embeddings.", "model.embed_tokens."), (".attention.wqkv.", ".self_attn.qkv_proj."), (".attention.wo.", ".self_attn.o_proj."), (".attention_norm.", ".input_layernorm."), (".ffn_norm.", ".post_attention_layernorm."),
+        (".mlp.w1.", ".mlp.gate_proj."), (".mlp.w2.", ".mlp.down_proj."), (".mlp.w3.", ".mlp.up_proj."), // of a feed_forward
     ];
 
     /// <summary>The name that a tensor of a checkpoint goes by here.</summary>
@@ -108,6 +110,11 @@ internal static partial class TensorNames
         if (name.StartsWith("language_model.lm_head.", StringComparison.Ordinal))
         {
             return name["language_model.".Length..];
+        }
+
+        if (name == "output.weight")
+        {
+            return Output; // InternLM2's
         }
 
         if (name.Contains(OfMixtral, StringComparison.Ordinal))

@@ -35,6 +35,8 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["MiMoForCausalLM"], "model_type": "mimo", "head_dim": 24, "attention_bias": true, "num_nextn_predict_layers": 1, "use_sliding_window": false}""",
         """{"architectures": ["HeliumForCausalLM"], "model_type": "helium", "head_dim": 16, "num_key_value_heads": 4, "attention_bias": false, "mlp_bias": false}""",
         """{"architectures": ["ExaoneForCausalLM"], "model_type": "exaone", "num_layers": 3, "num_hidden_layers": 3, "activation_function": "silu", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true}""",
+        """{"architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "bias": false, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}""",
+        """{"architectures": ["InternLM3ForCausalLM"], "model_type": "internlm3", "head_dim": 24, "bias": false, "qkv_bias": false, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 6.0}}""",
         """{"architectures": ["CohereForCausalLM"], "model_type": "cohere", "layer_norm_eps": 1e-3, "logit_scale": 0.25, "use_qk_norm": false, "tie_word_embeddings": true}""",
         """{"architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe", "num_local_experts": 8, "num_experts_per_tok": 3, "attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.7, "logits_scaling": 4.0}""",
     ];
@@ -122,7 +124,17 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         {
             float Number() => (float)((random.NextDouble() + random.NextDouble() + random.NextDouble() - 1.5) * 2); // of variance 1
             tensors[name] = [.. Enumerable.Range(0, shape.Aggregate((a, b) => a * b)).Select(_ => shape.Length == 1 ? 1 + (0.2f * Number()) : Number() * 1.5f / MathF.Sqrt(shape[^1]))];
-            writer.Add(Own(name, (string)config["model_type"]!), "F32", shape, tensors[name]);
+            if ((string)config["model_type"]! != "internlm2" || !name.Contains("self_attn", StringComparison.Ordinal) || name.Contains("o_proj", StringComparison.Ordinal))
+            {
+                writer.Add(Own(name, (string)config["model_type"]!), "F32", shape, tensors[name]);
+            }
+        }
+
+        // InternLM2: the queries of a key, that key and its value follow each other.
+        void AddGroups(string attention)
+        {
+            var (queries, keys, values) = (tensors[$"{attention}.q_proj.weight"].Chunk(2 * 16 * 64), tensors[$"{attention}.k_proj.weight"].Chunk(16 * 64), tensors[$"{attention}.v_proj.weight"].Chunk(16 * 64));
+            writer.Add(attention.Replace("self_attn", "attention.wqkv.weight", StringComparison.Ordinal), "F32", [8 * 16, 64], [.. queries.Zip(keys, values).SelectMany(group => (float[])[.. group.First, .. group.Second, .. group.Third])]);
         }
 
         Add("model.embed_tokens.weight", 320, 64);
@@ -140,6 +152,10 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         for (var layer = 0; layer < 3; layer++)
         {
             AddLayer(config, layer, (name, shape) => Add($"model.layers.{layer}.{name}", shape));
+            if ((string)config["model_type"]! == "internlm2")
+            {
+                AddGroups($"model.layers.{layer}.self_attn");
+            }
         }
 
         File.WriteAllText(folder.File("config.json"), config.ToJsonString());
@@ -156,6 +172,11 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
             [
                 ("model.layers.", "transformer.h."), ("model.embed_tokens", "transformer.wte"), ("model.norm", "transformer.ln_f"), ("input_layernorm", "ln_1"), ("post_attention_layernorm", "ln_2"),
                 ("self_attn.o_proj", "attn.attention.out_proj"), ("self_attn.", "attn.attention."), ("gate_proj", "c_fc_0"), ("up_proj", "c_fc_1"), ("down_proj", "c_proj"),
+            ],
+            "internlm2" =>
+            [
+                ("model.embed_tokens", "model.tok_embeddings"), ("lm_head", "output"), ("input_layernorm", "attention_norm"), ("post_attention_layernorm", "ffn_norm"), ("self_attn.o_proj", "attention.wo"),
+                ("mlp.gate_proj", "feed_forward.w1"), ("mlp.up_proj", "feed_forward.w3"), ("mlp.down_proj", "feed_forward.w2"),
             ],
             _ => [],
         };

@@ -12,7 +12,7 @@ internal static partial class GgufConversion
     private static readonly Dictionary<string, string> Architectures = new()
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
-        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r", ["HunYuanDenseV1ForCausalLM"] = "hunyuan-dense", ["HunYuanMoEV1ForCausalLM"] = "hunyuan-moe",
+        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r", ["InternLM2ForCausalLM"] = "internlm2", ["InternLM3ForCausalLM"] = "llama", ["HunYuanDenseV1ForCausalLM"] = "hunyuan-dense", ["HunYuanMoEV1ForCausalLM"] = "hunyuan-moe",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Gemma4ForCausalLM"] = GgufGemma4.Architecture, ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
         ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2", ["DeepseekV3ForCausalLM"] = "deepseek2", ["DeepseekV2ForCausalLM"] = "deepseek2",
@@ -31,7 +31,7 @@ internal static partial class GgufConversion
     ];
 
     // Those that llama.cpp's conversion/llama.py converts, and it permutes what is rotated.
-    private static readonly string[] Permuted = ["llama", "granite", "smollm3", "mistral3"];
+    private static readonly string[] Permuted = ["llama", "granite", "smollm3", "mistral3", "internlm2"];
 
     private static readonly string[] DeltaNets = ["qwen3next", "qwen35", "qwen35moe"];
 
@@ -62,7 +62,7 @@ internal static partial class GgufConversion
         var name = architecture ?? Architectures[config.Architecture];
         var writer = Keys(new GgufWriter(), name, config, json, apart);
         using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
-        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name) && !TensorNames.IsOfGuessing(e.Name)).Select(e => (Name: TensorNames.Canonical(e.Name), Shape: e.Shape is [1, var experts] && e.Name.Contains("e_score", StringComparison.Ordinal) ? [experts] : e.Shape, Data: Read(file, e))).ToList();
+        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name) && !TensorNames.IsOfGuessing(e.Name)).Select(e => (Name: TensorNames.Canonical(e.Name), Shape: e.Shape is [1, var experts] && e.Name.Contains("e_score", StringComparison.Ordinal) ? [experts] : e.Shape, Data: Read(file, e))).SelectMany(t => config.Family.GroupedQkv && t.Name.EndsWith("qkv_proj.weight", StringComparison.Ordinal) ? Groups(t.Name, t.Data, config) : [t]).ToList();
         foreach (var entry in file.Entries.Values.Where(e => GgufExperts.Are(e.Name)))
         {
             GgufExperts.Add(file, entry, (tensor, shape, type, data) => writer.Tensor(tensor, shape, type, data));
@@ -310,6 +310,15 @@ internal static partial class GgufConversion
         }
 
         return tensor.Replace("post_attention_layernorm", NormsAfterAttention.Contains(name) ? "post_attention_norm" : "ffn_norm", StringComparison.Ordinal);
+    }
+
+    // conversion/internlm.py: the queries of a key, that key and its value follow each other.
+    private static (string Name, long[] Shape, float[] Data)[] Groups(string name, float[] data, ModelConfig config)
+    {
+        var (each, heads) = (config.Heads / config.KvHeads, data.Chunk(config.HeadDim * config.HiddenSize).Index().ToList());
+        (string, long[], float[]) Of(string part, Func<int, bool> isIts, int count) =>
+            (name.Replace("qkv_proj", part, StringComparison.Ordinal), [count * config.HeadDim, config.HiddenSize], [.. heads.Where(h => isIts(h.Index % (each + 2))).SelectMany(h => h.Item)]);
+        return [Of("q_proj", i => i < each, config.Heads), Of("k_proj", i => i == each, config.KvHeads), Of("v_proj", i => i > each, config.KvHeads)];
     }
 
     // Rotary pairs beside each other: of [heads, 2, half, inner] the middle two change places.
