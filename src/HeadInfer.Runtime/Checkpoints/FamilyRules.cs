@@ -59,6 +59,9 @@ internal enum HeadNorm
     /// <summary>Of each head by itself.</summary>
     Each,
 
+    /// <summary>The same, where each head has weights of its own.</summary>
+    Own,
+
     /// <summary>Of all heads of a token together.</summary>
     Whole,
 }

@@ -134,7 +134,7 @@ internal static class ModelConfigReader
             TiedEmbeddings = json.Bool("tie_word_embeddings", family.TiedByDefault),
             AttentionSoftCap = family.SoftCaps is { } caps ? SoftCap(json, "attn_logit_softcapping", caps.Scores) : null,
             LogitSoftCap = family.SoftCaps is { } its ? SoftCap(json, "final_logit_softcapping", its.Logits) : null,
-            QkNorm = family.QkNormField is { } norms && json.Bool(norms, false) ? HeadNorm.Each : family.QkNorm,
+            QkNorm = family.QkNormField is var (norms, kind) && json.Bool(norms, false) ? kind : family.QkNorm,
             QkvBias = (family.QkvBias && json.Bool("qkv_bias", true)) || bias,
             OutputBias = family.OutputBiasField is null ? bias && !family.QkvBias : family.OutputBiasField.Length > 0 && json.Bool(family.OutputBiasField, false),
             MlpBias = json.Bool("mlp_bias", false),

@@ -56,7 +56,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Windows = WindowRule.Pattern, FullEvery = 2, DefaultWindow = 128, Defaults = [(KeyHeads, 8), (HeadDim, 64)],
             DefaultRope = """{"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": false}""",
         },
-        new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = "use_qk_norm", OutputBiasField = "", Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
+        new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = ("use_qk_norm", HeadNorm.Each), OutputBiasField = "", Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
         new("Dots1ForCausalLM", "dots1") { QkNorm = HeadNorm.Each, Defaults = [(KeyHeads, 32), ("first_k_dense_replace", 0), ("max_window_layers", 62)], Experts = true, Router = RouterRule.Sigmoid, Windows = WindowRule.UpperLayers, WindowsByDefault = true, DefaultWindow = 4096 },
         new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid },
         new("DeepseekV2ForCausalLM", "deepseek_v2") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_routed_experts", 64), ("n_shared_experts", 2), ("moe_intermediate_size", 1407), ("first_k_dense_replace", 0)], Experts = true, Router = RouterRule.Groups },
@@ -80,7 +80,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         },
         new("Llama4ForCausalLM", "llama4_text")
         {
-            NeighbourPairs = true, Chunked = true, Windows = WindowRule.Pattern, FullEvery = 4, StillEvery = 4, QkNormField = "use_qk_norm", BareHeadNorms = true, TunesStillLayers = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000,
+            NeighbourPairs = true, Chunked = true, Windows = WindowRule.Pattern, FullEvery = 4, StillEvery = 4, QkNormField = ("use_qk_norm", HeadNorm.Each), BareHeadNorms = true, TunesStillLayers = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000,
             Experts = true, Router = RouterRule.Inputs, Stacks = ExpertStacks.Halves,
             Defaults = [("intermediate_size_mlp", 16_384), ("num_local_experts", 16), ("num_experts_per_tok", 1), (KeyHeads, 8), (HeadDim, 128)], NestedDefaults = Sizes(202_048, 5120, 8192, 48, 40, 131_072),
         },
@@ -125,7 +125,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         new("CohereForCausalLM", "cohere")
         {
             Norms = LayerNormNames.Shared, NormEpsilonField = "layer_norm_eps", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NeighbourPairs = true, LogitFactor = ("logit_scale", 0.0625),
-            TiedByDefault = true, DefaultTheta = 500_000, LengthField = "model_max_length",
+            TiedByDefault = true, DefaultTheta = 500_000, LengthField = "model_max_length", QkNormField = ("use_qk_norm", HeadNorm.Own),
         },
         new("Cohere2ForCausalLM", "cohere2")
         {
@@ -170,8 +170,8 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Norms of queries and keys.</summary>
     public HeadNorm QkNorm { get; init; }
 
-    /// <summary>The field that says whether each head has a norm, where that is for the configuration to say.</summary>
-    public string? QkNormField { get; init; }
+    /// <summary>The field that says whether heads have norms, where that is for the configuration to say, and which.</summary>
+    public (string Field, HeadNorm Norm)? QkNormField { get; init; }
 
     /// <summary>Norms of heads have no weights, and only layers that rotate have them.</summary>
     public bool BareHeadNorms { get; init; }

@@ -110,9 +110,9 @@ internal sealed record LayerWeights
 
     public Linear? AttentionGate { get; init; } // hidden -> heads * dim: of what is attended
 
-    public Tensor? QueryNorm { get; init; } // [dim], or [heads * dim] of all together
+    public Tensor? QueryNorm { get; init; } // [dim], or [heads * dim] of all together or of each
 
-    public Tensor? KeyNorm { get; init; } // [dim], or [kv_heads * dim] of all together
+    public Tensor? KeyNorm { get; init; } // [dim], or [kv_heads * dim] of all together or of each
 
     public Tensor? QueryFactors { get; init; } // [dim], float32; of queries that are rotated
 
@@ -146,7 +146,7 @@ internal sealed record LayerWeights
             : !family.BareHeadNorms ? Norm(name, size)
             : config.RopeOf(layer).IsStill ? null : source.Ones(size);
 
-        var (whole, names, before) = (config.QkNorm == HeadNorm.Whole, family.Norms, Of(family.Norms.BeforeAttention));
+        var (whole, names, before) = (config.QkNorm is HeadNorm.Whole or HeadNorm.Own, family.Norms, Of(family.Norms.BeforeAttention));
         if (config.StateLayers.Contains(layer))
         {
             return new LayerWeights

@@ -80,7 +80,17 @@ internal sealed class StepDecoder
             weights.Qkv?.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, heads);
             weights.Latent?.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.Latent!, heads);
             weights.AttentionGate?.Multiply(_kernels, rows, _buffers.Hidden, norms.Attention, _buffers.AttentionGates!);
-            if (_config.QkNorm == HeadNorm.Whole)
+            if (_config.QkNorm == HeadNorm.Own)
+            {
+                for (var head = 0; head < shape.Count + shape.KvHeads; head++)
+                {
+                    var (its, at) = head < shape.Count ? (norms.Query!.Value, head) : (norms.Key!.Value, head - shape.Count);
+                    _kernels.NormPart(rows, heads, head * shape.Dim, shape.Dim, its with { Weight = its.Weight + (at * shape.Dim * DataTypes.Size(_weights.Type)) });
+                }
+
+                norms = norms with { Query = null, Key = null };
+            }
+            else if (_config.QkNorm == HeadNorm.Whole)
             {
                 _kernels.NormPart(rows, heads, 0, queries, norms.Query!.Value);
                 _kernels.NormPart(rows, heads, queries, keys, norms.Key!.Value);

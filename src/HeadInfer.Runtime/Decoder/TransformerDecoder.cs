@@ -143,7 +143,12 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         var normed = Norm(hidden, layer.AttentionNorm);
         var all = layer.Latent?.Apply(normed, withQueries) ?? (withQueries ? layer.Qkv! : layer.Qkv!.Outputs(shape.Queries, 2L * shape.Keys)).Apply(normed);
         var heads = all.view(count, queries + (2 * keys), shape.Dim);
-        if (layer.QueryNorm is not null && layer.KeyNorm is not null && config.QkNorm == HeadNorm.Whole)
+        if (config.QkNorm == HeadNorm.Own)
+        {
+            NormOwn(heads, 0, queries, layer.QueryNorm!);
+            NormOwn(heads, queries, keys, layer.KeyNorm!);
+        }
+        else if (layer.QueryNorm is not null && layer.KeyNorm is not null && config.QkNorm == HeadNorm.Whole)
         {
             NormWhole(all, 0, queries * shape.Dim, layer.QueryNorm);
             NormWhole(all, queries * shape.Dim, shape.Keys, layer.KeyNorm);
@@ -242,6 +247,18 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
 
         var wide = x.to(ScalarType.Float32);
         return device.RmsNorm(wide - wide.mean([-1L], keepdim: true), weight.to(ScalarType.Float32), config.NormEpsilon).to(x.dtype); // rounded once
+    }
+
+    // Of Command R+ alone, whose norms are centred.
+    private void NormOwn(Tensor heads, int first, int count, Tensor weight)
+    {
+        if (count > 0)
+        {
+            var some = heads.narrow(1, first, count);
+            var wide = some.to(ScalarType.Float32);
+            var centred = wide - wide.mean([-1L], keepdim: true);
+            some.copy_(centred * (centred.square().mean([-1L], keepdim: true) + config.NormEpsilon).rsqrt_() * weight.view(count, -1));
+        }
     }
 
     private void NormWhole(Tensor all, long first, long count, Tensor weight)

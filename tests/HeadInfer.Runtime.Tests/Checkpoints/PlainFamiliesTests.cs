@@ -38,6 +38,7 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         """{"architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "bias": false, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}""",
         """{"architectures": ["InternLM3ForCausalLM"], "model_type": "internlm3", "head_dim": 24, "bias": false, "qkv_bias": false, "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 6.0}}""",
         """{"architectures": ["CohereForCausalLM"], "model_type": "cohere", "layer_norm_eps": 1e-3, "logit_scale": 0.25, "use_qk_norm": false, "tie_word_embeddings": true}""",
+        """{"architectures": ["CohereForCausalLM"], "model_type": "cohere", "head_dim": 16, "layer_norm_eps": 1e-3, "logit_scale": 0.25, "use_qk_norm": true, "tie_word_embeddings": true}""",
         """{"architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe", "num_local_experts": 8, "num_experts_per_tok": 3, "attention_multiplier": 0.2, "embedding_multiplier": 3.0, "residual_multiplier": 0.7, "logits_scaling": 4.0}""",
     ];
 
@@ -96,16 +97,6 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
         await using var within = await Load(folder.Path, new HeadInferOptions { MaxContextTokens = 256 });
         await using var scaled = await Load(folder.Path, new HeadInferOptions { MaxContextTokens = 257, RopeScaling = new() { Kind = RopeKind.Linear, Factor = 2 } });
         Assert.Equal((256, 257), (within.Plan.MaxContextTokens, scaled.Plan.MaxContextTokens));
-    }
-
-    // Command R+: no key of its files tells it.
-    [Fact]
-    public void A_file_with_norms_of_heads_is_another_model()
-    {
-        using var folder = new ScratchFolder();
-        Write(folder, Variants.Select(v => v.Data).Single(fields => fields.Contains("CohereFor", StringComparison.Ordinal)));
-        GgufConversion.Of(folder.Path).Tensor("blk.0.attn_q_norm.weight", [4, 16], new float[64]).Write(folder.File("m.gguf"));
-        Assert.Contains("use_qk_norm true", Assert.Throws<UnsupportedModelException>(() => ModelConfig.Load(folder.File("m.gguf"))).Message, StringComparison.Ordinal);
     }
 
     private static PlainGrouped Write(ScratchFolder folder, string fields)
@@ -198,6 +189,11 @@ public abstract class PlainFamiliesTests(ComputeDevice device) : NativeTest(devi
             if (type is "glm" or "mimo" || (type == "qwen2_moe" && (bool?)config["qkv_bias"] != false))
             {
                 add($"self_attn.{name}_proj.bias", [heads * dim]);
+            }
+
+            if (name != "v" && type == "cohere" && (bool)config["use_qk_norm"]!)
+            {
+                add($"self_attn.{name}_norm.weight", [heads, dim]);
             }
 
             if (name != "v" && type.StartsWith("hunyuan", StringComparison.Ordinal))

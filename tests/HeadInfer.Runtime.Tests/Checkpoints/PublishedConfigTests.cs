@@ -144,7 +144,7 @@ public sealed class PublishedConfigTests
     }
 
     [Theory]
-    [InlineData("cohere", "CohereForCausalLM", "\"use_qk_norm\": true", "use_qk_norm true")]
+    [InlineData("cohere2", "Cohere2ForCausalLM", "\"use_qk_norm\": true", "use_qk_norm true")]
     [InlineData("olmoe", "OlmoeForCausalLM", "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"clip_qkv\": 8.0", "clip_qkv 8.0")]
     [InlineData("ernie4_5", "Ernie4_5ForCausalLM", "\"use_bias\": true", "use_bias is true")]
     [InlineData("hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM", "\"use_cla\": true", "use_cla is true")]

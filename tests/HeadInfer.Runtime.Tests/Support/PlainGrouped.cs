@@ -67,8 +67,9 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
         double[][] Heads(string name, int position)
         {
             var (made, weight, after) = (Projected(name, all[position]), tensors.GetValueOrDefault($"{prefix}self_attn.{name}_norm.weight"), tensors.GetValueOrDefault($"{prefix}self_attn.{(name == "q" ? "query" : "key")}_layernorm.weight"));
-            made = weight is not null && weight.Length > _dim ? Norm(weight, made) : made;
-            return [.. made.Chunk(_dim).Select(head => Turned(weight?.Length == _dim ? Norm(weight, head) : head, position, layer)).Select(head => after is null ? head : Norm(after, head))];
+            made = weight is not null && weight.Length > _dim && !IsCohere ? Norm(weight, made) : made;
+            double[] Normed(double[] head, int number) => weight is null || (weight.Length > _dim && !IsCohere) ? head : Norm(IsCohere ? weight[(number * _dim)..((number + 1) * _dim)] : weight, head);
+            return [.. made.Chunk(_dim).Select((head, number) => Turned(Normed(head, number), position, layer)).Select(head => after is null ? head : Norm(after, head))];
         }
 
         double[][][] keys = [.. all.Select((_, position) => Heads("k", position))], values = [.. all.Select(x => Projected("v", x).Chunk(_dim).ToArray())];
