@@ -17,7 +17,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     public const string Pattern = "attention.sliding_window_pattern", KeyHeads = "attention.head_count_kv", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
 
-    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", InternLm2 = "internlm2", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen2Moe = "qwen2moe", Olmoe = "olmoe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
+    private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", InternLm2 = "internlm2", Arcee = "arcee", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen2Moe = "qwen2moe", Olmoe = "olmoe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
     private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
     private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Pictured = "n_deepstack_layers", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", Clip = "attention.clamp_kqv", ExpertScale = "expert_weights_scale", SharedWidth = "expert_shared_feed_forward_length";
 
@@ -59,6 +59,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
         [InternLm2] = "InternLM2ForCausalLM",
+        [Arcee] = "ArceeForCausalLM",
         [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN
     };
 
@@ -66,7 +67,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     public static IReadOnlyCollection<string> Names => Known.Keys;
 
     /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours. Those of a family that has them so anyway are as they were.</summary>
-    public bool PairsAreNeighbours => Name is Llama or Granite or SmolLm3 or Mistral3 or InternLm2;
+    public bool PairsAreNeighbours => Name is Llama or Granite or SmolLm3 or Mistral3 or InternLm2 or Arcee;
 
     /// <summary>Whether it is GLM.</summary>
     public bool IsGlm => Name is Glm4 or Glm4Moe;

@@ -44,7 +44,7 @@ public sealed record ModelConfig
     /// <summary>Factor of the attention scores.</summary>
     public required double AttentionScale { get; init; }
 
-    /// <summary>Activation of the MLP: <c>silu</c>, <c>gelu</c>, <c>gelu_pytorch_tanh</c> or <c>clamped_swiglu</c>.</summary>
+    /// <summary>Activation of the MLP: <c>silu</c>, <c>gelu</c>, <c>gelu_pytorch_tanh</c> or <c>clamped_swiglu</c>; <c>relu2</c> of one without a gate.</summary>
     public required string Activation { get; init; }
 
     /// <summary>Whether the output layer is the embedding.</summary>

@@ -5,6 +5,9 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <param name="ModelType">Its name in <c>model_type</c>.</param>
 internal sealed record ModelFamily(string Architecture, string ModelType)
 {
+    /// <summary>The activation of MLPs without gates.</summary>
+    public const string SquaredRelu = "relu2";
+
     private const string KeyHeads = "num_key_value_heads", HeadDim = "head_dim";
 
     private static readonly ModelFamily Gemma4 = new("Gemma4ForCausalLM", "gemma4_text")
@@ -113,6 +116,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Defaults = [(KeyHeads, 4), ("num_experts", 64), ("num_experts_per_tok", 6), ("n_shared_experts", 2), ("first_k_dense_replace", 1), ("moe_intermediate_size", 1536)],
         },
         new("HeliumForCausalLM", "helium") { Defaults = [(KeyHeads, 20), (HeadDim, 128)], NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1e-8, DefaultTheta = 100_000 },
+        new("ArceeForCausalLM", "arcee") { Ungated = true, DefaultActivation = SquaredRelu, DefaultNormEpsilon = 1e-5 },
         new("InternLM2ForCausalLM", "internlm2") { GroupedQkv = true, DynamicRope = true },
         new("InternLM3ForCausalLM", "internlm3") { DynamicRope = true },
         HunYuan,
@@ -193,6 +197,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>The checkpoint holds gate and up as one matrix.</summary>
     public bool FusedGates { get; init; }
+
+    /// <summary>MLPs have no gate.</summary>
+    public bool Ungated { get; init; }
 
     /// <summary>Which norms a layer has.</summary>
     public LayerNormNames Norms { get; init; } = LayerNormNames.Before;

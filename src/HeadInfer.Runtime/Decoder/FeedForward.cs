@@ -66,9 +66,9 @@ internal abstract class FeedForward
         GatedMlp.Read(config, source, device, config.IntermediateOf(layer), n => TensorNames.Layer(layer, TensorNames.Mlp(n)));
 }
 
-/// <summary><c>down(activation(gate(x)) * up(x))</c>.</summary>
+/// <summary><c>down(activation(gate(x)) * up(x))</c>; or without a gate <c>down(relu(up(x))^2)</c>.</summary>
 /// <param name="device">computes; null if nobody does</param>
-/// <param name="gateUp">hidden -> 2 * width</param>
+/// <param name="gateUp">hidden -> 2 * width; up alone without a gate</param>
 /// <param name="down">width -> hidden</param>
 /// <param name="activation">as the configuration names it</param>
 /// <param name="width">of the intermediate</param>
@@ -76,8 +76,8 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
 {
     public static GatedMlp Read(ModelConfig config, IWeightSource source, Device? device, int width, Func<string, string> name, bool bias = false)
     {
-        string[] parts = config.Family.FusedGates ? [TensorNames.GateUpFused] : [TensorNames.Gate, TensorNames.Up];
-        long[] rows = config.Family.FusedGates ? [2L * width] : [width, width];
+        string[] parts = config.Family.FusedGates ? [TensorNames.GateUpFused] : config.Family.Ungated ? [TensorNames.Up] : [TensorNames.Gate, TensorNames.Up];
+        long[] rows = config.Family.FusedGates ? [2L * width] : config.Family.Ungated ? [width] : [width, width];
         return new GatedMlp(
             device,
             source.Linear([.. parts.Select(name)], rows, config.HiddenSize, bias || config.MlpBias),
@@ -111,7 +111,18 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
     }
 
     /// <summary>The first half of a few rows' work: reads what is hidden, and does not change it.</summary>
-    public void Activate(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before) => gateUp.Gate(kernels, rows, buffers.Hidden, before, activation, buffers.Active);
+    public void Activate(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before)
+    {
+        if (activation != ModelFamily.SquaredRelu)
+        {
+            gateUp.Gate(kernels, rows, buffers.Hidden, before, activation, buffers.Active);
+            return;
+        }
+
+        gateUp.Multiply(kernels, rows, buffers.Hidden, before, buffers.Active);
+        using var active = buffers.Active.Memory.narrow(0, 0, rows);
+        Square(active);
+    }
 
     /// <summary>The second half, or added to what is there.</summary>
     public void GiveActive(RowKernels kernels, int rows, RowBuffers buffers, RowBuffer to, bool add) => down.Multiply(kernels, rows, buffers.Active, null, to, add);
@@ -119,8 +130,24 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
     // [tokens, width]
     private Tensor Activate(Tensor x)
     {
-        using var both = gateUp.Apply(x); // [tokens, 2 * width]
-        return device!.Gate(both, width, activation);
+        var both = gateUp.Apply(x); // [tokens, 2 * width]
+        if (activation == ModelFamily.SquaredRelu)
+        {
+            Square(both);
+            return both;
+        }
+
+        using (both)
+        {
+            return device!.Gate(both, width, activation);
+        }
+    }
+
+    // What is below zero is zero; in place.
+    private static void Square(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        x.relu_().mul_(x);
     }
 }
 

@@ -27,7 +27,7 @@ internal static class Cost
         + (config.ExpertLayers.Contains(layer)
             ? 2.0 * config.HiddenSize * (config.Experts + (3.0 * config.ExpertIntermediateSize * config.ExpertsPerToken))
             : 0)
-        + (config.ExpertLayers.Contains(layer) && !config.Family.ExpertsBeside ? 0 : 6.0 * config.HiddenSize * config.IntermediateOf(layer))
+        + (config.ExpertLayers.Contains(layer) && !config.Family.ExpertsBeside ? 0 : (config.Family.Ungated ? 4.0 : 6.0) * config.HiddenSize * config.IntermediateOf(layer))
         + (4.0 * config.HiddenSize * config.PerLayerSize);
 
     /// <summary>Elements of one layer's matrices, those of all experts among them.</summary>

@@ -60,6 +60,7 @@ public sealed class ConfigVariantsTests
         { "Ernie4_5ForCausalLM", "ernie4_5", "", "2 128 1E-05 500000 128 -------- tied" },
         { "Ernie4_5_MoeForCausalLM", "ernie4_5_moe", "", "4 64 1E-05 500000 64 -------- tied" },
         { "HeliumForCausalLM", "helium", "\"num_key_value_heads\": 16", "16 128 1E-08 100000 128 -------- untied" },
+        { "ArceeForCausalLM", "arcee", "", "32 64 1E-05 10000 64 -------- untied" },
         { "InternLM2ForCausalLM", "internlm2", "\"bias\": false", "32 64 1E-06 10000 64 -------- untied" },
         { "InternLM3ForCausalLM", "internlm3", "", "32 64 1E-06 10000 64 -------- untied" },
         { "HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense", "", "32 64 1E-05 10000 64 -------- untied" },

@@ -147,6 +147,8 @@ public sealed class PublishedConfigTests
     [InlineData("cohere2", "Cohere2ForCausalLM", "\"use_qk_norm\": true", "use_qk_norm true")]
     [InlineData("olmoe", "OlmoeForCausalLM", "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"clip_qkv\": 8.0", "clip_qkv 8.0")]
     [InlineData("ernie4_5", "Ernie4_5ForCausalLM", "\"use_bias\": true", "use_bias is true")]
+    [InlineData("arcee", "ArceeForCausalLM", "\"hidden_act\": \"silu\"", "the activation 'silu'")]
+    [InlineData("llama", "LlamaForCausalLM", "\"hidden_act\": \"relu2\"", "the activation 'relu2'")]
     [InlineData("hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM", "\"use_cla\": true", "use_cla is true")]
     [InlineData("ernie4_5_moe", "Ernie4_5_MoeForCausalLM", "\"num_key_value_heads\": 2, \"use_bias\": true", "use_bias is true")]
     public void What_a_family_lacks_here_is_named(string type, string architecture, string field, string says) =>

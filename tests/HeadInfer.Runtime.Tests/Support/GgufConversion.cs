@@ -12,7 +12,7 @@ internal static partial class GgufConversion
     private static readonly Dictionary<string, string> Architectures = new()
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
-        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r", ["InternLM2ForCausalLM"] = "internlm2", ["InternLM3ForCausalLM"] = "llama", ["HunYuanDenseV1ForCausalLM"] = "hunyuan-dense", ["HunYuanMoEV1ForCausalLM"] = "hunyuan-moe",
+        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r", ["InternLM2ForCausalLM"] = "internlm2", ["ArceeForCausalLM"] = "arcee", ["InternLM3ForCausalLM"] = "llama", ["HunYuanDenseV1ForCausalLM"] = "hunyuan-dense", ["HunYuanMoEV1ForCausalLM"] = "hunyuan-moe",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Gemma4ForCausalLM"] = GgufGemma4.Architecture, ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
         ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2", ["DeepseekV3ForCausalLM"] = "deepseek2", ["DeepseekV2ForCausalLM"] = "deepseek2",
@@ -31,7 +31,7 @@ internal static partial class GgufConversion
     ];
 
     // Those that llama.cpp's conversion/llama.py converts, and it permutes what is rotated.
-    private static readonly string[] Permuted = ["llama", "granite", "smollm3", "mistral3", "internlm2"];
+    private static readonly string[] Permuted = ["llama", "granite", "smollm3", "mistral3", "internlm2", "arcee"];
 
     private static readonly string[] DeltaNets = ["qwen3next", "qwen35", "qwen35moe"];
 

@@ -174,7 +174,8 @@ internal sealed class PlainGrouped(JsonNode config, IReadOnlyDictionary<string, 
     }
 
     private double[] Gated(string prefix, double[] x) =>
-        tensors.TryGetValue($"{prefix}gate_up_proj.weight", out var both) ? Gated(both, tensors[$"{prefix}down_proj.weight"], x)
+        _type == "arcee" ? Times(tensors[$"{prefix}down_proj.weight"], [.. Times(tensors[$"{prefix}up_proj.weight"], x).Select(u => Math.Max(u, 0) * Math.Max(u, 0))])
+        : tensors.TryGetValue($"{prefix}gate_up_proj.weight", out var both) ? Gated(both, tensors[$"{prefix}down_proj.weight"], x)
         : tensors.TryGetValue($"{prefix}w1.weight", out var gate) ? Gated([.. gate, .. tensors[$"{prefix}w3.weight"]], tensors[$"{prefix}w2.weight"], x)
         : Gated([.. tensors[$"{prefix}gate_proj.weight"], .. tensors[$"{prefix}up_proj.weight"]], tensors[$"{prefix}down_proj.weight"], x);
 
