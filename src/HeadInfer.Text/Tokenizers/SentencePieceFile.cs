@@ -67,7 +67,13 @@ internal static class SentencePieceFile
         Require(path, escapes, "normalizer_spec.escape_whitespaces", escapes);
         var (bos, eos) = Surroundings(path);
         int[] IdOf(bool wanted, string text) => wanted && pieces.FindIndex(p => p.Text == text) is >= 0 and var id ? [id] : [];
-        return Model(pieces, prefixes, AddedBeside(path, pieces.Count), guarded, IdOf(bos, first), IdOf(eos, last));
+        var beside = AddedBeside(path, pieces);
+        foreach (var token in beside.Where(t => t.Id < pieces.Count))
+        {
+            pieces[token.Id] = (token.Content, 0, Unused); // as itself it is no piece any more
+        }
+
+        return Model(pieces, prefixes, beside, guarded, IdOf(bos, first), IdOf(eos, last));
     }
 
     /// <summary>Makes a tokenizer of pieces.</summary>
@@ -137,13 +143,14 @@ internal static class SentencePieceFile
         };
     }
 
-    // Tokens that were added after training stand in files of their own; ids below the pieces' only repeat them.
-    private static List<AddedToken> AddedBeside(string path, int pieces)
+    // Tokens that were added after training stand in files of their own. Most ids below the pieces' only repeat them; InternLM2's take the place of some.
+    private static List<AddedToken> AddedBeside(string path, List<(string Text, float Score, int Type)> pieces)
     {
         var added = new Dictionary<int, AddedToken>();
         void Add(int id, string? content, JsonElement flags, bool special)
         {
-            if (id >= pieces && id < MaxId && content is { Length: > 0 })
+            if (id >= 0 && id < MaxId && content is { Length: > 0 }
+                && (id >= pieces.Count || (pieces[id].Type is not (Unknown or Byte) && pieces[id].Text.Replace(PieceBpe.SpaceMark, ' ') != content)))
             {
                 added[id] = new AddedToken(id, content, special)
                 {

@@ -44,6 +44,25 @@ public sealed class TokenizerFamilyTests
     }
 
     [Fact]
+    public void Added_tokens_take_the_place_of_pieces_of_a_sentencepiece_model()
+    {
+        using var folder = new ScratchFolder();
+        (string, float, int)[] pieces =
+        [
+            ("<unk>", 0, SentencePieceWriter.Unknown), ("<s>", 0, SentencePieceWriter.Control), ("</s>", 0, SentencePieceWriter.Control),
+            ("\u2581", -1, SentencePieceWriter.Normal), ("a", -2, SentencePieceWriter.Normal), ("[UNUSED_1]", 0, SentencePieceWriter.UserDefined), ("b", -3, SentencePieceWriter.Normal),
+        ];
+        File.WriteAllBytes(folder.File("tokenizer.model"), SentencePieceWriter.Write(pieces));
+        File.WriteAllText(folder.File("tokenizer_config.json"), """{"add_bos_token": false, "added_tokens_decoder": {"0": {"content": "<odd>"}, "1": {"content": "<s>", "special": true}, "5": {"content": "<|im_start|>", "special": true}, "6": {"content": "<|im_end|>", "special": true}}}""");
+        var tokenizer = Tokenizer.Load(folder.Path);
+        Assert.Equal((7, 5, 6), (tokenizer.VocabularySize, tokenizer.AddedToken("<|im_start|>"), tokenizer.AddedToken("<|im_end|>")));
+        Assert.Equal([5, .. tokenizer.Encode("a"), 6], tokenizer.Encode("<|im_start|>a<|im_end|>", parseSpecial: true));
+        Assert.Null(tokenizer.AddedToken("[UNUSED_1]"));
+        Assert.DoesNotContain(6, tokenizer.Encode("b")); // it is no piece any more
+        Assert.Equal("<|im_start|>", tokenizer.Decode([5], skipSpecial: false));
+    }
+
+    [Fact]
     public void A_sentencepiece_model_of_another_kind_or_none_is_named()
     {
         using var folder = new ScratchFolder();
