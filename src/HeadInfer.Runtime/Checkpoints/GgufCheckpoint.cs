@@ -155,8 +155,9 @@ internal sealed class GgufCheckpoint : Checkpoint
             }
             else
             {
-                var shape = GgufNames.IsSharedGate(name) && stored.Shape is [var columns] ? [1, columns] : stored.Shape;
-                Add(stored with { Name = GgufNames.Of(name, Architecture.Family), Shape = shape }, SourceOf(file, stored, offset));
+                var ours = GgufNames.Of(name, Architecture.Family);
+                var shape = GgufNames.IsSharedGate(name) && stored.Shape is [var columns] ? [1, columns] : TensorNames.ShapeOf(ours, stored.Shape);
+                Add(stored with { Name = ours, Shape = shape }, SourceOf(file, stored, offset));
             }
         }
     }

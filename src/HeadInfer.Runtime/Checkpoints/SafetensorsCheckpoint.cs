@@ -101,7 +101,7 @@ internal sealed class SafetensorsCheckpoint : Checkpoint
             }
 
             _packings.TryAdd(entry.Type, new DensePacking(entry.Type));
-            var shape = entry.Shape is [1, var experts] && name.EndsWith($".{TensorNames.RouterCorrection}", StringComparison.Ordinal) ? [experts] : entry.Shape; // ERNIE's is a matrix of one row
+            var shape = TensorNames.ShapeOf(name, entry.Shape);
             _tensors.Add(name, new StoredTensor(name, _packings[entry.Type], shape));
         }
     }

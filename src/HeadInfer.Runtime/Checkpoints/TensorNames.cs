@@ -95,6 +95,9 @@ internal static partial class TensorNames
         (".mlp.w1.", ".mlp.gate_proj."), (".mlp.w2.", ".mlp.down_proj."), (".mlp.w3.", ".mlp.up_proj."), // of a feed_forward
     ];
 
+    /// <summary>The shape that a tensor has here: ERNIE's correction of its router is a matrix of one row.</summary>
+    public static long[] ShapeOf(string name, long[] stored) => stored is [1, var experts] && name.EndsWith($".{RouterCorrection}", StringComparison.Ordinal) ? [experts] : stored;
+
     /// <summary>The name that a tensor of a checkpoint goes by here.</summary>
     public static string Canonical(string name)
     {
@@ -112,9 +115,9 @@ internal static partial class TensorNames
             return name["language_model.".Length..];
         }
 
-        if (name == "output.weight")
+        if (name.StartsWith("output.", StringComparison.Ordinal))
         {
-            return Output; // InternLM2's
+            return $"lm_head.{name["output.".Length..]}"; // InternLM2's
         }
 
         if (name.Contains(OfMixtral, StringComparison.Ordinal))

@@ -139,6 +139,7 @@ public sealed class ModelFilesTests : NativeTest
     [Theory]
     [InlineData("tekken.json")]
     [InlineData("tiktoken.model")]
+    [InlineData("hy.tiktoken")]
     public async Task A_tokenizer_that_is_not_read_is_named_before_weights_are_read(string file)
     {
         using var folder = new ScratchFolder(Fixtures.Model("qwen2"));

@@ -62,7 +62,7 @@ internal static partial class GgufConversion
         var name = architecture ?? Architectures[config.Architecture];
         var writer = Keys(new GgufWriter(), name, config, json, apart);
         using var file = SafetensorsFile.Open(Path.Combine(folder, "model.safetensors"));
-        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name) && !TensorNames.IsOfGuessing(e.Name)).Select(e => (Name: TensorNames.Canonical(e.Name), Shape: e.Shape is [1, var experts] && e.Name.Contains("e_score", StringComparison.Ordinal) ? [experts] : e.Shape, Data: Read(file, e))).SelectMany(t => config.Family.GroupedQkv && t.Name.EndsWith("qkv_proj.weight", StringComparison.Ordinal) ? Groups(t.Name, t.Data, config) : [t]).ToList();
+        var tensors = file.Entries.Values.OrderBy(e => e.Name, StringComparer.Ordinal).Where(e => !GgufExperts.Are(e.Name) && !TensorNames.IsOfGuessing(e.Name)).Select(e => (Name: TensorNames.Canonical(e.Name), e.Shape, Data: Read(file, e))).SelectMany(t => config.Family.GroupedQkv && t.Name.EndsWith("qkv_proj.weight", StringComparison.Ordinal) ? Groups(t.Name, t.Data, config) : [t]).ToList();
         foreach (var entry in file.Entries.Values.Where(e => GgufExperts.Are(e.Name)))
         {
             GgufExperts.Add(file, entry, (tensor, shape, type, data) => writer.Tensor(tensor, shape, type, data));
