@@ -12,7 +12,7 @@ internal static unsafe class HostTile
     public const int Rows = 12, Columns = 32;
 
     /// <summary>Whether the processor has what this takes.</summary>
-    public static bool IsSupported => Vector512.IsHardwareAccelerated && Sse.IsSupported;
+    public static bool IsSupported => Vector512.IsHardwareAccelerated;
 
     /// <summary>Turns rows into columns.</summary>
     /// <param name="from">[rows, stride]</param>
@@ -24,7 +24,7 @@ internal static unsafe class HostTile
     public static void Transpose(float* from, long stride, int rows, int count, float* to, int width)
     {
         var row = 0;
-        for (; row <= rows - 4; row += 4)
+        for (; Sse.IsSupported && row <= rows - 4; row += 4)
         {
             float* r0 = from + (row * stride), r1 = r0 + stride, r2 = r1 + stride, r3 = r2 + stride, target = to + row;
             var i = 0;

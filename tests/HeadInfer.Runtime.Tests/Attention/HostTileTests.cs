@@ -1,4 +1,3 @@
-using System.Runtime.Intrinsics.X86;
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Tests.Support;
 using static TorchSharp.torch;
@@ -6,12 +5,10 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Tests.Attention;
 
 /// <summary>Products of many rows, and attention of many queries, by our own tiles on the CPU: near to float64, and no row depends on its company.</summary>
+/// <remarks>They are used where vectors have 512 bits, and compute the same where these are made of smaller ones.</remarks>
 public sealed class HostTileTests : NativeTest
 {
-    // They are used where vectors have 512 bits, and compute the same where these are made of smaller ones.
-    public static bool IsX64 => Sse.IsSupported;
-
-    [Theory(SkipUnless = nameof(IsX64), Skip = "instructions of x64")]
+    [Theory]
     [InlineData(1, 1, 1)]
     [InlineData(17, 31, 3)]
     [InlineData(24, 64, 256)]      // whole tiles and panels
@@ -31,7 +28,7 @@ public sealed class HostTileTests : NativeTest
         }
     }
 
-    [Theory(SkipUnless = nameof(IsX64), Skip = "instructions of x64")]
+    [Theory]
     [InlineData(1, 64, null, null)]
     [InlineData(3, 64, null, null)]
     [InlineData(2, 80, null, 20.0)]
