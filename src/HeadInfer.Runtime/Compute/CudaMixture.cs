@@ -18,13 +18,13 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
     private readonly Dictionary<Mixture, (Tensor Experts, Tensor? Correction, Tensor? Factors)> _tables = [];
     private Tensor? _chosen, _shares; // [rows, per token]
 
-    /// <summary>Whether experts lie as kernels take them: all alike, in 16 bits or in tiles. Kernels do not correct a softmax.</summary>
+    /// <summary>Whether experts lie as kernels take them: all alike, in 16 bits or in tiles.</summary>
     public static bool Takes(Mixture mixture)
     {
         var (gateUp, down) = mixture.Experts[0];
         bool Alike(WeightMatrix matrix, WeightMatrix first) =>
             matrix.Parts.Count == first.Parts.Count && matrix.Parts.Zip(first.Parts).All(p => p.First.Rows == p.Second.Rows && p.First.Packing.LiesAs(p.Second.Packing));
-        return mixture.Routing is { OfInputs: false } and ({ Sigmoid: true } or { Correction: null }) && mixture.Experts.Count <= MostExperts && gateUp.Rows == 2 * down.Columns && mixture.Experts.All(e => Alike(e.GateUp, gateUp) && Alike(e.Down, down))
+        return mixture.Routing is { OfInputs: false } && mixture.Experts.Count <= MostExperts && gateUp.Rows == 2 * down.Columns && mixture.Experts.All(e => Alike(e.GateUp, gateUp) && Alike(e.Down, down))
             && gateUp.Halves is { Upper: var gates } && IsTaken(gates, gateUp) && (gates.Packing is TiledPacking || gateUp.Parts.Count == 1)
             && down.Parts is [var only] && IsTaken(only, down);
     }

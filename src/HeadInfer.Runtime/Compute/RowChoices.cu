@@ -71,11 +71,11 @@ extern "C" __global__ void route_rows(const float* logits, int* chosen, float* s
     float most = -INFINITY_F, total = 0;
     for (int i = lane; i < experts; i += 32) most = fmaxf(most, from[i]);
     most = warp_max(most);
-    for (int i = lane; i < experts; i += 32) {
-        total += expf(from[i] - most);
-        left[i] = routing.sigmoid ? 1.0f / (1.0f + expf(-from[i])) + (routing.correction ? routing.correction[i] : 0.0f) : from[i];
-    }
+    for (int i = lane; i < experts; i += 32) total += expf(from[i] - most);
     total = warp_sum(total);
+    for (int i = lane; i < experts; i += 32) { // logits tell apart what softmax and sigmoids make equal
+        left[i] = !routing.correction ? from[i] : (routing.sigmoid ? 1.0f / (1.0f + expf(-from[i])) : expf(from[i] - most) / total) + routing.correction[i];
+    }
     __syncwarp();
     if (routing.kept < routing.groups) {
         int size = experts / routing.groups;
