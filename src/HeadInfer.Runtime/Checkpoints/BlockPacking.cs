@@ -84,9 +84,10 @@ internal unsafe class BlockPacking<TFormat>() : BlockPacking(TFormat.Form)
             return;
         }
 
+        var end = RowBytes(columns); // before there are sums: what lives across a call lies on the stack afterwards too, and these would in every turn
         byte* r1 = rows + stride, r2 = r1 + stride, r3 = r2 + stride;
         NumberMaker<NumberMultiplier> a = Begin(x), b = Begin(x), c = Begin(x), d = Begin(x);
-        for (long at = 0, end = RowBytes(columns); at < end; at += Bytes)
+        for (long at = 0; at < end; at += Bytes)
         {
             TFormat.Read(rows + at, ref a);
             TFormat.Read(r1 + at, ref b);
