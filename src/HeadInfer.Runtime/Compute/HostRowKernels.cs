@@ -6,7 +6,9 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>Few rows on the CPU, in float32, keys and values in the type that pages have. Products and attention are shared among a team; the rest is too short for that.</summary>
 internal sealed unsafe class HostRowKernels : RowKernels
 {
-    private const int PieceBytes = 1 << 16; // of a matrix
+    private const int PieceBytes = 1 << 17; // of a matrix
+    private const int Apart = 16;           // counters of members, so that no two share a cache line
+    private const int AtOnce = 4;           // rows that kernels take
 
     private readonly RowTraits _traits;
     private readonly CpuDevice _device;
@@ -15,13 +17,14 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private readonly Action<int> _multiply; // made once, so that a step takes no memory
     private readonly List<(RowBuffer Cosines, RowBuffer Sines, int Rotary)> _angles = [];
     private RowBuffer? _normed, _product, _output, _planes;
-    private int _piece, _taken;
+    private readonly int[] _taken; // of each member's share
+    private int _piece;
     private (nint X, nint Product, nint Sum, WeightMatrix? Weight, int Rows) _task;
     private PlaneRows _inPlanes;
 
     public HostRowKernels(RowTraits traits, CpuDevice device)
         : base(traits.Shape) =>
-        (_traits, _device, _attention, _delta, _multiply) = (traits, device, new HostAttention(traits, device.Team), new HostDelta(device.Team), MultiplyPieces);
+        (_traits, _device, _attention, _delta, _multiply, _taken) = (traits, device, new HostAttention(traits, device.Team), new HostDelta(device.Team), MultiplyPieces, new int[device.Team.Size * Apart]);
 
     public override void Lookup(ReadOnlySpan<int> tokens, WeightMatrix embedding, double scale, RowBuffer to)
     {
@@ -53,8 +56,8 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private void Run(int rows, float* x, WeightMatrix weight, float* to, nint sum)
     {
         _task = ((nint)x, (nint)to, sum, weight, rows);
-        _piece = (int)Math.Max(4, PieceBytes / weight.RowBytes / 4 * 4); // kernels take four rows at a time
-        _taken = 0;
+        _piece = (int)Math.Max(AtOnce, PieceBytes / weight.RowBytes / AtOnce * AtOnce);
+        Array.Clear(_taken);
         _inPlanes = weight.TakesPlanes ? PlaneRows.Of(x, rows, weight.Columns, (float*)Scratch(ref _planes, PlaneRows.Width(weight.Columns)).Address) : default;
         _device.Team.Run(_multiply);
     }
@@ -340,19 +343,25 @@ internal sealed unsafe class HostRowKernels : RowKernels
         return buffer;
     }
 
-    // Pieces of a product, and of its addition, which the members take in turn: one that has to give way for a moment holds
-    // nobody up for longer than that.
+    // Each member takes pieces of its own share, one behind the other, since memory is read fastest so; then of what others have
+    // left: one that has to give way for a moment holds nobody up for longer than a piece.
     private void MultiplyPieces(int member)
     {
         var (x, product, sum, weight, rows) = _task;
-        for (int start; (start = Interlocked.Add(ref _taken, _piece) - _piece) < weight!.Rows;)
+        for (var i = 0; i < _device.Team.Size; i++)
         {
-            var end = Math.Min(start + _piece, weight.Rows);
-            HostProducts.Multiply(weight, (float*)x, _inPlanes, rows, (float*)product, start, end);
-            for (var row = 0; sum != 0 && row < rows; row++)
+            var whose = (member + i) % _device.Team.Size;
+            var (first, behind) = _device.Team.Share(whose, (weight!.Rows + AtOnce - 1) / AtOnce);
+            var last = Math.Min(behind * AtOnce, weight.Rows);
+            for (int start; (start = (first * AtOnce) + Interlocked.Add(ref _taken[whose * Apart], _piece) - _piece) < last;)
             {
-                var at = ((long)row * weight.Rows) + start;
-                HostMath.Add((float*)product + at, (float*)sum + at, end - start);
+                var end = Math.Min(start + _piece, last);
+                HostProducts.Multiply(weight, (float*)x, _inPlanes, rows, (float*)product, start, end);
+                for (var row = 0; sum != 0 && row < rows; row++)
+                {
+                    var at = ((long)row * weight.Rows) + start;
+                    HostMath.Add((float*)product + at, (float*)sum + at, end - start);
+                }
             }
         }
     }
