@@ -10,7 +10,9 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <param name="Columns">numbers of a block</param>
 /// <param name="Bytes">bytes of a block</param>
 /// <param name="Codes">what its codes are</param>
-internal readonly record struct BlockForm(string Name, int Columns, int Bytes, CodeForm Codes);
+/// <param name="Factor">where a block has the float16 that its scales are multiples of</param>
+/// <param name="OfLeast">where it has that of its offsets, which are less by it</param>
+internal readonly record struct BlockForm(string Name, int Columns, int Bytes, CodeForm Codes, int Factor = 0, int OfLeast = 0);
 
 /// <summary>A type of blocks of a fixed size, each of which tells its numbers alone.</summary>
 internal unsafe interface IBlockFormat
@@ -40,6 +42,15 @@ internal abstract class BlockPacking(BlockForm form) : Packing
     public override CodeForm? Form => form.Codes;
 
     public override long RowBytes(long columns) => columns / form.Columns * form.Bytes;
+
+    public override unsafe void UnpackFactors(byte* row, int columns, ushort* to)
+    {
+        for (var unit = 0; unit < columns / TiledPacking.UnitColumns; unit++)
+        {
+            var block = row + (unit * TiledPacking.UnitColumns / form.Columns * form.Bytes);
+            (to[2 * unit], to[(2 * unit) + 1]) = (Unsafe.ReadUnaligned<ushort>(block + form.Factor), Unsafe.ReadUnaligned<ushort>(block + form.OfLeast));
+        }
+    }
 }
 
 /// <summary>Numbers in blocks of a type.</summary>

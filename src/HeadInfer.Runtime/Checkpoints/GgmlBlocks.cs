@@ -53,7 +53,7 @@ internal static unsafe class GgmlBlocks
 /// <summary>d, 16 bytes: four bits less 8.</summary>
 internal readonly unsafe struct Q4_0 : IPlaneFormat
 {
-    public static BlockForm Form => new("Q4_0", 32, 18, new(4, 32, 8));
+    public static BlockForm Form => new("Q4_0", 32, 18, new(4, 32, CodeScales.Half, 8));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -75,7 +75,7 @@ internal readonly unsafe struct Q4_0 : IPlaneFormat
 /// <summary>d, m, 16 bytes: four bits.</summary>
 internal readonly unsafe struct Q4_1 : IPlaneFormat
 {
-    public static BlockForm Form => new("Q4_1", 32, 20, new(4, 32));
+    public static BlockForm Form => new("Q4_1", 32, 20, new(4, 32, CodeScales.Pair));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -96,7 +96,7 @@ internal readonly unsafe struct Q4_1 : IPlaneFormat
 /// <summary>d, the fifth bits of all numbers, 16 bytes: five bits less 16.</summary>
 internal readonly unsafe struct Q5_0 : IPlaneFormat
 {
-    public static BlockForm Form => new("Q5_0", 32, 22, new(8, 32, 16));
+    public static BlockForm Form => new("Q5_0", 32, 22, new(8, 32, CodeScales.Half, 16));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -120,7 +120,7 @@ internal readonly unsafe struct Q5_0 : IPlaneFormat
 /// <summary>d, m, the fifth bits of all numbers, 16 bytes: five bits.</summary>
 internal readonly unsafe struct Q5_1 : IPlaneFormat
 {
-    public static BlockForm Form => new("Q5_1", 32, 24, new(8, 32));
+    public static BlockForm Form => new("Q5_1", 32, 24, new(8, 32, CodeScales.Pair));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -142,7 +142,7 @@ internal readonly unsafe struct Q5_1 : IPlaneFormat
 /// <summary>d, 32 bytes: eight bits, signed.</summary>
 internal readonly unsafe struct Q8_0 : IBlockFormat
 {
-    public static BlockForm Form => new("Q8_0", 32, 34, new(8, 32, 0));
+    public static BlockForm Form => new("Q8_0", 32, 34, new(8, 32, CodeScales.Half));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -157,7 +157,7 @@ internal readonly unsafe struct Q8_0 : IBlockFormat
 /// <summary>d, 16 bytes: values of the non-linear table.</summary>
 internal readonly unsafe struct IQ4_NL : IBlockFormat
 {
-    public static BlockForm Form => new("IQ4_NL", 32, 18, new(8, 32, 0));
+    public static BlockForm Form => new("IQ4_NL", 32, 18, new(4, 32, CodeScales.Half, Table: GgmlBlocks.NonLinear));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -170,7 +170,7 @@ internal readonly unsafe struct IQ4_NL : IBlockFormat
 /// <summary>An exponent of two (E8M0), 16 bytes: E2M1.</summary>
 internal readonly unsafe struct MXFP4 : IPlaneFormat
 {
-    public static BlockForm Form => new("MXFP4", 32, 17, new(8, 32));
+    public static BlockForm Form => new("MXFP4", 32, 17, new(4, 32, CodeScales.Brain, Table: GgmlBlocks.Fp4));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)

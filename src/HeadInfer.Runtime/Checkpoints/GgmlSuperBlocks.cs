@@ -41,7 +41,7 @@ internal static unsafe class GgmlSuperBlocks
 /// <summary>16 bytes of four-bit scales and leasts, 64 bytes: two bits, d, dmin. Small blocks have 16.</summary>
 internal readonly unsafe struct Q2_K : IPlaneFormat
 {
-    public static BlockForm Form => new("Q2_K", 256, 84, new(4, 16));
+    public static BlockForm Form => new("Q2_K", 256, 84, new(4, 16, CodeScales.NestedPair), 80, 82);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -91,7 +91,7 @@ internal readonly unsafe struct Q2_K : IPlaneFormat
 /// <summary>32 bytes: third bits, 64 bytes: two bits, 12 bytes: six-bit scales less 32, d. Small blocks have 16. A third bit that is not set takes 4 away.</summary>
 internal readonly unsafe struct Q3_K : IPlaneFormat
 {
-    public static BlockForm Form => new("Q3_K", 256, 110, new(4, 16));
+    public static BlockForm Form => new("Q3_K", 256, 110, new(4, 16, CodeScales.Nested, 4), 108);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -155,7 +155,7 @@ internal readonly unsafe struct Q3_K : IPlaneFormat
 /// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 128 bytes: four bits. Small blocks have 32.</summary>
 internal readonly unsafe struct Q4_K : IPlaneFormat
 {
-    public static BlockForm Form => new("Q4_K", 256, 144, new(4, 32));
+    public static BlockForm Form => new("Q4_K", 256, 144, new(4, 32, CodeScales.NestedPair), 0, 2);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -196,7 +196,7 @@ internal readonly unsafe struct Q4_K : IPlaneFormat
 /// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 32 bytes: fifth bits, 128 bytes: four bits. Small blocks have 32.</summary>
 internal readonly unsafe struct Q5_K : IPlaneFormat
 {
-    public static BlockForm Form => new("Q5_K", 256, 176, new(8, 32));
+    public static BlockForm Form => new("Q5_K", 256, 176, new(8, 32, CodeScales.NestedPair), 0, 2);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -241,7 +241,7 @@ internal readonly unsafe struct Q5_K : IPlaneFormat
 /// <summary>128 bytes: four bits, 64 bytes: two more, 16 bytes: signed scales, d. A number is six bits less 32; small blocks have 16.</summary>
 internal readonly unsafe struct Q6_K : IPlaneFormat
 {
-    public static BlockForm Form => new("Q6_K", 256, 210, new(8, 16));
+    public static BlockForm Form => new("Q6_K", 256, 210, new(8, 16, CodeScales.Nested, 32), 208);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
@@ -290,7 +290,7 @@ internal readonly unsafe struct Q6_K : IPlaneFormat
 /// <summary>d, 2 bytes: high bits of scales, 4 bytes: their low bits, 128 bytes: values of the non-linear table. Scales have six bits, less 32; small blocks have 32.</summary>
 internal readonly unsafe struct IQ4_XS : IBlockFormat
 {
-    public static BlockForm Form => new("IQ4_XS", 256, 136, new(8, 32));
+    public static BlockForm Form => new("IQ4_XS", 256, 136, new(4, 32, CodeScales.Nested, Table: GgmlBlocks.NonLinear));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)

@@ -210,11 +210,7 @@ internal unsafe struct CodeTaker(byte* codes, float* scales, float* offsets) : I
         Take(Codes.High(bytes), scale, offset);
     }
 
-    public void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, Vector128<sbyte> table)
-    {
-        Take(Codes.LookUp(table, Codes.Low(bytes)), scale);
-        Take(Codes.LookUp(table, Codes.High(bytes)), scale);
-    }
+    public void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, Vector128<sbyte> table) => TakeHalves(bytes, scale, Vector512<float>.Zero);
 
     public void TakeHalves(Vector256<byte> bytes, Vector512<float> lowScale, Vector512<float> lowOffset, Vector512<float> highScale, Vector512<float> highOffset)
     {

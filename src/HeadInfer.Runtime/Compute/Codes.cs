@@ -5,11 +5,43 @@ using System.Runtime.Intrinsics.X86;
 
 namespace HeadInfer.Runtime.Compute;
 
-/// <summary>How a packing's codes become numbers: <c>code * scale + offset</c>.</summary>
+/// <summary>How a packing's codes become numbers: <c>(code - zero) * scale</c>, or <c>code * scale + offset</c>.</summary>
 /// <param name="Bits">of a code, 4 or 8; of 8 they are signed</param>
 /// <param name="Group">neighbours that have a scale at least: 16 or 32</param>
-/// <param name="Zero">the code of zero, where scales are exact in float16 and offsets no more than this makes them; null where they are their own</param>
-internal readonly record struct CodeForm(int Bits, int Group, int? Zero = null);
+/// <param name="Scales">what keeps all bits of scales and offsets</param>
+/// <param name="Zero">the code of zero, where there are no offsets</param>
+/// <param name="Table">what codes of 4 bits stand for; null where they are integers</param>
+/// <param name="IsFloat">whether codes are floats of 8 bits, E4M3</param>
+internal readonly record struct CodeForm(int Bits, int Group, CodeScales Scales, int Zero = 0, Vector128<sbyte>? Table = null, bool IsFloat = false)
+{
+    /// <summary>Whether groups have offsets.</summary>
+    public bool HasOffsets => Scales is CodeScales.Pair or CodeScales.NestedPair;
+
+    /// <summary>Whether scales are integers of 8 bits times a float16 that 64 columns share, and offsets too.</summary>
+    public bool IsNested => Scales is CodeScales.Nested or CodeScales.NestedPair;
+}
+
+/// <summary>What scales of groups are without loss. The kernels know them by their number.</summary>
+internal enum CodeScales
+{
+    /// <summary>float16.</summary>
+    Half,
+
+    /// <summary>bfloat16.</summary>
+    Brain,
+
+    /// <summary>float32.</summary>
+    Single,
+
+    /// <summary>float32, and an offset in float32.</summary>
+    Pair,
+
+    /// <summary>An integer of 8 bits, times a float16 of 64 columns.</summary>
+    Nested,
+
+    /// <summary>The same, and such an offset.</summary>
+    NestedPair,
+}
 
 /// <summary>From small integers to the numbers that they stand for, sixteen at a time. Where there are no vectors of 512 bits, .NET makes two of 256 of them.</summary>
 internal static unsafe class Codes

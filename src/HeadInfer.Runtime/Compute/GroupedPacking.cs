@@ -67,6 +67,9 @@ internal abstract unsafe class GroupedPacking(int bits, int group) : Packing
     /// <param name="count">codes, all of one group</param>
     protected abstract void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count);
 
+    /// <summary>What scales of a type are.</summary>
+    protected static CodeScales KindOf(ScalarType type) => type switch { ScalarType.Float32 => CodeScales.Single, ScalarType.Float16 => CodeScales.Half, _ => CodeScales.Brain };
+
     /// <summary>A scale of a type that weights have.</summary>
     protected static float Scale(byte* scales, ScalarType type, int number) => type switch
     {
@@ -122,7 +125,11 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
     }
 
     /// <summary>None where codes do not lie in the order of columns, or where groups end within those of kernels.</summary>
-    public override CodeForm? Form => Order is null && (Group is Lanes or WholeRow || Group % (2 * Lanes) == 0) ? new CodeForm(Bits, Group == Lanes ? Lanes : 2 * Lanes) : null;
+    public override CodeForm? Form => Order is null && (Group is Lanes or WholeRow || Group % (2 * Lanes) == 0) ? new CodeForm(Bits, Group == Lanes ? Lanes : 2 * Lanes, Scales, Bits == 4 ? 8 : 0) : null;
+
+    // With zeros of 4 bits a float16 is the scale of two groups, one time, and of their offsets, as often as zero says.
+    private CodeScales Scales => !zeros ? KindOf(scale)
+        : Bits == 4 && scale == ScalarType.Float16 && (Group == WholeRow || Group % TiledPacking.UnitColumns == 0) ? CodeScales.NestedPair : CodeScales.Pair;
 
     public override void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets)
     {
@@ -135,6 +142,15 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
             var zero = (zeros ? points[number] : unsigned) - (Bits == 4 ? 0 : unsigned); // of 8 bits codes are signed now
             scales[i] = Scale(tail, scale, number);
             offsets[i] = -zero * scales[i];
+        }
+    }
+
+    public override void UnpackFactors(byte* row, int columns, ushort* to)
+    {
+        var scales = (ushort*)(row + CodeBytes(columns));
+        for (var unit = 0; unit < columns / TiledPacking.UnitColumns; unit++)
+        {
+            to[2 * unit] = to[(2 * unit) + 1] = scales[unit * TiledPacking.UnitColumns / Group];
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using static HeadInfer.Runtime.Compute.CudaModule;
 
 namespace HeadInfer.Runtime.Compute;
@@ -13,7 +14,7 @@ internal sealed unsafe class PackedKernels : IDisposable
     private readonly CudaModule _module;
     private readonly bool _early;
     private readonly Func<long, nint> _scratch;
-    private readonly int _unitBytes, _groups, _shared, _blockShared, _processors;
+    private readonly int _unitBytes, _groups, _wordBytes, _shared, _blockShared, _processors;
     private readonly nint[] _multiply, _gate; // of at most 4, 8 and 16 rows
     private readonly nint _fix, _unpack, _lookup, _stream, _streamGate, _expertsGate, _experts;
 
@@ -25,8 +26,11 @@ internal sealed unsafe class PackedKernels : IDisposable
     /// <exception cref="DeviceException">They do not compile.</exception>
     public PackedKernels(Gpu gpu, TorchSharp.torch.ScalarType type, TiledPacking packing, bool early, Func<long, nint> scratch)
     {
-        _module = new CudaModule(gpu, type, [.. CudaModule.RowFiles, "PackedKernels.cu", "PackedStream.cu"], $"-DBITS={packing.Bits}", $"-DGROUPS={packing.Groups}", $"-DPAIR={(packing.IsPair ? 1 : 0)}");
-        (_early, _scratch, _groups) = (early, scratch, packing.Groups);
+        var form = packing.Kind;
+        _module = new CudaModule(gpu, type, [.. CudaModule.RowFiles, "PackedCodes.cu", "PackedKernels.cu", "PackedStream.cu"], [
+            $"-DBITS={form.Bits}", $"-DGROUPS={packing.Groups}", $"-DSCALES={(int)form.Scales}", $"-DNUMBERS={(form.Table is not null ? 1 : form.IsFloat ? 2 : 0)}",
+            .. form.Table is { } table ? Enumerable.Range(0, 4).Select(i => $"-DTABLE_{i}={table.AsUInt32()[i]}u") : []]);
+        (_early, _scratch, _groups, _wordBytes) = (early, scratch, packing.Groups, form.IsFloat ? 2 * sizeof(ushort) : sizeof(ushort));
         _multiply = [_module.Function("packed_4"), _module.Function("packed_8"), _module.Function("packed_16")];
         _gate = [_module.Function("packed_gate_4"), _module.Function("packed_gate_8"), _module.Function("packed_gate_16")];
         _fix = _module.Function("fix_rows");
@@ -114,7 +118,7 @@ internal sealed unsafe class PackedKernels : IDisposable
     // Rows as whole numbers, in scratch memory: as the streams make theirs themselves.
     private Fixed Fix(int rows, nint x, RowNorm? norm, int columns)
     {
-        var (words, scaled) = ((long)rows * columns * sizeof(ushort), (long)rows * columns / TiledPacking.UnitColumns * _groups * ScaledBytes);
+        var (words, scaled) = ((long)rows * columns * _wordBytes, (long)rows * columns / TiledPacking.UnitColumns * _groups * ScaledBytes);
         var at = _scratch(words + scaled + (rows * sizeof(float)));
         var to = new Fixed(at, at + (nint)words, at + (nint)(words + scaled));
         var (n, epsilon) = (norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0));
@@ -128,7 +132,7 @@ internal sealed unsafe class PackedKernels : IDisposable
         var (isGate, tiles) = (second.Codes != 0, outputs / TiledPacking.TileRows);
         var stage = StageUnits * _unitBytes * (isGate ? 2 : 1);
         var slots = Math.Clamp(RingBytes / stage, 2, MostSlots);
-        var shared = (slots * stage) + (sizeof(ushort) * columns) + (columns / TiledPacking.UnitColumns * _groups * ScaledBytes); // and the row as whole numbers
+        var shared = (slots * stage) + (_wordBytes * columns) + (columns / TiledPacking.UnitColumns * _groups * ScaledBytes); // and the row as whole numbers
         if (rows == 1 && _early && shared <= _blockShared)
         {
             var (n, epsilon) = (norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0));

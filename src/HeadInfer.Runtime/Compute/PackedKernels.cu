@@ -1,25 +1,17 @@
-// Packed weights: their products with few rows on tensor cores, and their numbers; appended to RowProducts.cu.
-// BITS (of a code: 4 or 8), GROUPS (that have a scale, of 64 columns: 2 or 4) and PAIR say which packing:
-//   PAIR 0: a float16 scale a group; a number is scale * (code - 8), or scale * (code - 128)
-//   PAIR 1: float32 scale and offset a group; a number is scale * code + offset, 128 less the code of 8 bits
-// A tile is 16 rows, a unit 64 columns of it: the codes of a unit lie as the lanes of a warp take them, four neighbours of
-// sixteen columns a lane, rows eight apart in the same lane.
+// Products of packed weights with few rows on tensor cores, and whole tiles as numbers; appended to PackedCodes.cu.
 // A group of a row is brought to whole numbers of 16 bits first, as parts of its largest: their error is 1/65,278 of that, where
 // bfloat16 has 1/512 of each. Their two bytes are columns of their own to the tensor cores, which multiply codes and bytes and add
 // them up without error. Scales are applied to these sums. So codes stay bytes, and a row's bits do not depend on who adds.
+// Codes of E4M3 are float16 but for a factor of 256, and so are bytes beside them; sums are float32 then.
 
 #if !defined(ELEMENT_FLOAT32)
 
-#define UNIT 64
-#define STEPS 4                 // of 16 columns
-#define CODE_BYTES (16 * UNIT * BITS / 8)
-#define SCALE_BYTES (PAIR ? 8 * GROUPS : 2 * GROUPS)
-#define GROUP (UNIT / GROUPS)   // columns
-#define ZERO (BITS == 8 ? 128 : PAIR ? 0 : 8) // the code of zero, but for offsets
 #define MOST_FIXED 32639.0f     // 256 * 127 + 127
 
-#if GROUPS == 2
-typedef uint2 Word;             // bytes of a group that a lane takes
+#if FLOAT8
+typedef uint4 Word;             // what a lane takes of a group of a row
+#elif GROUPS == 2
+typedef uint2 Word;
 #else
 typedef u32 Word;
 #endif
@@ -28,60 +20,6 @@ struct Scaled { float factor; int sum; }; // of a group of a row: what one is, a
 
 // Rows as whole numbers. words: [rows, groups, 2: high bytes and low, 4 lanes]; scaled: [rows, groups]; factors: of the norm, [rows].
 struct Fixed { Word* words; Scaled* scaled; float* factors; };
-
-// What a lane has of a unit of a tile: codes of its two rows, and their scales as they lie.
-struct Unit { uint4 codes[BITS / 4]; uint4 scales[2][PAIR ? GROUPS / 2 : 1]; };
-
-__device__ inline Unit load_unit(const char* codes, const char* scales, int unit, int lane) {
-    Unit x;
-    const char* from = codes + (long long)unit * CODE_BYTES + lane * 16;
-#pragma unroll
-    for (int i = 0; i < BITS / 4; i++) x.codes[i] = load_weights(from + i * 512);
-#pragma unroll
-    for (int high = 0; high < 2; high++) {
-        const char* of_row = scales + ((long long)unit * 16 + lane / 4 + 8 * high) * SCALE_BYTES;
-#if PAIR
-#pragma unroll
-        for (int i = 0; i < GROUPS / 2; i++) x.scales[high][i] = load_weights(of_row + i * 16);
-#else
-        x.scales[high][0] = make_uint4(*(const u32*)of_row, GROUPS == 4 ? *(const u32*)(of_row + 4) : 0, 0, 0);
-#endif
-    }
-    return x;
-}
-
-__device__ inline u32 word(const uint4& x, int i) { return i == 0 ? x.x : i == 1 ? x.y : i == 2 ? x.z : x.w; }
-
-// Bytes of a lane's codes of a row: of a group, in the order of a row's.
-__device__ inline u32 codes_of(const Unit& x, int high, int group, int slot) {
-#if BITS == 8
-    return word(x.codes[high], group * 4 / GROUPS + slot);
-#elif GROUPS == 2
-    return (word(x.codes[0], high * 2 + group) >> (4 * slot)) & 0x0F0F0F0F;
-#else
-    u32 both = word(x.codes[0], high * 2 + group / 2); // two groups' by turns
-    return __byte_perm(both & 0x0F0F0F0F, (both >> 4) & 0x0F0F0F0F, group % 2 ? 0x7531 : 0x6420);
-#endif
-}
-
-__device__ inline float scale_of(const Unit& x, int high, int group) {
-#if PAIR
-    return __uint_as_float(word(x.scales[high][group / 2], group % 2 * 2));
-#else
-    u32 both = word(x.scales[high][0], group / 2);
-    float y;
-    asm("{.reg .b16 low, high;\nmov.b32 {low, high}, %1;\ncvt.f32.f16 %0, low;}" : "=f"(y) : "r"(group % 2 ? both >> 16 : both));
-    return y;
-#endif
-}
-
-__device__ inline float offset_of(const Unit& x, int high, int group) {
-#if PAIR
-    return __uint_as_float(word(x.scales[high][group / 2], group % 2 * 2 + 1));
-#else
-    return 0.0f;
-#endif
-}
 
 // Brings a row to whole numbers, a group a thread, by 256 threads. Words lie as codes do: where two steps share bytes, by turns.
 // What is not finite makes its group's factor infinite, and so what comes of it. Returns the squares of the thread's numbers.
@@ -122,16 +60,28 @@ __device__ inline float fix_row(const float* x, const element* norm, int columns
         // Lowest bytes, and those above, which count the carry of a low one that is negative.
 #pragma unroll
         for (int plane = 0; plane < 2; plane++) {
-            auto byte_of = [&](int i) { return plane ? v[i] : v[i] + 128 >> 8; };
-            auto four_of = [&](int i, int j, int k, int l) { return __byte_perm(__byte_perm(byte_of(i), byte_of(j), 0x0040), __byte_perm(byte_of(k), byte_of(l), 0x0040), 0x5410); };
+            auto own = [&](int i) { return plane ? v[i] : v[i] + 128 >> 8; };
             alignas(16) Word made[4];
+#if FLOAT8
+            auto two_of = [&](int i) {
+                u32 y;
+                asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"((float)(signed char)own(i + 1)), "f"((float)(signed char)own(i)));
+                return y;
+            };
+#else
+            auto four_of = [&](int i, int j, int k, int l) { return __byte_perm(__byte_perm(own(i), own(j), 0x0040), __byte_perm(own(k), own(l), 0x0040), 0x5410); };
+#endif
 #pragma unroll
             for (int quad = 0; quad < 4; quad++) {
                 int at = quad * 4;
-#if GROUPS == 4
+#if FLOAT8
+                made[quad] = make_uint4(two_of(at), two_of(at + 2), two_of(at + 16), two_of(at + 18));
+#elif GROUPS == 4
                 made[quad] = four_of(at, at + 1, at + 2, at + 3);
 #elif BITS == 8
                 made[quad] = make_uint2(four_of(at, at + 1, at + 2, at + 3), four_of(at + 16, at + 17, at + 18, at + 19));
+#elif TABLE
+                made[quad] = make_uint2(four_of(at, at + 2, at + 16, at + 18), four_of(at + 1, at + 3, at + 17, at + 19));
 #else
                 made[quad] = make_uint2(four_of(at, at + 16, at + 1, at + 17), four_of(at + 2, at + 18, at + 3, at + 19));
 #endif
@@ -164,26 +114,48 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) fix_rows(const float* x
     if (threadIdx.x == 0) to.factors[row] = norm ? norm_factor(all_squares, columns, epsilon) : 1.0f;
 }
 
+#if FLOAT8
+typedef float Sum;
+#else
+typedef int Sum;
+#endif
+
 // c [16, 8] += codes [16, a group] * bytes [a group, 8]
-__device__ inline void multiply_codes(int (&c)[4], const Unit& codes, int group, Word b) {
+__device__ inline void multiply_codes(Sum (&c)[4], const Unit& codes, int group, Word b) {
+#if FLOAT8
+#pragma unroll
+    for (int slot = 0; slot < 2; slot++) {
+        u32 low = codes_of(codes, 0, group, slot), high = codes_of(codes, 1, group, slot);
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(halves_of(low, 0)), "r"(halves_of(high, 0)), "r"(halves_of(low, 1)), "r"(halves_of(high, 1)), "r"(slot ? b.z : b.x), "r"(slot ? b.w : b.y));
+    }
+#else
+#if TABLE
+#define CODE_TYPE "s8"
+#else
+#define CODE_TYPE "u8"
+#endif
 #if GROUPS == 2
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm("mma.sync.aligned.m16n8k32.row.col.s32." CODE_TYPE ".s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
         : "r"(codes_of(codes, 0, group, 0)), "r"(codes_of(codes, 1, group, 0)), "r"(codes_of(codes, 0, group, 1)), "r"(codes_of(codes, 1, group, 1)), "r"(b.x), "r"(b.y));
 #else
-    asm("mma.sync.aligned.m16n8k16.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+    asm("mma.sync.aligned.m16n8k16.row.col.s32." CODE_TYPE ".s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
         : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3]) : "r"(codes_of(codes, 0, group, 0)), "r"(codes_of(codes, 1, group, 0)), "r"(b));
+#endif
 #endif
 }
 
 // A group's product with a row, scaled, and added to what the lane has of its two outputs. A lane has both bytes' sums.
 __device__ inline void add_group(const Unit& codes, int group, Word b, Scaled scaled, float (&total)[2]) {
-    int c[4] = {0, -ZERO * scaled.sum, 0, -ZERO * scaled.sum};
+    Sum less = -ZERO * scaled.sum, c[4] = {0, less, 0, less};
     multiply_codes(c, codes, group, b);
+    float factor = FLOAT8 ? scaled.factor * 256 : scaled.factor;
 #pragma unroll
     for (int high = 0; high < 2; high++) {
-        total[high] = fmaf(scale_of(codes, high, group) * scaled.factor, (float)(c[2 * high] * 256 + c[2 * high + 1]), total[high]);
-        if (PAIR) total[high] = fmaf(offset_of(codes, high, group) * scaled.factor, (float)scaled.sum, total[high]);
+        total[high] = fmaf(scale_of(codes, high, group) * factor, (float)(c[2 * high] * 256 + c[2 * high + 1]), total[high]);
+        if (OFFSETS) total[high] = fmaf(offset_of(codes, high, group) * factor, (float)scaled.sum, total[high]);
     }
 }
 
@@ -287,24 +259,6 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_packed_gate(
 extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_packed(Fixed x, const Expert* experts, const int* chosen, float* out, int outputs, int columns) {
     wait_for_last();
     packed_block<1, false>(row_of(x, blockIdx.y, columns), &experts[chosen[blockIdx.y]].down, {out + (long long)blockIdx.y * outputs, outputs, columns, 0, 0}, 1);
-}
-
-// The number of a code: four of a step.
-__device__ inline float4 four_numbers(const Unit& x, int high, int step) {
-    float y[4];
-    int of = step * GROUPS / STEPS;
-    float scale = scale_of(x, high, of), offset = offset_of(x, high, of);
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-#if BITS == 4
-        int code = (word(x.codes[0], high * 2 + step / 2) >> (4 * (step % 2 * 2 + i / 2) + 16 * (i % 2))) & 15;
-        y[i] = PAIR ? fmaf(scale, (float)code, offset) : scale * (float)(code - 8);
-#else
-        int code = (int)((word(x.codes[high], step) >> (8 * i)) & 255) - 128;
-        y[i] = fmaf(scale, (float)code, offset);
-#endif
-    }
-    return make_float4(y[0], y[1], y[2], y[3]);
 }
 
 // Whole tiles, a warp a unit; out [rows, columns].

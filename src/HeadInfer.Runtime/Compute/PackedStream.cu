@@ -11,15 +11,7 @@ __device__ inline Unit take_unit(const char* codes, const char* scales, int unit
 #pragma unroll
     for (int i = 0; i < BITS / 4; i++) x.codes[i] = *(const uint4*)(codes + unit * CODE_BYTES + lane * 16 + i * 512);
 #pragma unroll
-    for (int high = 0; high < 2; high++) {
-        const char* of_row = scales + (unit * 16 + lane / 4 + 8 * high) * SCALE_BYTES;
-#if PAIR
-#pragma unroll
-        for (int i = 0; i < GROUPS / 2; i++) x.scales[high][i] = *(const uint4*)(of_row + i * 16);
-#else
-        x.scales[high][0] = make_uint4(*(const u32*)of_row, GROUPS == 4 ? *(const u32*)(of_row + 4) : 0, 0, 0);
-#endif
-    }
+    for (int high = 0; high < 2; high++) load_scales<false>(scales + (unit * 16 + lane / 4 + 8 * high) * SCALE_BYTES, x.scales[high]);
     return x;
 }
 

@@ -74,8 +74,14 @@ internal abstract unsafe class Packing
     /// <param name="columns">numbers of the row</param>
     /// <param name="to">[columns], written</param>
     /// <param name="scales">[columns / 16], written</param>
-    /// <param name="offsets">[columns / 16], written</param>
+    /// <param name="offsets">[columns / 16], written; what is there where there are none does not matter</param>
     public virtual void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets) => throw new NotSupportedException();
+
+    /// <summary>Gives what scales and offsets are multiples of, where they are nested.</summary>
+    /// <param name="row">its bytes</param>
+    /// <param name="columns">numbers of the row</param>
+    /// <param name="to">[columns / 64, 2: of scales, of offsets], float16, written</param>
+    public virtual void UnpackFactors(byte* row, int columns, ushort* to) => throw new NotSupportedException();
 }
 
 /// <summary>Numbers of a type, one after another.</summary>

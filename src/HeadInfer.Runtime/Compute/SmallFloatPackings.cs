@@ -12,6 +12,19 @@ internal sealed unsafe class Float8Packing(int group, ScalarType scale) : Groupe
 
     public ScalarType ScaleType => scale;
 
+    /// <summary>None where groups end within those of kernels.</summary>
+    public override CodeForm? Form => Group == WholeRow || Group % (2 * Lanes) == 0 ? new CodeForm(8, 2 * Lanes, KindOf(scale), IsFloat: true) : null;
+
+    public override void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets)
+    {
+        new ReadOnlySpan<byte>(row, columns).CopyTo(new Span<byte>(to, columns));
+        for (var i = 0; i < columns / Lanes; i++)
+        {
+            var isNumber = !Vector128.EqualsAny(Vector128.Load(row + (i * Lanes)) & Vector128.Create((byte)0x7f), Vector128.Create((byte)0x7f));
+            scales[i] = isNumber ? Scale(row + CodeBytes(columns), scale, i * Lanes / Group) : float.NaN; // kernels know no code that is none
+        }
+    }
+
     protected override long TailBytes(long groups) => groups * DataTypes.Size(scale);
 
     protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
@@ -53,7 +66,7 @@ internal sealed unsafe class Float4Packing(bool powers) : GroupedPacking(4, powe
 
     public bool HasPowers => powers;
 
-    public override CodeForm? Form => new(8, Group); // twice the numbers
+    public override CodeForm? Form => new(4, Group, powers ? CodeScales.Brain : CodeScales.Single, Table: Doubled);
 
     public override void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets)
     {
@@ -61,9 +74,8 @@ internal sealed unsafe class Float4Packing(bool powers) : GroupedPacking(4, powe
         var tail = row + CodeBytes(columns);
         for (var i = 0; i < columns / Lanes; i++)
         {
-            Codes.LookUp(Doubled, Sixteen(row + (i * Lanes / 2))).AsByte().Store(to + (i * Lanes));
+            Sixteen(row + (i * Lanes / 2)).Store(to + (i * Lanes));
             scales[i] = Factor(tail, i * Lanes / Group, groups) / 2;
-            offsets[i] = 0;
         }
     }
 

@@ -21,6 +21,10 @@ public sealed class PackedWeightsTests : NativeTest
         ["int4 of rows"] = new IntegerPacking(4, GroupedPacking.WholeRow, ScalarType.Float32, zeros: false),
         ["MXFP4 of a folder"] = Float4Packing.Mx,
         ["NVFP4"] = Float4Packing.Nv,
+        ["int4 of 32"] = new IntegerPacking(4, 32, ScalarType.Float16, zeros: true),
+        ["int4 of 64"] = new IntegerPacking(4, 64, ScalarType.Float16, zeros: false),
+        ["FP8 of 128"] = new Float8Packing(128, ScalarType.Float32),
+        ["FP8 of rows"] = new Float8Packing(GroupedPacking.WholeRow, ScalarType.BFloat16),
         ["int8 of rows"] = new IntegerPacking(8, GroupedPacking.WholeRow, ScalarType.BFloat16, zeros: false),
     };
 
@@ -39,21 +43,31 @@ public sealed class PackedWeightsTests : NativeTest
             {
                 var (unit, step, quad, i) = (column / 64, column % 64 / 16, column % 16 / 4, column % 4);
                 var (ofUnit, lane) = ((row / 16 * (columns / 64)) + unit, (row % 8 * 4) + quad);
-                int code;
-                if (packing.Bits == 4)
+                var kind = packing.Kind;
+                var (code, group) = (0, step * packing.Groups / 4);
+                if (kind.Bits == 4)
                 {
                     var word = BitConverter.ToUInt32(codes, (ofUnit * 512) + (lane * 16) + (row % 16 / 8 * 8) + (step / 2 * 4));
                     code = (int)(word >> ((4 * ((step % 2 * 2) + (i / 2))) + (16 * (i % 2)))) & 15;
+                    code = kind.Table is { } table ? table[code] : kind.HasOffsets ? code : code - 8;
                 }
                 else
                 {
-                    code = codes[(ofUnit * 1024) + (row % 16 / 8 * 512) + (lane * 16) + (step * 4) + i] - 128;
+                    code = codes[(ofUnit * 1024) + (row % 16 / 8 * 512) + (lane * 16) + (step * 4) + i] - (kind.IsFloat ? 0 : 128);
                 }
 
-                var at = (((ofUnit * 16) + (row % 16)) * packing.ScaleBytes) + (step * packing.Groups / 4 * (packing.IsPair ? 8 : 2));
-                var number = packing.IsPair
-                    ? Math.FusedMultiplyAdd(BitConverter.ToSingle(scales, at), code, BitConverter.ToSingle(scales, at + 4))
-                    : (float)BitConverter.ToHalf(scales, at) * (packing.Bits == 4 ? code - 8 : code);
+                var of = scales.AsSpan(((ofUnit * 16) + (row % 16)) * packing.ScaleBytes, packing.ScaleBytes).ToArray();
+                double Nested(int factor, int at) => (double)BitConverter.ToHalf(of, factor) * (of[at] - 128);
+                var (scale, offset) = kind.Scales switch
+                {
+                    CodeScales.Half => ((double)BitConverter.ToHalf(of, 2 * group), 0),
+                    CodeScales.Brain => (BitConverter.UInt32BitsToSingle((uint)BitConverter.ToUInt16(of, 2 * group) << 16), 0),
+                    CodeScales.Single => (BitConverter.ToSingle(of, 4 * group), 0),
+                    CodeScales.Pair => (BitConverter.ToSingle(of, 8 * group), BitConverter.ToSingle(of, (8 * group) + 4)),
+                    CodeScales.Nested => (Nested(0, (packing.Groups == 2 ? 2 : 4) + group), 0),
+                    _ => (Nested(0, 4 + group), Nested(2, 4 + packing.Groups + group)),
+                };
+                var number = Math.FusedMultiplyAdd(scale, kind.IsFloat ? SmallFloats.E4M3[code] : code, offset);
                 // An offset is rounded where scales have all bits of a float32.
                 Assert.Equal(numbers[(row * columns) + column], (float)number, Types[name] is IntegerPacking { ScaleType: ScalarType.Float32 } ? 1e-7f : 0);
             }
@@ -222,9 +236,9 @@ public sealed class PackedWeightsTests : NativeTest
     internal static (byte[] Stored, float[] Numbers) Made(Packing packing, int rows, int columns)
     {
         var all = new float[rows * columns];
-        if (packing is IntegerPacking integers)
+        if (packing is IntegerPacking or Float8Packing)
         {
-            var bytes = MadeOfIntegers(integers, rows, columns);
+            var bytes = MadeOfBytes((GroupedPacking)packing, rows, columns);
             packing.Unpack(bytes, columns, all);
             return (bytes, all);
         }
@@ -277,22 +291,28 @@ public sealed class PackedWeightsTests : NativeTest
         return bytes;
     }
 
-    private static byte[] MadeOfIntegers(IntegerPacking packing, int rows, int columns)
+    private static byte[] MadeOfBytes(GroupedPacking packing, int rows, int columns)
     {
-        var (random, bytes, size) = (new Random(9), new byte[rows * packing.RowBytes(columns)], DataTypes.Size(packing.ScaleType));
+        var (type, hasZeros) = packing is IntegerPacking integers ? (integers.ScaleType, integers.HasZeros) : (((Float8Packing)packing).ScaleType, false);
+        var (random, bytes, size) = (new Random(9), new byte[rows * packing.RowBytes(columns)], DataTypes.Size(type));
         random.NextBytes(bytes);
         for (var row = 0; row < rows; row++)
         {
             var zeros = (int)((row * packing.RowBytes(columns)) + packing.CodeBytes(columns) + (packing.Groups(columns) * size));
-            for (var at = 0; packing.HasZeros && packing.Bits == 4 && at < packing.Groups(columns); at++)
+            for (var at = 0; hasZeros && packing.Bits == 4 && at < packing.Groups(columns); at++)
             {
                 bytes[zeros + at] &= 15;
+            }
+
+            for (var at = row * packing.RowBytes(columns); packing is Float8Packing && at < (row * packing.RowBytes(columns)) + columns; at++)
+            {
+                bytes[at] = (bytes[at] & 0x7f) == 0x7f ? (byte)0 : bytes[at]; // but what is no number
             }
 
             for (var group = 0; group < packing.Groups(columns); group++)
             {
                 var (at, scale) = ((int)((row * packing.RowBytes(columns)) + packing.CodeBytes(columns)) + (group * size), (float)random.NextDouble() / 1000);
-                _ = packing.ScaleType switch
+                _ = type switch
                 {
                     ScalarType.Float32 => BitConverter.TryWriteBytes(bytes.AsSpan(at), scale),
                     ScalarType.Float16 => BitConverter.TryWriteBytes(bytes.AsSpan(at), (Half)scale),
