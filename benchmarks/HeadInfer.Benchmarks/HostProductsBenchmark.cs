@@ -11,7 +11,7 @@ internal static unsafe class HostProductsBenchmark
 {
     public static readonly string[] Known = ["--size", "--runs", "--columns", "--weights"];
 
-    private static readonly string[] Types = ["f32", "bf16", "f16", "q8_0", "q4_0", "q4_1", "q5_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4"];
+    private static readonly string[] Types = ["f32", "bf16", "f16", "q8_0", "q4_0", "q4_1", "q5_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4", "awq", "fp8", "nvfp4"];
 
     private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(1);
 
@@ -26,7 +26,7 @@ internal static unsafe class HostProductsBenchmark
         foreach (var type in options.Has("--weights") ? [options.Text("--weights", "")] : Types)
         {
             var packing = RandomCheckpoint.PackingOf(type);
-            var pattern = RandomCheckpoint.Pattern(packing);
+            var pattern = RandomCheckpoint.Pattern(packing, columns);
             var rows = (int)(size.Bytes / packing.RowBytes(columns));
             var bytes = rows * packing.RowBytes(columns);
             using var memory = empty([bytes], ScalarType.Byte);

@@ -16,7 +16,7 @@ internal sealed class RandomCheckpoint(string shape, ModelConfig config, Packing
     private const int PatternBytes = 8 << 20, Kept = 64;
     private const float Largest = 0.25f, Deviation = 0.02f;
 
-    private readonly Dictionary<Packing, byte[]> _patterns = []; // bytes that repeat, in whole blocks
+    private readonly Dictionary<(Packing, long), byte[]> _patterns = []; // bytes that repeat, in whole blocks, or of so many columns in whole rows
 
     public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to)
     {
@@ -27,7 +27,7 @@ internal sealed class RandomCheckpoint(string shape, ModelConfig config, Packing
             return;
         }
 
-        var pattern = PatternOf(tensor.Packing);
+        var pattern = PatternOf(tensor.Packing, tensor.Columns);
         for (var from = (int)(at % pattern.Length); !to.IsEmpty; from = 0)
         {
             var some = pattern.AsSpan(from, Math.Min(to.Length, pattern.Length - from));
@@ -36,12 +36,21 @@ internal sealed class RandomCheckpoint(string shape, ModelConfig config, Packing
         }
     }
 
-    private byte[] PatternOf(Packing packing) => _patterns.TryGetValue(packing, out var pattern) ? pattern : _patterns[packing] = Pattern(packing);
+    private byte[] PatternOf(Packing packing, long columns)
+    {
+        var key = (packing, packing is GroupedPacking ? columns : 0);
+        return _patterns.TryGetValue(key, out var pattern) ? pattern : _patterns[key] = Pattern(packing, (int)columns);
+    }
 
-    /// <summary>Bytes of random numbers that are as large as weights are, in whole blocks.</summary>
-    public static byte[] Pattern(Packing packing)
+    /// <summary>Bytes of random numbers that are as large as weights are, in whole blocks or rows.</summary>
+    public static byte[] Pattern(Packing packing, int ofRow)
     {
         var random = new Random(1);
+        if (packing is GroupedPacking grouped)
+        {
+            return Rows(grouped, ofRow, random);
+        }
+
         if (packing is DensePacking dense)
         {
             using var numbers = randn([PatternBytes / DataTypes.Size(dense.Type)], ScalarType.Float32) * Deviation;
@@ -68,5 +77,35 @@ internal sealed class RandomCheckpoint(string shape, ModelConfig config, Packing
         }
 
         return pattern;
+    }
+
+    // Random codes, with scales that are all alike.
+    private static byte[] Rows(GroupedPacking packing, int columns, Random random)
+    {
+        var (row, codes, groups) = ((int)packing.RowBytes(columns), (int)packing.CodeBytes(columns), (int)packing.Groups(columns));
+        var bytes = new byte[Math.Max(PatternBytes / row, 1) * row];
+        random.NextBytes(bytes);
+        for (var at = 0; at < bytes.Length; at += row)
+        {
+            Span<byte> own = bytes.AsSpan(at, codes), tail = bytes.AsSpan(at + codes, row - codes);
+            switch (packing)
+            {
+                case IntegerPacking:
+                    MemoryMarshal.Cast<byte, Half>(tail)[..groups].Fill((Half)(Deviation / 4));
+                    tail[(groups * 2)..].Fill(8); // zeros
+                    break;
+                case Float8Packing:
+                    own.Replace<byte>(0x7f, 0); // no numbers
+                    own.Replace<byte>(0xff, 0);
+                    MemoryMarshal.Cast<byte, float>(tail)[..groups].Fill(Largest / 512);
+                    break;
+                default:
+                    tail[..groups].Fill(0x38); // one
+                    MemoryMarshal.Write(tail[groups..], Deviation / 2);
+                    break;
+            }
+        }
+
+        return bytes;
     }
 }

@@ -9,7 +9,18 @@ namespace HeadInfer.Runtime.Decoder;
 /// <remarks>Rows without whole blocks of the type are bfloat16.</remarks>
 internal class ShapeCheckpoint : Checkpoint
 {
+    private const int FolderGroup = 128; // columns that have a scale, as most folders have them
+
     private static readonly DensePacking Half = new(ScalarType.BFloat16);
+
+    // Of folders with quantized weights.
+    private static readonly Dictionary<string, GroupedPacking> OfFolders = new()
+    {
+        ["AWQ"] = new IntegerPacking(4, FolderGroup, ScalarType.Float16, zeros: true),
+        ["GPTQ"] = new IntegerPacking(4, FolderGroup, ScalarType.Float16, zeros: false),
+        ["FP8"] = new Float8Packing(FolderGroup, ScalarType.Float32),
+        ["NVFP4"] = Float4Packing.Nv,
+    };
 
     private readonly Dictionary<string, StoredTensor> _tensors = new(StringComparer.Ordinal);
 
@@ -20,21 +31,26 @@ internal class ShapeCheckpoint : Checkpoint
         : base(shape)
     {
         using var asked = new Asked((name, dimensions) =>
-            _tensors.Add(name, new StoredTensor(name, dimensions.Length > 1 && dimensions[^1] % packing.BlockColumns == 0 && config.Latent?.IsFilled(TensorNames.WithinLayer(name)) != true ? packing : Half, dimensions)));
+            _tensors.Add(name, new StoredTensor(name, IsPacked(name, dimensions) ? packing : Half, dimensions)));
         DecoderWeights.Read(config, asked, device: null);
+
+        // Folders leave the embedding and the output matrix as they are.
+        bool IsPacked(string name, long[] dimensions) => dimensions.Length > 1 && config.Latent?.IsFilled(TensorNames.WithinLayer(name)) != true
+            && (packing is GroupedPacking ? dimensions[^1] % FolderGroup == 0 && name is not (TensorNames.Embedding or TensorNames.Output) : dimensions[^1] % packing.BlockColumns == 0);
     }
 
     public override IReadOnlyDictionary<string, StoredTensor> Tensors => _tensors;
 
-    /// <summary>The packing of a name, such as BF16 or Q4_K.</summary>
+    /// <summary>The packing of a name, such as BF16, Q4_K or AWQ.</summary>
     /// <exception cref="FormatException">There is none of that name.</exception>
     public static Packing PackingOf(string name) => name.ToUpperInvariant() switch
     {
         "BF16" => Half,
         "F16" => new DensePacking(ScalarType.Float16),
         "F32" => new DensePacking(ScalarType.Float32),
+        var upper when OfFolders.TryGetValue(upper, out var packing) => packing,
         var upper => Enumerable.Range(0, 64).Select(i => GgmlPackings.Of((uint)i)).OfType<BlockPacking>().FirstOrDefault(p => p.Name == upper)
-            ?? throw new FormatException($"'{name}' is no type of weights: they are {string.Join(", ", GgmlPackings.Names)}."),
+            ?? throw new FormatException($"'{name}' is no type of weights: they are {string.Join(", ", [.. GgmlPackings.Names, .. OfFolders.Keys])}."),
     };
 
     public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to) => throw new NotSupportedException("A shape has no weights to read.");

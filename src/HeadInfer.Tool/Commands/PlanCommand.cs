@@ -19,7 +19,7 @@ internal static class PlanCommand
         new("--link-rate", "GB/S", "what its link carries, one way", (flags, text) => flags.LinkRate = Rate(text) * 1e9),
         new("--tflops", "N", "of its matrix products, of 16 bits with sums of 32, dense; with --gpu none the CPU's, of 32 bits", (flags, text) => flags.ProductRate = Rate(text) * 1e12),
         new("--host-rate", "GB/S", "what all cores read of host memory; default: 70 for a desktop, or the named machine's", (flags, text) => flags.HostRate = Rate(text) * 1e9),
-        new("--weights", "TYPE", "of a config.json alone, how its weights would be stored, such as bf16 or q4_k; default: bf16", (flags, text) =>
+        new("--weights", "TYPE", "of a config.json alone, how its weights would be stored, such as bf16, q4_k or awq; default: bf16", (flags, text) =>
         {
             ShapeCheckpoint.PackingOf(text);
             flags.Weights = text;
