@@ -55,10 +55,10 @@ __device__ inline Unit load_unit(const char* codes, const char* scales, int unit
 __device__ inline u32 word(const uint4& x, int i) { return i == 0 ? x.x : i == 1 ? x.y : i == 2 ? x.z : x.w; }
 
 #if TABLE
-// What four places in the table say, which are the lower halves of the word's lower bytes and the upper ones, in their order.
-__device__ inline u32 look_up(u32 places) {
-    u32 in_half = places & 0x7777, low = __byte_perm(TABLE_0, TABLE_1, in_half), high = __byte_perm(TABLE_2, TABLE_3, in_half);
-    return __byte_perm(low, high, places >> 1 & 0x4444 | 0x3210);
+// What places in the table say, each four bits of a word: those of its lower half, or of its upper one.
+__device__ inline u32 look_up(u32 places, int upper) {
+    u32 in_half = (places & 0x77777777) >> 16 * upper, which = (places >> 1 & 0x44444444 | 0x32103210) >> 16 * upper;
+    return __byte_perm(__byte_perm(TABLE_0, TABLE_1, in_half), __byte_perm(TABLE_2, TABLE_3, in_half), which);
 }
 #endif
 
@@ -69,9 +69,9 @@ __device__ inline u32 codes_of(const Unit& x, int high, int group, int slot) {
 #elif TABLE
     u32 both = word(x.codes[0], high * 2 + group * 2 / GROUPS);
 #if GROUPS == 2
-    return look_up(both >> 16 * slot);
+    return look_up(both, slot);
 #else
-    return __byte_perm(look_up(both), look_up(both >> 16), group % 2 ? 0x7362 : 0x5140); // two groups' by turns
+    return __byte_perm(look_up(both, 0), look_up(both, 1), group % 2 ? 0x7362 : 0x5140); // two groups' by turns
 #endif
 #elif GROUPS == 2
     return (word(x.codes[0], high * 2 + group) >> (4 * slot)) & 0x0F0F0F0F;
@@ -119,6 +119,23 @@ __device__ inline float offset_of(const Unit& x, int high, int group) {
 #endif
 }
 
+// The same of a group that is known later, where scales are near.
+__device__ inline float2 factors_of(const char* of_row, int group) {
+#if SCALES == 0
+    return make_float2(half_of(*(const u16*)(of_row + 2 * group), 0), 0);
+#elif SCALES == 1
+    return make_float2(__uint_as_float(*(const u16*)(of_row + 2 * group) << 16), 0);
+#elif SCALES == 2
+    return make_float2(*(const float*)(of_row + 4 * group), 0);
+#elif SCALES == 3
+    return *(const float2*)(of_row + 8 * group);
+#else
+    u32 both = *(const u32*)of_row;
+    float scale = half_of(both, 0) * byte_of(*(const unsigned char*)(of_row + (SCALES == 4 && GROUPS == 2 ? 2 : 4) + group), 0);
+    return make_float2(scale, SCALES == 4 ? 0 : half_of(both, 1) * byte_of(*(const unsigned char*)(of_row + 4 + GROUPS + group), 0));
+#endif
+}
+
 #if FLOAT8
 // Codes of E4M3 as float16, which are 256 times as large: two of a word. What is no number has scales that are none.
 __device__ inline u32 halves_of(u32 codes, int upper) {
@@ -143,7 +160,7 @@ __device__ inline float4 four_numbers(const Unit& x, int high, int step) {
         int code = (word(x.codes[0], high * 2 + step / 2) >> (4 * (step % 2 * 2 + i / 2) + 16 * (i % 2))) & 15;
 #endif
 #if TABLE
-        code = (signed char)look_up(code);
+        code = (signed char)look_up(code, 0);
 #endif
         y[i] = OFFSETS ? fmaf(scale, (float)(code - ZERO), offset) : scale * (float)(code - ZERO);
 #endif

@@ -9,7 +9,7 @@ internal sealed unsafe class PackedKernels : IDisposable
     private const int Threads = 256, UnitsOfBlock = Threads / 32, StreamThreads = Threads + 32;
     private const int StageUnits = 16, MostSlots = 8, Blocks = 2; // of the streams
     private const int ScaledBytes = 8; // of a group of a row: its factor and its sum
-    private const int RingBytes = 64 << 10, OwnShared = 8 << 10;  // weights under way in a block, and what it has beside
+    private const int OwnShared = 8 << 10; // what a block has beside weights under way and its row
 
     private readonly CudaModule _module;
     private readonly bool _early;
@@ -131,8 +131,9 @@ internal sealed unsafe class PackedKernels : IDisposable
         var adds = add ? 1 : 0;
         var (isGate, tiles) = (second.Codes != 0, outputs / TiledPacking.TileRows);
         var stage = StageUnits * _unitBytes * (isGate ? 2 : 1);
-        var slots = Math.Clamp(RingBytes / stage, 2, MostSlots);
-        var shared = (slots * stage) + (_wordBytes * columns) + (columns / TiledPacking.UnitColumns * _groups * ScaledBytes); // and the row as whole numbers
+        var row = (_wordBytes * columns) + (columns / TiledPacking.UnitColumns * _groups * ScaledBytes); // as whole numbers
+        var slots = Math.Clamp(((_shared / Blocks) - OwnShared - row) / stage, 2, MostSlots);
+        var shared = (slots * stage) + row;
         if (rows == 1 && _early && shared <= _blockShared)
         {
             var (n, epsilon) = (norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0));

@@ -21,75 +21,75 @@ struct Scaled { float factor; int sum; }; // of a group of a row: what one is, a
 // Rows as whole numbers. words: [rows, groups, 2: high bytes and low, 4 lanes]; scaled: [rows, groups]; factors: of the norm, [rows].
 struct Fixed { Word* words; Scaled* scaled; float* factors; };
 
-// Brings a row to whole numbers, a group a thread, by 256 threads. Words lie as codes do: where two steps share bytes, by turns.
-// What is not finite makes its group's factor infinite, and so what comes of it. Returns the squares of the thread's numbers.
+// Within a unit in the last place, which does not reach whole numbers.
+__device__ inline float reciprocal(float x) { float y; asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+
+// Brings a row to whole numbers, four a thread, by 256 threads: a group is neighbouring lanes. Words lie as codes do: where two
+// steps share bytes, by turns. What is not finite makes its group's factor infinite, and so what comes of it. Returns the squares
+// of the thread's numbers. All of a thread's next numbers are asked for before it needs the first of them.
 __device__ inline float fix_row(const float* x, const element* norm, int columns, Word* words, Scaled* scaled) {
+    const int AHEAD = 4, LANES_OF_GROUP = GROUP / 4;
+    int lane = threadIdx.x % 32, of_group = lane % LANES_OF_GROUP, quad = of_group % 4, upper = of_group / 4, step = WARPS * 128;
+    float4 next[AHEAD];
+    uint2 next_norm[AHEAD];
+    auto ask = [&](int first) {
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) {
+            int at = first + i * step;
+            next[i] = at < columns ? *(const float4*)(x + at) : make_float4(0, 0, 0, 0);
+            next_norm[i] = norm && at < columns ? *(const uint2*)(norm + at) : make_uint2(0, 0);
+        }
+    };
     float squares = 0;
-    for (int group = threadIdx.x; group < columns / GROUP; group += WARPS * 32) {
-        float a[GROUP], most = 0, all = 0;
+    ask(threadIdx.x * 4);
+    for (int begin = threadIdx.x * 4; begin - lane * 4 < columns; begin += AHEAD * step) {
+        float4 numbers[AHEAD];
+        uint2 norms[AHEAD];
 #pragma unroll
-        for (int i = 0; i < GROUP; i += 4) {
-            float4 four = *(const float4*)(x + group * GROUP + i);
-            a[i] = four.x; a[i + 1] = four.y; a[i + 2] = four.z; a[i + 3] = four.w;
-        }
-        if (norm) {
+        for (int i = 0; i < AHEAD; i++) { numbers[i] = next[i]; norms[i] = next_norm[i]; }
+        ask(begin + AHEAD * step);
 #pragma unroll
-            for (int i = 0; i < GROUP; i += 8) {
-                uint4 eight = *(const uint4*)(norm + group * GROUP + i);
-#pragma unroll
-                for (int j = 0; j < 8; j++) {
-                    squares = fmaf(a[i + j], a[i + j], squares);
-                    a[i + j] *= widen((element)(word(eight, j / 2) >> (j % 2 * 16)));
-                }
+        for (int i = 0; i < AHEAD; i++) {
+            int at = begin + i * step, group = at / GROUP;
+            float4 a = numbers[i];
+            if (norm) {
+                squares = fmaf(a.x, a.x, fmaf(a.y, a.y, fmaf(a.z, a.z, fmaf(a.w, a.w, squares))));
+                a.x *= widen((element)norms[i].x); a.y *= widen((element)(norms[i].x >> 16));
+                a.z *= widen((element)norms[i].y); a.w *= widen((element)(norms[i].y >> 16));
             }
-        }
+            float sizes = fabsf(a.x) + fabsf(a.y) + fabsf(a.z) + fabsf(a.w), most = fmaxf(fmaxf(fabsf(a.x), fabsf(a.y)), fmaxf(fabsf(a.z), fabsf(a.w)));
+            if (!(sizes < INFINITY_F)) most = INFINITY_F;
 #pragma unroll
-        for (int i = 0; i < GROUP; i++) {
-            most = fmaxf(most, fabsf(a[i]));
-            all += fabsf(a[i]);
-        }
-        if (!(all < INFINITY_F)) most = INFINITY_F;
-        bool some = most > 1e-30f;
-        float inverse = some ? MOST_FIXED / most : 0.0f;
-        int v[GROUP], sum = 0;
+            for (int j = 1; j < LANES_OF_GROUP; j *= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffff, most, j));
+            bool some = most > 1e-30f;
+            float inverse = some ? MOST_FIXED * reciprocal(most) : 0.0f;
+            int v[4] = {__float2int_rn(a.x * inverse), __float2int_rn(a.y * inverse), __float2int_rn(a.z * inverse), __float2int_rn(a.w * inverse)};
+            int sum = v[0] + v[1] + v[2] + v[3];
 #pragma unroll
-        for (int i = 0; i < GROUP; i++) {
-            v[i] = __float2int_rn(a[i] * inverse);
-            sum += v[i];
-        }
-        // Lowest bytes, and those above, which count the carry of a low one that is negative.
+            for (int j = 1; j < LANES_OF_GROUP; j *= 2) sum += __shfl_xor_sync(0xffffffff, sum, j);
+            // Bytes above the lowest, which count the carry of a low one that is negative; then the lowest.
 #pragma unroll
-        for (int plane = 0; plane < 2; plane++) {
-            auto own = [&](int i) { return plane ? v[i] : v[i] + 128 >> 8; };
-            alignas(16) Word made[4];
+            for (int plane = 0; plane < 2; plane++) {
+                int own[4];
+#pragma unroll
+                for (int j = 0; j < 4; j++) own[j] = plane ? v[j] : v[j] + 128 >> 8;
+                Word* to = words + (long long)group * 8 + plane * 4 + quad;
 #if FLOAT8
-            auto two_of = [&](int i) {
-                u32 y;
-                asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"((float)(signed char)own(i + 1)), "f"((float)(signed char)own(i)));
-                return y;
-            };
+                u32 low, high;
+                asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(low) : "f"((float)(signed char)own[1]), "f"((float)(signed char)own[0]));
+                asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(high) : "f"((float)(signed char)own[3]), "f"((float)(signed char)own[2]));
+                if (at < columns) ((uint2*)to)[upper] = make_uint2(low, high);
 #else
-            auto four_of = [&](int i, int j, int k, int l) { return __byte_perm(__byte_perm(own(i), own(j), 0x0040), __byte_perm(own(k), own(l), 0x0040), 0x5410); };
+                u32 four = __byte_perm(__byte_perm(own[0], own[1], 0x0040), __byte_perm(own[2], own[3], 0x0040), 0x5410);
+#if GROUPS == 2 && BITS == 4
+                u32 other = __shfl_xor_sync(0xffffffff, four, 4), lower = upper ? other : four, higher = upper ? four : other; // sixteen columns apart
+                four = __byte_perm(lower, higher, TABLE ? (upper ? 0x7531 : 0x6420) : upper ? 0x7362 : 0x5140);
 #endif
-#pragma unroll
-            for (int quad = 0; quad < 4; quad++) {
-                int at = quad * 4;
-#if FLOAT8
-                made[quad] = make_uint4(two_of(at), two_of(at + 2), two_of(at + 16), two_of(at + 18));
-#elif GROUPS == 4
-                made[quad] = four_of(at, at + 1, at + 2, at + 3);
-#elif BITS == 8
-                made[quad] = make_uint2(four_of(at, at + 1, at + 2, at + 3), four_of(at + 16, at + 17, at + 18, at + 19));
-#elif TABLE
-                made[quad] = make_uint2(four_of(at, at + 2, at + 16, at + 18), four_of(at + 1, at + 3, at + 17, at + 19));
-#else
-                made[quad] = make_uint2(four_of(at, at + 16, at + 1, at + 17), four_of(at + 2, at + 18, at + 3, at + 19));
+                if (at < columns) ((u32*)to)[upper] = four;
 #endif
             }
-#pragma unroll
-            for (int i = 0; i < (int)sizeof(Word) / 4; i++) ((uint4*)(words + (long long)group * 8 + plane * 4))[i] = ((const uint4*)made)[i];
+            if (at < columns && of_group == 0) scaled[group] = {some ? most * (1 / MOST_FIXED) : 0.0f, sum};
         }
-        scaled[group] = {some ? most / MOST_FIXED : 0.0f, sum};
     }
     return squares;
 }
@@ -147,24 +147,22 @@ __device__ inline void multiply_codes(Sum (&c)[4], const Unit& codes, int group,
 #endif
 }
 
-// A group's product with a row, scaled, and added to what the lane has of its two outputs. A lane has both bytes' sums.
-__device__ inline void add_group(const Unit& codes, int group, Word b, Scaled scaled, float (&total)[2]) {
-    Sum less = -ZERO * scaled.sum, c[4] = {0, less, 0, less};
-    multiply_codes(c, codes, group, b);
+// A group's product with a row, of sums of both bytes, scaled and added to what there is of an output.
+__device__ inline void add_product(float& total, Sum high, Sum low, float scale, float offset, Scaled scaled) {
     float factor = FLOAT8 ? scaled.factor * 256 : scaled.factor;
-#pragma unroll
-    for (int high = 0; high < 2; high++) {
-        total[high] = fmaf(scale_of(codes, high, group) * factor, (float)(c[2 * high] * 256 + c[2 * high + 1]), total[high]);
-        if (OFFSETS) total[high] = fmaf(offset_of(codes, high, group) * factor, (float)scaled.sum, total[high]);
-    }
+    total = fmaf(scale * factor, (float)(high * 256 + low), total);
+    if (OFFSETS) total = fmaf(offset * factor, (float)scaled.sum, total);
 }
+
+// Groups are summed in fours, first each of the four by itself: a warp's group of a turn is one of them.
+__device__ inline float all_four(const float (&of)[4]) { return (of[0] + of[1]) + (of[2] + of[3]); }
 
 // Where a product goes, and what is done to it.
 struct Result { float* out; int stride, columns, add, kind; };
 
 // What a block's warps have of one output of one row, added up.
 template <bool GATE, int OUTPUTS, int WIDTH>
-__device__ inline void finish_packed(const Result& to, const Weights* weights, const float (*sums)[OUTPUTS][WIDTH], float factor, int tile, int output, int row) {
+__device__ inline void finish_packed(const Result& to, const Weights* weights, const float (*sums)[OUTPUTS][WIDTH], float factor, float before, int tile, int output, int row) {
     int at = tile * 16 + output;
     float y = 0, up = 0;
 #pragma unroll
@@ -174,9 +172,11 @@ __device__ inline void finish_packed(const Result& to, const Weights* weights, c
     }
     y = fmaf(y, factor, weights[0].bias ? widen(weights[0].bias[at]) : 0.0f); // by name, or compilers may round once here and twice there
     if (GATE) y = gated(y, fmaf(up, factor, weights[1].bias ? widen(weights[1].bias[at]) : 0.0f), to.kind);
-    float* place = to.out + (long long)row * to.stride + at;
-    *place = to.add ? *place + y : y;
+    to.out[(long long)row * to.stride + at] = to.add ? before + y : y;
 }
+
+// What is there already of what finish_packed makes: asked for early, as it takes a while.
+__device__ inline float before_packed(const Result& to, int tile, int output, int row) { return to.add ? to.out[(long long)row * to.stride + tile * 16 + output] : 0.0f; }
 
 // A block makes 16 outputs of NT times 4 rows, its warps take units in turn. Of a gate it takes a tile of gates and one of what they are for.
 template <int NT, bool GATE>
@@ -190,9 +190,9 @@ __device__ inline void packed_block(const Fixed& x, const Weights* weights, cons
         codes[t] = weights[t].codes + (long long)tile * units * CODE_BYTES;
         scales[t] = weights[t].scales + (long long)tile * units * 16 * SCALE_BYTES;
     }
-    float total[TILES][NT][2];
+    float total[TILES][NT][2][4];
 #pragma unroll
-    for (int i = 0; i < TILES * NT * 2; i++) total[i / (NT * 2)][i / 2 % NT][i % 2] = 0;
+    for (int i = 0; i < TILES * NT * 8; i++) total[i / (NT * 8)][i / 8 % NT][i / 4 % 2][i % 4] = 0;
     Unit next[TILES];
     auto fetch = [&](int unit) {
 #pragma unroll
@@ -201,30 +201,41 @@ __device__ inline void packed_block(const Fixed& x, const Weights* weights, cons
     let_next_start();
     fetch(warp);
     wait_for_last();
-    for (int unit = warp; unit < units; unit += WARPS) {
-        Unit now[TILES];
+    for (int first = warp; first < units; first += 2 * WARPS) {
 #pragma unroll
-        for (int t = 0; t < TILES; t++) now[t] = next[t];
-        fetch(unit + WARPS);
+        for (int turn = 0; turn < 2; turn++) {
+            int unit = first + turn * WARPS;
+            if (unit >= units) break;
+            Unit now[TILES];
 #pragma unroll
-        for (int group = 0; group < GROUPS; group++)
+            for (int t = 0; t < TILES; t++) now[t] = next[t];
+            fetch(unit + WARPS);
 #pragma unroll
-            for (int n = 0; n < NT; n++) {
-                // A row's bytes are two columns, and its sums lie in the lanes of those.
-                int from = n * 4 + column / 2, into = n * 4 + quad, at = unit * GROUPS + group;
-                Word b = {};
-                Scaled scaled = {};
-                if (from < rows) b = x.words[((long long)from * groups + at) * 8 + column % 2 * 4 + quad];
-                if (into < rows) scaled = x.scaled[(long long)into * groups + at];
+            for (int group = 0; group < GROUPS; group++)
 #pragma unroll
-                for (int t = 0; t < TILES; t++) add_group(now[t], group, b, scaled, total[t][n]);
-            }
+                for (int n = 0; n < NT; n++) {
+                    // A row's bytes are two columns, and its sums lie in the lanes of those.
+                    int from = n * 4 + column / 2, into = n * 4 + quad, at = unit * GROUPS + group, of = GROUPS == 4 ? group : turn * 2 + group;
+                    Word b = {};
+                    Scaled scaled = {};
+                    if (from < rows) b = x.words[((long long)from * groups + at) * 8 + column % 2 * 4 + quad];
+                    if (into < rows) scaled = x.scaled[(long long)into * groups + at];
+#pragma unroll
+                    for (int t = 0; t < TILES; t++) {
+                        Sum less = -ZERO * scaled.sum, c[4] = {0, less, 0, less};
+                        multiply_codes(c, now[t], group, b);
+#pragma unroll
+                        for (int high = 0; high < 2; high++)
+                            add_product(total[t][n][high][of], c[2 * high], c[2 * high + 1], scale_of(now[t], high, group), offset_of(now[t], high, group), scaled);
+                    }
+                }
+        }
     }
 #pragma unroll
-    for (int i = 0; i < TILES * NT * 2; i++) sums[warp][i / (NT * 2) * 16 + i % 2 * 8 + column][i / 2 % NT * 4 + quad] = total[i / (NT * 2)][i / 2 % NT][i % 2];
+    for (int i = 0; i < TILES * NT * 2; i++) sums[warp][i / (NT * 2) * 16 + i % 2 * 8 + column][i / 2 % NT * 4 + quad] = all_four(total[i / (NT * 2)][i / 2 % NT][i % 2]);
     __syncthreads();
     for (int i = threadIdx.x; i < 16 * NT * 4; i += WARPS * 32)
-        if (i / 16 < rows) finish_packed<GATE>(to, weights, sums, x.factors[i / 16], tile, i % 16, i / 16);
+        if (i / 16 < rows) finish_packed<GATE>(to, weights, sums, x.factors[i / 16], before_packed(to, tile, i % 16, i / 16), tile, i % 16, i / 16);
 }
 
 #define PACKED(NAME, NT, GATE)                                                                                                         \

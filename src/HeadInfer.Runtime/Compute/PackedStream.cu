@@ -6,12 +6,11 @@
 #define MOST_SLOTS 8
 #define TILE_BYTES (STAGE_UNITS * (CODE_BYTES + 16 * SCALE_BYTES)) // of a stage's units: codes, then scales
 
-__device__ inline Unit take_unit(const char* codes, const char* scales, int unit, int lane) {
+// A lane's codes of a unit.
+__device__ inline Unit take_codes(const char* codes, int lane) {
     Unit x;
 #pragma unroll
-    for (int i = 0; i < BITS / 4; i++) x.codes[i] = *(const uint4*)(codes + unit * CODE_BYTES + lane * 16 + i * 512);
-#pragma unroll
-    for (int high = 0; high < 2; high++) load_scales<false>(scales + (unit * 16 + lane / 4 + 8 * high) * SCALE_BYTES, x.scales[high]);
+    for (int i = 0; i < BITS / 4; i++) x.codes[i] = *(const uint4*)(codes + lane * 16 + i * 512);
     return x;
 }
 
@@ -19,10 +18,10 @@ __device__ inline Unit take_unit(const char* codes, const char* scales, int unit
 template <bool GATE>
 __device__ inline void packed_stream(const float* x, const element* norm, float epsilon, const Weights* weights, const Result& to, int tiles, int slots) {
     extern __shared__ uint4 ring[]; // [slots][tiles of a stage][TILE_BYTES], then the row as whole numbers
-    __shared__ float sums[WARPS][GATE ? 32 : 16][1];
+    __shared__ float sums[2][WARPS][GATE ? 32 : 16][1]; // of tiles by turns
     __shared__ float all_squares[WARPS];
     __shared__ u64 barriers[2 * MOST_SLOTS];
-    const int TILES = GATE ? 2 : 1, columns = to.columns, units = columns / UNIT, stages = (units + STAGE_UNITS - 1) / STAGE_UNITS;
+    const int TILES = GATE ? 2 : 1, STAGE_GROUPS = STAGE_UNITS / WARPS * GROUPS, columns = to.columns, units = columns / UNIT, stages = (units + STAGE_UNITS - 1) / STAGE_UNITS;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = lane / 4, quad = lane % 4;
     Word* words = (Word*)((char*)ring + slots * TILES * TILE_BYTES);
     Scaled* scaled = (Scaled*)(words + units * GROUPS * 8);
@@ -59,43 +58,57 @@ __device__ inline void packed_stream(const float* x, const element* norm, float 
     if (lane == 0) all_squares[warp] = squares;
     sync_workers();
     float factor = norm ? norm_factor(all_squares, columns, epsilon) : 1.0f;
-    int slot = 0, parity = 0;
+    int slot = 0, parity = 0, turn = 0;
     for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-        float total[TILES][2];
+        float total[TILES][2], before = threadIdx.x < 16 ? before_packed(to, tile, threadIdx.x, 0) : 0.0f;
 #pragma unroll
         for (int i = 0; i < TILES * 2; i++) total[i / 2][i % 2] = 0;
         for (int stage = 0; stage < stages; stage++) {
             await(full + 8 * slot, parity);
+            // Four groups at once, a pair of columns each: where others have theirs, theirs are zeros. So a lane has the sums of one
+            // group alone, and scales no others.
 #pragma unroll
-            for (int of_stage = 0; of_stage < STAGE_UNITS; of_stage += WARPS) {
-                int own = of_stage + warp, unit = stage * STAGE_UNITS + own;
-                if (unit >= units) break;
-                Unit now[TILES];
+            for (int four = 0; four < STAGE_GROUPS; four += 4) {
+                auto unit_of = [&](int of) { return (four + of) / GROUPS * WARPS + warp; };
+                int pair = column / 2, given = unit_of(pair), taken = unit_of(quad), first = stage * STAGE_UNITS;
+                Word own = {};
+                Scaled of_row = {};
+                if (first + given < units) own = words[((first + given) * GROUPS + pair % GROUPS) * 8 + column % 2 * 4 + quad];
+                if (first + taken < units) of_row = scaled[(first + taken) * GROUPS + quad % GROUPS];
+                else taken = 0; // finite where all is, and nothing comes of it
+                Sum less = -ZERO * of_row.sum;
 #pragma unroll
                 for (int t = 0; t < TILES; t++) {
-                    const char* at = (const char*)ring + (slot * TILES + t) * TILE_BYTES;
-                    now[t] = take_unit(at, at + STAGE_UNITS * CODE_BYTES, own, lane);
-                }
+                    const char *codes = (const char*)ring + (slot * TILES + t) * TILE_BYTES, *scales = codes + STAGE_UNITS * CODE_BYTES;
+                    Sum c[4] = {0, less, 0, less};
 #pragma unroll
-                for (int group = 0; group < GROUPS; group++) {
-                    int at = unit * GROUPS + group; // all pairs of columns are this row's, and all lanes have its sums
-                    Word b = words[at * 8 + column % 2 * 4 + quad];
-                    Scaled of_row = scaled[at];
+                    for (int part = 0; part < 4 / GROUPS; part++) {
+                        int unit = unit_of(part * GROUPS);
+                        Unit now = take_codes(codes + (first + unit < units ? unit : 0) * CODE_BYTES, lane);
 #pragma unroll
-                    for (int t = 0; t < TILES; t++) add_group(now[t], group, b, of_row, total[t]);
+                        for (int group = 0; group < GROUPS; group++) multiply_codes(c, now, group, pair == part * GROUPS + group ? own : Word{});
+                    }
+#pragma unroll
+                    for (int high = 0; high < 2; high++) {
+                        float2 factors = factors_of(scales + (taken * 16 + column + 8 * high) * SCALE_BYTES, quad % GROUPS);
+                        add_product(total[t][high], c[2 * high], c[2 * high + 1], factors.x, factors.y, of_row);
+                    }
                 }
             }
             __syncwarp();
             if (lane == 0) arrive(empty + 8 * slot);
             if (++slot == slots) { slot = 0; parity ^= 1; }
         }
-        if (quad == 0) {
 #pragma unroll
-            for (int t = 0; t < TILES; t++) { sums[warp][t * 16 + column][0] = total[t][0]; sums[warp][t * 16 + column + 8][0] = total[t][1]; }
+        for (int i = 0; i < TILES * 2; i++) {
+            float& all = total[i / 2][i % 2];
+            all += __shfl_xor_sync(0xffffffff, all, 1); // as all_four does
+            all += __shfl_xor_sync(0xffffffff, all, 2);
+            if (quad == 0) sums[turn][warp][i / 2 * 16 + i % 2 * 8 + column][0] = all;
         }
-        sync_workers();
-        if (threadIdx.x < 16) finish_packed<GATE>(to, weights, sums, factor, tile, threadIdx.x, 0);
-        sync_workers();
+        sync_workers(); // those of the tile before last were finished before this
+        if (threadIdx.x < 16) finish_packed<GATE>(to, weights, sums[turn], factor, before, tile, threadIdx.x, 0);
+        turn ^= 1;
     }
 }
 
