@@ -64,8 +64,8 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
     {
         (_folder, Plan, _promise, Thread, _device, _weights, _attention, _buffers) = (folder, plan, promise, thread, device, weights, attention, buffers);
         Decoder = new TransformerDecoder(Config, weights, plan.ChunkTokens, device);
-        _admissions = new Admissions(attention.Pool, plan.LongestContext, options.MaxQueuedRequests ?? DefaultQueue, thread.Wake, Config.Delta is null ? int.MaxValue : plan.MostStates);
-        thread.Step = new Engine(Decoder, new StepDecoder(Config, weights, attention, buffers), attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, Math.Min(options.DraftTokens ?? PromptLookup.Most, Config.Delta is null ? PromptLookup.Most : DeltaShape.MostRows - 1), _admissions).Step;
+        _admissions = new Admissions(attention.Pool, plan.LongestContext, options.MaxQueuedRequests ?? DefaultQueue, thread.Wake, Config.Recurrent is null ? int.MaxValue : plan.MostStates);
+        thread.Step = new Engine(Decoder, new StepDecoder(Config, weights, attention, buffers), attention, Config, plan, options.AnswerShare ?? DefaultAnswerShare, Math.Min(options.DraftTokens ?? PromptLookup.Most, Config.Recurrent is null ? PromptLookup.Most : RecurrentShape.MostRows - 1), _admissions).Step;
         var fixedSize = plan.Process + (device.HasOwnMemory ? plan.HostWeights + plan.HostTables : plan.Weights);
         promise.Counts(() => fixedSize + (attention.Pool.BlockSize * (attention.Pool.Count.InUse + attention.Pool.Count.Kept)) + (device.HasOwnMemory ? ByteSize.Zero : attention.Resident.Arena.InUse));
     }

@@ -133,10 +133,10 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             config = config with { AttentionScale = scale };
         }
 
-        if (config.Delta is { } delta && architecture.Name is Qwen35 or Qwen35Moe)
+        if (config.Recurrent is { } delta && architecture.Name is Qwen35 or Qwen35Moe)
         {
             // Converters put value heads into an order in which ggml repeats keys.
-            config = config with { Delta = delta with { SharersApart = true } };
+            config = config with { Recurrent = delta with { SharersApart = true } };
         }
 
         foreach (var key in metadata.Unasked.Where(k => k.StartsWith($"{architecture.Name}.", StringComparison.Ordinal) && !k.Contains(".rope.scaling.", StringComparison.Ordinal) && !architecture.IsIdle(k)))

@@ -92,7 +92,7 @@ public sealed record ModelConfig
     internal IReadOnlySet<int> StateLayers { get; init; } = FrozenSet<int>.Empty;
 
     /// <summary>What such a layer computes, or null where there is none.</summary>
-    internal Compute.DeltaShape? Delta { get; init; }
+    internal Compute.RecurrentShape? Recurrent { get; init; }
 
     /// <summary>What heads are made of, where attention is latent; else null.</summary>
     internal LatentShape? Latent { get; init; }

@@ -149,7 +149,7 @@ internal static class ModelConfigReader
     {
         int Size(string name, int usual, int most = 65_536) => json.Int(name, usual, most: most);
         var (types, every) = (json.Texts("layer_types"), json.Int("full_attention_interval", config.Family.FullEvery));
-        var shape = new Compute.DeltaShape(Size("linear_num_key_heads", 16), Size("linear_num_value_heads", 32), Size("linear_key_head_dim", 128, LargestState), Size("linear_value_head_dim", 128, LargestState), json.Int("linear_conv_kernel_dim", 4, most: 64));
+        var shape = new Compute.RecurrentShape(Size("linear_num_key_heads", 16), Size("linear_num_value_heads", 32), Size("linear_key_head_dim", 128, LargestState), Size("linear_value_head_dim", 128, LargestState), json.Int("linear_conv_kernel_dim", 4, most: 64));
         if (shape.ValueHeads % shape.KeyHeads != 0)
         {
             throw json.Invalid("linear_num_value_heads", $"a multiple of linear_num_key_heads ({shape.KeyHeads})");
@@ -163,7 +163,7 @@ internal static class ModelConfigReader
         var states = Enumerable.Range(0, config.Layers).Where(layer => types.Length > 0 ? types[layer] == Delta : (layer + 1) % every != 0).ToHashSet();
         return states.Count == 0 ? config
             : states.Count == config.Layers ? throw new UnsupportedModelException($"'{json.Path}': no layer attends ({Delta} alone), which is not supported.")
-            : config with { StateLayers = states, Delta = shape };
+            : config with { StateLayers = states, Recurrent = shape };
     }
 
     // Of a model that sees or hears as well it is the part that reads text.

@@ -22,7 +22,7 @@ internal sealed class SplitRows : CheckpointView
             kinds.Add((TensorNames.QkvFused, config.KvHeads, [(TensorNames.Query, config.Heads / config.KvHeads * config.HeadDim), (TensorNames.Key, config.HeadDim), (TensorNames.Value, config.HeadDim)]));
         }
 
-        if (config.Delta is { } delta)
+        if (config.Recurrent is { } delta)
         {
             var (each, value) = (delta.ValueHeads / delta.KeyHeads, delta.ValueHeads / delta.KeyHeads * delta.ValueDim);
             kinds.Add((TensorNames.DeltaConvolution, delta.Channels, [(TensorNames.DeltaConvolution, 1)])); // its shape alone is another

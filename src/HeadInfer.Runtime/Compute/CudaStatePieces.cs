@@ -20,7 +20,7 @@ internal sealed class CudaStatePieces : StatePieces
         AllowShared(_scan, module.Gpu.BlockSharedBytes);
     }
 
-    public override void Take(DeltaShape shape, DeltaNumbers numbers, Tensor seen, Tensor state, Tensor gates, double epsilon, Tensor output)
+    public override void Take(RecurrentShape shape, RecurrentNumbers numbers, Tensor seen, Tensor state, Tensor gates, double epsilon, Tensor output)
     {
         var shared = ((Columns * (shape.KeyDim + Piece)) + (2 * Piece) + (Piece * (shape.KeyDim + Math.Max(shape.KeyDim, Piece)))) * sizeof(float);
         if (shape.KeyDim % KeysOfWarp != 0 || shared > _module.Gpu.BlockSharedBytes || output.dtype != _module.Type || gates.dtype != _module.Type)
@@ -32,7 +32,7 @@ internal sealed class CudaStatePieces : StatePieces
         using var scope = NewDisposeScope();
         var (count, heads) = ((int)seen.shape[0] - shape.Taps + 1, shape.ValueHeads);
         var pieces = new Pieces(count, (count + Piece - 1) / Piece, (int)gates.stride(0));
-        var delta = CudaDelta.Delta.Of(shape, epsilon);
+        var delta = CudaRecurrence.Recurrent.Of(shape, epsilon);
         Tensor Made(long dim) => empty([heads, pieces.Count, Piece, dim], ScalarType.Float32, seen.device);
         var (q, k, written, v, logs) = (Made(shape.KeyDim), Made(shape.KeyDim), Made(shape.KeyDim), Made(shape.ValueDim), Made(1));
         var (from, weights, decay, bias, norm) = (TensorMemory.Pointer(seen), TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay), TensorMemory.Pointer(numbers.DecayBias), TensorMemory.Pointer(numbers.Norm));

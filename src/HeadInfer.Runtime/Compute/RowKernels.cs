@@ -212,13 +212,13 @@ internal abstract class RowKernels(HeadShape heads) : IDisposable
     /// <param name="width">columns</param>
     public abstract void GateRows(int rows, RowBuffer gates, RowBuffer x, int width);
 
-    /// <summary>Rows of a layer with a state, from its projections to what its output projection takes; see <see cref="DeltaShape"/>.</summary>
+    /// <summary>Rows of a layer with a state, from its projections to what its output projection takes; see <see cref="RecurrentShape"/>.</summary>
     /// <param name="states">whose state the rows are of, in their order; a state takes in the tokens before them, and remembers them as they came</param>
     /// <param name="rows">inputs and gates are the projections; the others are written</param>
     /// <param name="shape">of the layer</param>
     /// <param name="numbers">of the layer</param>
     /// <param name="epsilon">of the norm of the outputs</param>
-    public abstract void Recur(IReadOnlyList<StateRows> states, DeltaRows rows, DeltaShape shape, DeltaNumbers numbers, double epsilon);
+    public abstract void Recur(IReadOnlyList<StateRows> states, RecurrentRows rows, RecurrentShape shape, RecurrentNumbers numbers, double epsilon);
 
     /// <summary><c>x = activation(x) * by</c>.</summary>
     /// <param name="rows">how many</param>

@@ -1,19 +1,19 @@
-// Layers with a state (DeltaShape.cs) in a step of few rows; appended to RowChoices.cu. All of it is float32.
+// Layers with a state (RecurrentShape.cs) in a step of few rows; appended to RowChoices.cu. All of it is float32.
 // A state takes in the tokens before a step's own rows, and is written then; for the rows themselves it goes on in shared memory,
 // as they may not be what comes. What is taken in is computed as it was when it was a row, to the bit.
 
 struct StateRows { u64 memory; int first, count, taken, length, mixed; }; // mixed: first of its rows in what the convolution gives
 struct AllStateRows { StateRows at[MOST_ROWS]; };
-struct Delta { int key_heads, value_heads, key_dim, value_dim, taps, recent, sharers_apart; float epsilon; };
+struct Recurrent { int key_heads, value_heads, key_dim, value_dim, taps, recent, sharers_apart; float epsilon; };
 
-__device__ inline int keys_of(const Delta& d) { return d.key_heads * d.key_dim; }
-__device__ inline int channels_of(const Delta& d) { return 2 * keys_of(d) + d.value_heads * d.value_dim; }
-__device__ inline float* recent_of(const StateRows& s, const Delta& d, int position) {
+__device__ inline int keys_of(const Recurrent& d) { return d.key_heads * d.key_dim; }
+__device__ inline int channels_of(const Recurrent& d) { return 2 * keys_of(d) + d.value_heads * d.value_dim; }
+__device__ inline float* recent_of(const StateRows& s, const Recurrent& d, int position) {
     return (float*)s.memory + (long long)d.value_heads * d.key_dim * d.value_dim + (long long)(position % d.recent) * (channels_of(d) + 2 * d.value_heads);
 }
 
 // Remembers the rows as they came, a thread a channel, and convolves those that the state has not taken in.
-extern "C" __global__ void mix_states(const float* inputs, const float* gates, const float* weights, float* mixed, AllStateRows all, Delta d) {
+extern "C" __global__ void mix_states(const float* inputs, const float* gates, const float* weights, float* mixed, AllStateRows all, Recurrent d) {
     let_next_start();
     wait_for_last();
     const StateRows& s = all.at[blockIdx.y];
@@ -38,7 +38,7 @@ extern "C" __global__ void mix_states(const float* inputs, const float* gates, c
 #define STATE_PARTS 8    // threads that share a column
 
 // A block has some columns of a head's state, in shared memory: [key dim][columns], then a query and a key.
-extern "C" __global__ void correct_states(const float* mixed, const float* decays, const float* biases, float* out, AllStateRows all, Delta d) {
+extern "C" __global__ void correct_states(const float* mixed, const float* decays, const float* biases, float* out, AllStateRows all, Recurrent d) {
     extern __shared__ float own[];
     __shared__ float parts[STATE_PARTS][STATE_COLUMNS];
     let_next_start();
@@ -98,7 +98,7 @@ extern "C" __global__ void correct_states(const float* mixed, const float* decay
 }
 
 // Norms and gates the outputs of a head of a row.
-extern "C" __global__ void finish_states(const float* inputs, const float* norm, float* out, Delta d) {
+extern "C" __global__ void finish_states(const float* inputs, const float* norm, float* out, Recurrent d) {
     let_next_start();
     wait_for_last();
     long long head = blockIdx.x, row = blockIdx.y, values = (long long)d.value_heads * d.value_dim;

@@ -11,7 +11,7 @@ namespace HeadInfer.Runtime.Compute;
 /// </remarks>
 internal class StatePieces
 {
-    protected const int Piece = DeltaShape.Piece;
+    protected const int Piece = RecurrentShape.Piece;
 
     /// <summary>Takes tokens, to the rows that the output projection takes.</summary>
     /// <param name="shape">of the layer</param>
@@ -21,7 +21,7 @@ internal class StatePieces
     /// <param name="gates">[tokens, values]: of the outputs; rows may lie apart</param>
     /// <param name="epsilon">of the norm of the outputs</param>
     /// <param name="output">[tokens, values], contiguous, written</param>
-    public virtual void Take(DeltaShape shape, DeltaNumbers numbers, Tensor seen, Tensor state, Tensor gates, double epsilon, Tensor output)
+    public virtual void Take(RecurrentShape shape, RecurrentNumbers numbers, Tensor seen, Tensor state, Tensor gates, double epsilon, Tensor output)
     {
         using var scope = NewDisposeScope();
         var (count, taps, heads) = (seen.shape[0] - shape.Taps + 1, shape.Taps, shape.ValueHeads);
@@ -37,7 +37,7 @@ internal class StatePieces
         Tensor Normal(int first) // -> [tokens, value heads, dim], each of length one
         {
             var own = mixed.narrow(1, first, keys).view(count, shape.KeyHeads, shape.KeyDim);
-            var normal = own * rsqrt(own.square().sum(-1, keepdim: true) + DeltaShape.NormEpsilon);
+            var normal = own * rsqrt(own.square().sum(-1, keepdim: true) + RecurrentShape.NormEpsilon);
             return shape.SharersApart ? normal.repeat(1, heads / shape.KeyHeads, 1) : normal.repeat_interleave(heads / shape.KeyHeads, 1);
         }
 

@@ -1,11 +1,11 @@
-// Layers with a state (DeltaShape.cs) over many tokens, in pieces of 64; appended to RowStates.cu. All but what goes in and out of a layer is float32.
+// Layers with a state (RecurrentShape.cs) over many tokens, in pieces of 64; appended to RowStates.cu. All but what goes in and out of a layer is float32.
 // Of a piece: [value heads, pieces, 64, dim] of queries, keys and values; tokens beyond the last are zeros, which change nothing.
 
 #define PIECE 64
 
 struct Pieces { int count, pieces, gates; }; // tokens, pieces of them; distance of rows of the output gates
 
-__device__ inline float mix_channel(const float* seen, const float* weights, const Delta& d, long long token, int c) {
+__device__ inline float mix_channel(const float* seen, const float* weights, const Recurrent& d, long long token, int c) {
     int width = channels_of(d) + 2 * d.value_heads;
     float sum = 0;
     for (int tap = 0; tap < d.taps; tap++) sum = fmaf(seen[(token + tap) * width + c], weights[(long long)c * d.taps + tap], sum);
@@ -16,7 +16,7 @@ __device__ inline float write_gate(const float* gates, int head) { return 1.0f /
 
 // seen: [taps - 1 + tokens, width]. A block has a head of a token: of queries, of keys, or of values.
 extern "C" __global__ void mix_pieces(
-    const float* seen, const float* weights, const float* decays, const float* biases, float* q, float* k, float* written, float* v, float* logs, Delta d, Pieces p) {
+    const float* seen, const float* weights, const float* decays, const float* biases, float* q, float* k, float* written, float* v, float* logs, Recurrent d, Pieces p) {
     extern __shared__ float own[];
     int token = blockIdx.x, head = blockIdx.y, each = d.value_heads / d.key_heads, dim = head < 2 * d.key_heads ? d.key_dim : d.value_dim;
     bool inside = token < p.count;
@@ -96,7 +96,7 @@ __device__ inline void stage(float* to, const float* from, int count) {
 }
 
 extern "C" __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_pieces(
-    const float* q, const float* k, const float* since, const float* corrected, const float* reading, const float* seen, float* state, float* out, Delta d, Pieces p) {
+    const float* q, const float* k, const float* since, const float* corrected, const float* reading, const float* seen, float* state, float* out, Recurrent d, Pieces p) {
     extern __shared__ float own[]; // [key dim][32]; [64][32] of what is added; two numbers of each token; two matrices of a piece
     int head = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32, column = blockIdx.y * 32 + lane, dim = d.key_dim;
     bool inside = column < d.value_dim;
@@ -177,7 +177,7 @@ extern "C" __global__ void __launch_bounds__(SCAN_WARPS * 32) scan_pieces(
 }
 
 // Norms and gates the outputs: [value heads, pieces, 64, dim] -> [tokens, values].
-extern "C" __global__ void finish_pieces(const float* values, const element* gates, const float* norm, element* out, Delta d, Pieces p) {
+extern "C" __global__ void finish_pieces(const float* values, const element* gates, const float* norm, element* out, Recurrent d, Pieces p) {
     int head = blockIdx.x, token = blockIdx.y;
     const float* x = values + ((long long)head * p.pieces * PIECE + token) * d.value_dim;
     float squares = 0;

@@ -102,7 +102,7 @@ internal sealed record LayerWeights
 {
     public Tensor? AttentionNorm { get; init; } // [hidden]; of the attention's input
 
-    public DeltaLayer? Delta { get; init; } // what takes attention's place in a layer with a state, up to its output
+    public RecurrentLayer? Recurrent { get; init; } // what takes attention's place in a layer with a state, up to its output
 
     public Linear? Qkv { get; init; } // hidden -> (heads + 2 kv_heads) * dim: queries, keys, values; of a layer that attends. Queries alone where keys are an earlier layer's
 
@@ -152,8 +152,8 @@ internal sealed record LayerWeights
             return new LayerWeights
             {
                 AttentionNorm = before,
-                Delta = DeltaLayer.Read(config, source, device, config.Delta!, Name),
-                Output = source.Linear([Name(TensorNames.DeltaOutput)], [config.HiddenSize], config.Delta!.Values),
+                Recurrent = RecurrentLayer.Read(config, source, device, config.Recurrent!, Name),
+                Output = source.Linear([Name(TensorNames.DeltaOutput)], [config.HiddenSize], config.Recurrent!.Values),
                 MlpNorm = Of(names.BeforeMlp),
                 FeedForward = FeedForward.Read(config, source, device, layer),
             };

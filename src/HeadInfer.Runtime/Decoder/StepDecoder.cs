@@ -64,11 +64,11 @@ internal sealed class StepDecoder
         {
             var (weights, norms) = (_weights.Layers[layer], _norms[layer]);
             _weights.Enter(layer, _kernels);
-            if (weights.Delta is { } delta)
+            if (weights.Recurrent is { } delta)
             {
                 delta.Forward(_kernels, rows, _buffers, norms.Attention, Rows(states, _stateOf[layer]));
                 states.ForEach(s => s.State.Taken[_stateOf[layer]] = s.Sequence.Length);
-                _buffers.Add(_kernels, rows, weights.Output, _buffers.Delta!.Outputs, norms.PostAttention);
+                _buffers.Add(_kernels, rows, weights.Output, _buffers.Recurrent!.Outputs, norms.PostAttention);
                 weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp);
                 _weights.Leave(layer, _kernels);
                 continue;

@@ -51,12 +51,12 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         (Tensor Cos, Tensor Sin)[] angles = [.. (batch.Sequences[0].Rotation == 0 ? _ropes : _longRopes).Select(r => r.HalfAngles(start, count, torchDevice)).Select(a => fused ? a.To(ScalarType.Float32, torchDevice) : a.Doubled(type, torchDevice))];
         var growth = Growth(start, count);
         var segment = new SegmentBuffers(config, pass, count, inOneChunk: outputs == count && Aligned(new TokenRange(0, count), start).Count() == 1, type, torchDevice);
-        using var states = _stateOf.Count == 0 ? null : new DeltaPass(batch.Sequences[0], count);
+        using var states = _stateOf.Count == 0 ? null : new RecurrentPass(batch.Sequences[0], count);
         for (var layer = 0; layer < weights.Layers.Count; layer++)
         {
             using var layerScope = NewDisposeScope();
             var layerWeights = weights.Layers[layer];
-            if (layerWeights.Delta is { } delta)
+            if (layerWeights.Recurrent is { } delta)
             {
                 using var scan = states!.Begin(delta, _stateOf[layer]);
                 foreach (var chunk in Aligned(new TokenRange(0, count), start))

@@ -109,7 +109,7 @@ internal static class MemoryPlanner
     }
 
     /// <summary>What the layers that have a state in place of keys and values remember of a sequence.</summary>
-    public static StateShape States(ModelConfig config) => new(config.StateLayers.Count, config.Delta?.Remembered ?? 0);
+    public static StateShape States(ModelConfig config) => new(config.StateLayers.Count, config.Recurrent?.Remembered ?? 0);
 
     /// <summary>The attention layout that a plan stands for.</summary>
     public static AttentionLayout Layout(ModelConfig config, HeadInferOptions options, MemoryPlan plan)
@@ -238,12 +238,12 @@ internal static class MemoryPlanner
             var unfused = OnGpu && (Type == ScalarType.Float32 || Config.HeadKinds.Any(h => !SegmentAttention.Takes(h.Dim) && !CudaDevice.IsOrdinary(h.Dim, softCap)));
             var scores = unfused ? ExplicitAttention.MaxScores * 12 : 0;
             var steps = RowKernels.MostRows * 4 * (Config.VocabularySize + (3L * Config.HiddenSize) + (2 * heads) + kv + made + width + (2 * told) + Config.Experts + (Config.ExpertsPerToken * ((long)Config.HiddenSize + Config.ExpertIntermediateSize))); // buffers of a decoding step
-            return States + new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps + Delta(Math.Min(Chunk, segment))) + (OnGpu ? CudaRowKernels.SizeFor(Config.HeadKinds) : ByteSize.Zero);
+            return States + new ByteSize((perToken * segment) + (perChunkToken * Math.Min(Chunk, segment)) + scores + steps + Recurrent(Math.Min(Chunk, segment))) + (OnGpu ? CudaRowKernels.SizeFor(Config.HeadKinds) : ByteSize.Zero);
         }
 
         // What a chunk is projected to in layers with states, what a scan of it makes, and buffers of a step.
-        private long Delta(int chunk) => Config.Delta is not { } delta ? 0
-            : (((delta.Projected + (3L * delta.ValueHeads) + delta.Values) * Element) * chunk) + delta.WorkBytes(chunk) + (RowKernels.MostRows * 4L * ((DeltaShape.MostRows + 2) * (long)(delta.Channels + delta.Values)));
+        private long Recurrent(int chunk) => Config.Recurrent is not { } delta ? 0
+            : (((delta.Projected + (3L * delta.ValueHeads) + delta.Values) * Element) * chunk) + delta.WorkBytes(chunk) + (RowKernels.MostRows * 4L * ((RecurrentShape.MostRows + 2) * (long)(delta.Channels + delta.Values)));
 
         /// <summary>Tile rings, tiles in the type that is computed in where pages have another, and rows on their way to host memory: of a pass, and of one in its gap.</summary>
         public ByteSize KvBuffers(int segment)

@@ -22,7 +22,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     [InlineData(1, 3, 32, 33, 1, 65)]    // no convolution to speak of
     public void Tokens_at_once_are_the_definition(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, int count, bool apart = false)
     {
-        var shape = new DeltaShape(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart };
+        var shape = new RecurrentShape(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart };
         foreach (var type in Gpu is null ? (ScalarType[])[ScalarType.Float32] : [ScalarType.Float32, ScalarType.BFloat16])
         {
             using var own = NewDevice();
@@ -55,11 +55,11 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     public void Rows_are_the_definition_and_have_the_same_bits_in_any_company(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, bool apart = false)
     {
         const int count = 24;
-        var shape = new DeltaShape(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart };
+        var shape = new RecurrentShape(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart };
         using var own = NewDevice();
         own.Prepare(ScalarType.Float32);
         using var kernels = own.CreateRows(new RowTraits(ScalarType.Float32, 1, 1, 16, 1, null));
-        using var rows = new DeltaRows(shape, own.Torch);
+        using var rows = new RecurrentRows(shape, own.Torch);
         using var scope = NewDisposeScope();
         var numbers = Numbers(shape);
         Tensor[] raws = [Random(count, shape.Width), Random(count, shape.Width)], gates = [Random(count, shape.Values), Random(count, shape.Values)];
@@ -74,7 +74,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
         var random = new Random(3);
         for (var done = (A: 0, B: 0); done.A < count;)
         {
-            var (a, b) = (random.Next(1, Math.Min(DeltaShape.MostRows, count - done.A) + 1), random.Next(0, Math.Min(DeltaShape.MostRows, count - done.B) + 1));
+            var (a, b) = (random.Next(1, Math.Min(RecurrentShape.MostRows, count - done.A) + 1), random.Next(0, Math.Min(RecurrentShape.MostRows, count - done.B) + 1));
             Step(b == 0 ? [new Turn(0, done.A, a)] : random.Next(2) == 0 ? [new Turn(0, done.A, a), new Turn(1, done.B, b)] : [new Turn(1, done.B, b), new Turn(0, done.A, a)], together);
             done = (done.A + random.Next(1, a + 1), done.B + (b == 0 ? 0 : random.Next(1, b + 1)));
         }
@@ -104,12 +104,12 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
         }
     }
 
-    private (Tensor[] Memory, int[] Taken, Tensor[] Outputs) Made(DeltaShape shape, int sequences) => (
+    private (Tensor[] Memory, int[] Taken, Tensor[] Outputs) Made(RecurrentShape shape, int sequences) => (
         [.. Enumerable.Range(0, sequences).Select(_ => zeros([shape.Remembered], ScalarType.Float32, TorchDevice))],
         new int[sequences],
         [.. Enumerable.Range(0, sequences).Select(_ => zeros([24, shape.Values]))]);
 
-    private DeltaNumbers Numbers(DeltaShape shape) =>
+    private RecurrentNumbers Numbers(RecurrentShape shape) =>
         new(Random(shape.Channels, shape.Taps), (-rand([shape.ValueHeads]) - 0.1).to(TorchDevice), Random(shape.ValueHeads), Random(shape.ValueDim));
 
     private Tensor Random(params long[] dimensions) => randn(dimensions).to(TorchDevice);
@@ -117,7 +117,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     private static void AssertNear(Tensor expected, Tensor actual, double tolerance) =>
         Assert.InRange((expected - actual).abs().max().item<double>(), 0, tolerance * expected.abs().max().item<double>());
 
-    private static (Tensor Output, Tensor State) Definition(DeltaShape shape, DeltaNumbers numbers, Tensor raw, Tensor gates)
+    private static (Tensor Output, Tensor State) Definition(RecurrentShape shape, RecurrentNumbers numbers, Tensor raw, Tensor gates)
     {
         Tensor Wide(Tensor x) => x.to(ScalarType.Float64).cpu();
         var (x, z, weights, norm) = (Wide(raw), Wide(gates), Wide(numbers.Convolution), Wide(numbers.Norm));
@@ -131,7 +131,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
             }
 
             mixed = mixed * mixed.sigmoid();
-            Tensor Unit(Tensor heads) => (heads / (heads.square().sum(-1, keepdim: true) + DeltaShape.NormEpsilon).sqrt())[tensor(Enumerable.Range(0, shape.ValueHeads).Select(head => (long)(shape.SharersApart ? head % shape.KeyHeads : head / (shape.ValueHeads / shape.KeyHeads))).ToArray())];
+            Tensor Unit(Tensor heads) => (heads / (heads.square().sum(-1, keepdim: true) + RecurrentShape.NormEpsilon).sqrt())[tensor(Enumerable.Range(0, shape.ValueHeads).Select(head => (long)(shape.SharersApart ? head % shape.KeyHeads : head / (shape.ValueHeads / shape.KeyHeads))).ToArray())];
             var (q, k, v) = (Unit(mixed.narrow(0, 0, keys).view(shape.KeyHeads, shape.KeyDim)) / Math.Sqrt(shape.KeyDim), Unit(mixed.narrow(0, keys, keys).view(shape.KeyHeads, shape.KeyDim)), mixed.narrow(0, 2 * keys, shape.Values).view(shape.ValueHeads, shape.ValueDim));
             var write = x[token].narrow(0, shape.Channels, shape.ValueHeads).sigmoid().view(-1, 1);
             var decay = ((1 + (x[token].narrow(0, shape.Channels + shape.ValueHeads, shape.ValueHeads) + Wide(numbers.DecayBias)).exp()).log() * Wide(numbers.Decay)).exp();

@@ -135,7 +135,7 @@ public abstract class StateTests(ComputeDevice device) : NativeTest(device)
     public async Task A_plan_counts_states_where_they_lie()
     {
         await using var model = await Load(Fixtures.Model("qwen3.5"), Odd);
-        var (plan, shape) = (model.Plan, model.Config.Delta!);
+        var (plan, shape) = (model.Plan, model.Config.Recurrent!);
         Assert.Equal(new ByteSize(3L * shape.Remembered * sizeof(float)), plan.StateSize);
         Assert.Equal(((plan.KvPerToken * Page) + plan.StateSize) * 2, plan.KvFor(Page + 1));
         Assert.Equal((plan.KvPerToken * Page) + plan.StateSize, model.Attention.Pool.BlockSize);

@@ -80,7 +80,7 @@ internal static partial class GgufConversion
             Add(Renamed(group.Key, name), [experts.Count, .. experts[0].Shape], [.. experts.SelectMany(e => e.Data)]);
         }
 
-        foreach (var (tensor, shape, data) in tensors.Where(t => GgufDeltaLayers.Has(t.Name)).SelectMany(t => GgufDeltaLayers.Of(t.Name, t.Shape, t.Data, config.Delta!, tiles: name != "qwen3next")))
+        foreach (var (tensor, shape, data) in tensors.Where(t => GgufDeltaLayers.Has(t.Name)).SelectMany(t => GgufDeltaLayers.Of(t.Name, t.Shape, t.Data, config.Recurrent!, tiles: name != "qwen3next")))
         {
             Add(tensor, shape, data);
         }
@@ -232,7 +232,7 @@ internal static partial class GgufConversion
             }
         }
 
-        if (config.Delta is { } delta)
+        if (config.Recurrent is { } delta)
         {
             // conversion/qwen.py
             writer.With($"{name}.ssm.conv_kernel", delta.Taps).With($"{name}.ssm.state_size", delta.KeyDim).With($"{name}.ssm.group_count", delta.KeyHeads)

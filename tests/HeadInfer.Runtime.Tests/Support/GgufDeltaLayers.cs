@@ -17,7 +17,7 @@ internal static class GgufDeltaLayers
     /// <param name="data">its numbers</param>
     /// <param name="delta">sizes of the layer</param>
     /// <param name="tiles">whether value heads come into the order in which ggml repeats keys: the first of each key head, the second of each, and so on</param>
-    public static IEnumerable<(string Name, long[] Shape, float[] Data)> Of(string name, long[] shape, float[] data, DeltaShape delta, bool tiles)
+    public static IEnumerable<(string Name, long[] Shape, float[] Data)> Of(string name, long[] shape, float[] data, RecurrentShape delta, bool tiles)
     {
         var (at, each, keys) = (name.IndexOf(Layer, StringComparison.Ordinal), delta.ValueHeads / delta.KeyHeads, delta.KeyHeads * delta.KeyDim);
         var stem = name[..at].Replace("model.layers.", "blk.", StringComparison.Ordinal);

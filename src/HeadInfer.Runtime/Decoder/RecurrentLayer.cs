@@ -6,25 +6,25 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Decoder;
 
-/// <summary>A layer with a state, from its normed input to what its output projection takes. See <see cref="DeltaShape"/>.</summary>
+/// <summary>A layer with a state, from its normed input to what its output projection takes. See <see cref="RecurrentShape"/>.</summary>
 /// <param name="device">computes; null if nobody does</param>
 /// <param name="shape">its sizes</param>
 /// <param name="inputs">hidden -> channels, then gates of the outputs</param>
 /// <param name="gates">hidden -> write gates, then decays, of each value head</param>
 /// <param name="numbers">what else it has</param>
 /// <param name="epsilon">of the norm of its outputs</param>
-internal sealed class DeltaLayer(Device? device, DeltaShape shape, Linear inputs, Linear gates, DeltaNumbers numbers, double epsilon)
+internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linear inputs, Linear gates, RecurrentNumbers numbers, double epsilon)
 {
-    public static DeltaLayer Read(ModelConfig config, IWeightSource source, Device? device, DeltaShape shape, Func<string, string> name)
+    public static RecurrentLayer Read(ModelConfig config, IWeightSource source, Device? device, RecurrentShape shape, Func<string, string> name)
     {
         var decay = source.Floats(name(TensorNames.DeltaDecayRate), shape.ValueHeads);
         decay.exp_().neg_();
-        return new DeltaLayer(
+        return new RecurrentLayer(
             device,
             shape,
             source.Linear([name(TensorNames.DeltaHeads), name(TensorNames.DeltaOutputGate)], [shape.Channels, shape.Values], config.HiddenSize),
             source.Linear([name(TensorNames.DeltaWriteGate), name(TensorNames.DeltaDecay)], [shape.ValueHeads, shape.ValueHeads], config.HiddenSize),
-            new DeltaNumbers(
+            new RecurrentNumbers(
                 source.Floats(name(TensorNames.DeltaConvolution), shape.Channels, shape.Taps),
                 decay,
                 source.Floats(name(TensorNames.DeltaDecayBias), shape.ValueHeads),
@@ -36,7 +36,7 @@ internal sealed class DeltaLayer(Device? device, DeltaShape shape, Linear inputs
     /// <param name="before">what is remembered of the tokens before</param>
     /// <param name="next">gets what is remembered after the segment</param>
     /// <param name="layer">which of the layers with states it is</param>
-    public DeltaScan Begin(SequenceState before, SequenceState next, int layer) => new(device!.StatePieces, shape, numbers, before.Memory.select(0, layer), before.Taken[layer], before.Length, next.Memory.select(0, layer));
+    public RecurrentScan Begin(SequenceState before, SequenceState next, int layer) => new(device!.StatePieces, shape, numbers, before.Memory.select(0, layer), before.Taken[layer], before.Length, next.Memory.select(0, layer));
 
     /// <summary>The next tokens of a segment.</summary>
     /// <param name="scan">its state</param>
@@ -44,7 +44,7 @@ internal sealed class DeltaLayer(Device? device, DeltaShape shape, Linear inputs
     /// <param name="atEnd">called with what is remembered at the end of each block of tokens</param>
     /// <param name="blockTokens">tokens of a block</param>
     /// <returns>[tokens, values]</returns>
-    public Tensor Forward(DeltaScan scan, Tensor normed, int blockTokens, Action<int, DeltaScan> atEnd)
+    public Tensor Forward(RecurrentScan scan, Tensor normed, int blockTokens, Action<int, RecurrentScan> atEnd)
     {
         using var projected = inputs.Apply(normed);
         using var gated = gates.Apply(normed);
@@ -52,7 +52,7 @@ internal sealed class DeltaLayer(Device? device, DeltaShape shape, Linear inputs
         for (long at = 0, some; at < normed.shape[0]; at += some)
         {
             using var scope = NewDisposeScope();
-            some = Math.Min(Math.Min(normed.shape[0] - at, DeltaScan.Room(scan.Length)), blockTokens - (scan.Length % blockTokens));
+            some = Math.Min(Math.Min(normed.shape[0] - at, RecurrentScan.Room(scan.Length)), blockTokens - (scan.Length % blockTokens));
             var (own, outputGates) = (projected.narrow(0, at, some), projected.narrow(0, at, some).narrow(1, shape.Channels, shape.Values));
             var raw = cat([own.narrow(1, 0, shape.Channels), gated.narrow(0, at, some)], 1).to(ScalarType.Float32);
             scan.Take(raw, outputGates, epsilon, output.narrow(0, at, some));
@@ -73,7 +73,7 @@ internal sealed class DeltaLayer(Device? device, DeltaShape shape, Linear inputs
     /// <param name="states">whose state rows are of</param>
     public void Forward(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? norm, IReadOnlyList<StateRows> states)
     {
-        var own = buffers.Delta!;
+        var own = buffers.Recurrent!;
         inputs.Multiply(kernels, rows, buffers.Hidden, norm, own.Inputs);
         gates.Multiply(kernels, rows, buffers.Hidden, norm, own.Gates);
         kernels.Recur(states, own, shape, numbers, epsilon);

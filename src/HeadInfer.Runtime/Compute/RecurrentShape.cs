@@ -11,7 +11,7 @@ namespace HeadInfer.Runtime.Compute;
 /// <param name="KeyDim">dimensions of a query and of a key</param>
 /// <param name="ValueDim">dimensions of a value</param>
 /// <param name="Taps">tokens that the convolution sees, the present one among them</param>
-internal sealed record DeltaShape(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps)
+internal sealed record RecurrentShape(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps)
 {
     /// <summary>Added to the squares of queries and keys before they are normed.</summary>
     public const float NormEpsilon = 1e-6f;
@@ -65,18 +65,18 @@ internal sealed record DeltaShape(int KeyHeads, int ValueHeads, int KeyDim, int 
 /// <param name="Decay">[value heads], negative: how fast a head forgets</param>
 /// <param name="DecayBias">[value heads]: added to what a token says of it</param>
 /// <param name="Norm">[value dim]: of a head's outputs</param>
-internal sealed record DeltaNumbers(TorchSharp.torch.Tensor Convolution, TorchSharp.torch.Tensor Decay, TorchSharp.torch.Tensor DecayBias, TorchSharp.torch.Tensor Norm);
+internal sealed record RecurrentNumbers(TorchSharp.torch.Tensor Convolution, TorchSharp.torch.Tensor Decay, TorchSharp.torch.Tensor DecayBias, TorchSharp.torch.Tensor Norm);
 
 /// <summary>Rows of a step, neighbours, of one sequence.</summary>
 /// <param name="First">the first</param>
-/// <param name="Count">how many, <see cref="DeltaShape.MostRows"/> at most</param>
+/// <param name="Count">how many, <see cref="RecurrentShape.MostRows"/> at most</param>
 /// <param name="Memory">address of what the layer remembers of the sequence</param>
-/// <param name="Taken">tokens that its state has taken in; no more than <see cref="DeltaShape.MostRows"/> less than <paramref name="Length"/></param>
+/// <param name="Taken">tokens that its state has taken in; no more than <see cref="RecurrentShape.MostRows"/> less than <paramref name="Length"/></param>
 /// <param name="Length">tokens of the sequence before these rows; the state takes them in</param>
 internal readonly record struct StateRows(int First, int Count, nint Memory, int Taken, int Length);
 
 /// <summary>What a step writes in a layer with a state.</summary>
-internal sealed class DeltaRows(DeltaShape shape, TorchSharp.torch.Device device) : IDisposable
+internal sealed class RecurrentRows(RecurrentShape shape, TorchSharp.torch.Device device) : IDisposable
 {
     /// <summary>[rows, channels + values]: what tokens are projected to, and the gates of the outputs.</summary>
     public RowBuffer Inputs { get; } = new(shape.Projected, device);
@@ -88,7 +88,7 @@ internal sealed class DeltaRows(DeltaShape shape, TorchSharp.torch.Device device
     public RowBuffer Outputs { get; } = new(shape.Values, device);
 
     /// <summary>[rows, channels]: of the rows, and of those before that states take in, what the convolution gives.</summary>
-    public RowBuffer Mixed { get; } = new((DeltaShape.MostRows + 1) * shape.Channels, device);
+    public RowBuffer Mixed { get; } = new((RecurrentShape.MostRows + 1) * shape.Channels, device);
 
     public void Dispose() => Array.ForEach((RowBuffer[])[Inputs, Gates, Outputs, Mixed], b => b.Dispose());
 }

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Decoder;
 
 /// <summary>What layers come to remember in a forward pass of many tokens. It counts when their sequence commits them.</summary>
-internal sealed class DeltaPass : IDisposable
+internal sealed class RecurrentPass : IDisposable
 {
     private const int Slots = 8;
 
@@ -20,7 +20,7 @@ internal sealed class DeltaPass : IDisposable
 
     /// <param name="sequence">has room for the tokens</param>
     /// <param name="tokens">of the pass</param>
-    public DeltaPass(Sequence sequence, int tokens)
+    public RecurrentPass(Sequence sequence, int tokens)
     {
         (_sequence, _before) = (sequence, sequence.Remember());
         _next = new SequenceState(sequence.Pool.State, Device.Torch);
@@ -34,10 +34,10 @@ internal sealed class DeltaPass : IDisposable
     /// <summary>Begins a layer.</summary>
     /// <param name="layer">its weights</param>
     /// <param name="number">which of the layers with states it is</param>
-    public DeltaScan Begin(DeltaLayer layer, int number) => layer.Begin(_before, _next, number);
+    public RecurrentScan Begin(RecurrentLayer layer, int number) => layer.Begin(_before, _next, number);
 
     /// <summary>What keeps a layer's state at the ends of blocks.</summary>
-    public Action<int, DeltaScan> AtEnd(int number) => (length, scan) =>
+    public Action<int, RecurrentScan> AtEnd(int number) => (length, scan) =>
     {
         if (!_ends.TryGetValue(length, out var end))
         {

@@ -4,12 +4,12 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Decoder;
 
 /// <summary>A layer's state on its way through the tokens of a segment, many at a time.</summary>
-internal sealed class DeltaScan : IDisposable
+internal sealed class RecurrentScan : IDisposable
 {
-    private const int Piece = DeltaShape.Piece, MostTokens = DeltaShape.MostTokens;
+    private const int Piece = RecurrentShape.Piece, MostTokens = RecurrentShape.MostTokens;
 
-    private readonly DeltaShape _shape;
-    private readonly DeltaNumbers _numbers;
+    private readonly RecurrentShape _shape;
+    private readonly RecurrentNumbers _numbers;
     private readonly Tensor _next;
     private readonly StatePieces _pieces;
     private readonly Tensor _state; // [value heads, key dim, value dim]
@@ -22,7 +22,7 @@ internal sealed class DeltaScan : IDisposable
     /// <param name="taken">how many of these the state has taken in</param>
     /// <param name="length">how many these are</param>
     /// <param name="next">[remembered]; written by <see cref="End"/></param>
-    public DeltaScan(StatePieces pieces, DeltaShape shape, DeltaNumbers numbers, Tensor before, int taken, int length, Tensor next)
+    public RecurrentScan(StatePieces pieces, RecurrentShape shape, RecurrentNumbers numbers, Tensor before, int taken, int length, Tensor next)
     {
         using var scope = NewDisposeScope();
         (_pieces, _shape, _numbers, _next, Length) = (pieces, shape, numbers, next.DetachFromDisposeScope(), taken);

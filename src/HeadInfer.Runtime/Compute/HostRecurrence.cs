@@ -4,21 +4,21 @@ namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Layers with a state in host memory, a few rows at a time; a team shares the heads.</summary>
 /// <remarks>A row's sums are formed in one order, so what is taken in later was the same when it was a step's own.</remarks>
-internal sealed unsafe class HostDelta
+internal sealed unsafe class HostRecurrence
 {
     private readonly HostTeam _team;
     private readonly Action<int> _work; // made once, so that a step takes no memory
     private readonly float[][] _scratch; // [member]: a head's state that goes on from the one that is kept, and a row's values
-    private DeltaShape _shape = new(1, 1, 1, 1, 1);
-    private DeltaNumbers? _numbers;
-    private DeltaRows? _rows;
+    private RecurrentShape _shape = new(1, 1, 1, 1, 1);
+    private RecurrentNumbers? _numbers;
+    private RecurrentRows? _rows;
     private StateRows _state;
     private float _epsilon;
     private int _taken;
 
-    public HostDelta(HostTeam team) => (_team, _work, _scratch) = (team, Correct, new float[team.Size][]);
+    public HostRecurrence(HostTeam team) => (_team, _work, _scratch) = (team, Correct, new float[team.Size][]);
 
-    public void Run(IReadOnlyList<StateRows> states, DeltaRows rows, DeltaShape shape, DeltaNumbers numbers, double epsilon)
+    public void Run(IReadOnlyList<StateRows> states, RecurrentRows rows, RecurrentShape shape, RecurrentNumbers numbers, double epsilon)
     {
         (_shape, _rows, _numbers, _epsilon) = (shape, rows, numbers, (float)epsilon);
         for (var member = 0; member < _scratch.Length; member++)
@@ -76,7 +76,7 @@ internal sealed unsafe class HostDelta
                     squares = MathF.FusedMultiplyAdd(x, x, squares);
                 }
 
-                var scale = (float)((head < shape.KeyHeads ? 1 / Math.Sqrt(shape.KeyDim) : 1) / Math.Sqrt(squares + DeltaShape.NormEpsilon));
+                var scale = (float)((head < shape.KeyHeads ? 1 / Math.Sqrt(shape.KeyDim) : 1) / Math.Sqrt(squares + RecurrentShape.NormEpsilon));
                 foreach (ref var x in own)
                 {
                     x *= scale;

@@ -6,14 +6,14 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>Layers with a state on a GPU, a few rows at a time, by the kernels of <c>RowStates.cu</c>.</summary>
 /// <param name="module">has the kernels</param>
 /// <param name="early">whether kernels may start while the one before still runs</param>
-internal sealed class CudaDelta(CudaModule module, bool early)
+internal sealed class CudaRecurrence(CudaModule module, bool early)
 {
     private const int Threads = 256, Columns = 32; // of a block
 
     private readonly nint _mix = module.Function("mix_states"), _correct = module.Function("correct_states"), _finish = module.Function("finish_states");
 
     /// <summary>Computes as <see cref="RowKernels.Recur"/> says.</summary>
-    public void Run(IReadOnlyList<StateRows> states, DeltaRows rows, DeltaShape shape, DeltaNumbers numbers, double epsilon)
+    public void Run(IReadOnlyList<StateRows> states, RecurrentRows rows, RecurrentShape shape, RecurrentNumbers numbers, double epsilon)
     {
         AllStateRows all = default;
         var (mixed, count) = (0, 0);
@@ -24,7 +24,7 @@ internal sealed class CudaDelta(CudaModule module, bool early)
             (mixed, count) = (mixed + state.Length - state.Taken + state.Count, count + state.Count);
         }
 
-        var delta = Delta.Of(shape, epsilon);
+        var delta = Recurrent.Of(shape, epsilon);
         var (inputs, gates, between, outputs) = (rows.Inputs.Address, rows.Gates.Address, rows.Mixed.Address, rows.Outputs.Address);
         var (weights, decay, bias, norm) = (TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay), TensorMemory.Pointer(numbers.DecayBias), TensorMemory.Pointer(numbers.Norm));
         Launch(_mix, ((shape.Width + Threads - 1) / Threads, states.Count, 1), Threads, 0, early, Of(ref inputs), Of(ref gates), Of(ref weights), Of(ref between), Of(ref all), Of(ref delta));
@@ -37,9 +37,9 @@ internal sealed class CudaDelta(CudaModule module, bool early)
     private readonly record struct RowsOfState(nint Memory, int First, int Count, int Taken, int Length, int Mixed);
 
     /// <summary>The kernels' struct of the same name.</summary>
-    internal readonly record struct Delta(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps, int Recent, int SharersApart, float Epsilon)
+    internal readonly record struct Recurrent(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps, int Recent, int SharersApart, float Epsilon)
     {
-        public static Delta Of(DeltaShape shape, double epsilon) => new(shape.KeyHeads, shape.ValueHeads, shape.KeyDim, shape.ValueDim, shape.Taps, shape.Recent, shape.SharersApart ? 1 : 0, (float)epsilon);
+        public static Recurrent Of(RecurrentShape shape, double epsilon) => new(shape.KeyHeads, shape.ValueHeads, shape.KeyDim, shape.ValueDim, shape.Taps, shape.Recent, shape.SharersApart ? 1 : 0, (float)epsilon);
     }
 
     [InlineArray(RowKernels.MostRows)]
