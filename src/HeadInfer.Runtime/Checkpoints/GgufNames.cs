@@ -65,17 +65,17 @@ internal static class GgufNames
     // Of layers with a state; ssm_in is of the first files of Qwen3-Next.
     private static readonly Dictionary<string, string> DeltaParts = new(StringComparer.Ordinal)
     {
-        ["attn_qkv.weight"] = TensorNames.DeltaHeads,
-        ["attn_gate.weight"] = TensorNames.DeltaOutputGate,
-        ["ssm_in.weight"] = TensorNames.DeltaJoint,
-        ["ssm_ba.weight"] = TensorNames.DeltaJointGates,
-        ["ssm_beta.weight"] = TensorNames.DeltaWriteGate,
-        ["ssm_alpha.weight"] = TensorNames.DeltaDecay,
-        ["ssm_conv1d.weight"] = TensorNames.DeltaConvolution,
-        [DecayRate] = TensorNames.DeltaDecayRate,
-        ["ssm_dt.bias"] = TensorNames.DeltaDecayBias,
-        ["ssm_norm.weight"] = TensorNames.DeltaNorm,
-        ["ssm_out.weight"] = TensorNames.DeltaOutput,
+        ["attn_qkv.weight"] = TensorNames.StateHeads,
+        ["attn_gate.weight"] = TensorNames.StateOutputGate,
+        ["ssm_in.weight"] = TensorNames.StateJoint,
+        ["ssm_ba.weight"] = TensorNames.StateJointGates,
+        ["ssm_beta.weight"] = TensorNames.StateWriteGate,
+        ["ssm_alpha.weight"] = TensorNames.StateDecay,
+        ["ssm_conv1d.weight"] = TensorNames.StateConvolution,
+        [DecayRate] = TensorNames.StateDecayRate,
+        ["ssm_dt.bias"] = TensorNames.StateDecayBias,
+        ["ssm_norm.weight"] = TensorNames.StateNorm,
+        ["ssm_out.weight"] = TensorNames.StateOutput,
     };
 
     // What the rows of an expert's tensor are, in their order.

@@ -25,12 +25,12 @@ internal sealed class SplitRows : CheckpointView
         if (config.Recurrent is { } delta)
         {
             var (each, value) = (delta.ValueHeads / delta.KeyHeads, delta.ValueHeads / delta.KeyHeads * delta.ValueDim);
-            kinds.Add((TensorNames.DeltaConvolution, delta.Channels, [(TensorNames.DeltaConvolution, 1)])); // its shape alone is another
+            kinds.Add((TensorNames.StateConvolution, delta.Channels, [(TensorNames.StateConvolution, 1)])); // its shape alone is another
             if (config.Family.JointDelta)
             {
-                (string, int) Heads(int rows) => (TensorNames.DeltaHeads, rows);
-                kinds.Add((TensorNames.DeltaJoint, delta.KeyHeads, [Heads(delta.KeyDim), Heads(delta.KeyDim), Heads(value), (TensorNames.DeltaOutputGate, value)]));
-                kinds.Add((TensorNames.DeltaJointGates, delta.KeyHeads, [(TensorNames.DeltaWriteGate, each), (TensorNames.DeltaDecay, each)]));
+                (string, int) Heads(int rows) => (TensorNames.StateHeads, rows);
+                kinds.Add((TensorNames.StateJoint, delta.KeyHeads, [Heads(delta.KeyDim), Heads(delta.KeyDim), Heads(value), (TensorNames.StateOutputGate, value)]));
+                kinds.Add((TensorNames.StateJointGates, delta.KeyHeads, [(TensorNames.StateWriteGate, each), (TensorNames.StateDecay, each)]));
             }
         }
 

@@ -29,17 +29,19 @@ internal static partial class TensorNames
     public const string QueryGate = "self_attn.q_gate.weight"; // split off the queries
     public const string SharedExpertGate = "mlp.shared_expert_gate.weight";
 
-    public const string DeltaJoint = "linear_attn.in_proj_qkvz.weight";
-    public const string DeltaJointGates = "linear_attn.in_proj_ba.weight";
-    public const string DeltaHeads = "linear_attn.in_proj_qkv.weight";
-    public const string DeltaOutputGate = "linear_attn.in_proj_z.weight";
-    public const string DeltaWriteGate = "linear_attn.in_proj_b.weight";
-    public const string DeltaDecay = "linear_attn.in_proj_a.weight";
-    public const string DeltaConvolution = "linear_attn.conv1d.weight";
-    public const string DeltaDecayRate = "linear_attn.A_log";
-    public const string DeltaDecayBias = "linear_attn.dt_bias";
-    public const string DeltaNorm = "linear_attn.norm.weight";
-    public const string DeltaOutput = "linear_attn.out_proj.weight";
+    public const string StateJoint = "linear_attn.in_proj_qkvz.weight";
+    public const string StateJointGates = "linear_attn.in_proj_ba.weight";
+    public const string StateHeads = "linear_attn.in_proj_qkv.weight";
+    public const string StateOutputGate = "linear_attn.in_proj_z.weight";
+    public const string StateWriteGate = "linear_attn.in_proj_b.weight";
+    public const string StateDecay = "linear_attn.in_proj_a.weight";
+    public const string StateConvolution = "linear_attn.conv1d.weight";
+    public const string StateConvolutionBias = "linear_attn.conv1d.bias";
+    public const string StateSkip = "linear_attn.D";
+    public const string StateDecayRate = "linear_attn.A_log";
+    public const string StateDecayBias = "linear_attn.dt_bias";
+    public const string StateNorm = "linear_attn.norm.weight";
+    public const string StateOutput = "linear_attn.out_proj.weight";
 
     public const string Sinks = "self_attn.sinks";
 

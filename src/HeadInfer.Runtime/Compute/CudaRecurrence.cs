@@ -24,22 +24,25 @@ internal sealed class CudaRecurrence(CudaModule module, bool early)
             (mixed, count) = (mixed + state.Length - state.Taken + state.Count, count + state.Count);
         }
 
-        var delta = Recurrent.Of(shape, epsilon);
+        var layer = Recurrent.Of(shape, epsilon);
         var (inputs, gates, between, outputs) = (rows.Inputs.Address, rows.Gates.Address, rows.Mixed.Address, rows.Outputs.Address);
         var (weights, decay, bias, norm) = (TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay), TensorMemory.Pointer(numbers.DecayBias), TensorMemory.Pointer(numbers.Norm));
-        Launch(_mix, ((shape.Width + Threads - 1) / Threads, states.Count, 1), Threads, 0, early, Of(ref inputs), Of(ref gates), Of(ref weights), Of(ref between), Of(ref all), Of(ref delta));
+        var (added, skips) = (numbers.Bias is null ? 0 : TensorMemory.Pointer(numbers.Bias), numbers.Skip is null ? 0 : TensorMemory.Pointer(numbers.Skip));
+        Launch(_mix, ((shape.Width + Threads - 1) / Threads, states.Count, 1), Threads, 0, early, Of(ref inputs), Of(ref gates), Of(ref weights), Of(ref added), Of(ref between), Of(ref all), Of(ref layer));
         Launch(_correct, (shape.ValueHeads, (shape.ValueDim + Columns - 1) / Columns, states.Count), Threads, (Columns + 2) * shape.KeyDim * sizeof(float), early,
-            Of(ref between), Of(ref decay), Of(ref bias), Of(ref outputs), Of(ref all), Of(ref delta));
-        Launch(_finish, (shape.ValueHeads, count, 1), Threads, 0, early, Of(ref inputs), Of(ref norm), Of(ref outputs), Of(ref delta));
+            Of(ref between), Of(ref decay), Of(ref bias), Of(ref skips), Of(ref outputs), Of(ref all), Of(ref layer));
+        Launch(_finish, (shape.Values / shape.NormDim, count, 1), Threads, 0, early, Of(ref inputs), Of(ref norm), Of(ref outputs), Of(ref layer));
     }
 
     /// <summary>The kernels' StateRows.</summary>
     private readonly record struct RowsOfState(nint Memory, int First, int Count, int Taken, int Length, int Mixed);
 
     /// <summary>The kernels' struct of the same name.</summary>
-    internal readonly record struct Recurrent(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps, int Recent, int SharersApart, float Epsilon)
+    internal readonly record struct Recurrent(int KeyHeads, int ValueHeads, int KeyDim, int ValueDim, int Taps, int Recent, int SharersApart, float Epsilon,
+        int Space, int QueryAt, int KeyAt, int ValueAt, int Gates, int DecayAt, int NormDim, float LeastStep, float MostStep)
     {
-        public static Recurrent Of(RecurrentShape shape, double epsilon) => new(shape.KeyHeads, shape.ValueHeads, shape.KeyDim, shape.ValueDim, shape.Taps, shape.Recent, shape.SharersApart ? 1 : 0, (float)epsilon);
+        public static Recurrent Of(RecurrentShape shape, double epsilon) => new(shape.KeyHeads, shape.ValueHeads, shape.KeyDim, shape.ValueDim, shape.Taps, shape.Recent, shape.SharersApart ? 1 : 0, (float)epsilon,
+            shape.Space is null ? 0 : 1, shape.QueryAt, shape.KeyAt, shape.ValueAt, shape.Gates, shape.DecayAt, shape.NormDim, shape.Space?.LeastStep ?? 0, shape.Space?.MostStep ?? 0);
     }
 
     [InlineArray(RowKernels.MostRows)]

@@ -23,7 +23,7 @@ internal sealed class CudaStatePieces : StatePieces
     public override void Take(RecurrentShape shape, RecurrentNumbers numbers, Tensor seen, Tensor state, Tensor gates, double epsilon, Tensor output)
     {
         var shared = ((Columns * (shape.KeyDim + Piece)) + (2 * Piece) + (Piece * (shape.KeyDim + Math.Max(shape.KeyDim, Piece)))) * sizeof(float);
-        if (shape.KeyDim % KeysOfWarp != 0 || shared > _module.Gpu.BlockSharedBytes || output.dtype != _module.Type || gates.dtype != _module.Type)
+        if (shape.Space is not null || shape.KeyDim % KeysOfWarp != 0 || shared > _module.Gpu.BlockSharedBytes || output.dtype != _module.Type || gates.dtype != _module.Type)
         {
             base.Take(shape, numbers, seen, state, gates, epsilon, output);
             return;

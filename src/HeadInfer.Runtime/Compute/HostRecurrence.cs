@@ -35,6 +35,10 @@ internal sealed unsafe class HostRecurrence
             Mix();
             _taken = 0;
             _team.Run(_work);
+            if (shape.Space is not null)
+            {
+                Norm();
+            }
         }
     }
 
@@ -43,13 +47,13 @@ internal sealed unsafe class HostRecurrence
     {
         var shape = _shape;
         var memory = (float*)_state.Memory + shape.StateSize;
-        var weights = (float*)TensorMemory.Pointer(_numbers!.Convolution);
+        float* weights = Numbers(_numbers!.Convolution), bias = Numbers(_numbers.Bias);
         for (var i = 0; i < _state.Count; i++)
         {
             var row = _state.First + i;
             var to = new Span<float>(memory + ((_state.Length + i) % shape.Recent * shape.Width), shape.Width);
             new ReadOnlySpan<float>((float*)_rows!.Inputs.Address + ((long)row * shape.Projected), shape.Channels).CopyTo(to);
-            new ReadOnlySpan<float>((float*)_rows.Gates.Address + ((long)row * 2 * shape.ValueHeads), 2 * shape.ValueHeads).CopyTo(to[shape.Channels..]);
+            new ReadOnlySpan<float>((float*)_rows.Gates.Address + ((long)row * shape.Gates), shape.Gates).CopyTo(to[shape.Channels..]);
         }
 
         for (var position = _state.Taken; position < _state.Length + _state.Count; position++)
@@ -57,7 +61,7 @@ internal sealed unsafe class HostRecurrence
             var to = Mixed(position);
             for (var channel = 0; channel < shape.Channels; channel++)
             {
-                var sum = 0f;
+                var sum = bias is null ? 0 : bias[channel];
                 for (var tap = 0; tap < shape.Taps; tap++)
                 {
                     var at = position - shape.Taps + 1 + tap;
@@ -67,7 +71,7 @@ internal sealed unsafe class HostRecurrence
                 to[channel] = sum / (1 + MathF.Exp(-sum));
             }
 
-            for (var head = 0; head < 2 * shape.KeyHeads; head++)
+            for (var head = 0; shape.Space is null && head < 2 * shape.KeyHeads; head++)
             {
                 var own = new Span<float>(to + (head * shape.KeyDim), shape.KeyDim);
                 var squares = 0f;
@@ -112,13 +116,22 @@ internal sealed unsafe class HostRecurrence
 
                 float* mixed = Mixed(position), gates = memory + shape.StateSize + (position % shape.Recent * shape.Width) + shape.Channels;
                 var key = shape.KeyHead(head) * shape.KeyDim;
-                var rate = gates[shape.ValueHeads + head] + ((float*)TensorMemory.Pointer(_numbers!.DecayBias))[head];
-                var decay = MathF.Exp(((float*)TensorMemory.Pointer(_numbers.Decay))[head] * (rate > 20 ? rate : MathF.Log(1 + MathF.Exp(rate))));
+                var rate = gates[shape.DecayAt + head] + Numbers(_numbers!.DecayBias)[head];
                 var output = position < _state.Length ? null : (float*)_rows!.Outputs.Address + ((long)(_state.First + position - _state.Length) * shape.Values) + (head * shape.ValueDim);
-                Token(state, mixed + key, mixed + (shape.KeyHeads * shape.KeyDim) + key, mixed + (2 * shape.KeyHeads * shape.KeyDim) + (head * shape.ValueDim), decay, 1 / (1 + MathF.Exp(-gates[head])), values, output);
+                var outputGates = (float*)_rows!.Inputs.Address + ((long)(_state.First + position - _state.Length) * shape.Projected) + shape.Channels + (head * shape.ValueDim);
+                float* query = mixed + shape.QueryAt + key, value = mixed + shape.ValueAt + (head * shape.ValueDim);
+                if (shape.Space is { } space)
+                {
+                    var step = Math.Clamp((float)(rate > 20 ? rate : Math.Log(1 + Math.Exp(rate))), space.LeastStep, space.MostStep); // small ones count here, as factors
+                    Token(state, query, mixed + shape.KeyAt + key, value, MathF.Exp(Numbers(_numbers.Decay)[head] * step), step, Numbers(_numbers.Skip)[head], values, output, outputGates);
+                    continue;
+                }
+
+                var decay = MathF.Exp(Numbers(_numbers.Decay)[head] * (rate > 20 ? rate : MathF.Log(1 + MathF.Exp(rate))));
+                Token(state, query, mixed + shape.KeyAt + key, value, decay, 1 / (1 + MathF.Exp(-gates[head])), values, output);
                 if (output is not null)
                 {
-                    Finish(output, (float*)_rows!.Inputs.Address + ((long)(_state.First + position - _state.Length) * shape.Projected) + shape.Channels + (head * shape.ValueDim));
+                    Finish(output, outputGates);
                 }
             }
         }
@@ -146,7 +159,32 @@ internal sealed unsafe class HostRecurrence
 
         for (var i = 0; i < _shape.KeyDim; i++)
         {
-            AddAndRead(state + (i * dim), key[i], read, query[i], output, dim);
+            AddAndRead(state + (i * dim), 1, key[i], read, query[i], output, dim);
+        }
+    }
+
+    // One token of a head of a state space, whose outputs are gated.
+    private void Token(float* state, float* query, float* key, float* value, float decay, float step, float skip, float* added, float* output, float* gates)
+    {
+        var dim = _shape.ValueDim;
+        for (var d = 0; d < dim; d++)
+        {
+            added[d] = step * value[d];
+        }
+
+        if (output is not null)
+        {
+            new Span<float>(output, dim).Clear();
+        }
+
+        for (var i = 0; i < _shape.KeyDim; i++)
+        {
+            AddAndRead(state + (i * dim), decay, key[i], added, query[i], output, dim);
+        }
+
+        for (var d = 0; output is not null && d < dim; d++)
+        {
+            output[d] = MathF.FusedMultiplyAdd(skip, value[d], output[d]) * (gates[d] / (1 + MathF.Exp(-gates[d])));
         }
     }
 
@@ -169,14 +207,14 @@ internal sealed unsafe class HostRecurrence
         }
     }
 
-    // row += key * added; output += query * row
-    private static void AddAndRead(float* row, float key, float* added, float query, float* output, int dim)
+    // row = row * decay + key * added; output += query * row
+    private static void AddAndRead(float* row, float decay, float key, float* added, float query, float* output, int dim)
     {
         var d = 0;
-        var (keys, queries) = (new Vector<float>(key), new Vector<float>(query));
+        var (decays, keys, queries) = (new Vector<float>(decay), new Vector<float>(key), new Vector<float>(query));
         for (; d <= dim - Vector<float>.Count; d += Vector<float>.Count)
         {
-            var x = Vector.FusedMultiplyAdd(Vector.Load(added + d), keys, Vector.Load(row + d));
+            var x = Vector.FusedMultiplyAdd(Vector.Load(added + d), keys, Vector.Load(row + d) * decays);
             Vector.Store(x, row + d);
             if (output is not null)
             {
@@ -186,7 +224,7 @@ internal sealed unsafe class HostRecurrence
 
         for (; d < dim; d++)
         {
-            row[d] = MathF.FusedMultiplyAdd(added[d], key, row[d]);
+            row[d] = MathF.FusedMultiplyAdd(added[d], key, row[d] * decay);
             if (output is not null)
             {
                 output[d] = MathF.FusedMultiplyAdd(row[d], query, output[d]);
@@ -204,10 +242,24 @@ internal sealed unsafe class HostRecurrence
         }
 
         var scale = (float)(1 / Math.Sqrt((squares / _shape.ValueDim) + _epsilon));
-        var norm = (float*)TensorMemory.Pointer(_numbers!.Norm);
+        var norm = Numbers(_numbers!.Norm);
         for (var d = 0; d < _shape.ValueDim; d++)
         {
             output[d] = output[d] * scale * norm[d] * (gates[d] / (1 + MathF.Exp(-gates[d])));
         }
     }
+
+    // The gated outputs of a state space, normed by groups.
+    private void Norm()
+    {
+        var (groups, dim) = (_shape.Values / _shape.NormDim, _shape.NormDim);
+        var norm = Numbers(_numbers!.Norm);
+        for (var i = 0; i < _state.Count * groups; i++)
+        {
+            var output = (float*)_rows!.Outputs.Address + ((long)_state.First * _shape.Values) + ((long)i * dim);
+            HostMath.RmsNorm(output, output, norm + (i % groups * dim), dim, 1, _epsilon);
+        }
+    }
+
+    private static float* Numbers(TorchSharp.torch.Tensor? tensor) => tensor is null ? null : (float*)TensorMemory.Pointer(tensor);
 }

@@ -1,8 +1,8 @@
 namespace HeadInfer.Runtime.Compute;
 
-/// <summary>A layer that keeps, in place of keys and values, a matrix a head that it corrects with each token: the gated delta rule.</summary>
+/// <summary>A layer that keeps, in place of keys and values, a matrix a head that each token changes: by the gated delta rule, or as a state space (<see cref="SpaceShape"/>).</summary>
 /// <remarks>
-/// Queries, keys and values go through a short causal convolution of each channel and SiLU; queries and keys are normed to length one.
+/// Queries, keys and values go through a short causal convolution of each channel and SiLU. By the delta rule queries and keys are normed to length one.
 /// Of each head, with a state S of [key dim, value dim], a decay and a write gate of the token:
 /// <c>S *= decay; S += key ⊗ (write * (value - key S)); output = query S / sqrt(key dim)</c>. (Yang et al., "Gated Delta Networks", arXiv 2412.06464.)
 /// </remarks>
@@ -25,17 +25,41 @@ internal sealed record RecurrentShape(int KeyHeads, int ValueHeads, int KeyDim, 
     /// <summary>Tokens of a prompt that are worked on at once.</summary>
     public const int MostTokens = 16 * Piece;
 
+    /// <summary>What sets a state space apart; null for the delta rule.</summary>
+    public SpaceShape? Space { get; init; }
+
     /// <summary>Those that share a query and a key lie <see cref="KeyHeads"/> apart; else side by side.</summary>
     public bool SharersApart { get; init; }
 
     /// <summary>Outputs of all heads.</summary>
     public int Values => ValueHeads * ValueDim;
 
-    /// <summary>What goes through the convolution: queries, keys, values.</summary>
-    public int Channels => (2 * KeyHeads * KeyDim) + Values;
+    /// <summary>Of the keys of all heads.</summary>
+    public int Keys => KeyHeads * KeyDim;
 
-    /// <summary>What is remembered of a token as it came: the channels, then the write gate and the decay of each value head.</summary>
-    public int Width => Channels + (2 * ValueHeads);
+    /// <summary>What goes through the convolution: queries, keys, values; of a state space values, keys, queries.</summary>
+    public int Channels => (2 * Keys) + Values;
+
+    /// <summary>The first channel of the queries.</summary>
+    public int QueryAt => Space is null ? 0 : Values + Keys;
+
+    /// <summary>The first channel of the keys.</summary>
+    public int KeyAt => Space is null ? Keys : Values;
+
+    /// <summary>The first channel of the values.</summary>
+    public int ValueAt => Space is null ? 2 * Keys : 0;
+
+    /// <summary>Numbers of a token beside the channels: write gate and decay of each value head; of a state space its time step, which is both.</summary>
+    public int Gates => (Space is null ? 2 : 1) * ValueHeads;
+
+    /// <summary>The first of them that is of the decays.</summary>
+    public int DecayAt => Gates - ValueHeads;
+
+    /// <summary>Outputs that are normed together.</summary>
+    public int NormDim => Space is { } space ? Values / space.NormGroups : ValueDim;
+
+    /// <summary>What is remembered of a token as it came: the channels, then its gates.</summary>
+    public int Width => Channels + Gates;
 
     /// <summary>What a layer projects a token to beside its gates and decays: the channels, then the gates of the outputs.</summary>
     public int Projected => Channels + Values;
@@ -55,17 +79,39 @@ internal sealed record RecurrentShape(int KeyHeads, int ValueHeads, int KeyDim, 
     /// <summary>Bytes that working on a prompt takes, in chunks of so many tokens.</summary>
     public long WorkBytes(int chunk)
     {
-        var perToken = (3L * Width) + (ValueHeads * ((11L * KeyDim) + (8L * ValueDim) + (6L * Piece)));
-        return sizeof(float) * ((Math.Min(chunk + Piece, MostTokens) * perToken) + (((MostTokens / Piece) + 2L) * StateSize));
+        var (perToken, inAll) = Space is null
+            ? ((3L * Width) + (ValueHeads * ((11L * KeyDim) + (8L * ValueDim) + (6L * Piece))), ((MostTokens / Piece) + 2L) * StateSize)
+            : ((3L * Width) + (2L * Keys) + (ValueHeads * ((7L * ValueDim) + (5L * Piece))), (2L * Piece * ValueHeads * KeyDim) + (4L * StateSize));
+        return sizeof(float) * ((Math.Min(chunk + Piece, MostTokens) * perToken) + inAll);
     }
 }
+
+/// <summary>A layer with a state as a state space: Mamba-2.</summary>
+/// <remarks>
+/// Queries, keys and values are what its authors call C, B and x. Of each head, with a time step of the token, softplus of what it is projected to and within limits:
+/// <c>S *= exp(rate * step); S += key ⊗ (step * value); output = query S + skip * value</c>. The outputs are gated first, and then normed, so many heads together.
+/// (Dao and Gu, "Transformers are SSMs", arXiv 2405.21060.)
+/// </remarks>
+/// <param name="LeastStep">of a time step</param>
+/// <param name="MostStep">of a time step</param>
+/// <param name="NormGroups">groups of heads whose outputs are normed together</param>
+/// <param name="ConvolutionBias">whether the convolution adds one</param>
+/// <param name="ProjectionBias">whether what goes in and what comes out has one</param>
+internal sealed record SpaceShape(float LeastStep, float MostStep, int NormGroups, bool ConvolutionBias, bool ProjectionBias);
 
 /// <summary>What a layer with a state has besides its projections, all float32.</summary>
 /// <param name="Convolution">[channels, taps], the present token's last</param>
 /// <param name="Decay">[value heads], negative: how fast a head forgets</param>
 /// <param name="DecayBias">[value heads]: added to what a token says of it</param>
-/// <param name="Norm">[value dim]: of a head's outputs</param>
-internal sealed record RecurrentNumbers(TorchSharp.torch.Tensor Convolution, TorchSharp.torch.Tensor Decay, TorchSharp.torch.Tensor DecayBias, TorchSharp.torch.Tensor Norm);
+/// <param name="Norm">[value dim]: of a head's outputs; of a state space [values]</param>
+internal sealed record RecurrentNumbers(TorchSharp.torch.Tensor Convolution, TorchSharp.torch.Tensor Decay, TorchSharp.torch.Tensor DecayBias, TorchSharp.torch.Tensor Norm)
+{
+    /// <summary>[channels]: what the convolution adds; null for nothing.</summary>
+    public TorchSharp.torch.Tensor? Bias { get; init; }
+
+    /// <summary>[value heads]: factor of the values beside the state; of a state space alone.</summary>
+    public TorchSharp.torch.Tensor? Skip { get; init; }
+}
 
 /// <summary>Rows of a step, neighbours, of one sequence.</summary>
 /// <param name="First">the first</param>
@@ -81,8 +127,8 @@ internal sealed class RecurrentRows(RecurrentShape shape, TorchSharp.torch.Devic
     /// <summary>[rows, channels + values]: what tokens are projected to, and the gates of the outputs.</summary>
     public RowBuffer Inputs { get; } = new(shape.Projected, device);
 
-    /// <summary>[rows, 2 * value heads]: write gates, then decays.</summary>
-    public RowBuffer Gates { get; } = new(2 * shape.ValueHeads, device);
+    /// <summary>[rows, gates]: write gates, then decays; or time steps.</summary>
+    public RowBuffer Gates { get; } = new(shape.Gates, device);
 
     /// <summary>[rows, values].</summary>
     public RowBuffer Outputs { get; } = new(shape.Values, device);

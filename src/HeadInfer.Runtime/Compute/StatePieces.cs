@@ -32,39 +32,61 @@ internal class StatePieces
             mixed.addcmul_(channels.narrow(0, tap, count), numbers.Convolution.select(1, tap), 1);
         }
 
-        mixed = TorchSharp.torch.nn.functional.silu(mixed);
-        var (keys, raw) = (shape.KeyHeads * shape.KeyDim, seen.narrow(0, taps - 1, count));
+        mixed = TorchSharp.torch.nn.functional.silu(numbers.Bias is null ? mixed : mixed.add_(numbers.Bias));
+        var (raw, outputGates) = (seen.narrow(0, taps - 1, count), gates.to(ScalarType.Float32));
+        if (shape.Space is not null)
+        {
+            Tensor Heads(int first, int those, int dim) => mixed.narrow(1, first, those * dim).view(count, those, dim);
+            var given = SpacePieces.Take(shape, numbers, Heads(shape.QueryAt, shape.KeyHeads, shape.KeyDim), Heads(shape.KeyAt, shape.KeyHeads, shape.KeyDim), Heads(shape.ValueAt, heads, shape.ValueDim), raw.narrow(1, shape.Channels, heads), state);
+            given = given.mul_(TorchSharp.torch.nn.functional.silu(outputGates)).view(count, -1, shape.NormDim);
+            output.copy_((given * rsqrt(given.square().mean([-1L], keepdim: true) + epsilon)).view(count, shape.Values).mul_(numbers.Norm));
+            return;
+        }
+
         Tensor Normal(int first) // -> [tokens, value heads, dim], each of length one
         {
-            var own = mixed.narrow(1, first, keys).view(count, shape.KeyHeads, shape.KeyDim);
+            var own = mixed.narrow(1, first, shape.Keys).view(count, shape.KeyHeads, shape.KeyDim);
             var normal = own * rsqrt(own.square().sum(-1, keepdim: true) + RecurrentShape.NormEpsilon);
             return shape.SharersApart ? normal.repeat(1, heads / shape.KeyHeads, 1) : normal.repeat_interleave(heads / shape.KeyHeads, 1);
         }
 
         var values = Correct(
-            Normal(0).mul_(1 / Math.Sqrt(shape.KeyDim)),
-            Normal(keys),
-            mixed.narrow(1, 2 * keys, shape.Values).view(count, heads, shape.ValueDim),
+            Normal(shape.QueryAt).mul_(1 / Math.Sqrt(shape.KeyDim)),
+            Normal(shape.KeyAt),
+            mixed.narrow(1, shape.ValueAt, shape.Values).view(count, heads, shape.ValueDim),
             raw.narrow(1, shape.Channels, heads).sigmoid(),
             TorchSharp.torch.nn.functional.softplus(raw.narrow(1, shape.Channels + heads, heads) + numbers.DecayBias) * numbers.Decay,
             state);
         var normal = values * rsqrt(values.square().mean([-1L], keepdim: true) + epsilon) * numbers.Norm;
-        output.copy_(normal.reshape(count, shape.Values).mul_(TorchSharp.torch.nn.functional.silu(gates.to(ScalarType.Float32))));
+        output.copy_(normal.reshape(count, shape.Values).mul_(TorchSharp.torch.nn.functional.silu(outputGates)));
     }
+
+    /// <summary>How large pieces of so many tokens are, and how many.</summary>
+    internal static (long Size, long Count) Cut(long tokens)
+    {
+        var size = tokens < Piece ? (long)BitOperations.RoundUpToPowerOf2((uint)tokens) : Piece;
+        return (size, (tokens + size - 1) / size);
+    }
+
+    /// <summary>Pieces of each head.</summary>
+    /// <param name="x">[tokens, heads, dim]</param>
+    /// <returns>[heads, pieces, tokens of a piece, dim]; zeros fill the last up</returns>
+    internal static Tensor Cut(Tensor x)
+    {
+        var (size, pieces) = Cut(x.shape[0]);
+        var missing = (pieces * size) - x.shape[0];
+        var whole = missing == 0 ? x : cat([x, zeros([missing, .. x.shape[1..]], x.dtype, x.device)], 0);
+        return whole.view([pieces, size, .. x.shape[1..]]).transpose(1, 2).transpose(0, 1).contiguous();
+    }
+
+    /// <summary>The other way round.</summary>
+    internal static Tensor Join(Tensor pieces, long tokens) => pieces.transpose(0, 1).transpose(1, 2).reshape(pieces.shape[1] * pieces.shape[2], pieces.shape[0], pieces.shape[3]).narrow(0, 0, tokens);
 
     // [tokens, value heads, ...] of queries, keys, values, write gates and logarithms of decays -> outputs, [tokens, value heads, value dim]
     private static Tensor Correct(Tensor q, Tensor k, Tensor v, Tensor write, Tensor decay, Tensor state)
     {
-        var (count, heads) = (q.shape[0], q.shape[1]);
-        var size = count < Piece ? (long)BitOperations.RoundUpToPowerOf2((uint)count) : Piece;
-        var pieces = (count + size - 1) / size;
-        var missing = (pieces * size) - count;
-        Tensor Cut(Tensor x) // -> [value heads, pieces, tokens of a piece, dim]; what is filled up changes nothing
-        {
-            var whole = missing == 0 ? x : cat([x, zeros([missing, .. x.shape[1..]], x.dtype, x.device)], 0);
-            return whole.view([pieces, size, .. x.shape[1..]]).transpose(1, 2).transpose(0, 1).contiguous();
-        }
-
+        var count = q.shape[0];
+        var (size, pieces) = Cut(count);
         (q, k, v, write) = (Cut(q), Cut(k), Cut(v), Cut(write.unsqueeze(-1)));
         var since = Cut(decay.unsqueeze(-1)).cumsum(2); // [heads, pieces, tokens, 1]: logarithm of what is left of a state from the piece's beginning
         var between = (since - since.transpose(2, 3)).tril_().exp_().tril_(); // [heads, pieces, tokens, tokens]
@@ -83,7 +105,7 @@ internal class StatePieces
             state.mul_(left.select(1, i)).add_(matmul(kept.select(1, i), added));
         }
 
-        return output.transpose(0, 1).transpose(1, 2).reshape(pieces * size, heads, v.shape[^1]).narrow(0, 0, count);
+        return Join(output, count);
     }
 
     // (I + L)^-1 of strictly lower triangular L, in blocks of twice the size each time: [[A, 0], [B, C]]^-1 = [[A', 0], [-C' B A', C']].

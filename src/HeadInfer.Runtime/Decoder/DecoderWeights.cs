@@ -153,7 +153,7 @@ internal sealed record LayerWeights
             {
                 AttentionNorm = before,
                 Recurrent = RecurrentLayer.Read(config, source, device, config.Recurrent!, Name),
-                Output = source.Linear([Name(TensorNames.DeltaOutput)], [config.HiddenSize], config.Recurrent!.Values),
+                Output = source.Linear([Name(TensorNames.StateOutput)], [config.HiddenSize], config.Recurrent!.Values),
                 MlpNorm = Of(names.BeforeMlp),
                 FeedForward = FeedForward.Read(config, source, device, layer),
             };

@@ -10,25 +10,31 @@ namespace HeadInfer.Runtime.Decoder;
 /// <param name="device">computes; null if nobody does</param>
 /// <param name="shape">its sizes</param>
 /// <param name="inputs">hidden -> channels, then gates of the outputs</param>
-/// <param name="gates">hidden -> write gates, then decays, of each value head</param>
+/// <param name="gates">hidden -> gates of each value head</param>
 /// <param name="numbers">what else it has</param>
 /// <param name="epsilon">of the norm of its outputs</param>
 internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linear inputs, Linear gates, RecurrentNumbers numbers, double epsilon)
 {
     public static RecurrentLayer Read(ModelConfig config, IWeightSource source, Device? device, RecurrentShape shape, Func<string, string> name)
     {
-        var decay = source.Floats(name(TensorNames.DeltaDecayRate), shape.ValueHeads);
+        var decay = source.Floats(name(TensorNames.StateDecayRate), shape.ValueHeads);
         decay.exp_().neg_();
+        var (space, bias) = (shape.Space, shape.Space?.ProjectionBias ?? false);
+        string[] gates = space is null ? [TensorNames.StateWriteGate, TensorNames.StateDecay] : [TensorNames.StateDecay];
         return new RecurrentLayer(
             device,
             shape,
-            source.Linear([name(TensorNames.DeltaHeads), name(TensorNames.DeltaOutputGate)], [shape.Channels, shape.Values], config.HiddenSize),
-            source.Linear([name(TensorNames.DeltaWriteGate), name(TensorNames.DeltaDecay)], [shape.ValueHeads, shape.ValueHeads], config.HiddenSize),
+            source.Linear([name(TensorNames.StateHeads), name(TensorNames.StateOutputGate)], [shape.Channels, shape.Values], config.HiddenSize, bias),
+            source.Linear([.. gates.Select(name)], [.. gates.Select(_ => (long)shape.ValueHeads)], config.HiddenSize, bias),
             new RecurrentNumbers(
-                source.Floats(name(TensorNames.DeltaConvolution), shape.Channels, shape.Taps),
+                source.Floats(name(TensorNames.StateConvolution), shape.Channels, shape.Taps),
                 decay,
-                source.Floats(name(TensorNames.DeltaDecayBias), shape.ValueHeads),
-                source.Floats(name(TensorNames.DeltaNorm), shape.ValueDim)),
+                source.Floats(name(TensorNames.StateDecayBias), shape.ValueHeads),
+                source.Floats(name(TensorNames.StateNorm), space is null ? shape.ValueDim : shape.Values))
+            {
+                Bias = space?.ConvolutionBias == true ? source.Floats(name(TensorNames.StateConvolutionBias), shape.Channels) : null,
+                Skip = space is null ? null : source.Floats(name(TensorNames.StateSkip), shape.ValueHeads),
+            },
             config.NormEpsilon);
     }
 

@@ -15,11 +15,11 @@ internal static class Cost
 
     /// <summary>What a layer projects one token to, whether it attends or has a state.</summary>
     public static double Before(ModelConfig config, int layer) =>
-        config.StateLayers.Contains(layer) ? 2.0 * config.HiddenSize * (config.Recurrent!.Projected + (2 * config.Recurrent.ValueHeads)) : Projections(config, layer);
+        config.StateLayers.Contains(layer) ? 2.0 * config.HiddenSize * (config.Recurrent!.Projected + config.Recurrent.Gates) : Projections(config, layer);
 
     /// <summary>What a layer does to its state for one token, as if one came after another.</summary>
     public static double State(ModelConfig config, int layer) =>
-        config.StateLayers.Contains(layer) ? (6.0 * config.Recurrent!.StateSize) + (2.0 * config.Recurrent.Channels * config.Recurrent.Taps) : 0;
+        config.StateLayers.Contains(layer) ? ((config.Recurrent!.Space is null ? 6.0 : 5.0) * config.Recurrent.StateSize) + (2.0 * config.Recurrent.Channels * config.Recurrent.Taps) : 0;
 
     /// <summary>Output projection and MLP of one layer, for one token.</summary>
     public static double OutputAndMlp(ModelConfig config, int layer) =>

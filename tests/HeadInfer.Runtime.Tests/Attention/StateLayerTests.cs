@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Tests.Attention;
 
-/// <summary>The gated delta rule, many tokens at once and a few rows at a time, against its definition in float64.</summary>
+/// <summary>The gated delta rule and state spaces, many tokens at once and a few rows at a time, against their definitions in float64.</summary>
 public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
 {
     private const double Epsilon = 1e-5;
@@ -20,9 +20,14 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     [InlineData(3, 3, 24, 40, 2, 70)]    // no whole warps
     [InlineData(2, 2, 20, 16, 3, 90)]    // what kernels of many tokens do not take
     [InlineData(1, 3, 32, 33, 1, 65)]    // no convolution to speak of
-    public void Tokens_at_once_are_the_definition(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, int count, bool apart = false)
+    [InlineData(1, 8, 16, 16, 4, 150, false, 1)] // state spaces, whose outputs are normed in so many groups
+    [InlineData(2, 6, 16, 12, 4, 70, false, 2)]
+    [InlineData(1, 4, 128, 64, 4, 200, false, 1)] // as published models
+    [InlineData(8, 8, 24, 40, 2, 70, false, 8, 0.05f, 0.5f)] // time steps within limits
+    [InlineData(1, 3, 20, 33, 1, 2, false, 1)]
+    public void Tokens_at_once_are_the_definition(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, int count, bool apart = false, int normGroups = 0, float least = 0, float most = float.PositiveInfinity)
     {
-        var shape = new RecurrentShape(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart };
+        var shape = Shape(keyHeads, valueHeads, keyDim, valueDim, taps, apart, normGroups, least, most);
         foreach (var type in Gpu is null ? (ScalarType[])[ScalarType.Float32] : [ScalarType.Float32, ScalarType.BFloat16])
         {
             using var own = NewDevice();
@@ -52,10 +57,15 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     [InlineData(1, 2, 128, 128, 4)]
     [InlineData(3, 3, 24, 40, 2)]
     [InlineData(1, 3, 32, 33, 1)]
-    public void Rows_are_the_definition_and_have_the_same_bits_in_any_company(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, bool apart = false)
+    [InlineData(1, 8, 16, 16, 4, false, 1)]
+    [InlineData(2, 6, 16, 12, 4, false, 2)]
+    [InlineData(1, 4, 128, 64, 4, false, 1)]
+    [InlineData(8, 8, 24, 40, 2, false, 8, 0.05f, 0.5f)]
+    [InlineData(1, 3, 20, 33, 1, false, 1)]
+    public void Rows_are_the_definition_and_have_the_same_bits_in_any_company(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, bool apart = false, int normGroups = 0, float least = 0, float most = float.PositiveInfinity)
     {
         const int count = 24;
-        var shape = new RecurrentShape(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart };
+        var shape = Shape(keyHeads, valueHeads, keyDim, valueDim, taps, apart, normGroups, least, most);
         using var own = NewDevice();
         own.Prepare(ScalarType.Float32);
         using var kernels = own.CreateRows(new RowTraits(ScalarType.Float32, 1, 1, 16, 1, null));
@@ -90,7 +100,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
             {
                 var some = raws[turn.Sequence].narrow(0, turn.Length, turn.Count);
                 rows.Inputs.Memory.narrow(0, first, turn.Count).copy_(cat([some.narrow(1, 0, shape.Channels), gates[turn.Sequence].narrow(0, turn.Length, turn.Count)], 1));
-                rows.Gates.Memory.narrow(0, first, turn.Count).copy_(some.narrow(1, shape.Channels, 2 * valueHeads));
+                rows.Gates.Memory.narrow(0, first, turn.Count).copy_(some.narrow(1, shape.Channels, shape.Gates));
                 states.Add(new StateRows(first, turn.Count, TensorMemory.Pointer(of.Memory[turn.Sequence]), of.Taken[turn.Sequence], turn.Length));
                 of.Taken[turn.Sequence] = turn.Length;
                 first += turn.Count;
@@ -109,8 +119,13 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
         new int[sequences],
         [.. Enumerable.Range(0, sequences).Select(_ => zeros([24, shape.Values]))]);
 
-    private RecurrentNumbers Numbers(RecurrentShape shape) =>
-        new(Random(shape.Channels, shape.Taps), (-rand([shape.ValueHeads]) - 0.1).to(TorchDevice), Random(shape.ValueHeads), Random(shape.ValueDim));
+    private static RecurrentShape Shape(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, bool apart, int normGroups, float least, float most) =>
+        new(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart, Space = normGroups == 0 ? null : new SpaceShape(least, most, normGroups, true, false) };
+
+    // Of a state space some heads forget within a few tokens, and some time steps are small.
+    private RecurrentNumbers Numbers(RecurrentShape shape) => shape.Space is null
+        ? new(Random(shape.Channels, shape.Taps), (-rand([shape.ValueHeads]) - 0.1).to(TorchDevice), Random(shape.ValueHeads), Random(shape.ValueDim))
+        : new(Random(shape.Channels, shape.Taps), ((rand([shape.ValueHeads]) * 5) - 3).exp().neg().to(TorchDevice), ((rand([shape.ValueHeads]) * 8) - 7).to(TorchDevice), Random(shape.Values)) { Bias = Random(shape.Channels), Skip = Random(shape.ValueHeads) };
 
     private Tensor Random(params long[] dimensions) => randn(dimensions).to(TorchDevice);
 
@@ -130,7 +145,14 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
                 mixed = mixed + (x[token - shape.Taps + 1 + tap].narrow(0, 0, shape.Channels) * weights.select(1, tap));
             }
 
+            mixed = numbers.Bias is null ? mixed : mixed + Wide(numbers.Bias);
             mixed = mixed * mixed.sigmoid();
+            if (shape.Space is { } space)
+            {
+                outputs.Add(Space(space, mixed, token));
+                continue;
+            }
+
             Tensor Unit(Tensor heads) => (heads / (heads.square().sum(-1, keepdim: true) + RecurrentShape.NormEpsilon).sqrt())[tensor(Enumerable.Range(0, shape.ValueHeads).Select(head => (long)(shape.SharersApart ? head % shape.KeyHeads : head / (shape.ValueHeads / shape.KeyHeads))).ToArray())];
             var (q, k, v) = (Unit(mixed.narrow(0, 0, keys).view(shape.KeyHeads, shape.KeyDim)) / Math.Sqrt(shape.KeyDim), Unit(mixed.narrow(0, keys, keys).view(shape.KeyHeads, shape.KeyDim)), mixed.narrow(0, 2 * keys, shape.Values).view(shape.ValueHeads, shape.ValueDim));
             var write = x[token].narrow(0, shape.Channels, shape.ValueHeads).sigmoid().view(-1, 1);
@@ -143,6 +165,17 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
         }
 
         return (stack(outputs), state);
+
+        Tensor Space(SpaceShape space, Tensor mixed, long token)
+        {
+            Tensor Shared(int first) => mixed.narrow(0, first, shape.Keys).view(shape.KeyHeads, 1, shape.KeyDim).expand(shape.KeyHeads, shape.ValueHeads / shape.KeyHeads, shape.KeyDim).reshape(shape.ValueHeads, shape.KeyDim);
+            var (v, k, q) = (mixed.narrow(0, 0, shape.Values).view(shape.ValueHeads, shape.ValueDim), Shared(shape.Values), Shared(shape.Values + shape.Keys));
+            var step = (1 + (x[token].narrow(0, shape.Channels, shape.ValueHeads) + Wide(numbers.DecayBias)).exp()).log().clamp((double)space.LeastStep, (double)space.MostStep).view(-1, 1, 1);
+            state = (state * (step * Wide(numbers.Decay).view(-1, 1, 1)).exp()) + (step * k.unsqueeze(2) * v.unsqueeze(1));
+            var gate = z[token];
+            var given = ((matmul(q.unsqueeze(1), state).squeeze(1) + (v * Wide(numbers.Skip!).view(-1, 1))).view(-1) * gate * gate.sigmoid()).view(space.NormGroups, -1);
+            return (given / (given.square().mean([-1L], keepdim: true) + Epsilon).sqrt()).view(-1) * norm;
+        }
     }
 
     /// <summary>Rows of a step of a sequence.</summary>

@@ -130,7 +130,7 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
         Assert.Equal(config.ExpertIntermediateSize, config.IntermediateSize);
         using var checkpoint = Checkpoint.Open(folder.File("m.gguf"));
         Assert.Equal([1L, 64L], checkpoint.Tensors[TensorNames.Layer(0, TensorNames.SharedExpertGate)].Shape);
-        var stored = checkpoint.Tensors[TensorNames.Layer(0, TensorNames.DeltaDecayRate)];
+        var stored = checkpoint.Tensors[TensorNames.Layer(0, TensorNames.StateDecayRate)];
         Assert.Contains($"'{rates}' has numbers that are not negative", Assert.Throws<CheckpointException>(() => checkpoint.ReadBytes(stored, 0, new byte[16])).Message, StringComparison.Ordinal);
     }
 
