@@ -94,6 +94,12 @@ public sealed record ModelConfig
     /// <summary>What such a layer computes, or null where there is none.</summary>
     internal Compute.RecurrentShape? Recurrent { get; init; }
 
+    /// <summary>Layers of an MLP or a mixture alone.</summary>
+    internal IReadOnlySet<int> LoneMlps { get; init; } = FrozenSet<int>.Empty;
+
+    /// <summary>Layers without an MLP or a mixture.</summary>
+    internal IReadOnlySet<int> BareLayers { get; init; } = FrozenSet<int>.Empty;
+
     /// <summary>What heads are made of, where attention is latent; else null.</summary>
     internal LatentShape? Latent { get; init; }
 
@@ -166,13 +172,16 @@ public sealed record ModelConfig
     internal IReadOnlyList<Compute.HeadShape> HeadKinds => [new(Heads, KvHeads, HeadDim), .. LayerHeads.Where(h => h != new Compute.HeadShape(Heads, KvHeads, HeadDim)).Distinct()];
 
     /// <summary>Whether a layer keeps keys and values of its own.</summary>
-    internal bool KeepsKeys(int layer) => !StateLayers.Contains(layer) && (CacheOf.Count == 0 || CacheOf[layer] == layer);
+    internal bool KeepsKeys(int layer) => Attends(layer) && (CacheOf.Count == 0 || CacheOf[layer] == layer);
+
+    /// <summary>Whether a layer attends.</summary>
+    internal bool Attends(int layer) => !StateLayers.Contains(layer) && !LoneMlps.Contains(layer);
 
     /// <summary>Width of a layer's dense MLP.</summary>
     internal int IntermediateOf(int layer) => WideWhereShared && !KeepsKeys(layer) ? 2 * IntermediateSize : IntermediateSize;
 
     /// <summary>The layers that attend, in order.</summary>
-    internal IReadOnlyList<int> AttendingLayers => [.. Enumerable.Range(0, Layers).Where(layer => !StateLayers.Contains(layer))];
+    internal IReadOnlyList<int> AttendingLayers => [.. Enumerable.Range(0, Layers).Where(Attends)];
 
     /// <summary>The same without windows that no context reaches, such as Phi-3's of 262,144 tokens: what sees all has copies on a GPU.</summary>
     /// <param name="tokens">of the longest context</param>

@@ -184,6 +184,9 @@ internal abstract class Device : IWeightLayout, IDisposable
     /// <summary>gpt-oss's activation: gates and what they are for are clamped to 7, silu has a slope of 1.702, and to what it is for 1 is added.</summary>
     public const string ClampedSwiGlu = "clamped_swiglu";
 
+    /// <summary>The activation of MLPs without gates.</summary>
+    public const string SquaredRelu = "relu2";
+
     /// <summary><c>activation(gate) * up</c> of gate and up side by side.</summary>
     /// <param name="both">[rows, 2 * width], contiguous; may be overwritten</param>
     /// <param name="width">columns of each</param>

@@ -75,6 +75,17 @@ internal sealed unsafe class HostRowKernels : RowKernels
     // One row: libtorch's vectors would round by a value's place among all of them.
     private void Activate(RowBuffer both, long at, string activation, float* to, int width)
     {
+        if (activation == Compute.Device.SquaredRelu)
+        {
+            for (var i = 0; i < width; i++)
+            {
+                var x = Math.Max(((float*)both.Address)[at + i], 0);
+                to[i] = x * x;
+            }
+
+            return;
+        }
+
         if (activation == "silu")
         {
             HostActivations.GateBySilu((float*)both.Address + at, to, width);
@@ -99,7 +110,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
             Norm(rows, x, before, normed, add: false);
         }
 
-        var both = Scratch(ref _product, 2 * mixture.Width);
+        var both = Scratch(ref _product, 2 * mixture.Width); // without gates half of it
         for (var row = 0; row < rows; row++)
         {
             Router.Choose(new ReadOnlySpan<float>(Row(between.Logits, row), mixture.Experts.Count), mixture.Routing, chosen, shares);

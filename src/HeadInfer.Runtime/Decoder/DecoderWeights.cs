@@ -118,7 +118,7 @@ internal sealed record LayerWeights
 
     public Tensor? ValueNorm { get; init; } // [dim]
 
-    public required Linear Output { get; init; } // heads * dim -> hidden, or values -> hidden
+    public Linear? Output { get; init; } // heads * dim -> hidden, or values -> hidden; of a layer that attends or has a state
 
     public Tensor? PostAttentionNorm { get; init; } // [hidden]; of the attention's output
 
@@ -146,15 +146,21 @@ internal sealed record LayerWeights
             : !family.BareHeadNorms ? Norm(name, size)
             : config.RopeOf(layer).IsStill ? null : source.Ones(size);
 
-        var (whole, names, before) = (config.QkNorm is HeadNorm.Whole or HeadNorm.Own, family.Norms, Of(family.Norms.BeforeAttention));
+        var (whole, names, isBare) = (config.QkNorm is HeadNorm.Whole or HeadNorm.Own, family.Norms, config.BareLayers.Contains(layer));
+        if (config.LoneMlps.Contains(layer))
+        {
+            return new LayerWeights { MlpNorm = Of(names.BeforeMlp), FeedForward = FeedForward.Read(config, source, device, layer) };
+        }
+
+        var before = Of(names.BeforeAttention);
         if (config.StateLayers.Contains(layer))
         {
             return new LayerWeights
             {
                 AttentionNorm = before,
                 Recurrent = RecurrentLayer.Read(config, source, device, config.Recurrent!, Name),
-                Output = source.Linear([Name(TensorNames.StateOutput)], [config.HiddenSize], config.Recurrent!.Values),
-                MlpNorm = Of(names.BeforeMlp),
+                Output = source.Linear([Name(TensorNames.StateOutput)], [config.HiddenSize], config.Recurrent!.Values, config.Recurrent.Space?.ProjectionBias ?? false),
+                MlpNorm = isBare ? null : Of(names.BeforeMlp),
                 FeedForward = FeedForward.Read(config, source, device, layer),
             };
         }
@@ -180,7 +186,7 @@ internal sealed record LayerWeights
             ValueNorm = family.ValueNorm && keeps ? source.Ones(shape.Dim) : null,
             Output = source.Linear([Name(TensorNames.AttentionOutput)], [config.HiddenSize], heads, config.OutputBias),
             PostAttentionNorm = Of(names.AfterAttention),
-            MlpNorm = family.ParallelBlocks ? before : family.ExpertsBeside && config.ExpertLayers.Contains(layer) ? null : Of(names.BeforeMlp), // experts beside a dense MLP have norms of their own
+            MlpNorm = isBare ? null : family.ParallelBlocks ? before : family.ExpertsBeside && config.ExpertLayers.Contains(layer) ? null : Of(names.BeforeMlp), // experts beside a dense MLP have norms of their own
             PostMlpNorm = Of(names.AfterMlp),
             Sinks = family.Sinks ? source.Floats(Name(TensorNames.Sinks), config.Heads) : null,
             Told = PerLayerInput.Read(config, source, device, layer, Name),

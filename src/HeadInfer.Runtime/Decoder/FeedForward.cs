@@ -32,6 +32,11 @@ internal abstract class FeedForward
 
     public static FeedForward Read(ModelConfig config, IWeightSource source, Device? device, int layer)
     {
+        if (config.BareLayers.Contains(layer))
+        {
+            return new NoFeedForward();
+        }
+
         if (!config.ExpertLayers.Contains(layer))
         {
             return Dense(config, source, device, layer);
@@ -64,6 +69,20 @@ internal abstract class FeedForward
 
     private static GatedMlp Dense(ModelConfig config, IWeightSource source, Device? device, int layer) =>
         GatedMlp.Read(config, source, device, config.IntermediateOf(layer), n => TensorNames.Layer(layer, TensorNames.Mlp(n)));
+}
+
+/// <summary>Of a layer that has none: adds nothing.</summary>
+internal sealed class NoFeedForward : FeedForward
+{
+    public override Tensor Forward(Tensor x) => zeros_like(x);
+
+    public override void AddTo(Tensor sum, Tensor x)
+    {
+    }
+
+    public override void AddTo(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before, RowNorm? after)
+    {
+    }
 }
 
 /// <summary><c>down(activation(gate(x)) * up(x))</c>; or without a gate <c>down(relu(up(x))^2)</c>.</summary>
@@ -113,14 +132,14 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
     /// <summary>The first half of a few rows' work: reads what is hidden, and does not change it.</summary>
     public void Activate(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before)
     {
-        if (activation != ModelFamily.SquaredRelu)
+        if (activation != Compute.Device.SquaredRelu)
         {
             gateUp.Gate(kernels, rows, buffers.Hidden, before, activation, buffers.Active);
             return;
         }
 
         gateUp.Multiply(kernels, rows, buffers.Hidden, before, buffers.Active);
-        using var active = buffers.Active.Memory.narrow(0, 0, rows);
+        using var active = buffers.Active.Memory.view(-1).narrow(0, 0, (long)rows * width); // the buffer may be wider
         Square(active);
     }
 
@@ -131,7 +150,7 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
     private Tensor Activate(Tensor x)
     {
         var both = gateUp.Apply(x); // [tokens, 2 * width]
-        if (activation == ModelFamily.SquaredRelu)
+        if (activation == Compute.Device.SquaredRelu)
         {
             Square(both);
             return both;

@@ -64,11 +64,15 @@ internal sealed class StepDecoder
         {
             var (weights, norms) = (_weights.Layers[layer], _norms[layer]);
             _weights.Enter(layer, _kernels);
-            if (weights.Recurrent is { } delta)
+            if (!_config.Attends(layer))
             {
-                delta.Forward(_kernels, rows, _buffers, norms.Attention, Rows(states, _stateOf[layer]));
-                states.ForEach(s => s.State.Taken[_stateOf[layer]] = s.Sequence.Length);
-                _buffers.Add(_kernels, rows, weights.Output, _buffers.Recurrent!.Outputs, norms.PostAttention);
+                if (weights.Recurrent is { } recurrent)
+                {
+                    recurrent.Forward(_kernels, rows, _buffers, norms.Attention, Rows(states, _stateOf[layer]));
+                    states.ForEach(s => s.State.Taken[_stateOf[layer]] = s.Sequence.Length);
+                    _buffers.Add(_kernels, rows, weights.Output!, _buffers.Recurrent!.Outputs, norms.PostAttention);
+                }
+
                 weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp);
                 _weights.Leave(layer, _kernels);
                 continue;
@@ -119,7 +123,7 @@ internal sealed class StepDecoder
                 weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp); // of what attention has looked at
             }
 
-            _buffers.Add(_kernels, rows, weights.Output, attended, norms.PostAttention);
+            _buffers.Add(_kernels, rows, weights.Output!, attended, norms.PostAttention);
             if (!family.ParallelBlocks)
             {
                 weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp);

@@ -3,6 +3,7 @@ using HeadInfer.Runtime.Sequences;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Planning;
+using HeadInfer.Runtime.Weights;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Decoder;
@@ -56,24 +57,24 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         {
             using var layerScope = NewDisposeScope();
             var layerWeights = weights.Layers[layer];
-            if (layerWeights.Recurrent is { } delta)
+            var asked = new TokenRange(layer == weights.Layers.Count - 1 ? count - outputs : 0, count);
+            if (!config.Attends(layer))
             {
-                using var scan = states!.Begin(delta, _stateOf[layer]);
-                foreach (var chunk in Aligned(new TokenRange(0, count), start))
+                using var scan = layerWeights.Recurrent is { } begins ? states!.Begin(begins, _stateOf[layer]) : null;
+                foreach (var chunk in Aligned(scan is null ? asked : new TokenRange(0, count), start))
                 {
                     using var chunkScope = NewDisposeScope();
                     weights.Enter(layer);
                     var rows = Rows(hidden, chunk);
-                    Mix(layerWeights, rows, delta.Forward(scan, Norm(rows, layerWeights.AttentionNorm), states.BlockTokens, states.AtEnd(_stateOf[layer])));
+                    Mix(layerWeights, rows, layerWeights.Recurrent?.Forward(scan!, Norm(rows, layerWeights.AttentionNorm), states!.BlockTokens, states.AtEnd(_stateOf[layer])));
                     work.Add((Cost.Before(config, layer) + Cost.State(config, layer) + Cost.OutputAndMlp(config, layer)) * chunk.Count);
                 }
 
-                scan.End();
+                scan?.End();
                 weights.Leave(layer);
                 continue;
             }
 
-            var asked = new TokenRange(layer == weights.Layers.Count - 1 ? count - outputs : 0, count);
             var (cos, sin) = angles[_ropeOf[layer]];
             var keeps = config.KeepsKeys(layer);
             segment.Begin(_kvOf[layer], config.HeadsOf(layer), keeps);
@@ -170,26 +171,22 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         segment.Take(heads, start);
     }
 
-    // Output projection and MLP of a chunk, added to the residual stream in place.
-    private void Mix(LayerWeights layer, Tensor hidden, Tensor attended, Tensor? told = null)
+    // Output projection and MLP of a chunk, added to the residual stream in place; of a layer that has but one of them that.
+    private void Mix(LayerWeights layer, Tensor hidden, Tensor? attended, Tensor? told = null)
     {
         if (layer.AttentionGate is { } gate)
         {
-            attended.mul_(gate.Apply(Norm(hidden, layer.AttentionNorm)).sigmoid_());
+            attended!.mul_(gate.Apply(Norm(hidden, layer.AttentionNorm)).sigmoid_());
         }
 
         var before = _family.ParallelBlocks ? Norm(hidden, layer.MlpNorm) : null; // of what attention has looked at
-        if (layer.PostAttentionNorm is null && config.ResidualScale == 1)
+        if (layer.Output is { } output)
         {
-            layer.Output.AddTo(hidden, attended);
-        }
-        else
-        {
-            Add(hidden, layer.Output.Apply(attended), layer.PostAttentionNorm);
+            AddOutput(layer, hidden, output, attended!);
         }
 
         var normed = before ?? Norm(hidden, layer.MlpNorm);
-        if (layer.PostMlpNorm is null && config.ResidualScale == 1)
+        if ((layer.PostMlpNorm is null && config.ResidualScale == 1) || layer.FeedForward is NoFeedForward)
         {
             layer.FeedForward.AddTo(hidden, normed);
         }
@@ -202,6 +199,18 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         if (layer.Scale != 1)
         {
             hidden.mul_(layer.Scale);
+        }
+    }
+
+    private void AddOutput(LayerWeights layer, Tensor hidden, Linear output, Tensor attended)
+    {
+        if (layer.PostAttentionNorm is null && config.ResidualScale == 1)
+        {
+            output.AddTo(hidden, attended);
+        }
+        else
+        {
+            Add(hidden, output.Apply(attended), layer.PostAttentionNorm);
         }
     }
 

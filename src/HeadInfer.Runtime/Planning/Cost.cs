@@ -9,11 +9,11 @@ namespace HeadInfer.Runtime.Planning;
 internal static class Cost
 {
     /// <summary>Query, key and value projections of one layer that attends, with the gates where it has some, for one token.</summary>
-    public static double Projections(ModelConfig config, int layer) => config.HeadsOf(layer) is var heads && config.Latent is { } latent
+    public static double Projections(ModelConfig config, int layer) => !config.Attends(layer) ? 0 : config.HeadsOf(layer) is var heads && config.Latent is { } latent
         ? (latent.QueryRank == 0 ? 2.0 * config.HiddenSize * heads.Queries : 2.0 * latent.QueryRank * (config.HiddenSize + heads.Queries)) + KeyValueProjections(config, layer)
         : (2.0 * config.HiddenSize * heads.Queries * (config.Family.GatedAttention ? 2 : 1)) + KeyValueProjections(config, layer);
 
-    /// <summary>What a layer projects one token to, whether it attends or has a state.</summary>
+    /// <summary>What a layer projects one token to, whether it attends, has a state, or neither.</summary>
     public static double Before(ModelConfig config, int layer) =>
         config.StateLayers.Contains(layer) ? 2.0 * config.HiddenSize * (config.Recurrent!.Projected + config.Recurrent.Gates) : Projections(config, layer);
 
@@ -23,17 +23,20 @@ internal static class Cost
 
     /// <summary>Output projection and MLP of one layer, for one token.</summary>
     public static double OutputAndMlp(ModelConfig config, int layer) =>
-        (2.0 * config.HiddenSize * (config.StateLayers.Contains(layer) ? config.Recurrent!.Values : config.HeadsOf(layer).Queries))
+        (2.0 * config.HiddenSize * (config.StateLayers.Contains(layer) ? config.Recurrent!.Values : config.Attends(layer) ? config.HeadsOf(layer).Queries : 0))
         + (config.ExpertLayers.Contains(layer)
-            ? 2.0 * config.HiddenSize * (config.Experts + (3.0 * config.ExpertIntermediateSize * config.ExpertsPerToken))
+            ? 2.0 * config.HiddenSize * (config.Experts + (Matrices(config) * config.ExpertIntermediateSize * config.ExpertsPerToken))
             : 0)
-        + (config.ExpertLayers.Contains(layer) && !config.Family.ExpertsBeside ? 0 : (config.Family.Ungated ? 4.0 : 6.0) * config.HiddenSize * config.IntermediateOf(layer))
+        + (config.BareLayers.Contains(layer) || (config.ExpertLayers.Contains(layer) && !config.Family.ExpertsBeside) ? 0 : 2 * Matrices(config) * config.HiddenSize * config.IntermediateOf(layer))
         + (4.0 * config.HiddenSize * config.PerLayerSize);
 
     /// <summary>Elements of one layer's matrices, those of all experts among them.</summary>
     public static double Elements(ModelConfig config, int layer) =>
         ((Before(config, layer) + OutputAndMlp(config, layer)) / 2)
-        + (config.ExpertLayers.Contains(layer) ? 3.0 * config.HiddenSize * config.ExpertIntermediateSize * (config.Experts - config.ExpertsPerToken) : 0);
+        + (config.ExpertLayers.Contains(layer) ? Matrices(config) * config.HiddenSize * config.ExpertIntermediateSize * (config.Experts - config.ExpertsPerToken) : 0);
+
+    // Of an MLP.
+    private static double Matrices(ModelConfig config) => config.Family.Ungated ? 2 : 3;
 
     /// <summary>Bytes of weights that a token of an answer reads: of a mixture's experts those that are chosen.</summary>
     public static ByteSize ReadPerToken(ModelConfig config, WeightNeeds weights) => weights.Always - weights.Unread + ReadOfLayers(config, weights, weights.Layers.Count);
@@ -58,6 +61,7 @@ internal static class Cost
     {
         var last = config.Layers - 1;
         var total = config.StateLayers.Contains(last) ? (Before(config, last) + State(config, last) + OutputAndMlp(config, last)) * tokens
+            : !config.Attends(last) ? OutputAndMlp(config, last)
             : (KeyValueProjections(config, last) * (tokens - 1)) + Projections(config, last) + OutputAndMlp(config, last);
         for (var layer = 0; layer < last; layer++)
         {
