@@ -185,6 +185,22 @@ internal sealed class ConfigReader
             ? [.. list.EnumerateArray().Select(e => (float)e.GetDouble())]
             : null;
 
+    /// <summary>The least and the most that a number may be, neither below zero; infinite as Python or transformers writes it. Null if the field is not there.</summary>
+    public (double Least, double Most)? Range(string name)
+    {
+        static double Of(JsonElement value) => value.ValueKind switch
+        {
+            JsonValueKind.Number => value.GetDouble(),
+            JsonValueKind.String when value.GetString() == "Infinity" => double.PositiveInfinity,
+            JsonValueKind.Object when value.TryGetProperty("__float__", out var inner) => Of(inner),
+            _ => double.NaN,
+        };
+
+        return !Has(name) ? null
+            : _fields[name] is { ValueKind: JsonValueKind.Array } list && list.GetArrayLength() == 2 && (Of(list[0]), Of(list[1])) is var (least, most) && least >= 0 && least <= most ? (least, most)
+            : throw Invalid(name, "two numbers, the second no less than the first");
+    }
+
     public bool Bool(string name, bool fallback)
     {
         if (!Has(name))

@@ -83,6 +83,9 @@ internal sealed record LayerNormNames(string? BeforeAttention, string? AfterAtte
 
     public static readonly LayerNormNames Glm = new(Input, "post_self_attn_layernorm.weight", PostAttention, "post_mlp_layernorm.weight");
 
+    /// <summary>One of a layer that attends, has a state or is an MLP.</summary>
+    public static readonly LayerNormNames Single = new("norm.weight", null, "norm.weight", null);
+
     /// <summary>One for attention and MLP.</summary>
     public static readonly LayerNormNames Shared = new(Input, null, null, null);
 }

@@ -51,7 +51,7 @@ internal static class MixtureReader
                 KeptGroups = keptGroups,
                 Scale = family.GroupsExperts && !(family.Router == RouterRule.Groups && normalized && perToken > 1) ? json.Positive("routed_scaling_factor", 1) : 1, // V2's own code has one or the other
             },
-            SharedExpertSize = family.SharedExpertGate ? json.Int("shared_expert_intermediate_size", 512, least: 0) : family.GroupsExperts ? json.Int("n_shared_experts", 0, least: 0, most: 1024) * width : 0,
+            SharedExpertSize = family.SharedExpertField is { } field ? json.Int(field) : family.SharedExpertGate ? json.Int("shared_expert_intermediate_size", 512, least: 0) : family.GroupsExperts ? json.Int("n_shared_experts", 0, least: 0, most: 1024) * width : 0,
             ExpertLayers = Enumerable.Range(0, config.Layers).Where(l => !dense.Contains(l) && (l + 1) % step == 0).ToHashSet(),
         };
     }

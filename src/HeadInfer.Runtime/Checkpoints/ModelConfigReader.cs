@@ -12,7 +12,7 @@ internal static class ModelConfigReader
     public const string Full = "full_attention", Sliding = "sliding_attention", Delta = "linear_attention";
 
     private const string Pattern = "sliding_window_pattern";
-    private const int LargestState = 256; // dimensions of a key and of a value; kernels have a part of a head's state in shared memory
+    public const int LargestState = 256; // dimensions of a key and of a value; kernels have a part of a head's state in shared memory
 
     // Models that see, whose text is read as that of a model that does not.
     private static readonly string[] Seeing = ["gemma3", "mistral3", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "gemma4", "gemma4_unified", "llama4"];
@@ -68,7 +68,7 @@ internal static class ModelConfigReader
         var family = ReadFamily(json); // what is not supported at all is said first
         json = json.Single(family.Listed);
         json = json.With(json.Only(family.Renamed), (_, _, _) => null).Over(family.Defaults);
-        json = family.DenseHybrid ? DenseOf(json) : family.Chunked ? Llama4Fields.Translate(json, family) : json;
+        json = family.SpaceLayers ? HybridFields.Translate(json, family) : family.Chunked ? Llama4Fields.Translate(json, family) : json;
         json = family.DefaultRope is { } rope && !json.Has(RopeConfigReader.Parameters) && !json.Has(RopeConfigReader.Scaling) ? json.With(RopeConfigReader.Parameters, rope) : json;
         var quantization = QuantizationConfig.Read(json);
         return Read(json, scaling) with { Quantization = quantization };
@@ -140,9 +140,9 @@ internal static class ModelConfigReader
             MlpBias = json.Bool("mlp_bias", false),
             EndTokens = json.Ints("eos_token_id"),
         };
-        config = family.DeltaLayers ? WithStates(config, json) : config;
+        config = family.DeltaLayers ? WithStates(config, json) : family.SpaceLayers ? HybridFields.WithSpaces(config, json) : config;
         config = family.HeadsByLayer ? LayerHeadsReader.WithShares(config with { LayerHeads = kinds }, json) : config;
-        return family.Experts && (family.ExpertsField is null || json.Bool(family.ExpertsField, false)) ? MixtureReader.WithExperts(config, json) : config;
+        return family.Experts && (family.ExpertsField is not { } says || (json.IsNumber(says) ? json.Int(says, least: 0) > 0 : json.Bool(says, false))) ? MixtureReader.WithExperts(config, json) : config;
     }
 
     private static ModelConfig WithStates(ModelConfig config, ConfigReader json)
@@ -193,23 +193,14 @@ internal static class ModelConfigReader
         return text.Without("architectures").Without("model_type").With(json.Only(kept), (_, _, _) => null).Over([.. family.NestedDefaults]).As(("model_type", family.ModelType), (Nested, text.Path));
     }
 
-    // A hybrid without layers that keep a state and without experts.
-    private static ConfigReader DenseOf(ConfigReader json)
-    {
-        var types = json.Texts("layer_types");
-        var what = types.Length == 0 ? "a model without layer_types, none of whose layers attends,"
-            : types.FirstOrDefault(t => t is not ("attention" or Full)) is { } other ? $"the layer type '{other}'"
-            : json.Int("num_local_experts", least: 0) is > 0 and var experts ? $"num_local_experts {experts}"
-            : json.Text("position_embedding_type") is var positions && positions != "rope" ? $"position_embedding_type {positions ?? "null"}"
-            : null;
-        return what is null
-            ? json.With(json.Only(("shared_intermediate_size", "intermediate_size")), (_, _, _) => null).With("layer_types", JsonSerializer.Serialize(types.Select(_ => Full)))
-            : throw new UnsupportedModelException($"'{json.Path}': {what} is not supported. Of this architecture dense models are read whose layers all attend and rotate.");
-    }
-
     /// <summary>Which layers do not rotate.</summary>
     public static bool[] ReadStillLayers(ConfigReader json, ModelFamily family, int?[] windows)
     {
+        if (family.PositionsField is { } field && json.Text(field) != "rope")
+        {
+            return [.. windows.Select(_ => true)];
+        }
+
         if (family.StillEvery == 0)
         {
             return [.. windows.Select(w => family.StillWhereFull && w is null && windows.Any(other => other is not null))];
@@ -286,7 +277,7 @@ internal static class ModelConfigReader
         }
 
         var activation = json.Text(family.ScaledEmbedding ? "hidden_activation" : "hidden_act") ?? family.DefaultActivation;
-        return (family.Ungated ? activation == ModelFamily.SquaredRelu : activation is "silu" or "gelu" or "gelu_pytorch_tanh")
+        return (family.Ungated ? activation == Compute.Device.SquaredRelu : activation is "silu" or "gelu" or "gelu_pytorch_tanh")
             ? activation
             : throw new UnsupportedModelException($"'{json.Path}': the activation '{activation}' is not supported.");
     }
@@ -299,7 +290,7 @@ internal static class ModelConfigReader
             throw new CheckpointException($"'{json.Path}': layer_types names {types.Length} layers and num_hidden_layers is {layers}.");
         }
 
-        if (types.FirstOrDefault(t => t is not (Full or Sliding) && !(family.DeltaLayers && t == Delta)) is { } other)
+        if (types.FirstOrDefault(t => t is not (Full or Sliding) && !((family.DeltaLayers || family.SpaceLayers) && t == Delta) && !(family.OneMixer && t is HybridFields.Mlp or HybridFields.Mixture)) is { } other)
         {
             throw new UnsupportedModelException($"'{json.Path}': the layer type '{other}' is not supported.");
         }

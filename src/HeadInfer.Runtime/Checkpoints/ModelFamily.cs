@@ -5,9 +5,6 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <param name="ModelType">Its name in <c>model_type</c>.</param>
 internal sealed record ModelFamily(string Architecture, string ModelType)
 {
-    /// <summary>The activation of MLPs without gates.</summary>
-    public const string SquaredRelu = "relu2";
-
     private const string KeyHeads = "num_key_value_heads", HeadDim = "head_dim";
 
     private static readonly ModelFamily Gemma4 = new("Gemma4ForCausalLM", "gemma4_text")
@@ -89,7 +86,23 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
         },
         new("GraniteForCausalLM", "granite") { Multipliers = true },
         new("GraniteMoeForCausalLM", "granitemoe") { Multipliers = true, Experts = true, SharesByDefault = true, ExpertsAsMlps = true, Stacks = ExpertStacks.Halves, StacksAsMatrices = true },
-        new("GraniteMoeHybridForCausalLM", "granitemoehybrid") { Multipliers = true, FusedGates = true, DenseHybrid = true, Defaults = [("shared_intermediate_size", 1024), ("num_local_experts", 8)] },
+        new("GraniteMoeHybridForCausalLM", "granitemoehybrid")
+        {
+            Multipliers = true, SpaceLayers = true, SharedMlp = true, PositionsField = "position_embedding_type",
+            Experts = true, ExpertsField = "num_local_experts", SharesByDefault = true, Stacks = ExpertStacks.Halves, StacksAsMatrices = true, SharedExpertField = "shared_intermediate_size",
+            Defaults = [("shared_intermediate_size", 1024), ("num_local_experts", 8), ("num_experts_per_tok", 2)],
+        },
+        new("NemotronHForCausalLM", "nemotron_h")
+        {
+            Norms = LayerNormNames.Single, NormEpsilonField = "layer_norm_epsilon", DefaultNormEpsilon = 1e-5, Ungated = true, DefaultActivation = Compute.Device.SquaredRelu, PositionsField = "",
+            SpaceLayers = true, GroupedSpaceNorm = true, OneMixer = true, Experts = true, ExpertsField = "n_routed_experts", SharesByDefault = true, Router = RouterRule.Sigmoid, SharedExpertField = "moe_shared_expert_intermediate_size",
+            Renamed =
+            [
+                ("mlp_hidden_act", "hidden_act"), ("attention_head_dim", "head_dim"), ("mamba_num_heads", "mamba_n_heads"), ("mamba_head_dim", "mamba_d_head"), ("n_groups", "mamba_n_groups"),
+                ("ssm_state_size", "mamba_d_state"), ("conv_kernel", "mamba_d_conv"), ("use_conv_bias", "mamba_conv_bias"), ("mamba_dt_limit", "time_step_limit"),
+            ],
+            Defaults = [(KeyHeads, 8), (HeadDim, 128), ("mamba_d_head", 64), ("mamba_n_groups", 8), ("mamba_d_state", 128), ("n_routed_experts", 8), ("num_experts_per_tok", 2), ("moe_intermediate_size", 7688), ("moe_shared_expert_intermediate_size", 7688)],
+        },
         new("SmolLM3ForCausalLM", "smollm3") { Defaults = [(KeyHeads, 4)], TiedByDefault = true, Windows = WindowRule.StillLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
         new("Olmo2ForCausalLM", "olmo2") { Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5 },
         new("OlmoeForCausalLM", "olmoe") { QkNorm = HeadNorm.Whole, Experts = true, ExpertsAsMlps = true, DefaultNormEpsilon = 1e-5 },
@@ -116,7 +129,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             Defaults = [(KeyHeads, 4), ("num_experts", 64), ("num_experts_per_tok", 6), ("n_shared_experts", 2), ("first_k_dense_replace", 1), ("moe_intermediate_size", 1536)],
         },
         new("HeliumForCausalLM", "helium") { Defaults = [(KeyHeads, 20), (HeadDim, 128)], NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1e-8, DefaultTheta = 100_000 },
-        new("ArceeForCausalLM", "arcee") { Ungated = true, DefaultActivation = SquaredRelu, DefaultNormEpsilon = 1e-5 },
+        new("ArceeForCausalLM", "arcee") { Ungated = true, DefaultActivation = Compute.Device.SquaredRelu, DefaultNormEpsilon = 1e-5 },
         new("InternLM2ForCausalLM", "internlm2") { GroupedQkv = true, DynamicRope = true },
         new("InternLM3ForCausalLM", "internlm3") { DynamicRope = true },
         HunYuan,
@@ -207,7 +220,16 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>All but every n-th layer keep a state by the gated delta rule in place of keys and values, unless <c>layer_types</c> says otherwise.</summary>
     public bool DeltaLayers { get; init; }
 
-    /// <summary>The checkpoint holds what such a layer projects head by head in two matrices.</summary>
+    /// <summary>Layers may be state spaces: <see cref="HybridFields"/>.</summary>
+    public bool SpaceLayers { get; init; }
+
+    /// <summary>The outputs of a state space are normed by the groups of heads that share a query and a key; else all together.</summary>
+    public bool GroupedSpaceNorm { get; init; }
+
+    /// <summary>A layer attends, or is a state space, or an MLP or a mixture, with one norm.</summary>
+    public bool OneMixer { get; init; }
+
+    /// <summary>The checkpoint holds what a layer of the delta rule projects head by head in two matrices.</summary>
     public bool JointDelta { get; init; }
 
     /// <summary>Attention's output has a gate; the checkpoint holds it beside the queries, head by head.</summary>
@@ -228,11 +250,14 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Embeddings, scores, what layers add, and logits have factors of the configuration.</summary>
     public bool Multipliers { get; init; }
 
-    /// <summary>Configurations are of hybrids with experts, of which those are read that are neither: what hybrids call the shared MLP is theirs.</summary>
-    public bool DenseHybrid { get; init; }
+    /// <summary>The checkpoint calls the dense MLP shared, and that beside experts too.</summary>
+    public bool SharedMlp { get; init; }
 
     /// <summary>The field of a factor of the logits, and its default.</summary>
     public (string Field, double Default)? LogitFactor { get; init; }
+
+    /// <summary>The field that says <c>rope</c> where layers rotate; null where they do, and empty where none does.</summary>
+    public string? PositionsField { get; init; }
 
     /// <summary>Layers that attend all do not rotate, where others have windows.</summary>
     public bool StillWhereFull { get; init; }
@@ -269,7 +294,7 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
     /// <summary>Layers may be mixtures of experts.</summary>
     public bool Experts { get; init; }
 
-    /// <summary>The field that says whether they are, where that is for the configuration to say.</summary>
+    /// <summary>The field that says whether they are, or of how many, where that is for the configuration to say.</summary>
     public string? ExpertsField { get; init; }
 
     /// <summary>Experts stand beside the dense MLP, with norms of their own.</summary>
@@ -301,6 +326,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Experts are as wide as other families' MLPs where the configuration does not say.</summary>
     public bool ExpertsAsMlps { get; init; }
+
+    /// <summary>The field of the width of the expert that sees every token, where that has one of its own.</summary>
+    public string? SharedExpertField { get; init; }
 
     /// <summary>The expert that sees every token has a gate.</summary>
     public bool SharedExpertGate { get; init; }

@@ -22,10 +22,25 @@ internal sealed class SplitRows : CheckpointView
             kinds.Add((TensorNames.QkvFused, config.KvHeads, [(TensorNames.Query, config.Heads / config.KvHeads * config.HeadDim), (TensorNames.Key, config.HeadDim), (TensorNames.Value, config.HeadDim)]));
         }
 
+        if (config.Family.SharedMlp)
+        {
+            var (width, isBeside) = config.Experts > 0 ? (config.SharedExpertSize, true) : (config.IntermediateSize, false);
+            string Name(string part) => isBeside ? TensorNames.SharedExpert(part) : TensorNames.Mlp(part);
+            kinds.Add((TensorNames.HybridGates, 1, [(Name(TensorNames.Gate), width), (Name(TensorNames.Up), width)]));
+            kinds.Add((TensorNames.HybridDown, 1, [(Name(TensorNames.Down), config.HiddenSize)])); // its name alone is another
+        }
+
         if (config.Recurrent is { } delta)
         {
             var (each, value) = (delta.ValueHeads / delta.KeyHeads, delta.ValueHeads / delta.KeyHeads * delta.ValueDim);
             kinds.Add((TensorNames.StateConvolution, delta.Channels, [(TensorNames.StateConvolution, 1)])); // its shape alone is another
+            if (delta.Space is not null)
+            {
+                (string Name, int Rows)[] parts = [(TensorNames.StateOutputGate, delta.Values), (TensorNames.StateHeads, delta.Channels), (TensorNames.StateDecay, delta.Gates)];
+                kinds.Add((TensorNames.SpaceJoint, 1, parts));
+                kinds.Add((TensorNames.BiasOf(TensorNames.SpaceJoint), 1, [.. parts.Select(p => (TensorNames.BiasOf(p.Name), p.Rows))]));
+            }
+
             if (config.Family.JointDelta)
             {
                 (string, int) Heads(int rows) => (TensorNames.StateHeads, rows);
@@ -51,7 +66,7 @@ internal sealed class SplitRows : CheckpointView
             return;
         }
 
-        var bytes = tensor.Packing.RowBytes(tensor.Columns);
+        var bytes = tensor.Packing.RowBytes(tensor.Shape.Length == 1 ? 1 : tensor.Columns);
         while (!to.IsEmpty)
         {
             var (row, within) = Math.DivRem(at, bytes);
@@ -67,8 +82,8 @@ internal sealed class SplitRows : CheckpointView
     // Of each group of rows the first ones are of the first part, and so on; parts of one name follow each other in its matrix.
     private void Split(StoredTensor whole, string layer, int groups, (string Name, int Rows)[] parts)
     {
-        var (groupRows, columns) = (parts.Sum(p => p.Rows), whole.Columns);
-        if (whole.Rows != (long)groups * groupRows)
+        var (groupRows, columns, isVector) = (parts.Sum(p => p.Rows), whole.Columns, whole.Shape.Length == 1);
+        if ((isVector ? columns : whole.Rows) != (long)groups * groupRows)
         {
             throw new CheckpointException($"'{Inner.Path}': tensor '{whole.Name}' has shape [{string.Join(", ", whole.Shape)}]; the configuration makes it {(long)groups * groupRows} rows.");
         }
@@ -82,7 +97,7 @@ internal sealed class SplitRows : CheckpointView
             var start = runs.Count > 0 ? runs[^1].End : 0;
             runs.Add(new Run(start, start + ((long)groups * rows), first, rows));
             _parts[full] = new Part(whole, groupRows, runs);
-            Shown[full] = new StoredTensor(full, whole.Packing, [runs[^1].End, columns]);
+            Shown[full] = new StoredTensor(full, whole.Packing, isVector ? [runs[^1].End] : [runs[^1].End, columns]);
             first += rows;
         }
     }

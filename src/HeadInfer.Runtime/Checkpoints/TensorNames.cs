@@ -31,6 +31,7 @@ internal static partial class TensorNames
 
     public const string StateJoint = "linear_attn.in_proj_qkvz.weight";
     public const string StateJointGates = "linear_attn.in_proj_ba.weight";
+    public const string SpaceJoint = "linear_attn.in_proj.weight"; // of a state space
     public const string StateHeads = "linear_attn.in_proj_qkv.weight";
     public const string StateOutputGate = "linear_attn.in_proj_z.weight";
     public const string StateWriteGate = "linear_attn.in_proj_b.weight";
@@ -60,6 +61,9 @@ internal static partial class TensorNames
     public const string DenseOutputNorm = "post_feedforward_layernorm_1.weight";
     public const string ExpertsOutputNorm = "post_feedforward_layernorm_2.weight";
 
+    // The MLP of Granite's hybrids: the one of a dense model, or what sees every token beside experts.
+    public const string HybridGates = "shared_mlp.input_linear.weight", HybridDown = "shared_mlp.output_linear.weight";
+
     public const string GateUpFused = "gate_up_proj.weight";
     public const string Gate = "gate_proj.weight";
     public const string Up = "up_proj.weight";
@@ -68,13 +72,10 @@ internal static partial class TensorNames
     public const string RouterCorrection = "mlp.gate.e_score_correction_bias";
 
     // Where the text's part of a model that sees or hears as well has its tensors.
-    private static readonly string[] TextPrefixes = ["language_model.model.", "model.language_model.", "model.text_model."];
+    private static readonly string[] TextPrefixes = ["language_model.model.", "model.language_model.", "model.text_model.", "backbone."]; // the last of Nemotron-H, which reads nothing but text
 
     // The senses' parts, and what brings them to the text's; the first three in GGUF files.
     private static readonly string[] Senses = ["v.", "a.", "mm.", "vision_tower.", "model.vision_tower.", "visual.", "model.visual.", "multi_modal_projector.", "model.multi_modal_projector.", "vision_model.", "audio_tower.", "model.audio_tower.", "embed_vision.", "model.embed_vision.", "embed_audio.", "model.embed_audio."];
-
-    // The MLP of Granite's hybrids.
-    private const string OfGranite = ".shared_mlp.";
 
     // The MLP of Llama 4.
     private const string OfLlama4 = ".feed_forward.";
@@ -95,6 +96,9 @@ internal static partial class TensorNames
         (".attn.attention.out_proj.", ".self_attn.o_proj."), (".attn.attention.", ".self_attn."), (".mlp.c_fc_0.", ".mlp.gate_proj."), (".mlp.c_fc_1.", ".mlp.up_proj."), (".mlp.c_proj.", ".mlp.down_proj."),
         ("model.tok_embeddings.", "model.embed_tokens."), (".attention.wqkv.", ".self_attn.qkv_proj."), (".attention.wo.", ".self_attn.o_proj."), (".attention_norm.", ".input_layernorm."), (".ffn_norm.", ".post_attention_layernorm."),
         (".mlp.w1.", ".mlp.gate_proj."), (".mlp.w2.", ".mlp.down_proj."), (".mlp.w3.", ".mlp.up_proj."), // of a feed_forward
+        (".mamba.", ".linear_attn."), // of hybrids; and of Nemotron-H, which has one name for all that a layer may be
+        ("model.embeddings.", "model.embed_tokens."), ("model.norm_f.", "model.norm."), (".mixer.q_proj.", ".self_attn.q_proj."), (".mixer.k_proj.", ".self_attn.k_proj."), (".mixer.v_proj.", ".self_attn.v_proj."), (".mixer.o_proj.", ".self_attn.o_proj."),
+        (".mixer.up_proj.", ".mlp.up_proj."), (".mixer.down_proj.", ".mlp.down_proj."), (".mixer.gate.", ".mlp.gate."), (".mixer.experts.", ".mlp.experts."), (".mixer.shared_experts.", ".mlp.shared_experts."), (".mixer.", ".linear_attn."),
     ];
 
     /// <summary>The shape that a tensor has here: ERNIE's correction of its router is a matrix of one row.</summary>
@@ -133,11 +137,6 @@ internal static partial class TensorNames
         foreach (var (theirs, ours) in Others)
         {
             name = name.Replace(theirs, ours, StringComparison.Ordinal);
-        }
-
-        if (name.Contains(OfGranite, StringComparison.Ordinal))
-        {
-            return name.Replace($"{OfGranite}input_linear.", ".mlp.gate_up_proj.", StringComparison.Ordinal).Replace($"{OfGranite}output_linear.", ".mlp.down_proj.", StringComparison.Ordinal);
         }
 
         return name.Replace(".mlp.moe_statics.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.router.proj.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.router.", ".mlp.gate.", StringComparison.Ordinal).Replace(".mlp.shared_expert.", ".mlp.shared_experts.", StringComparison.Ordinal);

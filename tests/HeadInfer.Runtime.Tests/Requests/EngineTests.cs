@@ -47,6 +47,8 @@ public abstract partial class EngineTests(ComputeDevice device) : NativeTest(dev
     [InlineData("qwen3-moe")]
     [InlineData("gemma2")]
     [InlineData("qwen3.5")]
+    [InlineData("granite-hybrid-rope")]
+    [InlineData("nemotron-h")]
     public async Task Logits_do_not_depend_on_the_company_to_the_bit(string name)
     {
         SkipWhereExpertsAreLibTorchs(name);
@@ -236,6 +238,8 @@ public abstract partial class EngineTests(ComputeDevice device) : NativeTest(dev
     [InlineData("qwen3-moe", 32)]
     [InlineData("gemma2", 32)]
     [InlineData("qwen3.5", 32)]
+    [InlineData("granite-hybrid-rope", 32)]
+    [InlineData("nemotron-h", 32)]
     [InlineData("qwen3", 1)] // less than a step has
     public async Task Drafts_change_no_bit_of_an_answer(string name, int segment)
     {

@@ -20,6 +20,8 @@ public abstract class StateTests(ComputeDevice device) : NativeTest(device)
     [InlineData("qwen3-next")]
     [InlineData("qwen3.5")]
     [InlineData("qwen3.5-moe")]
+    [InlineData("granite-hybrid-moe")]
+    [InlineData("nemotron-h")]
     public async Task Whatever_a_session_went_through_it_knows_its_tokens(string name)
     {
         await using var model = await Load(Fixtures.Model(name), Odd);
@@ -69,10 +71,12 @@ public abstract class StateTests(ComputeDevice device) : NativeTest(device)
         sessions.ForEach(s => s.Session.Dispose());
     }
 
-    [Fact]
-    public async Task A_beginning_is_found_up_to_a_block_and_what_an_answer_ended_with_to_the_token()
+    [Theory]
+    [InlineData("qwen3.5")]
+    [InlineData("nemotron-h")]
+    public async Task A_beginning_is_found_up_to_a_block_and_what_an_answer_ended_with_to_the_token(string name)
     {
-        await using var model = await Load(Fixtures.Model("qwen3.5"), Odd);
+        await using var model = await Load(Fixtures.Model(name), Odd);
         using var first = model.CreateSession();
         var text = Text(1, 61);
         await first.PrefillAsync(text);
@@ -113,11 +117,13 @@ public abstract class StateTests(ComputeDevice device) : NativeTest(device)
     }
 
     [Theory]
-    [InlineData(2)]
-    [InlineData(40)]
-    public async Task Forks_within_a_block_go_their_own_ways_at_once(int more)
+    [InlineData("qwen3.5", 2)]
+    [InlineData("qwen3.5", 40)]
+    [InlineData("granite-hybrid-rope", 2)]
+    [InlineData("granite-hybrid-rope", 40)]
+    public async Task Forks_within_a_block_go_their_own_ways_at_once(string name, int more)
     {
-        await using var model = await Load(Fixtures.Model("qwen3.5"), Odd);
+        await using var model = await Load(Fixtures.Model(name), Odd);
         using var first = model.CreateSession();
         await first.PrefillAsync(Text(1, 61));
         var sessions = Enumerable.Range(0, 24).Select(_ => first.Fork()).ToList(); // more than may be read at once
@@ -131,10 +137,12 @@ public abstract class StateTests(ComputeDevice device) : NativeTest(device)
         sessions.ForEach(s => s.Dispose());
     }
 
-    [Fact]
-    public async Task A_plan_counts_states_where_they_lie()
+    [Theory]
+    [InlineData("qwen3.5")]
+    [InlineData("nemotron-h")]
+    public async Task A_plan_counts_states_where_they_lie(string name)
     {
-        await using var model = await Load(Fixtures.Model("qwen3.5"), Odd);
+        await using var model = await Load(Fixtures.Model(name), Odd);
         var (plan, shape) = (model.Plan, model.Config.Recurrent!);
         Assert.Equal(new ByteSize(3L * shape.Remembered * sizeof(float)), plan.StateSize);
         Assert.Equal(((plan.KvPerToken * Page) + plan.StateSize) * 2, plan.KvFor(Page + 1));
