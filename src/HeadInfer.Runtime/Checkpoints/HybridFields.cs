@@ -9,13 +9,18 @@ internal static class HybridFields
     /// <summary>Types of layers that do nothing else.</summary>
     public const string Mlp = "mlp", Mixture = "moe";
 
-    private const string Letters = "hybrid_override_pattern";
+    private const string Letters = "hybrid_override_pattern", Attending = "attn_layer_indices";
 
     /// <summary>The fields that other families have, in place of those that hybrids have for the same.</summary>
     /// <exception cref="UnsupportedModelException">Layers are of a kind that is not read.</exception>
     public static ConfigReader Translate(ConfigReader json, ModelFamily family)
     {
-        var types = json.Texts("layer_types") is [_, ..] given ? given : json.Texts("layers_block_type") is [_, ..] older ? older : ByLetters(json);
+        // Of Falcon-H1 all are alike, and are not named.
+        var layers = json.Int("num_hidden_layers", 0, least: 0, most: 4096);
+        var types = family.AttendsBesideStates ? [.. Enumerable.Repeat(ModelConfigReader.Delta, layers)]
+            : json.Texts("layer_types") is [_, ..] given ? given : json.Texts("layers_block_type") is [_, ..] older ? older
+            : json.Has(Attending) ? [.. Enumerable.Range(0, layers).Select(layer => json.Ints(Attending).Contains(layer) ? ModelConfigReader.Full : ModelConfigReader.Delta)]
+            : ByLetters(json);
         if (types.Length == 0)
         {
             throw new UnsupportedModelException($"'{json.Path}': a model without layer_types, none of whose layers attends, is not supported.");
@@ -54,7 +59,7 @@ internal static class HybridFields
     {
         var types = json.Texts("layer_types");
         var states = Enumerable.Range(0, config.Layers).Where(layer => types[layer] == ModelConfigReader.Delta).ToHashSet();
-        if (!types.Contains(ModelConfigReader.Full))
+        if (!config.Family.AttendsBesideStates && !types.Contains(ModelConfigReader.Full))
         {
             throw new UnsupportedModelException($"'{json.Path}': no layer attends, which is not supported.");
         }
@@ -65,7 +70,27 @@ internal static class HybridFields
             config = config with { LoneMlps = alone, BareLayers = Enumerable.Range(0, config.Layers).Except(alone).ToHashSet() };
         }
 
-        return states.Count == 0 ? config : config with { StateLayers = states, Recurrent = ReadShape(config, json) };
+        config = states.Count == 0 ? config : config with { StateLayers = states, Recurrent = ReadShape(config, json) };
+        return config.Family.AttendsBesideStates ? WithFactors(config, json) : config;
+    }
+
+    // Falcon-H1's. Keys grow by a factor, and all that heads look at by another: scores have the one, and the other twice. What heads look at, their values have once.
+    private static ModelConfig WithFactors(ModelConfig config, ConfigReader json)
+    {
+        double Of(string name) => json.Positive(name, 1);
+        double[] List(string name, int count) => !json.Has(name) ? [.. Enumerable.Repeat(1.0, count)]
+            : json.PositiveList(name) is { } list && list.Length == count ? [.. list.Select(x => (double)x)] : throw json.Invalid(name, $"{count} positive numbers");
+
+        var (given, mlp, spaces) = (Of("attention_in_multiplier"), List("mlp_multipliers", 2), List("ssm_multipliers", 5));
+        var factors = spaces.Select(x => x * Of("ssm_in_multiplier")).ToArray();
+        return config with
+        {
+            EmbeddingScale = Of("embedding_multiplier"),
+            AttentionScale = config.AttentionScale * given * given * Of("key_multiplier"),
+            AttendedScale = given * Of("attention_out_multiplier"),
+            MlpScales = (mlp[0], mlp[1]),
+            Recurrent = config.Recurrent! with { Space = config.Recurrent.Space! with { Factors = new(factors[0], factors[1], factors[2], factors[3], factors[4], Of("ssm_out_multiplier")) } },
+        };
     }
 
     private static string[] ByLetters(ConfigReader json) => json.Text(Letters) is not { } letters ? []
@@ -80,7 +105,7 @@ internal static class HybridFields
 
     private static RecurrentShape ReadShape(ModelConfig config, ConfigReader json)
     {
-        int heads = json.Int("mamba_n_heads", 128, most: 65_536), groups = json.Int("mamba_n_groups", 1, most: 65_536), expanded = json.Int("mamba_expand", 2, most: 64) * config.HiddenSize;
+        int heads = json.Int("mamba_n_heads", 128, most: 65_536), groups = json.Int("mamba_n_groups", 1, most: 65_536), expanded = config.Family.AttendsBesideStates && json.Has("mamba_d_ssm") ? json.Int("mamba_d_ssm") : json.Int("mamba_expand", 2, most: 64) * config.HiddenSize;
         var dim = !json.Has("mamba_d_head") || (json.IsText("mamba_d_head") && json.Text("mamba_d_head") == "auto") ? expanded / heads : json.Int("mamba_d_head", most: ModelConfigReader.LargestState);
         if (heads % groups != 0)
         {
@@ -97,10 +122,17 @@ internal static class HybridFields
             throw new UnsupportedModelException($"'{json.Path}': the activation '{activation}' is not supported in layers of state spaces.");
         }
 
+        var hasNorm = !config.Family.AttendsBesideStates || json.Bool("mamba_rms_norm", false);
+        if ((hasNorm && config.Family.AttendsBesideStates && json.Bool("mamba_norm_before_gate", true) ? "mamba_norm_before_gate"
+            : config.Family.AttendsBesideStates && json.Bool("mamba_proj_bias", false) ? "mamba_proj_bias" : config.Family.AttendsBesideStates && json.Bool("projectors_bias", false) ? "projectors_bias" : null) is { } what)
+        {
+            throw new UnsupportedModelException($"'{json.Path}': {what} is true, which is not supported in this architecture.");
+        }
+
         var (least, most) = json.Range("time_step_limit") ?? (0, double.PositiveInfinity);
         return new RecurrentShape(groups, heads, json.Int("mamba_d_state", 256, most: ModelConfigReader.LargestState), dim, json.Int("mamba_d_conv", 4, most: 64))
         {
-            Space = new SpaceShape((float)least, (float)most, config.Family.GroupedSpaceNorm ? groups : 1, json.Bool("mamba_conv_bias", true), json.Bool("mamba_proj_bias", false)),
+            Space = new SpaceShape((float)least, (float)most, !hasNorm ? 0 : config.Family.GroupedSpaceNorm ? groups : 1, json.Bool("mamba_conv_bias", true), json.Bool("mamba_proj_bias", false)),
         };
     }
 }

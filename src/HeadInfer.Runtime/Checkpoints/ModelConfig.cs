@@ -88,7 +88,7 @@ public sealed record ModelConfig
     /// <summary>Layers that a checkpoint has beyond the model's, to guess tokens with: they are not read.</summary>
     internal int GuessingLayers { get; init; }
 
-    /// <summary>Layers that keep a state in place of keys and values.</summary>
+    /// <summary>Layers that keep a state: in place of keys and values, or beside them.</summary>
     internal IReadOnlySet<int> StateLayers { get; init; } = FrozenSet<int>.Empty;
 
     /// <summary>What such a layer computes, or null where there is none.</summary>
@@ -133,6 +133,12 @@ public sealed record ModelConfig
     /// <summary>Factor of what layers add.</summary>
     internal double ResidualScale { get; init; } = 1;
 
+    /// <summary>Factor of what heads attend.</summary>
+    internal double AttendedScale { get; init; } = 1;
+
+    /// <summary>Factors of the gates of MLPs and of what they add; null for ones.</summary>
+    internal (double Gate, double Down)? MlpScales { get; init; }
+
     /// <summary>Factor of the logits.</summary>
     internal double LogitScale { get; init; } = 1;
 
@@ -175,7 +181,7 @@ public sealed record ModelConfig
     internal bool KeepsKeys(int layer) => Attends(layer) && (CacheOf.Count == 0 || CacheOf[layer] == layer);
 
     /// <summary>Whether a layer attends.</summary>
-    internal bool Attends(int layer) => !StateLayers.Contains(layer) && !LoneMlps.Contains(layer);
+    internal bool Attends(int layer) => (Family.AttendsBesideStates || !StateLayers.Contains(layer)) && !LoneMlps.Contains(layer);
 
     /// <summary>Width of a layer's dense MLP.</summary>
     internal int IntermediateOf(int layer) => WideWhereShared && !KeepsKeys(layer) ? 2 * IntermediateSize : IntermediateSize;

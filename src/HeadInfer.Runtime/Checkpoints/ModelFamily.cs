@@ -103,6 +103,8 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
             ],
             Defaults = [(KeyHeads, 8), (HeadDim, 128), ("mamba_d_head", 64), ("mamba_n_groups", 8), ("mamba_d_state", 128), ("n_routed_experts", 8), ("num_experts_per_tok", 2), ("moe_intermediate_size", 7688), ("moe_shared_expert_intermediate_size", 7688)],
         },
+        new("FalconH1ForCausalLM", "falcon_h1") { SpaceLayers = true, GroupedSpaceNorm = true, AttendsBesideStates = true, DefaultNormEpsilon = 1e-5, Defaults = [(KeyHeads, 8), ("mamba_d_ssm", 1024)], LogitFactor = ("lm_head_multiplier", 1) },
+        new("BambaForCausalLM", "bamba") { SpaceLayers = true, DefaultNormEpsilon = 1e-5, Defaults = [(KeyHeads, 8)], DefaultRotation = 0.5 },
         new("SmolLM3ForCausalLM", "smollm3") { Defaults = [(KeyHeads, 4)], TiedByDefault = true, Windows = WindowRule.StillLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
         new("Olmo2ForCausalLM", "olmo2") { Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5 },
         new("OlmoeForCausalLM", "olmoe") { QkNorm = HeadNorm.Whole, Experts = true, ExpertsAsMlps = true, DefaultNormEpsilon = 1e-5 },
@@ -222,6 +224,9 @@ internal sealed record ModelFamily(string Architecture, string ModelType)
 
     /// <summary>Layers may be state spaces: <see cref="HybridFields"/>.</summary>
     public bool SpaceLayers { get; init; }
+
+    /// <summary>Layers with states attend as well, and what both give is added.</summary>
+    public bool AttendsBesideStates { get; init; }
 
     /// <summary>The outputs of a state space are normed by the groups of heads that share a query and a key; else all together.</summary>
     public bool GroupedSpaceNorm { get; init; }

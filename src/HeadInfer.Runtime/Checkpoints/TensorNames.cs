@@ -96,6 +96,7 @@ internal static partial class TensorNames
         (".attn.attention.out_proj.", ".self_attn.o_proj."), (".attn.attention.", ".self_attn."), (".mlp.c_fc_0.", ".mlp.gate_proj."), (".mlp.c_fc_1.", ".mlp.up_proj."), (".mlp.c_proj.", ".mlp.down_proj."),
         ("model.tok_embeddings.", "model.embed_tokens."), (".attention.wqkv.", ".self_attn.qkv_proj."), (".attention.wo.", ".self_attn.o_proj."), (".attention_norm.", ".input_layernorm."), (".ffn_norm.", ".post_attention_layernorm."),
         (".mlp.w1.", ".mlp.gate_proj."), (".mlp.w2.", ".mlp.down_proj."), (".mlp.w3.", ".mlp.up_proj."), // of a feed_forward
+        (".pre_ff_layernorm.", ".post_attention_layernorm."), ("model.final_layernorm.", "model.norm."), // of Falcon-H1 and Bamba
         (".mamba.", ".linear_attn."), // of hybrids; and of Nemotron-H, which has one name for all that a layer may be
         ("model.embeddings.", "model.embed_tokens."), ("model.norm_f.", "model.norm."), (".mixer.q_proj.", ".self_attn.q_proj."), (".mixer.k_proj.", ".self_attn.k_proj."), (".mixer.v_proj.", ".self_attn.v_proj."), (".mixer.o_proj.", ".self_attn.o_proj."),
         (".mixer.up_proj.", ".mlp.up_proj."), (".mixer.down_proj.", ".mlp.down_proj."), (".mixer.gate.", ".mlp.gate."), (".mixer.experts.", ".mlp.experts."), (".mixer.shared_experts.", ".mlp.shared_experts."), (".mixer.", ".linear_attn."),

@@ -26,7 +26,7 @@ internal sealed class CudaRecurrence(CudaModule module, bool early)
 
         var layer = Recurrent.Of(shape, epsilon);
         var (inputs, gates, between, outputs) = (rows.Inputs.Address, rows.Gates.Address, rows.Mixed.Address, rows.Outputs.Address);
-        var (weights, decay, bias, norm) = (TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay), TensorMemory.Pointer(numbers.DecayBias), TensorMemory.Pointer(numbers.Norm));
+        var (weights, decay, bias, norm) = (TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay), TensorMemory.Pointer(numbers.DecayBias), numbers.Norm is null ? 0 : TensorMemory.Pointer(numbers.Norm));
         var (added, skips) = (numbers.Bias is null ? 0 : TensorMemory.Pointer(numbers.Bias), numbers.Skip is null ? 0 : TensorMemory.Pointer(numbers.Skip));
         Launch(_mix, ((shape.Width + Threads - 1) / Threads, states.Count, 1), Threads, 0, early, Of(ref inputs), Of(ref gates), Of(ref weights), Of(ref added), Of(ref between), Of(ref all), Of(ref layer));
         Launch(_correct, (shape.ValueHeads, (shape.ValueDim + Columns - 1) / Columns, states.Count), Threads, (Columns + 2) * shape.KeyDim * sizeof(float), early,

@@ -35,7 +35,7 @@ internal sealed unsafe class HostRecurrence
             Mix();
             _taken = 0;
             _team.Run(_work);
-            if (shape.Space is not null)
+            if (shape.Space is { NormGroups: > 0 })
             {
                 Norm();
             }

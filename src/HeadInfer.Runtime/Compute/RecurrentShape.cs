@@ -56,7 +56,7 @@ internal sealed record RecurrentShape(int KeyHeads, int ValueHeads, int KeyDim, 
     public int DecayAt => Gates - ValueHeads;
 
     /// <summary>Outputs that are normed together.</summary>
-    public int NormDim => Space is { } space ? Values / space.NormGroups : ValueDim;
+    public int NormDim => Space is { } space ? Values / Math.Max(space.NormGroups, 1) : ValueDim;
 
     /// <summary>What is remembered of a token as it came: the channels, then its gates.</summary>
     public int Width => Channels + Gates;
@@ -94,17 +94,30 @@ internal sealed record RecurrentShape(int KeyHeads, int ValueHeads, int KeyDim, 
 /// </remarks>
 /// <param name="LeastStep">of a time step</param>
 /// <param name="MostStep">of a time step</param>
-/// <param name="NormGroups">groups of heads whose outputs are normed together</param>
+/// <param name="NormGroups">groups of heads whose outputs are normed together; 0 for no norm</param>
 /// <param name="ConvolutionBias">whether the convolution adds one</param>
 /// <param name="ProjectionBias">whether what goes in and what comes out has one</param>
-internal sealed record SpaceShape(float LeastStep, float MostStep, int NormGroups, bool ConvolutionBias, bool ProjectionBias);
+internal sealed record SpaceShape(float LeastStep, float MostStep, int NormGroups, bool ConvolutionBias, bool ProjectionBias)
+{
+    /// <summary>Factors of what a token is projected to, and of what the layer gives; null for ones.</summary>
+    public SpaceFactors? Factors { get; init; }
+}
+
+/// <summary>Factors within a state space.</summary>
+/// <param name="Gates">of the gates of outputs</param>
+/// <param name="Values">of values before the convolution</param>
+/// <param name="Keys">of keys before it</param>
+/// <param name="Queries">of queries before it</param>
+/// <param name="Steps">of what time steps are made of</param>
+/// <param name="Outputs">of what the output projection takes</param>
+internal sealed record SpaceFactors(double Gates, double Values, double Keys, double Queries, double Steps, double Outputs);
 
 /// <summary>What a layer with a state has besides its projections, all float32.</summary>
 /// <param name="Convolution">[channels, taps], the present token's last</param>
 /// <param name="Decay">[value heads], negative: how fast a head forgets</param>
 /// <param name="DecayBias">[value heads]: added to what a token says of it</param>
-/// <param name="Norm">[value dim]: of a head's outputs; of a state space [values]</param>
-internal sealed record RecurrentNumbers(TorchSharp.torch.Tensor Convolution, TorchSharp.torch.Tensor Decay, TorchSharp.torch.Tensor DecayBias, TorchSharp.torch.Tensor Norm)
+/// <param name="Norm">[value dim]: of a head's outputs; of a state space [values], or null</param>
+internal sealed record RecurrentNumbers(TorchSharp.torch.Tensor Convolution, TorchSharp.torch.Tensor Decay, TorchSharp.torch.Tensor DecayBias, TorchSharp.torch.Tensor? Norm)
 {
     /// <summary>[channels]: what the convolution adds; null for nothing.</summary>
     public TorchSharp.torch.Tensor? Bias { get; init; }

@@ -117,12 +117,13 @@ extern "C" __global__ void finish_states(const float* inputs, const float* norm,
     wait_for_last();
     long long first = (long long)blockIdx.x * d.norm_dim, row = blockIdx.y, values = (long long)d.value_heads * d.value_dim;
     float* x = out + row * values + first;
-    const float *gates = inputs + row * (channels_of(d) + values) + channels_of(d) + first, *weights = d.space ? norm + first : norm;
+    const float *gates = inputs + row * (channels_of(d) + values) + channels_of(d) + first, *weights = d.space && norm ? norm + first : norm;
     float squares = 0;
     for (int i = threadIdx.x; i < d.norm_dim; i += blockDim.x) {
         if (d.space) x[i] *= silu(gates[i]);
         squares = fmaf(x[i], x[i], squares);
     }
+    if (!norm) return;
     float scale = rsqrtf(block_sum(squares) / d.norm_dim + d.epsilon);
     for (int i = threadIdx.x; i < d.norm_dim; i += blockDim.x) x[i] = x[i] * scale * weights[i] * (d.space ? 1.0f : silu(gates[i]));
 }

@@ -39,7 +39,7 @@ internal class StatePieces
             Tensor Heads(int first, int those, int dim) => mixed.narrow(1, first, those * dim).view(count, those, dim);
             var given = SpacePieces.Take(shape, numbers, Heads(shape.QueryAt, shape.KeyHeads, shape.KeyDim), Heads(shape.KeyAt, shape.KeyHeads, shape.KeyDim), Heads(shape.ValueAt, heads, shape.ValueDim), raw.narrow(1, shape.Channels, heads), state);
             given = given.mul_(TorchSharp.torch.nn.functional.silu(outputGates)).view(count, -1, shape.NormDim);
-            output.copy_((given * rsqrt(given.square().mean([-1L], keepdim: true) + epsilon)).view(count, shape.Values).mul_(numbers.Norm));
+            output.copy_(numbers.Norm is null ? given.view(count, shape.Values) : (given * rsqrt(given.square().mean([-1L], keepdim: true) + epsilon)).view(count, shape.Values).mul_(numbers.Norm));
             return;
         }
 
@@ -57,7 +57,7 @@ internal class StatePieces
             raw.narrow(1, shape.Channels, heads).sigmoid(),
             TorchSharp.torch.nn.functional.softplus(raw.narrow(1, shape.Channels + heads, heads) + numbers.DecayBias) * numbers.Decay,
             state);
-        var normal = values * rsqrt(values.square().mean([-1L], keepdim: true) + epsilon) * numbers.Norm;
+        var normal = values * rsqrt(values.square().mean([-1L], keepdim: true) + epsilon) * numbers.Norm!;
         output.copy_(normal.reshape(count, shape.Values).mul_(TorchSharp.torch.nn.functional.silu(outputGates)));
     }
 

@@ -102,7 +102,9 @@ internal sealed record LayerWeights
 {
     public Tensor? AttentionNorm { get; init; } // [hidden]; of the attention's input
 
-    public RecurrentLayer? Recurrent { get; init; } // what takes attention's place in a layer with a state, up to its output
+    public RecurrentLayer? Recurrent { get; init; } // what takes attention's place in a layer with a state, or stands beside it, up to its output
+
+    public Linear? StateOutput { get; init; } // values -> hidden; of that
 
     public Linear? Qkv { get; init; } // hidden -> (heads + 2 kv_heads) * dim: queries, keys, values; of a layer that attends. Queries alone where keys are an earlier layer's
 
@@ -118,7 +120,7 @@ internal sealed record LayerWeights
 
     public Tensor? ValueNorm { get; init; } // [dim]
 
-    public Linear? Output { get; init; } // heads * dim -> hidden, or values -> hidden; of a layer that attends or has a state
+    public Linear? Output { get; init; } // heads * dim -> hidden; of a layer that attends
 
     public Tensor? PostAttentionNorm { get; init; } // [hidden]; of the attention's output
 
@@ -153,13 +155,15 @@ internal sealed record LayerWeights
         }
 
         var before = Of(names.BeforeAttention);
-        if (config.StateLayers.Contains(layer))
+        var recurrent = config.StateLayers.Contains(layer) ? RecurrentLayer.Read(config, source, device, config.Recurrent!, Name) : null;
+        var stateOutput = recurrent is null ? null : source.Linear([Name(TensorNames.StateOutput)], [config.HiddenSize], config.Recurrent!.Values, config.Recurrent.Space?.ProjectionBias ?? false);
+        if (!config.Attends(layer))
         {
             return new LayerWeights
             {
                 AttentionNorm = before,
-                Recurrent = RecurrentLayer.Read(config, source, device, config.Recurrent!, Name),
-                Output = source.Linear([Name(TensorNames.StateOutput)], [config.HiddenSize], config.Recurrent!.Values, config.Recurrent.Space?.ProjectionBias ?? false),
+                Recurrent = recurrent,
+                StateOutput = stateOutput,
                 MlpNorm = isBare ? null : Of(names.BeforeMlp),
                 FeedForward = FeedForward.Read(config, source, device, layer),
             };
@@ -177,6 +181,8 @@ internal sealed record LayerWeights
         return new LayerWeights
         {
             AttentionNorm = before,
+            Recurrent = recurrent,
+            StateOutput = stateOutput,
             AttentionGate = family.GatedAttention ? source.Linear([Name(TensorNames.QueryGate)], [heads], config.HiddenSize) : null,
             Latent = config.Latent is null ? null : LatentProjections.Read(config, source, device, Name),
             Qkv = config.Latent is not null ? null : source.Linear([.. parts.Select(Name)], rows, config.HiddenSize, config.QkvBias),

@@ -102,8 +102,12 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
             source.Linear([.. parts.Select(name)], rows, config.HiddenSize, bias || config.MlpBias),
             source.Linear([name(TensorNames.Down)], [config.HiddenSize], width, bias || config.MlpBias),
             config.Activation,
-            width);
+            width)
+        { Scales = config.MlpScales };
     }
+
+    /// <summary>Factors of the gate, and of what is added; null for ones.</summary>
+    public (double Gate, double Down)? Scales { get; init; }
 
     /// <summary>Whether its matrices come to the device by turns, which sees them where they lie.</summary>
     public bool RestsInSight => gateUp.RestsInSight && down.RestsInSight;
@@ -132,6 +136,17 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
     /// <summary>The first half of a few rows' work: reads what is hidden, and does not change it.</summary>
     public void Activate(RowKernels kernels, int rows, RowBuffers buffers, RowNorm? before)
     {
+        if (Scales is { } scales)
+        {
+            gateUp.Multiply(kernels, rows, buffers.Hidden, before, buffers.Both!);
+            using var scope = NewDisposeScope();
+            var (scaled, both) = (buffers.Active.Memory.narrow(0, 0, rows), buffers.Both!.Memory.narrow(0, 0, rows));
+            scaled.copy_(both.narrow(1, 0, width)).mul_(scales.Gate);
+            kernels.ActivateBy(rows, buffers.Active, activation, buffers.Both!, width);
+            scaled.mul_(scales.Down);
+            return;
+        }
+
         if (activation != Compute.Device.SquaredRelu)
         {
             gateUp.Gate(kernels, rows, buffers.Hidden, before, activation, buffers.Active);
@@ -158,7 +173,13 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
 
         using (both)
         {
-            return device!.Gate(both, width, activation);
+            if (Scales is not { } scales)
+            {
+                return device!.Gate(both, width, activation);
+            }
+
+            using var gate = both.narrow(1, 0, width).mul_(scales.Gate);
+            return device!.Gate(both, width, activation).mul_(scales.Down);
         }
     }
 

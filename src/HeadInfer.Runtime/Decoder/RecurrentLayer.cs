@@ -20,6 +20,15 @@ internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linea
         var decay = source.Floats(name(TensorNames.StateDecayRate), shape.ValueHeads);
         decay.exp_().neg_();
         var (space, bias) = (shape.Space, shape.Space?.ProjectionBias ?? false);
+        var convolution = source.Floats(name(TensorNames.StateConvolution), shape.Channels, shape.Taps);
+        if (space?.Factors is { } factors && convolution.NumberOfElements > 0) // nothing is read of a shape
+        {
+            using var scope = NewDisposeScope();
+            convolution.narrow(0, shape.ValueAt, shape.Values).mul_(factors.Values);
+            convolution.narrow(0, shape.KeyAt, shape.Keys).mul_(factors.Keys);
+            convolution.narrow(0, shape.QueryAt, shape.Keys).mul_(factors.Queries);
+        }
+
         string[] gates = space is null ? [TensorNames.StateWriteGate, TensorNames.StateDecay] : [TensorNames.StateDecay];
         return new RecurrentLayer(
             device,
@@ -27,10 +36,10 @@ internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linea
             source.Linear([name(TensorNames.StateHeads), name(TensorNames.StateOutputGate)], [shape.Channels, shape.Values], config.HiddenSize, bias),
             source.Linear([.. gates.Select(name)], [.. gates.Select(_ => (long)shape.ValueHeads)], config.HiddenSize, bias),
             new RecurrentNumbers(
-                source.Floats(name(TensorNames.StateConvolution), shape.Channels, shape.Taps),
+                convolution,
                 decay,
                 source.Floats(name(TensorNames.StateDecayBias), shape.ValueHeads),
-                source.Floats(name(TensorNames.StateNorm), space is null ? shape.ValueDim : shape.Values))
+                space is null ? source.Floats(name(TensorNames.StateNorm), shape.ValueDim) : space.NormGroups > 0 ? source.Floats(name(TensorNames.StateNorm), shape.Values) : null)
             {
                 Bias = space?.ConvolutionBias == true ? source.Floats(name(TensorNames.StateConvolutionBias), shape.Channels) : null,
                 Skip = space is null ? null : source.Floats(name(TensorNames.StateSkip), shape.ValueHeads),
@@ -54,6 +63,7 @@ internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linea
     {
         using var projected = inputs.Apply(normed);
         using var gated = gates.Apply(normed);
+        Scale(projected, gated);
         var output = empty([normed.shape[0], shape.Values], normed.dtype, normed.device);
         for (long at = 0, some; at < normed.shape[0]; at += some)
         {
@@ -68,7 +78,7 @@ internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linea
             }
         }
 
-        return output;
+        return shape.Space?.Factors is { } factors ? output.mul_(factors.Outputs) : output;
     }
 
     /// <summary>The same for the rows of a step.</summary>
@@ -82,6 +92,25 @@ internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linea
         var own = buffers.Recurrent!;
         inputs.Multiply(kernels, rows, buffers.Hidden, norm, own.Inputs);
         gates.Multiply(kernels, rows, buffers.Hidden, norm, own.Gates);
+        using var scope = NewDisposeScope();
+        if (shape.Space?.Factors is { } factors)
+        {
+            Scale(own.Inputs.Memory.narrow(0, 0, rows), own.Gates.Memory.narrow(0, 0, rows));
+            kernels.Recur(states, own, shape, numbers, epsilon);
+            own.Outputs.Memory.narrow(0, 0, rows).mul_(factors.Outputs);
+            return;
+        }
+
         kernels.Recur(states, own, shape, numbers, epsilon);
+    }
+
+    // The convolution has the factors of what goes through it.
+    private void Scale(Tensor projected, Tensor gated)
+    {
+        if (shape.Space?.Factors is { } factors)
+        {
+            using var outputGates = projected.narrow(1, shape.Channels, shape.Values).mul_(factors.Gates);
+            gated.mul_(factors.Steps);
+        }
     }
 }

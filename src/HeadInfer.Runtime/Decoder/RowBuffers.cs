@@ -31,6 +31,9 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
     /// <summary>[rows, intermediate].</summary>
     public RowBuffer Active { get; } = new(Math.Max(Enumerable.Range(0, config.Layers).Max(config.IntermediateOf), config.SharedExpertSize), device);
 
+    /// <summary>[rows, 2 * intermediate]: of an MLP with factors, gates and what they are for; null where it has none.</summary>
+    public RowBuffer? Both { get; } = config.MlpScales is null ? null : new(2 * config.IntermediateSize, device);
+
     /// <summary>[rows, hidden]: what has a norm of its own before it is added.</summary>
     public RowBuffer Output { get; } = new(config.HiddenSize, device);
 
@@ -84,7 +87,7 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
 
     public void Dispose()
     {
-        foreach (var buffer in (RowBuffer?[])[Hidden, Heads, Attended, AttentionGates, SharedGate, Active, Output, Beside, Told, ToldOther, ToldGate, Logits])
+        foreach (var buffer in (RowBuffer?[])[Hidden, Heads, Attended, AttentionGates, SharedGate, Active, Both, Output, Beside, Told, ToldOther, ToldGate, Logits])
         {
             buffer?.Dispose();
         }

@@ -64,15 +64,15 @@ internal sealed class StepDecoder
         {
             var (weights, norms) = (_weights.Layers[layer], _norms[layer]);
             _weights.Enter(layer, _kernels);
+            if (weights.Recurrent is { } recurrent)
+            {
+                recurrent.Forward(_kernels, rows, _buffers, norms.Attention, Rows(states, _stateOf[layer]));
+                states.ForEach(s => s.State.Taken[_stateOf[layer]] = s.Sequence.Length);
+            }
+
             if (!_config.Attends(layer))
             {
-                if (weights.Recurrent is { } recurrent)
-                {
-                    recurrent.Forward(_kernels, rows, _buffers, norms.Attention, Rows(states, _stateOf[layer]));
-                    states.ForEach(s => s.State.Taken[_stateOf[layer]] = s.Sequence.Length);
-                    _buffers.Add(_kernels, rows, weights.Output!, _buffers.Recurrent!.Outputs, norms.PostAttention);
-                }
-
+                AddState(weights, norms, rows);
                 weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp);
                 _weights.Leave(layer, _kernels);
                 continue;
@@ -121,6 +121,13 @@ internal sealed class StepDecoder
             if (family.ParallelBlocks)
             {
                 weights.FeedForward.AddTo(_kernels, rows, _buffers, norms.Mlp, norms.PostMlp); // of what attention has looked at
+            }
+
+            AddState(weights, norms, rows);
+            if (_config.AttendedScale != 1)
+            {
+                scale[..rows].Fill((float)_config.AttendedScale);
+                _kernels.ScaleRows(attended, queries, scale[..rows]);
             }
 
             _buffers.Add(_kernels, rows, weights.Output!, attended, norms.PostAttention);
@@ -173,6 +180,15 @@ internal sealed class StepDecoder
 
     /// <summary>Numbers layers of a kind.</summary>
     internal static IReadOnlyDictionary<int, int> Numbered(IEnumerable<int> layers) => layers.Index().ToDictionary(l => l.Item, l => l.Index);
+
+    // What a layer's state gives; attention has looked at the same.
+    private void AddState(LayerWeights weights, LayerNorms norms, int rows)
+    {
+        if (weights.StateOutput is { } output)
+        {
+            _buffers.Add(_kernels, rows, output, _buffers.Recurrent!.Outputs, norms.PostAttention);
+        }
+    }
 
     // What is remembered of each sequence of a batch, and its rows.
     private List<(SequenceState State, Sequence Sequence, int First, int Count)> States(Batch batch)

@@ -58,15 +58,15 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             using var layerScope = NewDisposeScope();
             var layerWeights = weights.Layers[layer];
             var asked = new TokenRange(layer == weights.Layers.Count - 1 ? count - outputs : 0, count);
+            using var scan = layerWeights.Recurrent is { } begins ? states!.Begin(begins, _stateOf[layer]) : null;
+            Tensor OfState(TokenRange chunk) => layerWeights.StateOutput!.Apply(layerWeights.Recurrent!.Forward(scan!, Norm(Rows(hidden, chunk), layerWeights.AttentionNorm), states!.BlockTokens, states.AtEnd(_stateOf[layer])));
             if (!config.Attends(layer))
             {
-                using var scan = layerWeights.Recurrent is { } begins ? states!.Begin(begins, _stateOf[layer]) : null;
                 foreach (var chunk in Aligned(scan is null ? asked : new TokenRange(0, count), start))
                 {
                     using var chunkScope = NewDisposeScope();
                     weights.Enter(layer);
-                    var rows = Rows(hidden, chunk);
-                    Mix(layerWeights, rows, layerWeights.Recurrent?.Forward(scan!, Norm(rows, layerWeights.AttentionNorm), states!.BlockTokens, states.AtEnd(_stateOf[layer])));
+                    Mix(layerWeights, Rows(hidden, chunk), null, scan is null ? null : OfState(chunk));
                     work.Add((Cost.Before(config, layer) + Cost.State(config, layer) + Cost.OutputAndMlp(config, layer)) * chunk.Count);
                 }
 
@@ -77,6 +77,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
 
             var (cos, sin) = angles[_ropeOf[layer]];
             var keeps = config.KeepsKeys(layer);
+            var beside = scan is null ? null : empty_like(hidden); // what the layer's state adds: attention is to look at the same as it does
             segment.Begin(_kvOf[layer], config.HeadsOf(layer), keeps);
             foreach (var (chunk, withQueries) in Chunks(asked, start).Where(c => keeps || c.WithQueries))
             {
@@ -84,7 +85,14 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
                 weights.Enter(layer);
                 Project(layer, Rows(hidden, chunk), withQueries, Rows(cos, chunk), Rows(sin, chunk), segment, chunk.Start);
                 work.Add((withQueries ? Cost.Projections(config, layer) : Cost.KeyValueProjections(config, layer)) * chunk.Count);
+                if (beside is not null)
+                {
+                    Rows(beside, chunk).copy_(OfState(chunk));
+                    work.Add((Cost.Before(config, layer) - Cost.Projections(config, layer) + Cost.State(config, layer)) * chunk.Count);
+                }
             }
+
+            scan?.End();
 
             var queries = Rows(segment.Queries, asked);
             if (growth is not null && config.GrowsQueries(layer))
@@ -102,7 +110,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
             {
                 using var chunkScope = NewDisposeScope();
                 weights.Enter(layer);
-                Mix(layerWeights, Rows(hidden, chunk), Rows(segment.Queries, chunk).view(chunk.Count, config.HeadsOf(layer).Queries), told is null ? null : Rows(told, chunk));
+                Mix(layerWeights, Rows(hidden, chunk), Rows(segment.Queries, chunk).view(chunk.Count, config.HeadsOf(layer).Queries), beside is null ? null : Rows(beside, chunk), told is null ? null : Rows(told, chunk));
                 work.Add(Cost.OutputAndMlp(config, layer) * chunk.Count);
             }
 
@@ -171,15 +179,25 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         segment.Take(heads, start);
     }
 
-    // Output projection and MLP of a chunk, added to the residual stream in place; of a layer that has but one of them that.
-    private void Mix(LayerWeights layer, Tensor hidden, Tensor? attended, Tensor? told = null)
+    // Output projection and MLP of a chunk, added to the residual stream in place; of a layer that has but one of them that. And what a state adds.
+    private void Mix(LayerWeights layer, Tensor hidden, Tensor? attended, Tensor? ofState, Tensor? told = null)
     {
+        if (config.AttendedScale != 1)
+        {
+            attended!.mul_(config.AttendedScale);
+        }
+
         if (layer.AttentionGate is { } gate)
         {
             attended!.mul_(gate.Apply(Norm(hidden, layer.AttentionNorm)).sigmoid_());
         }
 
         var before = _family.ParallelBlocks ? Norm(hidden, layer.MlpNorm) : null; // of what attention has looked at
+        if (ofState is not null)
+        {
+            Add(hidden, ofState, layer.PostAttentionNorm);
+        }
+
         if (layer.Output is { } output)
         {
             AddOutput(layer, hidden, output, attended!);

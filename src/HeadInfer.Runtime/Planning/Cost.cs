@@ -13,9 +13,9 @@ internal static class Cost
         ? (latent.QueryRank == 0 ? 2.0 * config.HiddenSize * heads.Queries : 2.0 * latent.QueryRank * (config.HiddenSize + heads.Queries)) + KeyValueProjections(config, layer)
         : (2.0 * config.HiddenSize * heads.Queries * (config.Family.GatedAttention ? 2 : 1)) + KeyValueProjections(config, layer);
 
-    /// <summary>What a layer projects one token to, whether it attends, has a state, or neither.</summary>
+    /// <summary>What a layer projects one token to, whether it attends, has a state, both or neither.</summary>
     public static double Before(ModelConfig config, int layer) =>
-        config.StateLayers.Contains(layer) ? 2.0 * config.HiddenSize * (config.Recurrent!.Projected + config.Recurrent.Gates) : Projections(config, layer);
+        (config.StateLayers.Contains(layer) ? 2.0 * config.HiddenSize * (config.Recurrent!.Projected + config.Recurrent.Gates) : 0) + Projections(config, layer);
 
     /// <summary>What a layer does to its state for one token, as if one came after another.</summary>
     public static double State(ModelConfig config, int layer) =>
@@ -23,7 +23,7 @@ internal static class Cost
 
     /// <summary>Output projection and MLP of one layer, for one token.</summary>
     public static double OutputAndMlp(ModelConfig config, int layer) =>
-        (2.0 * config.HiddenSize * (config.StateLayers.Contains(layer) ? config.Recurrent!.Values : config.Attends(layer) ? config.HeadsOf(layer).Queries : 0))
+        (2.0 * config.HiddenSize * ((config.StateLayers.Contains(layer) ? config.Recurrent!.Values : 0) + (config.Attends(layer) ? config.HeadsOf(layer).Queries : 0)))
         + (config.ExpertLayers.Contains(layer)
             ? 2.0 * config.HiddenSize * (config.Experts + (Matrices(config) * config.ExpertIntermediateSize * config.ExpertsPerToken))
             : 0)
@@ -60,9 +60,8 @@ internal static class Cost
     public static double Linear(ModelConfig config, int tokens)
     {
         var last = config.Layers - 1;
-        var total = config.StateLayers.Contains(last) ? (Before(config, last) + State(config, last) + OutputAndMlp(config, last)) * tokens
-            : !config.Attends(last) ? OutputAndMlp(config, last)
-            : (KeyValueProjections(config, last) * (tokens - 1)) + Projections(config, last) + OutputAndMlp(config, last);
+        var total = config.StateLayers.Contains(last) && !config.Attends(last) ? (Before(config, last) + State(config, last) + OutputAndMlp(config, last)) * tokens
+            : ((Before(config, last) - Projections(config, last) + State(config, last)) * tokens) + (KeyValueProjections(config, last) * (tokens - 1)) + Projections(config, last) + OutputAndMlp(config, last);
         for (var layer = 0; layer < last; layer++)
         {
             total += (Before(config, layer) + State(config, layer) + OutputAndMlp(config, layer)) * tokens;

@@ -222,7 +222,7 @@ internal static class MemoryPlanner
         /// <summary>Activations of a segment and of a chunk.</summary>
         public ByteSize Activations(int segment)
         {
-            long heads = Config.HeadKinds.Max(h => h.Queries), kv = 2L * Config.HeadKinds.Max(h => h.Keys), told = (long)Config.Layers * Config.PerLayerSize;
+            long heads = Config.HeadKinds.Max(h => h.Queries), kv = 2L * Config.HeadKinds.Max(h => h.Keys), told = ((long)Config.Layers * Config.PerLayerSize) + (Config.Family.AttendsBesideStates ? Config.HiddenSize : 0); // beside the stream
             var most = Group;
             var group = Config.HeadKinds.Max(h => (long)Math.Min(most, h.KvHeads) * h.Shared * h.Dim);
             var merged = Config.HeadKinds.Max(h => (long)Math.Min(most, AttentionLayout.MergedHeads(h)) * h.Shared * h.Dim);

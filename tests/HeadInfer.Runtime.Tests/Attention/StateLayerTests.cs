@@ -25,6 +25,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     [InlineData(1, 4, 128, 64, 4, 200, false, 1)] // as published models
     [InlineData(8, 8, 24, 40, 2, 70, false, 8, 0.05f, 0.5f)] // time steps within limits
     [InlineData(1, 3, 20, 33, 1, 2, false, 1)]
+    [InlineData(2, 4, 16, 16, 4, 90, false, -1)] // not normed
     public void Tokens_at_once_are_the_definition(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, int count, bool apart = false, int normGroups = 0, float least = 0, float most = float.PositiveInfinity)
     {
         var shape = Shape(keyHeads, valueHeads, keyDim, valueDim, taps, apart, normGroups, least, most);
@@ -62,6 +63,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     [InlineData(1, 4, 128, 64, 4, false, 1)]
     [InlineData(8, 8, 24, 40, 2, false, 8, 0.05f, 0.5f)]
     [InlineData(1, 3, 20, 33, 1, false, 1)]
+    [InlineData(2, 4, 16, 16, 4, false, -1)]
     public void Rows_are_the_definition_and_have_the_same_bits_in_any_company(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, bool apart = false, int normGroups = 0, float least = 0, float most = float.PositiveInfinity)
     {
         const int count = 24;
@@ -120,12 +122,12 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
         [.. Enumerable.Range(0, sequences).Select(_ => zeros([24, shape.Values]))]);
 
     private static RecurrentShape Shape(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, bool apart, int normGroups, float least, float most) =>
-        new(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart, Space = normGroups == 0 ? null : new SpaceShape(least, most, normGroups, true, false) };
+        new(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart, Space = normGroups == 0 ? null : new SpaceShape(least, most, Math.Max(normGroups, 0), true, false) };
 
     // Of a state space some heads forget within a few tokens, and some time steps are small.
     private RecurrentNumbers Numbers(RecurrentShape shape) => shape.Space is null
         ? new(Random(shape.Channels, shape.Taps), (-rand([shape.ValueHeads]) - 0.1).to(TorchDevice), Random(shape.ValueHeads), Random(shape.ValueDim))
-        : new(Random(shape.Channels, shape.Taps), ((rand([shape.ValueHeads]) * 5) - 3).exp().neg().to(TorchDevice), ((rand([shape.ValueHeads]) * 8) - 7).to(TorchDevice), Random(shape.Values)) { Bias = Random(shape.Channels), Skip = Random(shape.ValueHeads) };
+        : new(Random(shape.Channels, shape.Taps), ((rand([shape.ValueHeads]) * 5) - 3).exp().neg().to(TorchDevice), ((rand([shape.ValueHeads]) * 8) - 7).to(TorchDevice), shape.Space.NormGroups > 0 ? Random(shape.Values) : null) { Bias = Random(shape.Channels), Skip = Random(shape.ValueHeads) };
 
     private Tensor Random(params long[] dimensions) => randn(dimensions).to(TorchDevice);
 
@@ -135,7 +137,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     private static (Tensor Output, Tensor State) Definition(RecurrentShape shape, RecurrentNumbers numbers, Tensor raw, Tensor gates)
     {
         Tensor Wide(Tensor x) => x.to(ScalarType.Float64).cpu();
-        var (x, z, weights, norm) = (Wide(raw), Wide(gates), Wide(numbers.Convolution), Wide(numbers.Norm));
+        var (x, z, weights, norm) = (Wide(raw), Wide(gates), Wide(numbers.Convolution), Wide(numbers.Norm ?? ones(1)));
         var (state, outputs, keys) = (zeros([shape.ValueHeads, shape.KeyDim, shape.ValueDim], ScalarType.Float64), new List<Tensor>(), shape.KeyHeads * shape.KeyDim);
         for (var token = 0L; token < x.shape[0]; token++)
         {
@@ -173,8 +175,8 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
             var step = (1 + (x[token].narrow(0, shape.Channels, shape.ValueHeads) + Wide(numbers.DecayBias)).exp()).log().clamp((double)space.LeastStep, (double)space.MostStep).view(-1, 1, 1);
             state = (state * (step * Wide(numbers.Decay).view(-1, 1, 1)).exp()) + (step * k.unsqueeze(2) * v.unsqueeze(1));
             var gate = z[token];
-            var given = ((matmul(q.unsqueeze(1), state).squeeze(1) + (v * Wide(numbers.Skip!).view(-1, 1))).view(-1) * gate * gate.sigmoid()).view(space.NormGroups, -1);
-            return (given / (given.square().mean([-1L], keepdim: true) + Epsilon).sqrt()).view(-1) * norm;
+            var given = ((matmul(q.unsqueeze(1), state).squeeze(1) + (v * Wide(numbers.Skip!).view(-1, 1))).view(-1) * gate * gate.sigmoid()).view(Math.Max(space.NormGroups, 1), -1);
+            return space.NormGroups == 0 ? given.view(-1) : (given / (given.square().mean([-1L], keepdim: true) + Epsilon).sqrt()).view(-1) * norm;
         }
     }
 

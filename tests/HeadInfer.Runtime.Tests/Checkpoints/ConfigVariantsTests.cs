@@ -48,6 +48,8 @@ public sealed class ConfigVariantsTests
         { "GraniteMoeHybridForCausalLM", "granitemoehybrid", Dense, "32 64 1E-06 10000 64 -------- untied" },
         { "GraniteMoeHybridForCausalLM", "granitemoehybrid", Dense.Replace("[\"attention\", ", "[\"mamba\", ", StringComparison.Ordinal), "32 64 1E-06 10000 64 -------- untied" },
         { "NemotronHForCausalLM", "nemotron_h", "\"hybrid_override_pattern\": \"MEMEM*M-\"", "8 128 1E-05 10000 128 -------- untied" },
+        { "FalconH1ForCausalLM", "falcon_h1", "", "8 64 1E-05 10000 64 -------- untied" },
+        { "BambaForCausalLM", "bamba", "\"attn_layer_indices\": [3, 7]", "8 64 1E-05 10000 32 -------- untied" },
         { "SmolLM3ForCausalLM", "smollm3", "", "4 64 1E-06 2000000 64 -------- tied" },
         { "SmolLM3ForCausalLM", "smollm3", "\"use_sliding_window\": true, \"sliding_window\": 512", "4 64 1E-06 2000000 64 ---w---w:512 tied" },
         { "Olmo2ForCausalLM", "olmo2", "", "32 64 1E-05 10000 64 -------- untied" },

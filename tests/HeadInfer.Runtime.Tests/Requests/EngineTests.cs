@@ -49,6 +49,7 @@ public abstract partial class EngineTests(ComputeDevice device) : NativeTest(dev
     [InlineData("qwen3.5")]
     [InlineData("granite-hybrid-rope")]
     [InlineData("nemotron-h")]
+    [InlineData("falcon-h1")]
     public async Task Logits_do_not_depend_on_the_company_to_the_bit(string name)
     {
         SkipWhereExpertsAreLibTorchs(name);
@@ -240,6 +241,7 @@ public abstract partial class EngineTests(ComputeDevice device) : NativeTest(dev
     [InlineData("qwen3.5", 32)]
     [InlineData("granite-hybrid-rope", 32)]
     [InlineData("nemotron-h", 32)]
+    [InlineData("falcon-h1-norm", 32)]
     [InlineData("qwen3", 1)] // less than a step has
     public async Task Drafts_change_no_bit_of_an_answer(string name, int segment)
     {

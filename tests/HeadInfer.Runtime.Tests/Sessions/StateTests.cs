@@ -22,6 +22,7 @@ public abstract class StateTests(ComputeDevice device) : NativeTest(device)
     [InlineData("qwen3.5-moe")]
     [InlineData("granite-hybrid-moe")]
     [InlineData("nemotron-h")]
+    [InlineData("falcon-h1")]
     public async Task Whatever_a_session_went_through_it_knows_its_tokens(string name)
     {
         await using var model = await Load(Fixtures.Model(name), Odd);
