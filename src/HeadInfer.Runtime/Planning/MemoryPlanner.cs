@@ -231,7 +231,7 @@ internal static class MemoryPlanner
                     + (merged * (4 + (2 * Element))) // where there are other parts a sum in float32, and two of them
                 : ((Config.HiddenSize + heads + told + kv + Lent + (2 * Ropes * Rotary)) * Element)
                     + (group * (Element + 12)); // one group's part, its merge in float32
-            long width = Math.Max(Enumerable.Range(0, Config.Layers).Max(Config.IntermediateOf), Config.ExpertIntermediateSize);
+            long width = Math.Max(Enumerable.Range(0, Config.Layers).Max(Config.IntermediateOf), Math.Max(Config.ExpertIntermediateSize, Config.SharedExpertSize));
             var made = Config.Latent is { } latent ? heads + kv + latent.Kept + latent.QueryRank : 0; // what heads are made of, and the products before they lie together
             var perChunkToken = (OnGpu ? Config.HiddenSize + Math.Max(heads + kv + made, 3 * width) : (3 * Config.HiddenSize) + heads + kv + made + (3 * width)) * Element;
             var softCap = Config.AttentionSoftCap;
