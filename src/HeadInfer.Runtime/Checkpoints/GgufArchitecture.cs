@@ -18,8 +18,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     public const string Pattern = "attention.sliding_window_pattern", KeyHeads = "attention.head_count_kv", Base = "rope.freq_base", LocalBase = "rope.freq_base_swa";
 
     private const string Llama = "llama", Granite = "granite", SmolLm3 = "smollm3", Mistral3 = "mistral3", InternLm2 = "internlm2", Arcee = "arcee", Exaone = "exaone4", Glm4 = "glm4", Glm4Moe = "glm4moe", Qwen2Moe = "qwen2moe", Olmoe = "olmoe", Qwen35 = "qwen35", Qwen35Moe = "qwen35moe";
+    private const string GraniteHybrid = "granitehybrid", NemotronH = "nemotron_h", NemotronHMoe = "nemotron_h_moe";
     private const string ValueHeads = "ssm.time_step_rank", States = "attention.recurrent_layers";
-    private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Pictured = "n_deepstack_layers", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", Clip = "attention.clamp_kqv", ExpertScale = "expert_weights_scale", SharedWidth = "expert_shared_feed_forward_length";
+    private const string Finetuned = "rope.scaling.finetuned", Sections = "rope.dimension_sections", Pictured = "n_deepstack_layers", Guessing = "nextn_predict_layers", Gating = "expert_gating_func", Clip = "attention.clamp_kqv", LatentExperts = "moe_latent_size", ExpertScale = "expert_weights_scale", SharedWidth = "expert_shared_feed_forward_length";
 
     // An architecture has an entry when all its keys and tensors are known here, not when its family is.
     private static readonly Dictionary<string, string> Known = new(StringComparer.Ordinal)
@@ -41,6 +42,9 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["phi3"] = "Phi3ForCausalLM",
         [GptOss] = "GptOssForCausalLM",
         [Granite] = "GraniteForCausalLM",
+        [GraniteHybrid] = "GraniteMoeHybridForCausalLM",
+        [NemotronH] = "NemotronHForCausalLM",
+        [NemotronHMoe] = "NemotronHForCausalLM",
         [SmolLm3] = "SmolLM3ForCausalLM",
         [Glm4] = "Glm4ForCausalLM",
         [Glm4Moe] = "Glm4MoeForCausalLM",
@@ -67,7 +71,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     public static IReadOnlyCollection<string> Names => Known.Keys;
 
     /// <summary>Whether the rows of queries and keys were put in another order, so that rotary pairs are neighbours. Those of a family that has them so anyway are as they were.</summary>
-    public bool PairsAreNeighbours => Name is Llama or Granite or SmolLm3 or Mistral3 or InternLm2 or Arcee;
+    public bool PairsAreNeighbours => Name is Llama or Granite or SmolLm3 or Mistral3 or InternLm2 or Arcee or GraniteHybrid or NemotronH or NemotronHMoe;
 
     /// <summary>Whether it is GLM.</summary>
     public bool IsGlm => Name is Glm4 or Glm4Moe;
@@ -111,7 +115,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             : family;
         var heads = metadata.RequiredInt($"{name}.attention.head_count", most: 65_536);
         var its = ModelFamily.Of(family);
-        return new GgufArchitecture(name, its, heads, its.HeadsByLayer ? 0 : metadata.Int($"{name}.{KeyHeads}", 1, 65_536) ?? heads);
+        return new GgufArchitecture(name, its, heads, its.HeadsByLayer ? 0 : its.SpaceLayers && metadata.IsArray($"{name}.{KeyHeads}") ? Math.Clamp(metadata.Ints($"{name}.{KeyHeads}").Append(1).Max(), 1, 65_536) : metadata.Int($"{name}.{KeyHeads}", 1, 65_536) ?? heads);
     }
 
     /// <summary>What it is once the tensors are known: routers of DeepSeek V2 have no correction, and its first files do not say how they score.</summary>
@@ -158,7 +162,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
 
     // Whether a key changes nothing: of layers to which pictures, which are not read, would be added; where experts for all tokens are counted, their width; and of what Granite 4's dense models lack of the hybrids that they are published as.
     private bool IsIdle(string key) => key == $"{Name}.{Pictured}" || (Family.GroupsExperts && key == $"{Name}.{SharedWidth}")
-        || (Name == Granite && (key.StartsWith($"{Name}.ssm.", StringComparison.Ordinal) || key.StartsWith($"{Name}.expert_", StringComparison.Ordinal)));
+        || (Name == Granite && key.StartsWith($"{Name}.ssm.", StringComparison.Ordinal)) || (Name is Granite or GraniteHybrid && key.StartsWith($"{Name}.expert_", StringComparison.Ordinal));
 
     // [field of config.json] what the file says; null where it says nothing. Windows of the Qwen families are off, as in nearly all published models: no file has them.
     private Dictionary<string, object?> Fields(GgufMetadata metadata, GgufCheckpoint checkpoint, bool isScaled, Action<string>? warn)
@@ -182,7 +186,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         // The embedding knows: some files count only tokens that are used.
         var vocabulary = metadata.Int(Key("vocab_size")) is var named && checkpoint.Tensors.TryGetValue(TensorNames.Embedding, out var embedding) ? embedding.Rows : named ?? throw metadata.Lacks(Key("vocab_size"));
         var mixes = Family.Experts && (Family.ExpertsField is null || Count("expert_count") is not null);
-        var ofExperts = !mixes ? null : Family.ExpertsAsMlps ? Count("expert_feed_forward_length") : metadata.RequiredInt(Key("expert_feed_forward_length"));
+        var ofExperts = !mixes || Family.SpaceLayers ? null : Family.ExpertsAsMlps ? Count("expert_feed_forward_length") : metadata.RequiredInt(Key("expert_feed_forward_length"));
         (int All, int Kept)? groups = !Family.Latent ? null : Count("expert_count") switch { 256 => (8, 4), 160 => (8, 3), _ => null }; // of V3 and V2, whose first files do not say it
         var epsilon = Family.CenteredNorms ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
         var window = metadata.Int(Key("attention.sliding_window"));
@@ -195,7 +199,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["num_attention_heads"] = Heads,
             ["num_key_value_heads"] = KvHeads,
             ["head_dim"] = head,
-            ["intermediate_size"] = Family.HeadsByLayer ? null : Count("feed_forward_length") ?? ofExperts ?? throw metadata.Lacks(Key("feed_forward_length")),
+            ["intermediate_size"] = Family.HeadsByLayer || Family.SpaceLayers ? null : Count("feed_forward_length") ?? ofExperts ?? throw metadata.Lacks(Key("feed_forward_length")),
             ["moe_intermediate_size"] = ofExperts,
             ["num_experts"] = mixes ? metadata.RequiredInt(Key("expert_count"), most: MostExperts) : null,
             ["num_experts_per_tok"] = mixes ? metadata.RequiredInt(Key("expert_used_count"), most: MostExperts) : null,
@@ -248,7 +252,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),
             ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(TensorNames.Gate)))),
         };
-        foreach (var (field, value) in Family.HeadsByLayer ? GgufLayers.Fields(checkpoint, layers) : [])
+        foreach (var (field, value) in Family.HeadsByLayer ? GgufLayers.Fields(checkpoint, layers) : Family.SpaceLayers ? GgufHybrids.Fields(checkpoint, layers) : [])
         {
             fields[field] = value;
         }
@@ -260,6 +264,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
     private void RefuseOthers(GgufMetadata metadata, GgufCheckpoint checkpoint, bool isScaled)
     {
         var what = !Family.Experts && metadata.Int($"{Name}.expert_count") > 0 ? $"'{Name}' with experts"
+            : Name == GraniteHybrid && metadata.Bool($"{Name}.{Finetuned}") == true ? $"'{Name}' with rotary embeddings ('{Name}.{Finetuned}')" // Bamba
+            : metadata.Int($"{Name}.{LatentExperts}") > 0 ? $"'{Name}.{LatentExperts}'"
             : Name == Granite && metadata.Bool($"{Name}.{Finetuned}") == false ? $"'{Name}' without rotary embeddings ('{Name}.{Finetuned}')"
             : metadata.Ints($"{Name}.{Sections}").Any(section => section != 0) && Family.NeighbourPairs ? $"'{Name}' of a model that sees ('{Name}.{Sections}')" // its rows are in another order
             : Family.LocalTheta is null && metadata.Number($"{Name}.{LocalBase}") is { } local && local != metadata.Number($"{Name}.{Base}") ? $"'{Name}.{LocalBase}' other than '{Name}.{Base}'"

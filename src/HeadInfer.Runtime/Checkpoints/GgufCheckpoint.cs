@@ -195,7 +195,7 @@ internal sealed class GgufCheckpoint : Checkpoint
         var rows = stored.Shape.Length > 0 ? stored.Shape[0] : 1; // a bias has its numbers
         if (heads == 0)
         {
-            return new Source(file, stored.Name, offset, 0, 0) { IsDecayRate = Architecture.Family.DeltaLayers && GgufNames.IsDecayRate(stored.Name) };
+            return new Source(file, stored.Name, offset, 0, 0) { IsDecayRate = (Architecture.Family.DeltaLayers || Architecture.Family.SpaceLayers) && GgufNames.IsDecayRate(stored.Name) };
         }
 
         return rows % (2 * heads) == 0 && stored.Length / heads <= int.MaxValue

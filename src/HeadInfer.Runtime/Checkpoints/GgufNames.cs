@@ -78,6 +78,19 @@ internal static class GgufNames
         ["ssm_out.weight"] = TensorNames.StateOutput,
     };
 
+    // Of layers that are state spaces.
+    private static readonly Dictionary<string, string> SpaceParts = new(StringComparer.Ordinal)
+    {
+        ["ssm_in.weight"] = TensorNames.SpaceJoint,
+        ["ssm_conv1d.weight"] = TensorNames.StateConvolution,
+        ["ssm_conv1d.bias"] = TensorNames.StateConvolutionBias,
+        [DecayRate] = TensorNames.StateDecayRate,
+        ["ssm_d"] = TensorNames.StateSkip,
+        ["ssm_dt.bias"] = TensorNames.StateDecayBias,
+        ["ssm_norm.weight"] = TensorNames.StateNorm,
+        ["ssm_out.weight"] = TensorNames.StateOutput,
+    };
+
     // What the rows of an expert's tensor are, in their order.
     private static readonly Dictionary<string, string[]> ExpertParts = new(StringComparer.Ordinal)
     {
@@ -95,7 +108,7 @@ internal static class GgufNames
             return Model.GetValueOrDefault(name, name);
         }
 
-        if (family.DeltaLayers && DeltaParts.TryGetValue(part, out var ofState))
+        if ((family.DeltaLayers ? DeltaParts : family.SpaceLayers ? SpaceParts : null)?.TryGetValue(part, out var ofState) == true)
         {
             return TensorNames.Layer(layer, ofState);
         }
@@ -117,6 +130,7 @@ internal static class GgufNames
         var known = weight switch
         {
             "post_attention_norm.weight" => family.Norms.AfterAttention ?? family.Norms.BeforeMlp, // it stands after attention in either case
+            "attn_norm.weight" when family.OneMixer => family.Norms.BeforeAttention,
             "ffn_norm.weight" => family.Norms.BeforeMlp,
             "post_ffw_norm.weight" => family.Norms.AfterMlp,
             "attn_sinks.weight" when !isBias => TensorNames.Sinks,

@@ -82,14 +82,14 @@ internal static class HybridFields
             : json.PositiveList(name) is { } list && list.Length == count ? [.. list.Select(x => (double)x)] : throw json.Invalid(name, $"{count} positive numbers");
 
         var (given, mlp, spaces) = (Of("attention_in_multiplier"), List("mlp_multipliers", 2), List("ssm_multipliers", 5));
-        var factors = spaces.Select(x => x * Of("ssm_in_multiplier")).ToArray();
+        var factors = spaces.Select(x => x * Of("ssm_in_multiplier")).Append(Of("ssm_out_multiplier")).ToArray();
         return config with
         {
             EmbeddingScale = Of("embedding_multiplier"),
             AttentionScale = config.AttentionScale * given * given * Of("key_multiplier"),
             AttendedScale = given * Of("attention_out_multiplier"),
-            MlpScales = (mlp[0], mlp[1]),
-            Recurrent = config.Recurrent! with { Space = config.Recurrent.Space! with { Factors = new(factors[0], factors[1], factors[2], factors[3], factors[4], Of("ssm_out_multiplier")) } },
+            MlpScales = mlp is [1, 1] ? null : (mlp[0], mlp[1]),
+            Recurrent = config.Recurrent! with { Space = config.Recurrent.Space! with { Factors = factors.All(f => f == 1) ? null : new(factors[0], factors[1], factors[2], factors[3], factors[4], factors[5]) } },
         };
     }
 

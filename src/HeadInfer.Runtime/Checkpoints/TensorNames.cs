@@ -102,8 +102,11 @@ internal static partial class TensorNames
         (".mixer.up_proj.", ".mlp.up_proj."), (".mixer.down_proj.", ".mlp.down_proj."), (".mixer.gate.", ".mlp.gate."), (".mixer.experts.", ".mlp.experts."), (".mixer.shared_experts.", ".mlp.shared_experts."), (".mixer.", ".linear_attn."),
     ];
 
-    /// <summary>The shape that a tensor has here: ERNIE's correction of its router is a matrix of one row.</summary>
-    public static long[] ShapeOf(string name, long[] stored) => stored is [1, var experts] && name.EndsWith($".{RouterCorrection}", StringComparison.Ordinal) ? [experts] : stored;
+    /// <summary>The shape that a tensor has here: ERNIE's correction of its router is a matrix of one row, and GGUF files have numbers of state spaces as matrices.</summary>
+    public static long[] ShapeOf(string name, long[] stored) => stored is not [var rows, var columns] ? stored
+        : rows == 1 && name.EndsWith($".{RouterCorrection}", StringComparison.Ordinal) ? [columns]
+        : name.EndsWith($".{StateNorm}", StringComparison.Ordinal) || (columns == 1 && (name.EndsWith($".{StateDecayRate}", StringComparison.Ordinal) || name.EndsWith($".{StateSkip}", StringComparison.Ordinal))) ? [rows * columns]
+        : stored;
 
     /// <summary>The name that a tensor of a checkpoint goes by here.</summary>
     public static string Canonical(string name)

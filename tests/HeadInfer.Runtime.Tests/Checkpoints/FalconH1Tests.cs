@@ -38,9 +38,9 @@ public sealed class FalconH1Tests
         var config = ModelConfigReader.Parse("""
             {"architectures": ["FalconH1ForCausalLM"], "model_type": "falcon_h1", "hidden_size": 2048, "intermediate_size": 128, "vocab_size": 320, "num_attention_heads": 32, "num_hidden_layers": 2, "max_position_embeddings": 4096}
             """, "config.json");
-        Assert.Equal(new RecurrentShape(1, 128, 256, 8, 4) { Space = new SpaceShape(0, float.PositiveInfinity, 0, true, false) { Factors = new SpaceFactors(1, 1, 1, 1, 1, 1) } }, config.Recurrent);
+        Assert.Equal(new RecurrentShape(1, 128, 256, 8, 4) { Space = new SpaceShape(0, float.PositiveInfinity, 0, true, false) }, config.Recurrent);
         Assert.Equal((8, 64, 1e-5, false, 1.0, 1.0, 1.0), (config.KvHeads, config.HeadDim, config.NormEpsilon, config.TiedEmbeddings, config.EmbeddingScale, config.LogitScale, config.AttendedScale));
-        Assert.Equal((1.0, 1.0), config.MlpScales);
+        Assert.Null(config.MlpScales);
     }
 
     [Theory]

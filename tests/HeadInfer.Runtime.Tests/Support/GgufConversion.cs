@@ -322,7 +322,7 @@ internal static partial class GgufConversion
     }
 
     // Rotary pairs beside each other: of [heads, 2, half, inner] the middle two change places.
-    private static float[] Neighbours(float[] data, long[] shape, int heads)
+    public static float[] Neighbours(float[] data, long[] shape, int heads)
     {
         using var scope = NewDisposeScope();
         return tensor(data).view(heads, 2, shape[0] / heads / 2, -1).transpose(1, 2).contiguous().data<float>().ToArray();
