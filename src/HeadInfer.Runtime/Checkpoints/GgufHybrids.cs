@@ -18,7 +18,7 @@ internal static class GgufHybrids
         var experts = metadata.Int(Key("expert_count"), most: GgufArchitecture.MostExperts) ?? 0;
         string TypeOf(int layer) => family.OneMixer && widths[layer] > 0 ? experts > 0 ? HybridFields.Mixture : HybridFields.Mlp : kvHeads[layer] > 0 ? ModelConfigReader.Full : ModelConfigReader.Delta;
         string[] types = [.. Enumerable.Range(0, layers).Select(TypeOf)];
-        var heads = metadata.RequiredInt(Key("ssm.time_step_rank"), most: 65_536);
+        var heads = metadata.RequiredInt(Key("ssm.time_step_rank"), most: HybridFields.MostHeads);
         var (inner, hidden, shared) = (metadata.RequiredInt(Key("ssm.inner_size")), metadata.RequiredInt(Key("embedding_length")), metadata.Int(Key("expert_shared_feed_forward_length")) is > 0 and var width ? width : (int?)null);
         if (inner % heads != 0)
         {
@@ -36,7 +36,7 @@ internal static class GgufHybrids
             [family.SharedExpertField!] = shared,
             ["mamba_n_heads"] = heads,
             ["mamba_d_head"] = inner / heads,
-            ["mamba_n_groups"] = metadata.RequiredInt(Key("ssm.group_count"), most: 65_536),
+            ["mamba_n_groups"] = metadata.RequiredInt(Key("ssm.group_count"), most: HybridFields.MostHeads),
             ["mamba_d_state"] = metadata.RequiredInt(Key("ssm.state_size")),
             ["mamba_d_conv"] = metadata.RequiredInt(Key("ssm.conv_kernel")),
             ["mamba_expand"] = Math.Max(1, inner / hidden),

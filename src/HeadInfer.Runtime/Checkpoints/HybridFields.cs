@@ -9,6 +9,9 @@ internal static class HybridFields
     /// <summary>Types of layers that do nothing else.</summary>
     public const string Mlp = "mlp", Mixture = "moe";
 
+    /// <summary>Heads of a state space: more than any has, and so few that the numbers of a state can be counted.</summary>
+    public const int MostHeads = 4096;
+
     private const string Letters = "hybrid_override_pattern", Attending = "attn_layer_indices";
 
     /// <summary>The fields that other families have, in place of those that hybrids have for the same.</summary>
@@ -105,8 +108,10 @@ internal static class HybridFields
 
     private static RecurrentShape ReadShape(ModelConfig config, ConfigReader json)
     {
-        int heads = json.Int("mamba_n_heads", 128, most: 65_536), groups = json.Int("mamba_n_groups", 1, most: 65_536), expanded = config.Family.AttendsBesideStates && json.Has("mamba_d_ssm") ? json.Int("mamba_d_ssm") : json.Int("mamba_expand", 2, most: 64) * config.HiddenSize;
-        var dim = !json.Has("mamba_d_head") || (json.IsText("mamba_d_head") && json.Text("mamba_d_head") == "auto") ? expanded / heads : json.Int("mamba_d_head", most: ModelConfigReader.LargestState);
+        var beside = config.Family.AttendsBesideStates;
+        int heads = json.Int("mamba_n_heads", 128, most: MostHeads), groups = json.Int("mamba_n_groups", 1, most: MostHeads);
+        var expanded = beside && json.Has("mamba_d_ssm") ? json.Int("mamba_d_ssm") : (long)json.Int("mamba_expand", 2, most: 64) * config.HiddenSize;
+        var dim = !json.Has("mamba_d_head") || (json.IsText("mamba_d_head") && json.Text("mamba_d_head") == "auto") ? (int)Math.Min(expanded / heads, int.MaxValue) : json.Int("mamba_d_head", most: ModelConfigReader.LargestState);
         if (heads % groups != 0)
         {
             throw json.Invalid("mamba_n_heads", $"a multiple of mamba_n_groups ({groups})");
@@ -122,9 +127,12 @@ internal static class HybridFields
             throw new UnsupportedModelException($"'{json.Path}': the activation '{activation}' is not supported in layers of state spaces.");
         }
 
-        var hasNorm = !config.Family.AttendsBesideStates || json.Bool("mamba_rms_norm", false);
-        if ((hasNorm && config.Family.AttendsBesideStates && json.Bool("mamba_norm_before_gate", true) ? "mamba_norm_before_gate"
-            : config.Family.AttendsBesideStates && json.Bool("mamba_proj_bias", false) ? "mamba_proj_bias" : config.Family.AttendsBesideStates && json.Bool("projectors_bias", false) ? "projectors_bias" : null) is { } what)
+        // Biases of projections would have factors of their own.
+        var hasNorm = !beside || json.Bool("mamba_rms_norm", false);
+        if ((!beside ? null
+            : hasNorm && json.Bool("mamba_norm_before_gate", true) ? "mamba_norm_before_gate"
+            : json.Bool("mamba_proj_bias", false) ? "mamba_proj_bias"
+            : json.Bool("projectors_bias", false) ? "projectors_bias" : null) is { } what)
         {
             throw new UnsupportedModelException($"'{json.Path}': {what} is true, which is not supported in this architecture.");
         }

@@ -84,12 +84,12 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
                 using var chunkScope = NewDisposeScope();
                 weights.Enter(layer);
                 Project(layer, Rows(hidden, chunk), withQueries, Rows(cos, chunk), Rows(sin, chunk), segment, chunk.Start);
-                work.Add((withQueries ? Cost.Projections(config, layer) : Cost.KeyValueProjections(config, layer)) * chunk.Count);
                 if (beside is not null)
                 {
                     Rows(beside, chunk).copy_(OfState(chunk));
-                    work.Add((Cost.Before(config, layer) - Cost.Projections(config, layer) + Cost.State(config, layer)) * chunk.Count);
                 }
+
+                work.Add(((withQueries ? Cost.Projections(config, layer) : Cost.KeyValueProjections(config, layer)) + Cost.Before(config, layer) - Cost.Projections(config, layer) + Cost.State(config, layer)) * chunk.Count);
             }
 
             scan?.End();

@@ -38,6 +38,8 @@ public abstract class GraniteHybridTests(ComputeDevice device) : NativeTest(devi
     [InlineData("position_embedding_type", "\"alibi\"", "position_embedding_type 'alibi'")]
     [InlineData("mamba_n_heads", "0", "'mamba_n_heads' is 0")]
     [InlineData("mamba_n_heads", "7", "'mamba_d_head' is 16")]
+    [InlineData("mamba_n_heads", "4097", "'mamba_n_heads' is 4097")]
+    [InlineData("hidden_size", "1073741824", "'mamba_d_head' is 16")]
     [InlineData("mamba_n_groups", "3", "'mamba_n_heads' is 8; expected a multiple of mamba_n_groups (3)")]
     [InlineData("mamba_d_head", "\"wide\"", "'mamba_d_head' is \"wide\"")]
     [InlineData("mamba_d_head", "24", "'mamba_d_head' is 24")]
