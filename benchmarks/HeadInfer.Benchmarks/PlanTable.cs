@@ -18,7 +18,7 @@ internal static class PlanTable
         ("Qwen3-4B", "qwen3-4b", "bf16"), ("Qwen3-4B", "qwen3-4b", "q4_k"),
         ("Qwen3-8B", "qwen3-8b", "bf16"), ("Qwen3-8B", "qwen3-8b", "q4_k"),
         ("Llama-3.1-8B", "llama-3-8b", "bf16"), ("Llama-3.1-8B", "llama-3-8b", "q4_k"),
-        ("Qwen3-14B", "qwen3-14b", "q4_k"), ("Qwen3-30B-A3B", "qwen3-30b-a3b", "q4_k"), ("Llama-3-70B", "llama-3-70b", "q4_k"),
+        ("Qwen3-14B", "qwen3-14b", "q4_k"), ("Qwen3-30B-A3B", "qwen3-30b-a3b", "q4_k"), ("gpt-oss-20B", "gpt-oss-20b", "mxfp4"), ("Llama-3-70B", "llama-3-70b", "q4_k"),
     ];
 
     public static int Run(Options options)
@@ -54,7 +54,7 @@ internal static class PlanTable
         Console.WriteLine($"|{string.Concat(Enumerable.Repeat("---|", Machines.Length + 1))}");
         for (var row = 0; row < Models.Length; row++)
         {
-            var title = $"{Models[row].Name}, {(Models[row].Weights == "bf16" ? "16 bits" : "Q4_K")}";
+            var title = $"{Models[row].Name}, {(Models[row].Weights == "bf16" ? "16 bits" : Models[row].Weights.ToUpperInvariant())}";
             Console.WriteLine($"| {title} | {string.Join(" | ", cells[row].Select(c => c is { } made ? cell(made) : "does not fit"))} |");
         }
     }
