@@ -13,7 +13,7 @@ internal abstract unsafe class GroupedPacking(int bits, int group) : Packing
 {
     public const int WholeRow = int.MaxValue;
 
-    protected const int Lanes = 16; // codes that are unpacked at once
+    public const int Lanes = 16; // codes that are unpacked at once
 
     private const int Alignment = 16;
 
@@ -97,15 +97,9 @@ internal abstract unsafe class GroupedPacking(int bits, int group) : Packing
 internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scale, bool zeros) : GroupedPacking(bits, group)
 {
     private const int MostFactors = 256; // that are widened once for a part of a row
-    private const int Step = 128;        // columns of a row that are multiplied before those of the next: more of them would wait for each other
 
     private readonly int _scaleBytes = DataTypes.Size(scale);
     private readonly (int Place, int Group)[] _places = []; // of each column
-
-    private static Vector512<uint> Words => Vector512.Create(Vector256<uint>.Zero, Vector256<uint>.One);
-
-    // Of four bits in a word.
-    private static Vector512<uint> Places => Vector512.Create(0u, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
 
     public override string Name => $"int{Bits}";
 
@@ -178,22 +172,17 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
         }
     }
 
-    public override bool Multiplies(int columns) =>
-        Avx2.IsSupported && Order is null && columns % Lanes == 0 && (Group == WholeRow || Group % Lanes == 0);
+    public override bool Multiplies(int columns) => Order is null && GroupProducts.Takes(this, columns);
 
     public override void Multiply4(byte* rows, long stride, int columns, float* x, float* result)
     {
-        if (Vector512.IsHardwareAccelerated)
+        if (Bits == 4)
         {
-            NumberMultiplier a = new(x), b = a, c = a, d = a;
-            Multiply4(rows, stride, columns, ref a, ref b, ref c, ref d);
-            WideLane.Sum4(a.Sum, b.Sum, c.Sum, d.Sum).Store(result);
+            GroupProducts.Multiply4(this, new HalfReader(this), rows, stride, columns, x, result);
         }
         else
         {
-            NarrowMultiplier a = new(x), b = a, c = a, d = a;
-            Multiply4(rows, stride, columns, ref a, ref b, ref c, ref d);
-            PlainLane.Sum4(a.Sum, b.Sum, c.Sum, d.Sum).Store(result);
+            GroupProducts.Multiply4(this, new ByteReader(this), rows, stride, columns, x, result);
         }
     }
 
@@ -253,29 +242,20 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
         static Vector256<float> Both(float low, float high) => Vector256.Create(Vector128.Create(low), Vector128.Create(high));
     }
 
-    private void Multiply4<TTaker>(byte* rows, long stride, int columns, ref TTaker a, ref TTaker b, ref TTaker c, ref TTaker d)
-        where TTaker : struct, INumberTaker
-    {
-        byte* r1 = rows + stride, r2 = r1 + stride, r3 = r2 + stride;
-        var (groups, tail) = ((int)Groups(columns), CodeBytes(columns));
-        for (int at = 0, count; at < columns; at += count)
-        {
-            var (number, codes) = (at / Group, (long)at * Bits / 8);
-            count = Math.Min(Math.Min(columns - at, Step), (int)Math.Min(((long)(number + 1) * Group) - at, int.MaxValue));
-            Read(rows + codes, rows + tail, number, groups, count, ref a);
-            Read(r1 + codes, r1 + tail, number, groups, count, ref b);
-            Read(r2 + codes, r2 + tail, number, groups, count, ref c);
-            Read(r3 + codes, r3 + tail, number, groups, count, ref d);
-        }
-    }
-
     protected override long TailBytes(long groups) => groups * (DataTypes.Size(scale) + (zeros ? 1 : 0));
 
     protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
     {
         var (factor, zero, whole) = (Scale(tail, scale, number), Zero(tail, number, groups), count - (count % Lanes));
-        var writer = new NumberWriter(to);
-        Read(codes, tail, number, groups, whole, ref writer);
+        if (Bits == 4)
+        {
+            GroupProducts.Unpack(new HalfReader(this), codes, Bits, tail, number, groups, to, whole);
+        }
+        else
+        {
+            GroupProducts.Unpack(new ByteReader(this), codes, Bits, tail, number, groups, to, whole);
+        }
+
         for (var i = whole; i < count; i++)
         {
             to[i] = ((Bits == 4 ? Nibble(codes, i) : codes[i]) - zero) * factor;
@@ -284,38 +264,34 @@ internal sealed unsafe class IntegerPacking(int bits, int group, ScalarType scal
 
     private int Zero(byte* tail, int number, int groups) => zeros ? tail[(groups * _scaleBytes) + number] : 1 << (Bits - 1);
 
-    // Whole lanes of a group. Of four bits there are sixteen numbers, which are looked up. Four of it inlined would have no registers.
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private void Read<TTaker>(byte* codes, byte* tail, int number, int groups, int count, ref TTaker taker)
-        where TTaker : struct, INumberTaker
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private float Factor(byte* tail, int number, int groups, out Vector512<float> zero)
     {
-        var to = taker;
-        var factor = Vector512.Create(Scale(tail, scale, number));
-        var zero = Zero(tail, number, groups);
-        if (Bits == 8)
+        zero = Vector512.Create((float)Zero(tail, number, groups));
+        return Scale(tail, scale, number);
+    }
+
+    // Of four bits there are sixteen numbers, which are looked up.
+    private readonly struct HalfReader(IntegerPacking packing) : IGroupReader
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector512<float> Begin(byte* tail, int number, int groups, out Vector512<float> more)
         {
-            for (var end = codes + count; codes < end; codes += Lanes)
-            {
-                to.Take((Codes.Numbers(Vector128.Load(codes)) - Vector512.Create((float)zero)) * factor);
-            }
-        }
-        else if (Avx512F.IsSupported)
-        {
-            var table = Codes.Steps(zero) * factor;
-            for (var end = codes + (count / 2); codes < end; codes += Lanes / 2)
-            {
-                var words = Avx512F.PermuteVar16x32(Vector512.Create(Unsafe.ReadUnaligned<ulong>(codes)).AsUInt32(), Words);
-                to.Take(Codes.LookUp(table, Avx512F.ShiftRightLogicalVariable(words, Places).AsInt32()));
-            }
-        }
-        else
-        {
-            for (var end = codes + (count / 2); codes < end; codes += Lanes / 2)
-            {
-                to.Take(Codes.Numbers((Sixteen(codes) - Vector128.Create((byte)zero)).AsSByte()) * factor);
-            }
+            var factor = Vector512.Create(packing.Factor(tail, number, groups, out more));
+            return Avx512F.IsSupported ? (Codes.Steps(0) - more) * factor : factor;
         }
 
-        taker = to;
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector512<float> Next(byte* codes, Vector512<float> with, Vector512<float> more) =>
+            Avx512F.IsSupported ? GroupProducts.LookUp(codes, with) : (Codes.Numbers(Sixteen(codes)) - more) * with;
+    }
+
+    private readonly struct ByteReader(IntegerPacking packing) : IGroupReader
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector512<float> Begin(byte* tail, int number, int groups, out Vector512<float> more) => Vector512.Create(packing.Factor(tail, number, groups, out more));
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector512<float> Next(byte* codes, Vector512<float> with, Vector512<float> more) => (Codes.Numbers(Vector128.Load(codes)) - more) * with;
     }
 }

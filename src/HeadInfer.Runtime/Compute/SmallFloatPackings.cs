@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;
@@ -18,31 +20,45 @@ internal sealed unsafe class Float8Packing(int group, ScalarType scale) : Groupe
     public override void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets)
     {
         new ReadOnlySpan<byte>(row, columns).CopyTo(new Span<byte>(to, columns));
-        for (var i = 0; i < columns / Lanes; i++)
+        for (var i = 0; i < columns / Lanes; i += 2)
         {
-            var isNumber = !Vector128.EqualsAny(Vector128.Load(row + (i * Lanes)) & Vector128.Create((byte)0x7f), Vector128.Create((byte)0x7f));
-            scales[i] = isNumber ? Scale(row + CodeBytes(columns), scale, i * Lanes / Group) : float.NaN; // kernels know no code that is none
+            var isNumber = !Vector256.EqualsAny(Vector256.Load(row + (i * Lanes)) & Vector256.Create((byte)0x7f), Vector256.Create((byte)0x7f));
+            scales[i] = scales[i + 1] = isNumber ? Scale(row + CodeBytes(columns), scale, i * Lanes / Group) : float.NaN; // kernels know no code that is none
         }
     }
 
     protected override long TailBytes(long groups) => groups * DataTypes.Size(scale);
 
+    public override bool Multiplies(int columns) => Vector512.IsHardwareAccelerated && GroupProducts.Takes(this, columns); // else there are no registers for what numbers are made with
+
+    public override void Multiply4(byte* rows, long stride, int columns, float* x, float* result) => GroupProducts.Multiply4(this, new Reader(scale), rows, stride, columns, x, result);
+
     protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
     {
-        var (factor, i) = (Scale(tail, scale, number), 0);
-        for (; i <= count - Lanes; i += Lanes)
-        {
-            (Numbers(Vector128.Load(codes + i)) * Vector512.Create(factor)).Store(to + i);
-        }
-
-        for (; i < count; i++)
+        var (factor, whole) = (Scale(tail, scale, number), count - (count % Lanes));
+        GroupProducts.Unpack(new Reader(scale), codes, Bits, tail, number, groups, to, whole);
+        for (var i = whole; i < count; i++)
         {
             to[i] = SmallFloats.E4M3[codes[i]] * factor;
         }
     }
 
+    private readonly struct Reader(ScalarType scale) : IGroupReader
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector512<float> Begin(byte* tail, int number, int groups, out Vector512<float> more)
+        {
+            more = default;
+            return Vector512.Create(Scale(tail, scale, number));
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector512<float> Next(byte* codes, Vector512<float> with, Vector512<float> more) => Numbers(Vector128.Load(codes)) * with;
+    }
+
     // Exponent and mantissa are moved to where float32 has them. The smallest have no exponent, and are small integers. As float32
     // that have none either they could be multiplied like the others, but a processor takes a hundred times as long for those.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<float> Numbers(Vector128<byte> codes)
     {
         var words = Codes.Words(codes);
@@ -75,29 +91,44 @@ internal sealed unsafe class Float4Packing(bool powers) : GroupedPacking(4, powe
         for (var i = 0; i < columns / Lanes; i++)
         {
             Sixteen(row + (i * Lanes / 2)).Store(to + (i * Lanes));
-            scales[i] = Factor(tail, i * Lanes / Group, groups) / 2;
+            scales[i] = Factor(powers, tail, i * Lanes / Group, groups) / 2;
         }
     }
 
     protected override long TailBytes(long groups) => groups + (powers ? 0 : sizeof(float));
 
+    public override bool Multiplies(int columns) => GroupProducts.Takes(this, columns);
+
+    public override void Multiply4(byte* rows, long stride, int columns, float* x, float* result) => GroupProducts.Multiply4(this, new Reader(powers), rows, stride, columns, x, result);
+
     protected override void UnpackGroup(byte* codes, byte* tail, int number, int groups, float* to, int count)
     {
-        var factor = Factor(tail, number, groups);
-        var i = 0;
-        for (; i <= count - Lanes; i += Lanes)
-        {
-            Codes.Scale(Codes.LookUp(Doubled, Sixteen(codes + (i / 2))), factor / 2, to + i);
-        }
-
-        for (; i < count; i++)
+        var (factor, whole) = (Factor(powers, tail, number, groups), count - (count % Lanes));
+        GroupProducts.Unpack(new Reader(powers), codes, Bits, tail, number, groups, to, whole);
+        for (var i = whole; i < count; i++)
         {
             to[i] = SmallFloats.E2M1[Nibble(codes, i)] * factor;
         }
     }
 
-    private float Factor(byte* tail, int number, int groups) =>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Factor(bool powers, byte* tail, int number, int groups) =>
         powers ? SmallFloats.Power(tail[number]) : SmallFloats.E4M3[tail[number]] * Scale(tail + groups, ScalarType.Float32, 0);
+
+    private readonly struct Reader(bool powers) : IGroupReader
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector512<float> Begin(byte* tail, int number, int groups, out Vector512<float> more)
+        {
+            more = default;
+            var factor = Vector512.Create(Factor(powers, tail, number, groups) / 2);
+            return Avx512F.IsSupported ? Codes.Numbers(Doubled) * factor : factor;
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public Vector512<float> Next(byte* codes, Vector512<float> with, Vector512<float> more) =>
+            Avx512F.IsSupported ? GroupProducts.LookUp(codes, with) : Codes.Numbers(Codes.LookUp(Doubled, Sixteen(codes))) * with;
+    }
 }
 
 /// <summary>What the codes of small floats stand for.</summary>

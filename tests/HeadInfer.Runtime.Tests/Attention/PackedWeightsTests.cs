@@ -74,6 +74,20 @@ public sealed class PackedWeightsTests : NativeTest
         }
     }
 
+    [Theory]
+    [InlineData(3)]
+    [InlineData(20)]
+    [InlineData(61)]
+    public void What_is_no_number_in_FP8_makes_none_of_its_group(int column)
+    {
+        const int rows = 16, columns = 64;
+        var (type, (stored, _)) = (Types["FP8 of 128"], Made(Types["FP8 of 128"], rows, columns));
+        stored[column] = 0xff;
+        var (_, scales) = Tiled(new TiledPacking(type.Form!.Value), type, stored, rows, columns);
+        Assert.Equal([column < 32, column >= 32], MemoryMarshal.Cast<byte, float>(scales)[..2].ToArray().Select(float.IsNaN));
+        Assert.All(MemoryMarshal.Cast<byte, float>(scales)[2..].ToArray(), scale => Assert.True(float.IsFinite(scale)));
+    }
+
     // However rows are shared among threads and however many rows of x there are, whatever these are. In planes they are exacter, which PlaneRowsTests says.
     [Theory]
     [MemberData(nameof(Names))]
