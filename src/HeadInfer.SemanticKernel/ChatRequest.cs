@@ -148,7 +148,7 @@ internal static class ChatRequest
     public static (string Name, object? Value)? Switch(ChatTemplate template, ReasoningEffort effort) =>
         template.Source.Contains("reasoning_effort", StringComparison.Ordinal) && effort != ReasoningEffort.None
             ? effort switch { ReasoningEffort.Low => ("reasoning_effort", "low"), ReasoningEffort.Medium => ("reasoning_effort", "medium"), ReasoningEffort.High => ("reasoning_effort", "high"), _ => null }
-        : template.Source.Contains("enable_thinking", StringComparison.Ordinal) ? ("enable_thinking", effort != ReasoningEffort.None)
+        : template.HasSwitch("enable_thinking") ? ("enable_thinking", effort != ReasoningEffort.None)
         : ((string[])["thinking", "reasoning"]).FirstOrDefault(name => template.HasSwitch(name)) is { } name ? (name, effort != ReasoningEffort.None)
         : template.HasSwitch("thinking_budget", 0, 1024) ? ("thinking_budget", Budget(effort)) : null;
 

@@ -88,6 +88,7 @@ public sealed class CallTextTests
     [InlineData(ToolCallFormat.DeepSeek, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{\n}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "now now")]
     [InlineData(ToolCallFormat.DeepSeek, "<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "now now")]
     [InlineData(ToolCallFormat.DeepSeekNames, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁call▁begin｜>now<｜tool▁sep｜><｜tool▁call▁end｜><｜tool▁calls▁end｜>", "now now")]
+    [InlineData(ToolCallFormat.Nemotron, "<TOOLCALL>[{\"name\": \"now\", \"arguments\": {}}, {\"name\": \"now\", \"arguments\": {}}]</TOOLCALL>", "now now")]
     [InlineData(ToolCallFormat.Granite, "<|tool_call|> [{\"name\": \"now\", \"arguments\": {}}, {\"name\": \"now\"}]", "now now")]
     [InlineData(ToolCallFormat.Phi, "<|tool_call|>{\"name\": \"now\", \"arguments\": {}}<|/tool_call|>", "now")]
     [InlineData(ToolCallFormat.Phi, "<|tool_call|>[{\"name\": \"now\"}]<|/tool_call|><|tool_call|>[{\"name\": \"now\"}]<|/tool_call|>", "now now")]

@@ -50,6 +50,8 @@ public sealed class HeldCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData(ToolCallFormat.DeepSeekNames, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁call▁begin｜>place<｜tool▁sep｜>{\"count\": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>", true)]
     [InlineData(ToolCallFormat.DeepSeekNames, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>place<｜tool▁sep｜>{\"count\": \"1\"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>", false)]
     [InlineData(ToolCallFormat.Granite, "<|tool_call|>[{\"name\": \"now\", \"arguments\": {}}, {\"name\": \"place\", \"arguments\": {\"count\": 1}}]", true)]
+    [InlineData(ToolCallFormat.Nemotron, "<TOOLCALL>[{\"name\": \"now\", \"arguments\": {}}]</TOOLCALL> and so on", true)]
+    [InlineData(ToolCallFormat.Nemotron, "<TOOLCALL>[{\"name\": \"later\", \"arguments\": {}}]</TOOLCALL>", false)]
     [InlineData(ToolCallFormat.Granite, "<|tool_call|>[{\"name\": \"later\", \"arguments\": {}}]", false)]
     [InlineData(ToolCallFormat.Phi, "I look.<|tool_call|>[{\"name\": \"now\", \"arguments\": {}}]<|/tool_call|>Done", true)]
     [InlineData(ToolCallFormat.Phi, "<|tool_call|>[{\"name\": \"place\", \"arguments\": {}}]<|/tool_call|>", false)]

@@ -106,6 +106,7 @@ public sealed class ReasoningTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}", "<a>", "<a><think></think>")]
     [InlineData("{% set reasoning = reasoning if reasoning is not undefined else true %}{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if not reasoning %}<no>{% endif %}", "<a>", "<a><no>")]
     [InlineData("{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if thinking_budget is defined %}{{ thinking_budget }}{% endif %}", "<a>16384", "<a>0")]
+    [InlineData("{% set own = namespace(enable_thinking=true) %}{% for m in messages %}{{ m.content }}{% endfor %}<a>{% if own.enable_thinking %}<think>{% endif %}", null, null)]
     [InlineData("{% for m in messages %}{{ m.content }}{{ m.thinking }}{{ m.reasoning }}{{ m.thinking_budget }}{% endfor %}<a>", null, null)]
     public async Task Effort_turns_the_switch_that_the_template_has(string source, string? on, string? off)
     {

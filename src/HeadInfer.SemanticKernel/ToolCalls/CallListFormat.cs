@@ -3,17 +3,24 @@ using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
-/// <summary>A JSON list of calls behind a marker: <c>&lt;|tool_call|&gt;[{"name": ..., "arguments": {...}}, ...]</c> of Granite 3, with <c>&lt;|/tool_call|&gt;</c> behind it of Phi-4-mini.</summary>
+/// <summary>A JSON list of calls behind a marker: <c>&lt;|tool_call|&gt;[{"name": ..., "arguments": {...}}, ...]</c> of Granite 3, with <c>&lt;|/tool_call|&gt;</c> behind it of Phi-4-mini, and in <c>&lt;TOOLCALL&gt;</c> of Nemotron Nano 2.</summary>
+/// <param name="start">what stands before the list</param>
 /// <param name="end">what stands behind the list; null if nothing does</param>
-internal sealed class CallListFormat(string? end) : IToolCallFormat
+internal sealed class CallListFormat(string start, string? end) : IToolCallFormat
 {
-    public const string PhiEnd = "<|/tool_call|>";
+    public const string NemotronStart = "<TOOLCALL>";
 
-    private const string Start = "<|tool_call|>";
+    private const string Mark = "<|tool_call|>";
 
-    public IReadOnlyList<CallMarks> Marks { get; } = [new(Start, end)];
+    public static CallListFormat Granite => new(Mark, null);
 
-    public IReadOnlyList<string> Markers => end is null ? [Start] : [Start, end];
+    public static CallListFormat Phi => new(Mark, "<|/tool_call|>");
+
+    public static CallListFormat Nemotron => new(NemotronStart, "</TOOLCALL>");
+
+    public IReadOnlyList<CallMarks> Marks { get; } = [new(start, end)];
+
+    public IReadOnlyList<string> Markers => end is null ? [start] : [start, end];
 
     public bool IsWhole(string body) => JsonCalls.IsWhole(body);
 
@@ -22,7 +29,7 @@ internal sealed class CallListFormat(string? end) : IToolCallFormat
 
     public TemplateText Write(IReadOnlyList<ChatToolCall> calls)
     {
-        var text = new TemplateTextBuilder().Append(TemplateText.Trusted(Start + "["));
+        var text = new TemplateTextBuilder().Append(TemplateText.Trusted(start + "["));
         foreach (var (call, at) in calls.Select((c, i) => (c, i)))
         {
             text.Append(TemplateText.Trusted(at > 0 ? ", " : ""));
@@ -33,12 +40,12 @@ internal sealed class CallListFormat(string? end) : IToolCallFormat
     }
 
     public OutputConstraint Constrain(IReadOnlyList<ChatTool> tools, int most, SchemaForms schemas) =>
-        OutputConstraint.Sequence(OutputConstraint.Marker(Start), AfterStart(tools, most, schemas.Arguments));
+        OutputConstraint.Sequence(OutputConstraint.Marker(start), AfterStart(tools, most, schemas.Arguments));
 
     public IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text)
     {
         var calls = OutputConstraint.Sequence(OutputConstraint.Space(), AfterStart(tools, int.MaxValue, schemas.ArgumentsLater));
-        return [(Start, end is null ? calls : OutputConstraint.Sequence(calls, text))];
+        return [(start, end is null ? calls : OutputConstraint.Sequence(calls, text))];
     }
 
     private OutputConstraint AfterStart(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments)

@@ -43,6 +43,9 @@ public enum ToolCallFormat
 
     /// <summary><c>&lt;seed:tool_call&gt;&lt;function=name&gt;&lt;parameter=key&gt;</c>: Seed-OSS.</summary>
     Seed,
+
+    /// <summary>A JSON list in <c>&lt;TOOLCALL&gt;</c>: Nemotron Nano 2.</summary>
+    Nemotron,
 }
 
 /// <summary>Knows a model's format from its chat template, which shows the model its own earlier calls.</summary>
@@ -60,9 +63,10 @@ internal static class ToolCallFormats
         ToolCallFormat.Gemma => new GemmaFormat(),
         ToolCallFormat.DeepSeek => new DeepSeekFormat(names: false),
         ToolCallFormat.DeepSeekNames => new DeepSeekFormat(names: true),
-        ToolCallFormat.Granite => new CallListFormat(end: null),
-        ToolCallFormat.Phi => new CallListFormat(CallListFormat.PhiEnd),
+        ToolCallFormat.Granite => CallListFormat.Granite,
+        ToolCallFormat.Phi => CallListFormat.Phi,
         ToolCallFormat.Seed => new QwenCoderFormat(seed: true),
+        ToolCallFormat.Nemotron => CallListFormat.Nemotron,
         var other => throw new ArgumentOutOfRangeException(nameof(chosen), other, "There is no such tool call format."),
     };
 
@@ -79,6 +83,7 @@ internal static class ToolCallFormats
             : Has("<｜tool▁sep｜>") ? Has("```json") ? ToolCallFormat.DeepSeek : ToolCallFormat.DeepSeekNames
             : Has("<|/tool_call|>") || Has("<|/tool|>") ? ToolCallFormat.Phi
             : Has("<|tool_call|>") ? ToolCallFormat.Granite
+            : Has(CallListFormat.NemotronStart) ? ToolCallFormat.Nemotron
             : Has("<seed:tool_call>") ? ToolCallFormat.Seed
             : Has("<function=") ? ToolCallFormat.QwenCoder
             : Has("<arg_key>") ? ToolCallFormat.Glm
