@@ -160,8 +160,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             : throw new CheckpointException($"'{metadata.Path}': tensor '{GgufNames.RopeFactors}' has {checkpoint.RopeFactors.Length} numbers, and {config.Rope.RotaryDim} dimensions are rotated.");
     }
 
-    // Whether a key changes nothing: of layers to which pictures, which are not read, would be added; where experts for all tokens are counted, their width; and of what Granite 4's dense models lack of the hybrids that they are published as.
-    private bool IsIdle(string key) => key == $"{Name}.{Pictured}" || (Family.GroupsExperts && key == $"{Name}.{SharedWidth}")
+    // Whether a key changes nothing: of layers to which pictures, which are not read, would be added; where experts for all tokens are counted, their width; where norms are of squares alone, what others would add; and of what Granite 4's dense models lack of the hybrids that they are published as.
+    private bool IsIdle(string key) => (Family.OneMixer && key == $"{Name}.attention.layer_norm_epsilon") || key == $"{Name}.{Pictured}" || (Family.GroupsExperts && key == $"{Name}.{SharedWidth}")
         || (Name == Granite && key.StartsWith($"{Name}.ssm.", StringComparison.Ordinal)) || (Name is Granite or GraniteHybrid && key.StartsWith($"{Name}.expert_", StringComparison.Ordinal));
 
     // [field of config.json] what the file says; null where it says nothing. Windows of the Qwen families are off, as in nearly all published models: no file has them.

@@ -14,6 +14,8 @@ internal static class HybridFields
 
     private const string Letters = "hybrid_override_pattern", Attending = "attn_layer_indices";
 
+    private static readonly string[] Biases = ["projectors_bias", "attention_bias", "mlp_bias"];
+
     /// <summary>The fields that other families have, in place of those that hybrids have for the same.</summary>
     /// <exception cref="UnsupportedModelException">Layers are of a kind that is not read.</exception>
     public static ConfigReader Translate(ConfigReader json, ModelFamily family)
@@ -132,7 +134,7 @@ internal static class HybridFields
         if ((!beside ? null
             : hasNorm && json.Bool("mamba_norm_before_gate", true) ? "mamba_norm_before_gate"
             : json.Bool("mamba_proj_bias", false) ? "mamba_proj_bias"
-            : json.Bool("projectors_bias", false) ? "projectors_bias" : null) is { } what)
+            : Biases.FirstOrDefault(name => json.Bool(name, false))) is { } what)
         {
             throw new UnsupportedModelException($"'{json.Path}': {what} is true, which is not supported in this architecture.");
         }

@@ -49,6 +49,8 @@ public sealed class FalconH1Tests
     [InlineData("mamba_d_ssm", "1537", "'mamba_d_head' is 64")]
     [InlineData("mamba_proj_bias", "true", "mamba_proj_bias is true")]
     [InlineData("projectors_bias", "true", "projectors_bias is true")]
+    [InlineData("attention_bias", "true", "attention_bias is true")]
+    [InlineData("mlp_bias", "true", "mlp_bias is true")]
     [InlineData("mlp_multipliers", "[1.0]", "'mlp_multipliers' is [1.0]; expected 2 positive numbers")]
     [InlineData("ssm_multipliers", "[1.0, 1.0, 1.0, 1.0, \"x\"]", "expected 5 positive numbers")]
     [InlineData("key_multiplier", "0", "'key_multiplier' is 0")]

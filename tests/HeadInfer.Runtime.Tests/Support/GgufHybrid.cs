@@ -30,7 +30,8 @@ internal static partial class GgufHybrid
         writer = isGranite
             ? writer.With($"{name}.feed_forward_length", experts > 0 ? config.ExpertIntermediateSize : config.IntermediateSize).With($"{name}.expert_shared_feed_forward_length", config.IntermediateSize)
                 .With($"{name}.attention.scale", (float)config.AttentionScale).With($"{name}.embedding_scale", (float)config.EmbeddingScale).With($"{name}.residual_scale", (float)config.ResidualScale).With($"{name}.logit_scale", (float)(1 / config.LogitScale))
-            : writer.With($"{name}.feed_forward_length", Each(config.LoneMlps.Contains, experts > 0 ? config.ExpertIntermediateSize : config.IntermediateSize)).With($"{name}.attention.key_length", config.HeadDim).With($"{name}.attention.value_length", config.HeadDim);
+            : writer.With($"{name}.feed_forward_length", Each(config.LoneMlps.Contains, experts > 0 ? config.ExpertIntermediateSize : config.IntermediateSize)).With($"{name}.attention.key_length", config.HeadDim).With($"{name}.attention.value_length", config.HeadDim)
+                .With($"{name}.attention.layer_norm_epsilon", (float)config.NormEpsilon);
         writer = isGranite || experts == 0 ? writer
             : writer.With($"{name}.expert_feed_forward_length", config.ExpertIntermediateSize).With($"{name}.expert_shared_feed_forward_length", config.SharedExpertSize).With($"{name}.expert_shared_count", 1)
                 .With($"{name}.expert_weights_norm", config.NormalizeExpertWeights).With($"{name}.expert_weights_scale", (float)config.Routing.Scale).With($"{name}.expert_group_count", 1);
