@@ -38,9 +38,9 @@ internal sealed class StepDecoder
             Optional(l.AttentionNorm), Optional(l.QueryNorm), Optional(l.KeyNorm), Optional(l.PostAttentionNorm), Optional(l.MlpNorm), Optional(l.PostMlpNorm), Optional(l.ValueNorm)))];
         _heads = [.. Enumerable.Range(0, config.Layers).Select(l => (buffers.Heads.Narrow(config.KeepsKeys(l) ? config.HeadsOf(l).Width : config.HeadsOf(l).Queries), buffers.Attended.Narrow(config.HeadsOf(l).Queries)))];
         _finalNorm = Norm(weights.FinalNorm);
-        using var scale = tensor(config.EmbeddingScale, dtype: weights.Type); // rounded as the families' own code does
+        using var scale = tensor(config.EmbeddingScale, dtype: weights.Type); // rounded as Gemma's own code does
         using var wide = scale.to(ScalarType.Float32);
-        _embeddingScale = wide.item<float>();
+        _embeddingScale = config.Family.ScaledEmbedding ? wide.item<float>() : config.EmbeddingScale;
     }
 
     /// <summary>Logits of a token.</summary>

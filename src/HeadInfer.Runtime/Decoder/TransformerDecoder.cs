@@ -36,7 +36,8 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         var hidden = weights.Embedding.Lookup(tokens.to(torchDevice)); // [tokens, hidden]
         if (config.EmbeddingScale != 1)
         {
-            hidden.mul_(tensor(config.EmbeddingScale, dtype: type, device: torchDevice));
+            // Gemma's own code rounds it to the type.
+            _ = config.Family.ScaledEmbedding ? hidden.mul_(tensor(config.EmbeddingScale, dtype: type, device: torchDevice)) : hidden.mul_(config.EmbeddingScale);
         }
 
         var told = weights.PerLayer is { } perLayer ? Told(perLayer, tokens, hidden, batch.Sequences[0].Length) : null;
@@ -256,7 +257,7 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
     private void Add(Tensor hidden, Tensor output, Tensor? norm)
     {
         var normed = Norm(output, norm);
-        hidden.add_(config.ResidualScale == 1 ? normed : normed * tensor(config.ResidualScale, dtype: normed.dtype, device: normed.device));
+        hidden.add_(config.ResidualScale == 1 ? normed : normed * config.ResidualScale);
     }
 
     // What is normed is the caller's scope's.

@@ -25,7 +25,7 @@ internal static class Cost
     public static double OutputAndMlp(ModelConfig config, int layer) =>
         (2.0 * config.HiddenSize * ((config.StateLayers.Contains(layer) ? config.Recurrent!.Values : 0) + (config.Attends(layer) ? config.HeadsOf(layer).Queries : 0)))
         + (config.ExpertLayers.Contains(layer)
-            ? 2.0 * config.HiddenSize * (config.Experts + (Matrices(config) * config.ExpertIntermediateSize * config.ExpertsPerToken))
+            ? 2.0 * config.HiddenSize * (config.Experts + (Matrices(config) * ((config.ExpertIntermediateSize * config.ExpertsPerToken) + config.SharedExpertSize)))
             : 0)
         + (config.BareLayers.Contains(layer) || (config.ExpertLayers.Contains(layer) && !config.Family.ExpertsBeside) ? 0 : 2 * Matrices(config) * config.HiddenSize * config.IntermediateOf(layer))
         + (4.0 * config.HiddenSize * config.PerLayerSize);
