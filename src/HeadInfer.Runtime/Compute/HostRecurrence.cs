@@ -2,12 +2,12 @@ using System.Numerics;
 
 namespace HeadInfer.Runtime.Compute;
 
-/// <summary>Layers with a state in host memory, a few rows at a time; a team shares the heads.</summary>
+/// <summary>Layers with a state in host memory, a few rows at a time; a team shares channels and heads.</summary>
 /// <remarks>A row's sums are formed in one order, so what is taken in later was the same when it was a step's own.</remarks>
 internal sealed unsafe class HostRecurrence
 {
     private readonly HostTeam _team;
-    private readonly Action<int> _work; // made once, so that a step takes no memory
+    private readonly Action<int> _convolve, _work; // made once, so that a step takes no memory
     private readonly float[][] _scratch; // [member]: a head's state that goes on from the one that is kept, and a row's values
     private RecurrentShape _shape = new(1, 1, 1, 1, 1);
     private RecurrentNumbers? _numbers;
@@ -16,7 +16,7 @@ internal sealed unsafe class HostRecurrence
     private float _epsilon;
     private int _taken;
 
-    public HostRecurrence(HostTeam team) => (_team, _work, _scratch) = (team, Correct, new float[team.Size][]);
+    public HostRecurrence(HostTeam team) => (_team, _convolve, _work, _scratch) = (team, Convolve, Correct, new float[team.Size][]);
 
     public void Run(IReadOnlyList<StateRows> states, RecurrentRows rows, RecurrentShape shape, RecurrentNumbers numbers, double epsilon)
     {
@@ -47,7 +47,6 @@ internal sealed unsafe class HostRecurrence
     {
         var shape = _shape;
         var memory = (float*)_state.Memory + shape.StateSize;
-        float* weights = Numbers(_numbers!.Convolution), bias = Numbers(_numbers.Bias);
         for (var i = 0; i < _state.Count; i++)
         {
             var row = _state.First + i;
@@ -56,22 +55,11 @@ internal sealed unsafe class HostRecurrence
             new ReadOnlySpan<float>((float*)_rows.Gates.Address + ((long)row * shape.Gates), shape.Gates).CopyTo(to[shape.Channels..]);
         }
 
-        for (var position = _state.Taken; position < _state.Length + _state.Count; position++)
+        _team.Run(_convolve);
+        for (var position = _state.Taken; shape.Space is null && position < _state.Length + _state.Count; position++)
         {
             var to = Mixed(position);
-            for (var channel = 0; channel < shape.Channels; channel++)
-            {
-                var sum = bias is null ? 0 : bias[channel];
-                for (var tap = 0; tap < shape.Taps; tap++)
-                {
-                    var at = position - shape.Taps + 1 + tap;
-                    sum = at < 0 ? sum : MathF.FusedMultiplyAdd(memory[(at % shape.Recent * shape.Width) + channel], weights[(channel * shape.Taps) + tap], sum);
-                }
-
-                to[channel] = sum / (1 + MathF.Exp(-sum));
-            }
-
-            for (var head = 0; shape.Space is null && head < 2 * shape.KeyHeads; head++)
+            for (var head = 0; head < 2 * shape.KeyHeads; head++)
             {
                 var own = new Span<float>(to + (head * shape.KeyDim), shape.KeyDim);
                 var squares = 0f;
@@ -85,6 +73,35 @@ internal sealed unsafe class HostRecurrence
                 {
                     x *= scale;
                 }
+            }
+        }
+    }
+
+    // A member's channels.
+    private void Convolve(int member)
+    {
+        var (shape, (start, end)) = (_shape, _team.Share(member, _shape.Channels));
+        float* memory = (float*)_state.Memory + shape.StateSize, weights = Numbers(_numbers!.Convolution), bias = Numbers(_numbers.Bias);
+        var rows = stackalloc float*[shape.Taps];
+        for (var position = _state.Taken; position < _state.Length + _state.Count; position++)
+        {
+            var to = Mixed(position);
+            var first = Math.Max(0, shape.Taps - 1 - position); // nothing stands before a sequence
+            for (var tap = first; tap < shape.Taps; tap++)
+            {
+                rows[tap] = memory + ((position - shape.Taps + 1 + tap) % shape.Recent * shape.Width);
+            }
+
+            for (var channel = start; channel < end; channel++)
+            {
+                var sum = bias is null ? 0 : bias[channel];
+                var its = weights + (channel * shape.Taps);
+                for (var tap = first; tap < shape.Taps; tap++)
+                {
+                    sum = MathF.FusedMultiplyAdd(rows[tap][channel], its[tap], sum);
+                }
+
+                to[channel] = sum / (1 + MathF.Exp(-sum));
             }
         }
     }
