@@ -35,7 +35,7 @@ public sealed class ReadmeTests
             "north gate: The access code for the north gate is velvet-77.\n",
         ],
         ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plan --shape llama-3-8b --gpu h200 --gpu-memory 24GiB --host-memory 640GiB --context 4M"] = ["longest context", "1,024 ", " 4.6 ms\n", "131,072 ", " 91 ms\n", "4,194,304 tokens fit.\n"],
-        ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plan --shape llama-3-70b --weights q4_k --gpu rtx-4090 --host-memory 58GiB"] = ["the last 52 layers come by turns\n", "31.1 GiB of 52 layers\n", "longest context", "KV in host memory", "1,024 ", " 1,300 ms\n", "32,768 ", " 1,500 ms\n", " 1,800 ms\n"],
+        ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plan --shape llama-3-70b --weights q4_k --gpu rtx-4090 --host-memory 58GiB"] = ["the last 45 layers come by turns\n", "22.4 GiB of 45 layers\n", "longest context", "KV in host memory", "1,024 ", " 920 ms\n", "32,768 ", " 1,100 ms\n", " 1,600 ms\n"],
         ["dotnet run -c Release --project src/HeadInfer.Tool -- plan models/headinfer-demo"] = ["host memory", "longest context   32,768 tokens", "times             are predicted for a GPU that --gpu names, or for rates\n"],
         ["dotnet run -c Release --project src/HeadInfer.Tool -- plan models/headinfer-demo --gpu rtx-4060 --host-memory 58GiB"] = ["GPU memory", "resident copies", "longest context   32,768 tokens", "rtx-4060", "32,768 ", " ms\n"],
         ["dotnet run -c Release --project benchmarks/HeadInfer.Benchmarks -- plans"] = [.. Pages.Tables("| | RTX")],
