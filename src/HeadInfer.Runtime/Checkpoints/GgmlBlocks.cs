@@ -15,9 +15,6 @@ internal static unsafe class GgmlBlocks
     /// <summary>What the sixteen values of a non-linear four-bit type stand for.</summary>
     public static Vector128<sbyte> NonLinear => Vector128.Create(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
 
-    /// <summary>E2M1, doubled.</summary>
-    public static Vector128<sbyte> Fp4 => Vector128.Create(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-
     /// <summary>The lower halves of sixteen bytes, then the upper ones.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<byte> Both(byte* values)
@@ -170,13 +167,13 @@ internal readonly unsafe struct IQ4_NL : IBlockFormat
 /// <summary>An exponent of two (E8M0), 16 bytes: E2M1.</summary>
 internal readonly unsafe struct MXFP4 : IPlaneFormat
 {
-    public static BlockForm Form => new("MXFP4", 32, 17, new(4, 32, CodeScales.Brain, Table: GgmlBlocks.Fp4));
+    public static BlockForm Form => new("MXFP4", 32, 17, new(4, 32, CodeScales.Brain, Table: SmallFloats.Doubled));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        taker.TakeHalves(Vector128.Load(block + 1), Vector512.Create(Half(*block)), GgmlBlocks.Fp4);
+        taker.TakeHalves(Vector128.Load(block + 1), Vector512.Create(Half(*block)), SmallFloats.Doubled);
     }
 
     // Half of two to the exponent, as the table is doubled; its two smallest are below the normal numbers.
@@ -187,7 +184,7 @@ internal readonly unsafe struct MXFP4 : IPlaneFormat
         where TTaker : struct, IPlaneTaker
     {
         var both = Codes.Two(blocks + 1, blocks + 18);
-        var table = Vector256.Create(GgmlBlocks.Fp4, GgmlBlocks.Fp4).AsByte() + Vector256.Create((byte)12); // codes without a sign
+        var table = Vector256.Create(SmallFloats.Doubled, SmallFloats.Doubled).AsByte() + Vector256.Create((byte)12); // codes without a sign
         float low = Half(*blocks), high = Half(blocks[17]);
         var scales = PlaneProducts.Halves(&low, &high);
         taker.Take(Avx2.Shuffle(table, Codes.Bits(both, 0, 15)), Avx2.Shuffle(table, Codes.Bits(both, 4, 15)), scales, scales * -12f);

@@ -30,13 +30,13 @@ internal sealed class SplitRows : CheckpointView
             kinds.Add((TensorNames.HybridDown, 1, [(Name(TensorNames.Down), config.HiddenSize)])); // its name alone is another
         }
 
-        if (config.Recurrent is { } delta)
+        if (config.Recurrent is { } state)
         {
-            var (each, value) = (delta.ValueHeads / delta.KeyHeads, delta.ValueHeads / delta.KeyHeads * delta.ValueDim);
-            kinds.Add((TensorNames.StateConvolution, delta.Channels, [(TensorNames.StateConvolution, 1)])); // its shape alone is another
-            if (delta.Space is not null)
+            var (each, value) = (state.ValueHeads / state.KeyHeads, state.ValueHeads / state.KeyHeads * state.ValueDim);
+            kinds.Add((TensorNames.StateConvolution, state.Channels, [(TensorNames.StateConvolution, 1)])); // its shape alone is another
+            if (state.Space is not null)
             {
-                (string Name, int Rows)[] parts = [(TensorNames.StateOutputGate, delta.Values), (TensorNames.StateHeads, delta.Channels), (TensorNames.StateDecay, delta.Gates)];
+                (string Name, int Rows)[] parts = [(TensorNames.StateOutputGate, state.Values), (TensorNames.StateHeads, state.Channels), (TensorNames.StateDecay, state.Gates)];
                 kinds.Add((TensorNames.SpaceJoint, 1, parts));
                 kinds.Add((TensorNames.BiasOf(TensorNames.SpaceJoint), 1, [.. parts.Select(p => (TensorNames.BiasOf(p.Name), p.Rows))]));
             }
@@ -44,8 +44,8 @@ internal sealed class SplitRows : CheckpointView
             if (config.Family.JointDelta)
             {
                 (string, int) Heads(int rows) => (TensorNames.StateHeads, rows);
-                kinds.Add((TensorNames.StateJoint, delta.KeyHeads, [Heads(delta.KeyDim), Heads(delta.KeyDim), Heads(value), (TensorNames.StateOutputGate, value)]));
-                kinds.Add((TensorNames.StateJointGates, delta.KeyHeads, [(TensorNames.StateWriteGate, each), (TensorNames.StateDecay, each)]));
+                kinds.Add((TensorNames.StateJoint, state.KeyHeads, [Heads(state.KeyDim), Heads(state.KeyDim), Heads(value), (TensorNames.StateOutputGate, value)]));
+                kinds.Add((TensorNames.StateJointGates, state.KeyHeads, [(TensorNames.StateWriteGate, each), (TensorNames.StateDecay, each)]));
             }
         }
 

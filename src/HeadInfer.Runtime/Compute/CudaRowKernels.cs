@@ -27,7 +27,7 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
     private readonly Dictionary<int, RunList> _runsOf = []; // by the dimensions of a head
     private readonly CudaMixture? _mixture;
     private readonly CudaBest _best;
-    private readonly CudaRecurrence _delta;
+    private readonly CudaRecurrence _recurrence;
     private readonly List<(RowBuffer Cosines, RowBuffer Sines, int Rotary)> _angles = [];
     private RunList _runs;
     private RowBuffer? _normed, _both, _output;
@@ -42,7 +42,7 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
         _tensorCores = module.Type != ScalarType.Float32 && module.Gpu.Major >= TensorCores;
         (_lookup, _norm, _rotate, _join) = (module.Function("lookup_rows"), module.Function("norm_rows"), module.Function("rotate_rows"), module.Function("join_parts"));
         (_addScaled, _scaleRows, _gateRows, _activateBy, _placeRows) = (module.Function("add_scaled"), module.Function("scale_rows"), module.Function("gate_rows"), module.Function("activate_by"), module.Function("place_rows"));
-        _delta = new CudaRecurrence(module, _early);
+        _recurrence = new CudaRecurrence(module, _early);
         (_ask, _await, _joinHost) = (module.Function("ask_host"), module.Function("await_host"), module.Function("join_host"));
         (_multiplyPlain, _gatePlain, _attendPlain) = (module.Function("multiply_plain"), module.Function("gate_plain"), module.Function("attend_plain"));
         if (_tensorCores)
@@ -188,7 +188,7 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
         Start(_activateBy, ((width + Threads - 1) / Threads, rows, 1), Threads, 0, Of(ref to), Of(ref from), Of(ref width), Of(ref stride), Of(ref first), Of(ref kind));
     }
 
-    public override void Recur(IReadOnlyList<StateRows> states, RecurrentRows rows, RecurrentShape shape, RecurrentNumbers numbers, double epsilon) => _delta.Run(states, rows, shape, numbers, epsilon);
+    public override void Recur(IReadOnlyList<StateRows> states, RecurrentRows rows, RecurrentShape shape, RecurrentNumbers numbers, double epsilon) => _recurrence.Run(states, rows, shape, numbers, epsilon);
 
     public override void SetAngles(int set, ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
     {

@@ -13,7 +13,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
     private readonly RowTraits _traits;
     private readonly CpuDevice _device;
     private readonly HostAttention _attention;
-    private readonly HostRecurrence _delta;
+    private readonly HostRecurrence _recurrence;
     private readonly Action<int> _multiply; // made once, so that a step takes no memory
     private readonly List<(RowBuffer Cosines, RowBuffer Sines, int Rotary)> _angles = [];
     private RowBuffer? _normed, _product, _output, _planes;
@@ -24,7 +24,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
 
     public HostRowKernels(RowTraits traits, CpuDevice device)
         : base(traits.Shape) =>
-        (_traits, _device, _attention, _delta, _multiply, _taken) = (traits, device, new HostAttention(traits, device.Team), new HostRecurrence(device.Team), MultiplyPieces, new int[device.Team.Size * Apart]);
+        (_traits, _device, _attention, _recurrence, _multiply, _taken) = (traits, device, new HostAttention(traits, device.Team), new HostRecurrence(device.Team), MultiplyPieces, new int[device.Team.Size * Apart]);
 
     public override void Lookup(ReadOnlySpan<int> tokens, WeightMatrix embedding, double scale, RowBuffer to)
     {
@@ -194,7 +194,7 @@ internal sealed unsafe class HostRowKernels : RowKernels
         }
     }
 
-    public override void Recur(IReadOnlyList<StateRows> states, RecurrentRows rows, RecurrentShape shape, RecurrentNumbers numbers, double epsilon) => _delta.Run(states, rows, shape, numbers, epsilon);
+    public override void Recur(IReadOnlyList<StateRows> states, RecurrentRows rows, RecurrentShape shape, RecurrentNumbers numbers, double epsilon) => _recurrence.Run(states, rows, shape, numbers, epsilon);
 
     public override void SetAngles(int set, ReadOnlySpan<float> cosines, ReadOnlySpan<float> sines, int rotary)
     {

@@ -76,13 +76,11 @@ internal sealed unsafe class Float4Packing(bool powers) : GroupedPacking(4, powe
 {
     public static readonly Float4Packing Nv = new(powers: false), Mx = new(powers: true);
 
-    private static Vector128<sbyte> Doubled => Vector128.Create(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
-
     public override string Name => powers ? "MXFP4" : "NVFP4";
 
     public bool HasPowers => powers;
 
-    public override CodeForm? Form => new(4, Group, powers ? CodeScales.Brain : CodeScales.Single, Table: Doubled);
+    public override CodeForm? Form => new(4, Group, powers ? CodeScales.Brain : CodeScales.Single, Table: SmallFloats.Doubled);
 
     public override void UnpackCodes(byte* row, int columns, byte* to, float* scales, float* offsets)
     {
@@ -122,12 +120,12 @@ internal sealed unsafe class Float4Packing(bool powers) : GroupedPacking(4, powe
         {
             more = default;
             var factor = Vector512.Create(Factor(powers, tail, number, groups) / 2);
-            return Avx512F.IsSupported ? Codes.Numbers(Doubled) * factor : factor;
+            return Avx512F.IsSupported ? Codes.Numbers(SmallFloats.Doubled) * factor : factor;
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public Vector512<float> Next(byte* codes, Vector512<float> with, Vector512<float> more) =>
-            Avx512F.IsSupported ? GroupProducts.LookUp(codes, with) : Codes.Numbers(Codes.LookUp(Doubled, Sixteen(codes))) * with;
+            Avx512F.IsSupported ? GroupProducts.LookUp(codes, with) : Codes.Numbers(Codes.LookUp(SmallFloats.Doubled, Sixteen(codes))) * with;
     }
 }
 
@@ -137,6 +135,9 @@ internal static class SmallFloats
     public static readonly float[] E2M1 = [0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0f, -0.5f, -1, -1.5f, -2, -3, -4, -6];
 
     public static readonly float[] E4M3 = [.. Enumerable.Range(0, 256).Select(Widen)];
+
+    /// <summary>E2M1, doubled.</summary>
+    public static Vector128<sbyte> Doubled => Vector128.Create(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12);
 
     /// <summary>E8M0: two to the power of a byte less 127. Where OCP has no number, 255, it is infinite.</summary>
     public static float Power(byte exponent) => BitConverter.UInt32BitsToSingle(exponent == 0 ? 0x0040_0000 : (uint)exponent << 23);

@@ -23,7 +23,7 @@ internal sealed class RowBuffers(ModelConfig config, TorchSharp.torch.Device dev
     public LatentRows? Latent { get; } = config.Latent is { } latent ? new(latent, config.Heads * config.HeadDim, device) : null;
 
     /// <summary>Of a layer with a state; null where there is none.</summary>
-    public RecurrentRows? Recurrent { get; } = config.Recurrent is { } delta ? new(delta, device) : null;
+    public RecurrentRows? Recurrent { get; } = config.Recurrent is { } shape ? new(shape, device) : null;
 
     /// <summary>[rows, 1]: gates of the expert that sees every token.</summary>
     public RowBuffer? SharedGate { get; } = config.Family.SharedExpertGate ? new(1, device) : null;

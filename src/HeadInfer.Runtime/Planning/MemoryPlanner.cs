@@ -242,8 +242,8 @@ internal static class MemoryPlanner
         }
 
         // What a chunk is projected to in layers with states, what a scan of it makes, and buffers of a step.
-        private long Recurrent(int chunk) => Config.Recurrent is not { } delta ? 0
-            : (((delta.Projected + (3L * delta.ValueHeads) + delta.Values) * Element) * chunk) + delta.WorkBytes(chunk) + (RowKernels.MostRows * 4L * ((RecurrentShape.MostRows + 2) * (long)(delta.Channels + delta.Values)));
+        private long Recurrent(int chunk) => Config.Recurrent is not { } shape ? 0
+            : (((shape.Projected + (3L * shape.ValueHeads) + shape.Values) * Element) * chunk) + shape.WorkBytes(chunk) + (RowKernels.MostRows * 4L * ((RecurrentShape.MostRows + 2) * (long)(shape.Channels + shape.Values)));
 
         /// <summary>Tile rings, tiles in the type that is computed in where pages have another, and rows on their way to host memory: of a pass, and of one in its gap.</summary>
         public ByteSize KvBuffers(int segment)
