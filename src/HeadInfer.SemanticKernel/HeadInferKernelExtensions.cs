@@ -58,34 +58,23 @@ public static class HeadInferKernelExtensions
         return builder;
     }
 
-    /// <summary>Registers chat completion, and the chat client below it, over a model folder. The model is loaded when first asked for, and belongs to the container.</summary>
+    /// <inheritdoc cref="AddHeadInferChatCompletion(IKernelBuilder, string, string?, Action{HeadInferOptions}?)"/>
     /// <param name="services">where to register</param>
-    /// <param name="modelPath">the model folder or GGUF file</param>
-    /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <param name="configure">sets the model's options, after <c>Configure</c> and before <c>PostConfigure</c></param>
     public static IServiceCollection AddHeadInferChatCompletion(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>
         services.AddHeadInferChatClient(modelPath, serviceId, configure).AddChatCompletion(serviceId);
 
-    /// <summary>Registers chat completion, and the chat client below it, over a loaded model.</summary>
+    /// <inheritdoc cref="AddHeadInferChatCompletion(IKernelBuilder, HeadInferModel?, string?)"/>
     /// <param name="services">where to register</param>
-    /// <param name="model">the model, which stays the caller's; null takes the container's, by <paramref name="serviceId"/> and else without</param>
-    /// <param name="serviceId">key of the services; null registers them without one</param>
     public static IServiceCollection AddHeadInferChatCompletion(this IServiceCollection services, HeadInferModel? model = null, string? serviceId = null) =>
         services.AddHeadInferChatClient(model, serviceId).AddChatCompletion(serviceId);
 
-    /// <summary>Registers chat completion, and the chat client below it, over the model that a configuration section names.</summary>
+    /// <inheritdoc cref="AddHeadInferChatCompletion(IKernelBuilder, IConfiguration, string?)"/>
     /// <param name="services">where to register</param>
-    /// <param name="section">has <c>ModelPath</c>, and properties of <see cref="HeadInferOptions"/> by their names, such as <c>"GpuMemory": "24GiB"</c></param>
-    /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <exception cref="InvalidOperationException">The section has no model path, or a key or value that is not known.</exception>
     public static IServiceCollection AddHeadInferChatCompletion(this IServiceCollection services, IConfiguration section, string? serviceId = null) =>
         services.AddHeadInferChatClient(section, serviceId).AddChatCompletion(serviceId);
 
-    /// <summary>Registers an <see cref="IChatClient"/> over a model folder. The model is loaded when first asked for, and belongs to the container.</summary>
+    /// <inheritdoc cref="HeadInferChatClientServiceCollectionExtensions.AddHeadInferChatClient(IServiceCollection, string, string?, Action{HeadInferOptions}?)"/>
     /// <param name="builder">the kernel's builder</param>
-    /// <param name="modelPath">the model folder or GGUF file</param>
-    /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <param name="configure">sets the model's options, after <c>Configure</c> and before <c>PostConfigure</c></param>
     public static IKernelBuilder AddHeadInferChatClient(this IKernelBuilder builder, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -93,10 +82,8 @@ public static class HeadInferKernelExtensions
         return builder;
     }
 
-    /// <summary>Registers an <see cref="IChatClient"/> over a loaded model.</summary>
+    /// <inheritdoc cref="HeadInferChatClientServiceCollectionExtensions.AddHeadInferChatClient(IServiceCollection, HeadInferModel?, string?)"/>
     /// <param name="builder">the kernel's builder</param>
-    /// <param name="model">the model, which stays the caller's; null takes the container's, by <paramref name="serviceId"/> and else without</param>
-    /// <param name="serviceId">key of the services; null registers them without one</param>
     public static IKernelBuilder AddHeadInferChatClient(this IKernelBuilder builder, HeadInferModel? model = null, string? serviceId = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -104,11 +91,8 @@ public static class HeadInferKernelExtensions
         return builder;
     }
 
-    /// <summary>Registers an <see cref="IChatClient"/> over the model that a configuration section names.</summary>
+    /// <inheritdoc cref="HeadInferChatClientServiceCollectionExtensions.AddHeadInferChatClient(IServiceCollection, IConfiguration, string?)"/>
     /// <param name="builder">the kernel's builder</param>
-    /// <param name="section">has <c>ModelPath</c>, and properties of <see cref="HeadInferOptions"/> by their names, such as <c>"GpuMemory": "24GiB"</c></param>
-    /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <exception cref="InvalidOperationException">The section has no model path, or a key or value that is not known.</exception>
     public static IKernelBuilder AddHeadInferChatClient(this IKernelBuilder builder, IConfiguration section, string? serviceId = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
@@ -151,29 +135,21 @@ public static class HeadInferKernelExtensions
         return builder;
     }
 
-    /// <summary>Registers text generation without a chat template, over a model folder. The model is loaded when first asked for, and belongs to the container. A kernel prefers it to chat where a prompt could go to either.</summary>
+    /// <inheritdoc cref="AddHeadInferTextGeneration(IKernelBuilder, string, string?, Action{HeadInferOptions}?)"/>
     /// <param name="services">where to register</param>
-    /// <param name="modelPath">the model folder or GGUF file</param>
-    /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <param name="configure">sets the model's options, after <c>Configure</c> and before <c>PostConfigure</c></param>
     public static IServiceCollection AddHeadInferTextGeneration(this IServiceCollection services, string modelPath, string? serviceId = null, Action<HeadInferOptions>? configure = null) =>
         services.AddHeadInferModel(modelPath, serviceId, configure).AddTextGeneration(model: null, serviceId);
 
-    /// <summary>Registers text generation without a chat template, over a loaded model. A kernel prefers it to chat where a prompt could go to either.</summary>
+    /// <inheritdoc cref="AddHeadInferTextGeneration(IKernelBuilder, HeadInferModel?, string?)"/>
     /// <param name="services">where to register</param>
-    /// <param name="model">the model, which stays the caller's; null takes the container's, by <paramref name="serviceId"/> and else without</param>
-    /// <param name="serviceId">key of the services; null registers them without one</param>
     public static IServiceCollection AddHeadInferTextGeneration(this IServiceCollection services, HeadInferModel? model = null, string? serviceId = null)
     {
         ArgumentNullException.ThrowIfNull(services);
         return services.AddTextGeneration(model, serviceId);
     }
 
-    /// <summary>Registers text generation without a chat template, over the model that a configuration section names. A kernel prefers it to chat where a prompt could go to either.</summary>
+    /// <inheritdoc cref="AddHeadInferTextGeneration(IKernelBuilder, IConfiguration, string?)"/>
     /// <param name="services">where to register</param>
-    /// <param name="section">has <c>ModelPath</c>, and properties of <see cref="HeadInferOptions"/> by their names, such as <c>"GpuMemory": "24GiB"</c></param>
-    /// <param name="serviceId">key of the services; null registers them without one</param>
-    /// <exception cref="InvalidOperationException">The section has no model path, or a key or value that is not known.</exception>
     public static IServiceCollection AddHeadInferTextGeneration(this IServiceCollection services, IConfiguration section, string? serviceId = null)
     {
         var (path, configure) = HeadInferConfiguration.Read(section);
