@@ -248,7 +248,6 @@ internal static class ModelLoading
         return options with { Placement = key => places[key] };
     }
 
-    /// <summary>The device that options ask for.</summary>
     public static Device OpenDevice(HeadInferOptions options)
     {
         var index = options.GpuIndex ?? 0;

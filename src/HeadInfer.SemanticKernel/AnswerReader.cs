@@ -50,7 +50,6 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
     /// <summary>Whether the answer is within thoughts.</summary>
     public bool IsThinking => _reasoning.IsThinking;
 
-    /// <summary>Ends the answer.</summary>
     /// <param name="cut">whether the limit ended it</param>
     public IEnumerable<AIContent> End(bool cut)
     {

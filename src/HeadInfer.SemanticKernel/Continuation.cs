@@ -55,7 +55,6 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
 
     /// <summary>What the model reads of a conversation.</summary>
     /// <param name="key">the caller's cache key</param>
-    /// <param name="conversation">the conversation</param>
     /// <param name="text">as the template writes it</param>
     /// <param name="cancellationToken">ends the encoding</param>
     public RenderedPrompt Prompt(string key, Conversation conversation, TemplateText text, CancellationToken cancellationToken)
@@ -94,7 +93,6 @@ internal sealed class Continuation(IChatEngine engine, Recollection past, IToolC
 
     /// <summary>Remembers an answer, as far as it came.</summary>
     /// <param name="prompt">what it answers</param>
-    /// <param name="answer">the answer</param>
     /// <param name="options">under which it was generated</param>
     public void Keep(RenderedPrompt prompt, GivenAnswer answer, GenerationOptions options)
     {

@@ -29,7 +29,6 @@ internal sealed class ConversationStore(int most)
     }
 
     /// <summary>Remembers a conversation as it is now.</summary>
-    /// <param name="id">its id</param>
     /// <param name="before">the messages that <see cref="Messages"/> gave; null if it is new</param>
     /// <param name="messages">all of them, with those that came since</param>
     /// <returns>the id of the one that made room, or null</returns>

@@ -6,7 +6,6 @@ namespace HeadInfer.SemanticKernel;
 /// <summary>What the chat client talks to: a model, or a script in the tests.</summary>
 internal interface IChatEngine
 {
-    /// <summary>The model's name.</summary>
     string ModelId { get; }
 
     Tokenizer Tokenizer { get; }
@@ -14,7 +13,6 @@ internal interface IChatEngine
     /// <summary>How a conversation is written for the model.</summary>
     ChatTemplate Template { get; }
 
-    /// <summary>Tokens that end an answer.</summary>
     IReadOnlyList<int> EndTokens { get; }
 
     /// <summary>The model's own generation defaults.</summary>
@@ -30,6 +28,5 @@ internal interface IChatEngine
     /// <param name="reused">told once, before the first step, how many tokens of the prompt were known from before, and whether what was known went on otherwise after them</param>
     /// <param name="drafted">told before each step how many tokens of the answer were guessed so far, and how many of these came</param>
     /// <param name="progress">told how far the reading is</param>
-    /// <param name="cancellationToken">cancels</param>
     IAsyncEnumerable<GenerationStep> GenerateAsync(IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, Action<int, int> drafted, IProgress<PrefillProgress>? progress, CancellationToken cancellationToken);
 }

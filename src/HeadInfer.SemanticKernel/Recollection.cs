@@ -16,7 +16,6 @@ internal readonly record struct Digest(UInt128 High, UInt128 Low)
         Of(Encoding.UTF8.GetBytes(callIds.Count > 0 ? "calls " + string.Join('\n', callIds) : "text " + text.Trim()));
 
     /// <summary>The hashes of a text's beginnings: of their characters, and of which of these a message brought.</summary>
-    /// <param name="text">the text</param>
     /// <param name="lengths">the beginnings, ascending</param>
     public static Digest[] OfBeginnings(TemplateText text, IReadOnlyList<int> lengths)
     {
@@ -60,7 +59,6 @@ internal sealed record Edit(int Start, int End, int[] Tokens, Edit? Before)
 /// <param name="Beginning">the hash of these</param>
 /// <param name="Edits">what was read in place of some of them</param>
 /// <param name="Lead">what the template wrote behind them, to be answered</param>
-/// <param name="LeadTokens">tokens of the lead</param>
 /// <param name="Tokens">these, and what was generated, without what ended it</param>
 /// <param name="Thinking">whether the prompt had opened the model's thoughts</param>
 /// <param name="KnownTokens">tokens of the whole prompt and of what was generated</param>

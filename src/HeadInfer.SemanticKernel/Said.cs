@@ -12,7 +12,6 @@ namespace HeadInfer.SemanticKernel;
 internal sealed record Said(string Thoughts, string Text, IReadOnlyList<(string Name, JsonElement Arguments)> Calls)
 {
     /// <summary>Reads an answer as it was generated, or as a template wrote it.</summary>
-    /// <param name="answer">its text</param>
     /// <param name="reader">a new one, which shows thoughts</param>
     public static Said Of(string answer, AnswerReader reader)
     {

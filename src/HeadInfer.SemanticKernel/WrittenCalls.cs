@@ -8,7 +8,6 @@ namespace HeadInfer.SemanticKernel;
 /// Writes calls as an assistant's text, as the model wrote them, for templates that speak of calls and write none: those of
 /// SmolLM3, Granite 3 and Phi-4-mini. What is between the markers stays data.
 /// </summary>
-/// <param name="template">the template</param>
 /// <param name="format">how the model writes calls</param>
 /// <param name="tags">what it thinks between</param>
 /// <param name="isSaid">whether the format is known, and not merely the usual one</param>

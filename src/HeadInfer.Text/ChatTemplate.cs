@@ -120,7 +120,6 @@ public sealed class ChatTemplate
     }
 
     /// <summary>Makes the template of what a model has of it; null if it has none.</summary>
-    /// <param name="files">the templates</param>
     /// <param name="tokenizer">where ChatML's tokens are looked for if there is no template; null for nowhere</param>
     /// <exception cref="ChatTemplateException">It is not Jinja.</exception>
     internal static ChatTemplate? Of(ChatTemplateFiles files, Tokenizer? tokenizer)

@@ -30,7 +30,6 @@ public sealed class Tokenizer
     /// <exception cref="UnsupportedModelException">It uses a part that is not supported; the message names it.</exception>
     public static Tokenizer Load(string folder) => Load(folder, template: null);
 
-    /// <param name="folder">the folder</param>
     /// <param name="template">a chat template in place of the folder's; null takes that</param>
     internal static Tokenizer Load(string folder, string? template)
     {
@@ -57,7 +56,6 @@ public sealed class Tokenizer
     }
 
     /// <summary>Encodes text of which some parts may stand for special tokens and the others may not.</summary>
-    /// <param name="text">the text</param>
     /// <param name="addSpecial">as above</param>
     /// <param name="continues">whether other tokens stand before it, which are encoded already</param>
     /// <param name="cancellationToken">ends the work</param>

@@ -35,7 +35,6 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
     /// <summary>What queries of a layer see.</summary>
     public Visibility ViewOf(int layer) => Chunked ? new(null, Windows[layer]) : new(Windows[layer]);
 
-    /// <summary>Heads of a layer.</summary>
     public HeadShape HeadsOf(int layer) => LayerHeads is null ? new(KvHeads * HeadsPerKvHead, KvHeads, HeadDim) : LayerHeads[layer];
 
     /// <summary>In which pages a layer's keys and values lie.</summary>
@@ -58,7 +57,6 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
 
     /// <summary>Heads of a group at most.</summary>
     /// <param name="history">tokens that are streamed for each head</param>
-    /// <param name="layer">the layer</param>
     /// <remarks>
     /// Many heads together while the history is short, so that there are few launches; single heads when it is long, so
     /// that a tile holds much of it and few parts have to be merged.
@@ -70,7 +68,6 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
     public static int MergedHeads(HeadShape heads) => (heads.KvHeads + MergedShare - 1) / MergedShare;
 
     /// <summary>The groups of a layer's heads, in head order: neighbours of one placement.</summary>
-    /// <param name="layer">the layer</param>
     /// <param name="size">streamed heads of a group at most</param>
     /// <param name="most">heads of a group at most, however they are placed</param>
     /// <param name="onHost">where no placement is given, how many of the layer's last heads the host attends, for each row that it does so for</param>
@@ -103,7 +100,6 @@ internal sealed record AttentionLayout(int KvHeads, int HeadsPerKvHead, int Head
         : [];
 
     /// <summary>Tokens of a split, in which a step attends what is copied or streamed: blocks and tiles have whole ones.</summary>
-    /// <param name="blockTokens">of a block</param>
     public int SplitTokens(int blockTokens)
     {
         var split = (int)BigInteger.GreatestCommonDivisor(blockTokens, RowKernels.SplitTokens);

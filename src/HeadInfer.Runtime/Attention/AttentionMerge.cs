@@ -23,7 +23,6 @@ internal sealed class AttentionMerge : IDisposable
     public AttentionMerge(long[] queryShape, Device device) => (_shape, _device, _atOnce) = (queryShape, device, device.Merges((int)queryShape[^1]));
 
     /// <summary>Adds a part of some rows.</summary>
-    /// <param name="firstRow">first of the rows</param>
     /// <param name="output">[batch, group, rows of the part, dim]; taken over</param>
     /// <param name="lse">[batch, group, rows of the part]; taken over</param>
     public void Add(int firstRow, Tensor output, Tensor lse)

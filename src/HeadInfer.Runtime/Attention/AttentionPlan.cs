@@ -10,7 +10,6 @@ namespace HeadInfer.Runtime.Attention;
 internal readonly record struct AttentionPart(TokenRange Keys, int First, int Count);
 
 /// <summary>The same, of copies on the device.</summary>
-/// <param name="Keys">the tokens</param>
 /// <param name="Extents">where their copies are, in order</param>
 /// <param name="First">the first of the sequences</param>
 /// <param name="Count">how many sequences, neighbours in their batch</param>

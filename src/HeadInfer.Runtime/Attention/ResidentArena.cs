@@ -22,7 +22,6 @@ internal sealed class ResidentArena : IDisposable
         _elements = size.Bytes / DataTypes.Size(type);
     }
 
-    /// <summary>All of it.</summary>
     public ByteSize Size => new(_elements * DataTypes.Size(_type));
 
     /// <summary>Elements of the largest piece that nobody has.</summary>

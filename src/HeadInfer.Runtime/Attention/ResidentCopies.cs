@@ -25,7 +25,6 @@ internal sealed class ResidentCopies : IDisposable
     private long _passes;
 
     /// <param name="layout">which heads are resident</param>
-    /// <param name="pool">the blocks</param>
     /// <param name="size">device memory for copies</param>
     public ResidentCopies(AttentionLayout layout, BlockPool pool, ByteSize size)
     {

@@ -6,7 +6,6 @@ namespace HeadInfer.Runtime.Attention;
 
 /// <summary>Heads of which there are copies.</summary>
 /// <param name="Pages">in which of a block's pages they lie</param>
-/// <param name="Group">the heads</param>
 /// <param name="Dim">dimensions of each</param>
 internal readonly record struct ResidentGroup(int Pages, HeadGroup Group, int Dim)
 {
@@ -38,7 +37,6 @@ internal sealed class ResidentRun : IDisposable
         }
     }
 
-    /// <summary>The blocks, in order.</summary>
     public List<Block> Blocks { get; } = [];
 
     /// <summary>Tokens that there is room for.</summary>
@@ -78,7 +76,6 @@ internal sealed class ResidentRun : IDisposable
     /// <summary>Fills in rows from a sequence's pages, in the queue of uploads.</summary>
     /// <param name="groups">the run's</param>
     /// <param name="sequence">has the tokens</param>
-    /// <param name="tokens">the tokens</param>
     /// <param name="first">where in the run they begin</param>
     public void Fill(IEnumerable<ResidentGroup> groups, Sequence sequence, TokenRange tokens, int first)
     {
@@ -110,7 +107,6 @@ internal sealed class ResidentRun : IDisposable
 }
 
 /// <summary>Tokens of a sequence that have copies.</summary>
-/// <param name="Tokens">the tokens</param>
 /// <param name="Run">where the copies are</param>
 /// <param name="First">where in the run they begin, in tokens</param>
 internal readonly record struct ResidentExtent(TokenRange Tokens, ResidentRun Run, int First);

@@ -20,7 +20,6 @@ internal sealed class RowStaging : IDisposable
     private int _turn, _current;
 
     /// <param name="pool">has the pages; not owned</param>
-    /// <param name="layout">heads</param>
     /// <param name="tokens">tokens of a segment at most</param>
     public RowStaging(BlockPool pool, AttentionLayout layout, int tokens)
     {

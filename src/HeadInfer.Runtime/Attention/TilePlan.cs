@@ -4,7 +4,6 @@ using HeadInfer.Runtime.Sequences;
 namespace HeadInfer.Runtime.Attention;
 
 /// <summary>What a forward pass attends where: which tokens have copies, and which tiles it takes, in which order.</summary>
-/// <param name="shared">the attention</param>
 /// <param name="batch">what is computed</param>
 /// <param name="resident">of each row the copies of layers that see all</param>
 /// <param name="windowed">the same of layers with a window; null if there are none</param>
@@ -22,7 +21,6 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     public int Asked(int layer) => layer == _layout.Layers - 1 && _layout.EndsModel ? batch.Outputs : batch.Tokens.Length;
 
     /// <summary>Of a row's sequence what a layer attends, the batch's own tokens aside.</summary>
-    /// <param name="layer">the layer</param>
     /// <param name="row">in prefill the only one, of the first token</param>
     /// <param name="ahead">for a pass whose new tokens begin so far behind where they do now</param>
     public TokenRange History(int layer, int row, int ahead = 0)

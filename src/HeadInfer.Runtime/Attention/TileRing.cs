@@ -18,9 +18,6 @@ internal readonly record struct KvTile(Tensor Keys, Tensor Values, TokenRange To
 /// <summary>A piece of a sequence's history that attention will ask for.</summary>
 /// <param name="Sequence">one that has it</param>
 /// <param name="Version">the sequence's, so that rows which were overwritten since are never taken for it</param>
-/// <param name="Layer">the layer</param>
-/// <param name="Group">the heads</param>
-/// <param name="Range">the tokens</param>
 internal readonly record struct TileRequest(Sequence Sequence, int Version, int Layer, HeadGroup Group, TokenRange Range);
 
 /// <summary>A few tile buffers, allocated once, through which head groups stream whatever the length of the context.</summary>
@@ -40,7 +37,6 @@ internal sealed class TileRing : IDisposable
 
     /// <param name="pool">has the pages; not owned</param>
     /// <param name="layout">heads and tiles</param>
-    /// <param name="slots">how many</param>
     public TileRing(BlockPool pool, AttentionLayout layout, int slots)
     {
         (_device, _layout) = (pool.Device, layout);

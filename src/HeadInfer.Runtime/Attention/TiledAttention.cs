@@ -107,7 +107,6 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
         return new TiledPass(this, _lanes[_depth++], batch, copies[0], work, () => _depth--);
     }
 
-    /// <summary>Begins a step.</summary>
     public RowPass BeginStep(Batch batch)
     {
         var plan = new TilePlan(this, batch, Place(batch), PlaceWindows(batch)); // may be refused, and then no pass has begun
@@ -132,7 +131,6 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
 
     /// <summary>Keeps keys and values of tokens without attending them; all layers must before they are committed.</summary>
     /// <param name="sequence">has room for them</param>
-    /// <param name="layer">the layer</param>
     /// <param name="count">tokens</param>
     /// <param name="fill">writes [kv_heads, 2, tokens, dim]</param>
     public void Keep(Sequence sequence, int layer, int count, Action<TorchSharp.torch.Tensor> fill)
@@ -160,7 +158,6 @@ internal sealed class TiledAttention : IBatchAttention, IDisposable
     }
 
     /// <summary>The groups of a layer's heads, in head order, formed once.</summary>
-    /// <param name="layer">the layer</param>
     /// <param name="history">tokens that are streamed for each head</param>
     /// <param name="most">heads of a group at most</param>
     /// <param name="onHost">heads of the layer that the host attends, of each row that it attends some of</param>

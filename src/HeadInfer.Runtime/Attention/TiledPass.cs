@@ -58,7 +58,6 @@ internal sealed class TiledPass(TiledAttention shared, AttentionLane lane, Batch
     }
 
     /// <summary>Keeps a layer's new keys and values.</summary>
-    /// <param name="layer">the layer</param>
     /// <param name="kv">[kv_heads, 2, tokens, dim]</param>
     public void Keep(int layer, Tensor kv)
     {

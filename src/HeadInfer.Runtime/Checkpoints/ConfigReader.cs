@@ -9,7 +9,6 @@ internal sealed class ConfigReader
     private readonly Action<string>? _warn;
 
     /// <param name="json">an object; the last of several fields of one name counts</param>
-    /// <param name="path">its file</param>
     /// <param name="warn">told of what is not followed</param>
     /// <exception cref="CheckpointException">It is no object.</exception>
     public ConfigReader(JsonElement json, string path, Action<string>? warn = null)

@@ -22,7 +22,6 @@ internal static class GenerationDefaults
     ];
 
     /// <param name="file">its path; it need not be there</param>
-    /// <param name="config">the model's configuration</param>
     /// <param name="warn">told of each field that is not followed and would change the output</param>
     /// <exception cref="CheckpointException">It is not JSON, or has values out of range.</exception>
     public static (GenerationOptions Defaults, int[] EndTokens) Read(string file, ModelConfig config, Action<string>? warn)
@@ -43,7 +42,6 @@ internal static class GenerationDefaults
         }
     }
 
-    /// <summary>Reads its fields.</summary>
     /// <exception cref="CheckpointException">Values are out of range.</exception>
     public static (GenerationOptions Defaults, int[] EndTokens) Read(ConfigReader json, ModelConfig config)
     {

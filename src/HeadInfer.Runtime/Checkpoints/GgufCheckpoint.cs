@@ -218,7 +218,6 @@ internal sealed class GgufCheckpoint : Checkpoint
     }
 
     /// <summary>Where the bytes of a tensor are.</summary>
-    /// <param name="File">The file.</param>
     /// <param name="Name">Its name there.</param>
     /// <param name="Offset">Its first byte.</param>
     /// <param name="HeadRows">Rows of a head, if they lie there in another order; else 0.</param>

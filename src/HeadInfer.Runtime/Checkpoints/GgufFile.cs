@@ -1,6 +1,5 @@
 namespace HeadInfer.Runtime.Checkpoints;
 
-/// <summary>A tensor of a GGUF file.</summary>
 /// <param name="Stored">Its name, type and shape.</param>
 /// <param name="Offset">Its first byte, from the start of the file.</param>
 internal sealed record GgufTensor(StoredTensor Stored, long Offset);

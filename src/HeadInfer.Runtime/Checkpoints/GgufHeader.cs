@@ -22,7 +22,6 @@ internal enum GgufType : uint
 }
 
 /// <summary>Where a value of the metadata lies.</summary>
-/// <param name="Type">Its type.</param>
 /// <param name="At">Its first byte in the header; of an array that of its first item.</param>
 /// <param name="Item">The type of an array's items.</param>
 /// <param name="Count">An array's items.</param>
@@ -71,7 +70,6 @@ internal sealed class GgufHeader(StableFile file)
         return value;
     }
 
-    /// <summary>The texts of an array.</summary>
     public string[] Texts(GgufValue array)
     {
         var (texts, at) = (new string[array.Count], array.At);

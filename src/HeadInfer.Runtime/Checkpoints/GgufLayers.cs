@@ -7,7 +7,6 @@ internal static class GgufLayers
     private const float Endless = 1e29f; // converters divide the frequency of a pair that stands still by 1e30
 
     /// <summary>[field of config.json] what the file says; these stand in place of what it says of layers that are alike.</summary>
-    /// <param name="checkpoint">the file</param>
     /// <param name="layers">how many</param>
     /// <exception cref="CheckpointException">What it needs is not there, or is out of range.</exception>
     /// <exception cref="UnsupportedModelException">Layers differ otherwise than those of a published model.</exception>

@@ -5,7 +5,6 @@ using System.Text;
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>What a GGUF file says of its model, by keys, which every error names.</summary>
-/// <param name="path">the file</param>
 /// <param name="header">has the values</param>
 /// <param name="values">where they lie</param>
 internal sealed class GgufMetadata(string path, GgufHeader header, IReadOnlyDictionary<string, GgufValue> values)

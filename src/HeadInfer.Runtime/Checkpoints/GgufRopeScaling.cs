@@ -17,7 +17,6 @@ internal static class GgufRopeScaling
     }
 
     /// <summary>The <c>rope_scaling</c> of a configuration; null for none.</summary>
-    /// <param name="checkpoint">the file</param>
     /// <param name="isReplaced">whether a scaling of the caller's is in its place</param>
     /// <param name="warn">told of what is not followed</param>
     /// <exception cref="CheckpointException">What it needs is not there.</exception>

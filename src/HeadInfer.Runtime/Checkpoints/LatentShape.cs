@@ -38,7 +38,6 @@ internal sealed record LatentShape(int QueryRank, int Rank, int Rotated, int Sti
     }
 
     /// <summary>Factor of the scores: it grows with the factor of the configuration's YaRN.</summary>
-    /// <param name="json">the configuration</param>
     /// <param name="chosen">scaling in place of the configuration's, which has no such growth; null takes that</param>
     public double ScaleOf(ConfigReader json, RopeScaling? chosen)
     {

@@ -6,7 +6,6 @@ namespace HeadInfer.Runtime.Checkpoints;
 internal static class LayerHeadsReader
 {
     /// <summary>[layer] heads: those of layers that attend all are others, unless it is said layer by layer.</summary>
-    /// <param name="json">the configuration</param>
     /// <param name="usual">heads of layers with windows</param>
     /// <param name="windows">[layer] its window, or null for all</param>
     public static Compute.HeadShape[] Read(ConfigReader json, Compute.HeadShape usual, int?[] windows)

@@ -10,7 +10,6 @@ internal static class Llama4Fields
 
     private const string Chunked = "chunked_attention", Tuning = "attn_temperature_tuning";
 
-    /// <param name="json">the configuration</param>
     /// <param name="family">Llama 4</param>
     public static ConfigReader Translate(ConfigReader json, ModelFamily family)
     {

@@ -6,7 +6,6 @@ internal static class MixtureReader
     private const string LastMixture = "moe_layer_end_index"; // ERNIE's
 
     /// <param name="config">the model without them</param>
-    /// <param name="json">the configuration</param>
     public static ModelConfig WithExperts(ModelConfig config, ConfigReader json)
     {
         var family = config.Family;

@@ -127,7 +127,6 @@ public sealed record ModelConfig
     /// <summary>Rotary position embeddings of each layer; <see cref="Rope"/> for all if it is empty.</summary>
     internal IReadOnlyList<RopeConfig> LayerRopes { get; init; } = [];
 
-    /// <summary>Factor of the embeddings.</summary>
     internal double EmbeddingScale { get; init; } = 1;
 
     /// <summary>Factor of what layers add.</summary>
@@ -139,7 +138,6 @@ public sealed record ModelConfig
     /// <summary>Factors of the gates of MLPs and of what they add; null for ones.</summary>
     internal (double Gate, double Down)? MlpScales { get; init; }
 
-    /// <summary>Factor of the logits.</summary>
     internal double LogitScale { get; init; } = 1;
 
     /// <summary>Queries grow by <c>beta ln(1 + position / original)</c>, of whole lengths; or null. Where only layers grow that do not rotate, positions are counted from 1.</summary>
@@ -171,7 +169,6 @@ public sealed record ModelConfig
     /// <summary>What queries of a layer see.</summary>
     internal Compute.Visibility ViewOf(int layer) => Family.Chunked ? new(null, Windows[layer]) : new(Windows[layer]);
 
-    /// <summary>Heads of a layer.</summary>
     internal Compute.HeadShape HeadsOf(int layer) => LayerHeads.Count == 0 ? new(Heads, KvHeads, HeadDim) : LayerHeads[layer];
 
     /// <summary>Heads of all kinds.</summary>
@@ -180,20 +177,17 @@ public sealed record ModelConfig
     /// <summary>Whether a layer keeps keys and values of its own.</summary>
     internal bool KeepsKeys(int layer) => Attends(layer) && (CacheOf.Count == 0 || CacheOf[layer] == layer);
 
-    /// <summary>Whether a layer attends.</summary>
     internal bool Attends(int layer) => (Family.AttendsBesideStates || !StateLayers.Contains(layer)) && !LoneMlps.Contains(layer);
 
     /// <summary>Width of a layer's dense MLP.</summary>
     internal int IntermediateOf(int layer) => WideWhereShared && !KeepsKeys(layer) ? 2 * IntermediateSize : IntermediateSize;
 
-    /// <summary>The layers that attend, in order.</summary>
     internal IReadOnlyList<int> AttendingLayers => [.. Enumerable.Range(0, Layers).Where(Attends)];
 
     /// <summary>The same without windows that no context reaches, such as Phi-3's of 262,144 tokens: what sees all has copies on a GPU.</summary>
     /// <param name="tokens">of the longest context</param>
     internal ModelConfig Within(int tokens) => Windows.Any(w => w >= tokens) ? this with { Windows = [.. Windows.Select(w => w >= tokens ? null : w)] } : this;
 
-    /// <summary>The windows of the layers that attend.</summary>
     internal IReadOnlyList<int?> KvWindows => [.. AttendingLayers.Select(layer => Windows[layer])];
 
     /// <summary>The layers that keep keys and values, in order.</summary>

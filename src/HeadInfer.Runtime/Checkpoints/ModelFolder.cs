@@ -8,7 +8,6 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <param name="Config">Its <c>config.json</c>.</param>
 /// <param name="Tokenizer">Its <c>tokenizer.json</c>, or null if there is none.</param>
 /// <param name="ChatTemplate">Its chat template, or null if there is none.</param>
-/// <param name="Defaults">Generation defaults.</param>
 /// <param name="EndTokens">Tokens that end a generation.</param>
 internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? Tokenizer, ChatTemplate? ChatTemplate, GenerationOptions Defaults, IReadOnlyList<int> EndTokens)
 {

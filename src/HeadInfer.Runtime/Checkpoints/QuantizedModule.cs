@@ -36,7 +36,6 @@ internal sealed class QuantizedModule(string stem, IReadOnlyDictionary<string, F
     /// <summary>Leaves a tensor that says nothing new.</summary>
     public void Skip(string part) => taken.Add(stem + part);
 
-    /// <summary>Checks a shape.</summary>
     /// <exception cref="CheckpointException">It is another.</exception>
     public void Expect(FileTensor tensor, params ReadOnlySpan<long> shape)
     {

@@ -23,11 +23,9 @@ internal static class RopeConfigReader
     // How positions of pictures are told apart; those of text are one.
     private static readonly string[] OfPictures = ["mrope_section", "mrope_interleaved"];
 
-    /// <param name="json">the configuration</param>
     /// <param name="family">whose it is</param>
     /// <param name="headDim">dimensions of a head, by the type of its layer</param>
     /// <param name="maxPositions">its <c>max_position_embeddings</c></param>
-    /// <param name="layerTypes">the types of its layers</param>
     /// <param name="chosen">scaling in place of the configuration's; null takes that</param>
     /// <returns>those of each type of layer; one alone where all have the same</returns>
     public static Dictionary<string, RopeConfig> Read(ConfigReader json, ModelFamily family, Func<string, int> headDim, int maxPositions, IReadOnlyCollection<string> layerTypes, RopeScaling? chosen)

@@ -4,7 +4,6 @@ using System.Runtime.InteropServices;
 
 namespace HeadInfer.Runtime.Checkpoints;
 
-/// <summary>A tensor of a safetensors file.</summary>
 internal sealed record FileTensor(SafetensorsFile File, SafetensorsEntry Entry)
 {
     public const int MostColumns = 1 << 27; // so that their bits can be counted

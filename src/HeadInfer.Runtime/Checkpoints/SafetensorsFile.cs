@@ -7,7 +7,6 @@ namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>Where a tensor lies in a safetensors file, and what it is.</summary>
 /// <param name="Name">The checkpoint's name of the tensor.</param>
-/// <param name="Type">Element type.</param>
 /// <param name="Shape">Dimensions, outermost first.</param>
 /// <param name="Offset">First byte, from the start of the file.</param>
 /// <param name="Length">Bytes.</param>

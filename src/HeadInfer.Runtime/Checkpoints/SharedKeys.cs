@@ -6,7 +6,6 @@ internal sealed class SharedKeys : CheckpointView
     private readonly Dictionary<string, StoredTensor> _keys = new(StringComparer.Ordinal); // by the names of the values that they are
 
     /// <param name="inner">has the tensors; owned</param>
-    /// <param name="config">the model</param>
     public SharedKeys(Checkpoint inner, ModelConfig config)
         : base(inner)
     {

@@ -18,7 +18,6 @@ internal sealed record WeightsLabel(long Parameters, string Type)
 
     /// <summary>Reads the headers of a model's files.</summary>
     /// <param name="path">the folder, the root folder of a model in the hub's cache, or a GGUF file</param>
-    /// <param name="config">the model</param>
     public static WeightsLabel Of(string path, ModelConfig config)
     {
         using var checkpoint = Checkpoint.Open(ModelFolder.Locate(path), config.Quantization);

@@ -5,9 +5,7 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Compute;
 
 /// <summary>Mixtures of few rows on a GPU: which experts a row has is known there alone, and nothing waits for it.</summary>
-/// <param name="traits">of the model</param>
 /// <param name="module">has the kernels</param>
-/// <param name="device">computes</param>
 /// <param name="early">whether kernels may start while the one before still runs</param>
 internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevice device, bool early) : IDisposable
 {
@@ -30,10 +28,8 @@ internal sealed class CudaMixture(RowTraits traits, CudaModule module, CudaDevic
     }
 
     /// <summary>Computes as <see cref="RowKernels.Mix"/> says.</summary>
-    /// <param name="rows">how many</param>
     /// <param name="x">[rows, hidden]</param>
     /// <param name="norm">of x, if it is not done</param>
-    /// <param name="mixture">the experts</param>
     /// <param name="between">logits and what is written on the way</param>
     /// <param name="to">[rows, hidden]</param>
     /// <param name="add">whether what is there stays, as a summand</param>

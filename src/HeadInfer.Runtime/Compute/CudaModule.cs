@@ -42,7 +42,6 @@ internal sealed unsafe class CudaModule : IDisposable
 
     public Gpu Gpu { get; }
 
-    /// <summary>The element type.</summary>
     public ScalarType Type { get; }
 
     public nint Function(string name)

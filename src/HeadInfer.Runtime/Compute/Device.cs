@@ -32,7 +32,6 @@ internal readonly record struct Traffic(ByteSize Uploaded, ByteSize Downloaded);
 /// <param name="SoftCap">Cap of the scores by tanh, or null.</param>
 /// <param name="HeadDim">Dimensions of a head.</param>
 /// <param name="QueriesPerHead">Query heads that share a KV head.</param>
-/// <param name="Type">Element type.</param>
 internal readonly record struct AttentionTraits(double Scale, double? SoftCap, int HeadDim, int QueriesPerHead, ScalarType Type);
 
 /// <summary>What computes: its memory, its queues and its operators. The one place that tells CPU and GPU apart.</summary>
@@ -142,7 +141,6 @@ internal abstract class Device : IWeightLayout, IDisposable
     /// <summary>The norm of some heads of each token, in place.</summary>
     /// <param name="heads">[tokens, heads, dim], contiguous, changed</param>
     /// <param name="first">first of the heads</param>
-    /// <param name="count">how many</param>
     /// <param name="weight">[dim]</param>
     /// <param name="epsilon">added to the mean square</param>
     public virtual void NormHeads(Tensor heads, int first, int count, Tensor weight, double epsilon)
@@ -159,12 +157,10 @@ internal abstract class Device : IWeightLayout, IDisposable
 
     /// <summary><c>x * weight^T + bias</c> of weights that lie as a checkpoint has them.</summary>
     /// <param name="x">[rows, columns of the weight]</param>
-    /// <param name="weight">the matrix</param>
     /// <param name="bias">[outputs] or null; the matrix's own</param>
     public virtual Tensor Multiply(Tensor x, WeightMatrix weight, Tensor? bias) => throw new NotSupportedException();
 
     /// <summary>Rows of such weights, in the type that is computed in.</summary>
-    /// <param name="weight">the matrix</param>
     /// <param name="rows">[n], int64</param>
     /// <returns>[n, columns]</returns>
     public virtual Tensor Lookup(WeightMatrix weight, Tensor rows) => throw new NotSupportedException();

@@ -1,8 +1,6 @@
 namespace HeadInfer.Runtime.Compute;
 
-/// <summary>The heads of a layer.</summary>
 /// <param name="Count">query heads</param>
-/// <param name="KvHeads">KV heads</param>
 /// <param name="Dim">dimensions of a head</param>
 internal readonly record struct HeadShape(int Count, int KvHeads, int Dim)
 {

@@ -38,7 +38,6 @@ internal sealed unsafe class HostAttention
     private AttentionWork _work = new();
     private int _rows, _scoreSize, _next, _turn;
 
-    /// <param name="traits">the model's heads</param>
     /// <param name="team">the threads</param>
     public HostAttention(RowTraits traits, HostTeam team)
     {
@@ -52,7 +51,6 @@ internal sealed unsafe class HostAttention
     public HeadShape Heads { get; set; }
 
     /// <summary>Begins: nothing has been attended.</summary>
-    /// <param name="rows">how many there are</param>
     /// <param name="sinks">[heads] scores of what each head attends beside its keys, which is nothing; or null</param>
     public void Begin(int rows, float* sinks = null)
     {
@@ -69,7 +67,6 @@ internal sealed unsafe class HostAttention
     }
 
     /// <summary>Attends some keys.</summary>
-    /// <param name="rows">how many there are</param>
     /// <param name="queries">[rows, heads, dim]</param>
     /// <param name="stride">floats from one row to the next</param>
     /// <param name="work">what</param>
@@ -105,7 +102,6 @@ internal sealed unsafe class HostAttention
     }
 
     /// <summary>Writes what was attended.</summary>
-    /// <param name="rows">how many</param>
     /// <param name="output">[rows, heads, dim]</param>
     /// <param name="stride">floats from one row to the next</param>
     public void Write(int rows, float* output, long stride)
@@ -126,7 +122,6 @@ internal sealed unsafe class HostAttention
     }
 
     /// <summary>Copies what was attended so far out, for a row and some of its query heads.</summary>
-    /// <param name="row">the row</param>
     /// <param name="firstHead">first of the query heads</param>
     /// <param name="sums">[heads], written: largest score and sum of the weights</param>
     /// <param name="outputs">[heads, dim], written: sums of weighted values, not divided by that of the weights</param>

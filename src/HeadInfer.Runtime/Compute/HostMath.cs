@@ -29,7 +29,6 @@ internal static unsafe class HostMath
     /// <param name="result">[rows, size], written; may be <paramref name="x"/></param>
     /// <param name="weight">[size]</param>
     /// <param name="size">of a row</param>
-    /// <param name="rows">how many</param>
     /// <param name="epsilon">added to the mean square</param>
     public static void RmsNorm(float* x, float* result, float* weight, int size, int rows, double epsilon) => NormRows<PlainLane>(x, result, weight, size, rows, epsilon);
 
@@ -56,7 +55,6 @@ internal static unsafe class HostMath
     /// <summary>The same norm of some heads of each token, in place.</summary>
     /// <param name="heads">[tokens, heads, dim], contiguous</param>
     /// <param name="first">first of the heads</param>
-    /// <param name="count">how many</param>
     /// <param name="weight">[dim]</param>
     /// <param name="epsilon">added to the mean square</param>
     public static void NormHeads(Tensor heads, int first, int count, Tensor weight, double epsilon)
@@ -90,7 +88,6 @@ internal static unsafe class HostMath
         }
     }
 
-    /// <summary>Rotates one head.</summary>
     /// <param name="head">[dim], changed</param>
     /// <param name="cos">[2 * half]</param>
     /// <param name="sin">[2 * half], the first half negated</param>

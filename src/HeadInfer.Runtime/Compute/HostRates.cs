@@ -36,7 +36,6 @@ internal readonly record struct HostRates(double Link, double Host, double Rows)
 
     /// <summary>Measures them: a second at most, or two.</summary>
     /// <param name="device">the GPU; idle</param>
-    /// <param name="traits">the model's heads</param>
     /// <param name="threads">that attend</param>
     public static unsafe HostRates Measure(CudaDevice device, RowTraits traits, int threads)
     {

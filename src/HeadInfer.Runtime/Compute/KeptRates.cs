@@ -17,7 +17,6 @@ internal sealed partial class KeptRates(string path)
 
     /// <summary>What rates depend on, in words.</summary>
     /// <param name="gpu">its name</param>
-    /// <param name="traits">the model's heads</param>
     /// <param name="threads">that attend</param>
     public static string Machine(string gpu, RowTraits traits, int threads) =>
         $"{gpu}; {Processor()}, {threads} of {Environment.ProcessorCount} threads; {traits.KvType}, {traits.Heads} heads of {traits.HeadDim} over {traits.KvHeads}";

@@ -7,7 +7,6 @@ internal sealed class Parts
 {
     private readonly Stack<IDisposable> _made = [];
 
-    /// <summary>Keeps a part.</summary>
     public T Add<T>(T part)
         where T : IDisposable
     {

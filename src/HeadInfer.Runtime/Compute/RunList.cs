@@ -36,7 +36,6 @@ internal sealed class RunList(long row, long most)
 
     /// <summary>Adds the beginning of what is left of a span.</summary>
     /// <param name="work">has the span</param>
-    /// <param name="span">the span</param>
     /// <param name="queriesPerRow">over all heads that are attended</param>
     /// <param name="done">tokens of the span that were added before; grows</param>
     /// <returns>whether all of it is added; if not, there is no more room</returns>

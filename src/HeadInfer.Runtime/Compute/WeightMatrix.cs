@@ -5,7 +5,6 @@ namespace HeadInfer.Runtime.Compute;
 /// <summary>Rows of a matrix that lie end to end, in one packing.</summary>
 /// <param name="Address">of the first</param>
 /// <param name="Packing">how each lies</param>
-/// <param name="Rows">how many</param>
 /// <param name="Scales">where their scales lie, if these lie apart</param>
 internal readonly record struct WeightPart(nint Address, Packing Packing, int Rows, nint Scales = 0);
 

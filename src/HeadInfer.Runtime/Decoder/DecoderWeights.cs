@@ -26,7 +26,6 @@ internal sealed class DecoderWeights : IDisposable
     public required IReadOnlyList<LayerWeights> Layers { get; init; }
 
     /// <summary>Asks <paramref name="source"/> for every tensor that <paramref name="config"/> makes, each once.</summary>
-    /// <param name="config">the model</param>
     /// <param name="source">gives the tensors, and owns them until the weights are disposed</param>
     /// <param name="device">computes with them; null if nobody does</param>
     /// <param name="layerDone">called after each layer</param>

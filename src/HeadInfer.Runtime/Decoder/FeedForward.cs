@@ -20,8 +20,6 @@ internal abstract class FeedForward
     }
 
     /// <summary><c>hidden += norm(Forward(norm(hidden)))</c> of a few rows.</summary>
-    /// <param name="kernels">compute</param>
-    /// <param name="rows">how many</param>
     /// <param name="buffers">hidden among them</param>
     /// <param name="before">norm of what goes in</param>
     /// <param name="after">norm of what comes out; null if it has none</param>
@@ -192,7 +190,6 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
 }
 
 /// <summary>A router sends each token to a few experts and weighs their outputs.</summary>
-/// <param name="config">the model</param>
 /// <param name="type">that is computed in</param>
 /// <param name="router">hidden -> experts</param>
 /// <param name="routing">how it chooses</param>
@@ -278,8 +275,6 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
     }
 
     /// <summary>The experts' part alone of a few rows.</summary>
-    /// <param name="kernels">compute</param>
-    /// <param name="rows">how many</param>
     /// <param name="buffers">hidden among them</param>
     /// <param name="routed">norm of what the router looks at</param>
     /// <param name="before">norm of what the experts look at</param>
@@ -339,10 +334,7 @@ internal sealed class MixtureOfExperts(ModelConfig config, ScalarType type, Line
 }
 
 /// <summary>A dense MLP and a mixture of experts that look at the same, each with norms of its own (Gemma 4).</summary>
-/// <param name="config">the model</param>
 /// <param name="device">computes; null if nobody does</param>
-/// <param name="dense">the MLP</param>
-/// <param name="mixture">the experts</param>
 /// <param name="beforeDense">[hidden], norm of what the MLP looks at</param>
 /// <param name="afterDense">[hidden], norm of what it gives</param>
 /// <param name="beforeRouter">[hidden], norm of what the router looks at</param>

@@ -53,10 +53,7 @@ internal sealed class LatentProjections(Device? device, LatentShape shape, (Line
     }
 
     /// <summary>Of a few rows.</summary>
-    /// <param name="kernels">compute</param>
-    /// <param name="rows">how many</param>
     /// <param name="x">[rows, hidden]</param>
-    /// <param name="before">its norm</param>
     /// <param name="between">written</param>
     /// <param name="heads">[rows, (heads + 2 kv_heads) * dim], written</param>
     public void Multiply(RowKernels kernels, int rows, RowBuffer x, RowNorm? before, LatentRows between, RowBuffer heads)

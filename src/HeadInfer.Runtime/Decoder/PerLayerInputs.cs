@@ -6,7 +6,6 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Decoder;
 
 /// <summary>What each layer is told of a token beside the residual stream: of the token itself, and of its embedding (Gemma 4).</summary>
-/// <param name="config">the model</param>
 /// <param name="device">computes; null if nobody does</param>
 /// <param name="table">[vocabulary, layers * size]; half of a small model, so it lies in host memory</param>
 /// <param name="projection">hidden -> layers * size</param>
@@ -53,9 +52,7 @@ internal sealed class PerLayerInputs(ModelConfig config, Device? device, RowTabl
 }
 
 /// <summary>What a layer does with it: <c>hidden += norm(output(activation(gate(hidden)) * told))</c>.</summary>
-/// <param name="config">the model</param>
 /// <param name="device">computes; null if nobody does</param>
-/// <param name="layer">the layer</param>
 /// <param name="gate">hidden -> size</param>
 /// <param name="output">size -> hidden</param>
 /// <param name="norm">[hidden]</param>

@@ -28,7 +28,6 @@ internal sealed class Rope
     public int RotaryDim { get; }
 
     /// <summary>The embeddings of a model's layers.</summary>
-    /// <param name="config">the model</param>
     /// <param name="ropes">those that differ, added</param>
     /// <param name="rotation">which of them, where there are several for sequences of different lengths</param>
     /// <returns>[layers] which of them each has</returns>
@@ -60,7 +59,6 @@ internal sealed class Rope
     }
 
     /// <summary>Cosines and sines of one position.</summary>
-    /// <param name="position">the position</param>
     /// <param name="cosines">[rotary / 2], written</param>
     /// <param name="sines">[rotary / 2], written</param>
     public void HalfAngles(int position, Span<float> cosines, Span<float> sines)

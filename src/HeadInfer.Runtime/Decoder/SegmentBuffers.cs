@@ -22,11 +22,9 @@ internal sealed class SegmentBuffers
     private Tensor? _seen;             // [tokens, heads + 2 kv_heads, dim] of the layer, where not staged
     private Tensor? _rows;             // [kv_heads, 2, tokens, dim] of the layer
 
-    /// <param name="config">the model</param>
     /// <param name="attention">the forward pass's</param>
     /// <param name="tokens">tokens of the segment</param>
     /// <param name="inOneChunk">whether every layer projects all of them at once</param>
-    /// <param name="type">element type</param>
     /// <param name="device">where they are computed</param>
     public SegmentBuffers(ModelConfig config, IAttentionPass attention, int tokens, bool inOneChunk, ScalarType type, torch.Device device)
     {
@@ -50,9 +48,7 @@ internal sealed class SegmentBuffers
     /// <summary>[kv_heads, 2, tokens, dim]; null where they are an earlier layer's.</summary>
     public Tensor? KeyValues => !_keeps ? null : _rows ?? Rows(_seen!.narrow(1, _heads.Count, 2 * _heads.KvHeads));
 
-    /// <summary>Begins a layer.</summary>
     /// <param name="number">which of those that attend it is</param>
-    /// <param name="heads">its heads</param>
     /// <param name="keeps">whether its keys and values are its own</param>
     public void Begin(int number, HeadShape heads, bool keeps)
     {

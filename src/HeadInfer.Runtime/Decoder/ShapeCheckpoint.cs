@@ -25,7 +25,6 @@ internal class ShapeCheckpoint : Checkpoint
     private readonly Dictionary<string, StoredTensor> _tensors = new(StringComparer.Ordinal);
 
     /// <param name="shape">the model's name</param>
-    /// <param name="config">the model</param>
     /// <param name="packing">of its matrices</param>
     public ShapeCheckpoint(string shape, ModelConfig config, Packing packing)
         : base(shape)

@@ -24,7 +24,6 @@ internal sealed class StepDecoder
     private readonly (RowBuffer Heads, RowBuffer Attended)[] _heads; // [layer] as wide as its heads
     private readonly RowNorm _finalNorm;
 
-    /// <param name="config">the model</param>
     /// <param name="weights">its weights; not owned</param>
     /// <param name="attention">attends, and keeps keys and values; not owned</param>
     /// <param name="buffers">written; not owned</param>

@@ -9,10 +9,8 @@ using static TorchSharp.torch;
 namespace HeadInfer.Runtime.Decoder;
 
 /// <summary>The one decoder of all families, for many tokens of a sequence: what sets families apart is data.</summary>
-/// <param name="config">The model.</param>
 /// <param name="weights">Its weights; not owned.</param>
 /// <param name="chunkTokens">Tokens that go through the linear layers at once.</param>
-/// <param name="device">Computes.</param>
 /// <remarks>Holds no state of a sequence: that is the attention's.</remarks>
 internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weights, int chunkTokens, Device device)
 {

@@ -17,7 +17,6 @@ internal interface IGenerator
 
     /// <summary>The next step, where it needs the best token alone.</summary>
     /// <param name="best">after the last token of the context</param>
-    /// <param name="logit">of it</param>
     GenerationStep Next(int best, float logit) => throw new NotSupportedException();
 
     /// <summary>Guesses what comes after a step's token, so that several tokens may be computed at once. Changes nothing of what comes.</summary>

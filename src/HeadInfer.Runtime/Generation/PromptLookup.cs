@@ -30,7 +30,6 @@ internal sealed class PromptLookup
     private int _count;
     private (int Place, int At, int Count, int Kind) _last; // the last draft: behind which place it stood, for which position it was meant
 
-    /// <summary>Proposes tokens.</summary>
     /// <param name="context">all tokens of the sequence so far; from call to call it grows</param>
     /// <param name="next">the token after them</param>
     /// <param name="most">tokens wanted at most</param>

@@ -30,7 +30,6 @@ internal sealed class Sampler(SamplingOptions options)
 
     /// <summary>The next token, which is the best one.</summary>
     /// <param name="token">with the largest logit, of equals the first</param>
-    /// <param name="logit">its logit</param>
     public int Next(int token, float logit)
     {
         Check(logit);

@@ -7,7 +7,6 @@ internal sealed class StopMatcher(IReadOnlyList<string> stops)
 {
     private readonly StringBuilder _held = new();
 
-    /// <summary>Takes text.</summary>
     /// <returns>the text that may be shown, and whether a stop sequence came; it and what follows are dropped</returns>
     public (string Text, bool Stopped) Append(string text)
     {

@@ -61,8 +61,6 @@ internal sealed record Machine(string Name, ByteSize? GpuMemory, double Memory, 
         ?? throw new ArgumentException($"'{name}' is no GPU that --gpu knows; there are {string.Join(", ", Known.Select(m => m.Name))}. Others are given by --memory-rate, --link-rate and --tflops.");
 
     /// <summary>The machine of a name, of rates, or of a name with some rates of its own; null if nothing is said.</summary>
-    /// <param name="name">the name</param>
-    /// <param name="gpuMemory">of its GPU</param>
     /// <param name="memory">bytes a second of GPU memory</param>
     /// <param name="link">bytes a second of the link, one way</param>
     /// <param name="product">operations a second of a matrix product</param>

@@ -23,7 +23,6 @@ internal static class MemoryPlanner
     private static readonly ByteSize GpuLibraries = ByteSize.FromGiB(1.1), GpuMargin = ByteSize.FromMiB(256);
     private static readonly ByteSize GpuTile = ByteSize.FromMiB(64);
 
-    /// <param name="config">the model</param>
     /// <param name="weights">its weights, as they lie where it is computed</param>
     /// <param name="type">the type that is computed in</param>
     /// <param name="options">what the caller fixed, validated</param>

@@ -5,8 +5,6 @@ using HeadInfer.Runtime.Checkpoints;
 namespace HeadInfer.Runtime.Planning;
 
 /// <summary>Where a model goes and how fast it would be, as text and as figures.</summary>
-/// <param name="Name">the model's</param>
-/// <param name="Config">the model</param>
 /// <param name="Plan">where it goes</param>
 /// <param name="Machine">whose rates times are predicted by; null predicts none</param>
 /// <param name="HostShare">of the heads that the CPU attends; null for as many as the rates say</param>

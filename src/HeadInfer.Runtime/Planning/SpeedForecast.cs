@@ -4,7 +4,6 @@ using HeadInfer.Runtime.Compute;
 namespace HeadInfer.Runtime.Planning;
 
 /// <summary>How fast a model that is not loaded would be on a machine that need not be there, by the machine's rates. Pure.</summary>
-/// <param name="config">the model</param>
 /// <param name="plan">where it lies on that machine</param>
 /// <param name="machine">computes</param>
 /// <param name="hostShare">of the heads that the CPU attends of what has no copy; null for as many as its rates say</param>

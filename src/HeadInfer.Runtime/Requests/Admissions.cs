@@ -302,7 +302,6 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
     }
 
     /// <summary>Ends a request that had begun.</summary>
-    /// <param name="request">the request</param>
     /// <param name="error">why; null if it is done</param>
     public void End(Request request, Exception? error)
     {
@@ -313,7 +312,6 @@ internal sealed class Admissions(BlockPool pool, int longest, int most, Action w
         request.End(error);
     }
 
-    /// <summary>Ends all requests.</summary>
     public void EndAll(Exception reason)
     {
         while (_arrived.TryDequeue(out var request))

@@ -17,7 +17,6 @@ namespace HeadInfer.Runtime.Requests;
 /// <param name="decoder">reads prompts</param>
 /// <param name="steps">takes steps</param>
 /// <param name="attention">keeps what was read</param>
-/// <param name="config">the model</param>
 /// <param name="plan">how its memory is used</param>
 /// <param name="answerShare">the answers' share of all time beside prompts, 0 to 0.95</param>
 /// <param name="mostDrafted">tokens of an answer that are guessed and verified in a step, at most</param>

@@ -5,7 +5,6 @@ using HeadInfer.Runtime.Sequences;
 
 namespace HeadInfer.Runtime.Requests;
 
-/// <summary>Where a request is.</summary>
 internal enum RequestState
 {
     /// <summary>Holds nothing but what its sequence had. Its caller may take it back.</summary>
@@ -190,7 +189,6 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
     /// <summary>Gives back the place in the queue, if the request still has one.</summary>
     public void LeaveQueue() => Interlocked.Exchange(ref _leaveQueue, null)?.Invoke();
 
-    /// <summary>Tells a step.</summary>
     public void Tell(GenerationStep step)
     {
         Interlocked.Increment(ref _unread);
@@ -219,7 +217,6 @@ internal sealed class Request(Sequence sequence, int[] prompt, IGenerator? gener
         return Interlocked.Decrement(ref _unread) == Buffered - 1;
     }
 
-    /// <summary>Ends the request.</summary>
     /// <param name="error">why; null if it is done</param>
     public void End(Exception? error)
     {

@@ -21,7 +21,6 @@ internal enum TurnKind
     Prefill,
 }
 
-/// <summary>A turn of the engine.</summary>
 /// <param name="Kind">what it does</param>
 /// <param name="Reader">of a prefill, which of those that read</param>
 internal readonly record struct Turn(TurnKind Kind, int Reader = -1);
@@ -63,7 +62,6 @@ internal static class Scheduler
     }
 
     /// <summary>What answers are owed for time that a prompt took.</summary>
-    /// <param name="taken">the time</param>
     /// <param name="share">the answers' share of all time, from 0 to below 1</param>
     public static TimeSpan Owed(TimeSpan taken, double share) => taken * (share / (1 - share));
 }

@@ -40,7 +40,6 @@ internal sealed class Batch
     /// <summary>Where a row's token stands: behind the tokens of its sequence, and behind the rows of it that come before.</summary>
     public int Position(int row) => Sequences[row].Length + row - _firstRows[row];
 
-    /// <summary>Reads tokens of a sequence.</summary>
     public static Batch Prefill(Sequence sequence, ReadOnlyMemory<int> tokens, int outputs) => new(Phase.Prefill, [sequence], tokens, outputs);
 
     /// <summary>Takes a step of sequences, each with one token or several in their order.</summary>

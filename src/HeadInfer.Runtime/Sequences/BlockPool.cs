@@ -182,7 +182,6 @@ internal sealed class BlockPool : IDisposable
 
     /// <summary>The longest known beginning of some tokens; its blocks are retained.</summary>
     /// <param name="key">callers with different keys share nothing</param>
-    /// <param name="tokens">the tokens</param>
     /// <returns>its length and blocks, and whether what is known goes on otherwise from there</returns>
     public (int Length, bool Diverged, List<Block> Blocks) Find(CacheKey key, ReadOnlySpan<int> tokens)
     {
@@ -249,7 +248,6 @@ internal sealed class BlockPool : IDisposable
     /// <summary>Makes a sequence the one that may add rows to a block, if those it has are all there are and nobody else is that one.</summary>
     /// <param name="block">one of the sequence's</param>
     /// <param name="tokens">tokens of it that the sequence has</param>
-    /// <param name="by">the sequence</param>
     public bool TryClaim(Block block, int tokens, Sequence by)
     {
         lock (_gate)
@@ -277,7 +275,6 @@ internal sealed class BlockPool : IDisposable
     }
 
     /// <summary>Writes rows of one layer into pages, in order.</summary>
-    /// <param name="layer">the layer</param>
     /// <param name="runs">where</param>
     /// <param name="start">the token that the rows begin with</param>
     /// <param name="rows">[kv_heads, 2, tokens, dim]; must not change until <see cref="Written"/> has passed</param>
@@ -346,7 +343,6 @@ internal sealed class BlockPool : IDisposable
         }
     }
 
-    /// <summary>The address of a page.</summary>
     public nint AddressOf(Page page) => _pages.AddressOf(page);
 
     /// <summary>Forgets all blocks that nobody has.</summary>

@@ -8,7 +8,6 @@ namespace HeadInfer.Runtime.Sequences;
 /// <param name="KvHeads">KV heads of a layer.</param>
 /// <param name="Tokens">Tokens of a page.</param>
 /// <param name="HeadDim">Dimensions of a head.</param>
-/// <param name="Type">Element type.</param>
 internal readonly record struct PageShape(int KvHeads, int Tokens, int HeadDim, ScalarType Type)
 {
     public long Elements => 2L * KvHeads * Tokens * HeadDim;
@@ -34,8 +33,6 @@ internal sealed unsafe class PageSlab : IDisposable
     private readonly Dictionary<PageShape, Tensor> _views = [];
     private readonly Task<IDisposable?>? _pinning;
 
-    /// <param name="shape">of a page</param>
-    /// <param name="pages">how many</param>
     /// <param name="device">what copies to and from it</param>
     /// <param name="before">the slab that is made ready first, if any</param>
     public PageSlab(PageShape shape, int pages, Device device, PageSlab? before)

@@ -74,7 +74,6 @@ internal sealed class PrefixIndex
 
     /// <summary>The longest known beginning of some tokens.</summary>
     /// <param name="key">the caller's root</param>
-    /// <param name="tokens">the tokens</param>
     /// <param name="blocks">gets its blocks; of the last one perhaps only the first tokens are meant</param>
     /// <returns>its length, and whether what is known goes on otherwise from there; if not, nothing is known after it</returns>
     public (int Length, bool Diverged) Find(CacheKey key, ReadOnlySpan<int> tokens, List<Block> blocks)

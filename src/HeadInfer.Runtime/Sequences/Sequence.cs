@@ -7,7 +7,6 @@ namespace HeadInfer.Runtime.Sequences;
 /// <summary>Pages of one layer that lie at equal distances in one slab, cut to the tokens asked for.</summary>
 /// <param name="Memory">[pages, kv_heads, 2, tokens a page, dim]: a view of the slab</param>
 /// <param name="Tokens">the tokens it holds, in order; pages * tokens a page of them</param>
-/// <param name="Slab">the slab</param>
 internal readonly record struct PageRun(Tensor Memory, TokenRange Tokens, PageSlab Slab);
 
 /// <summary>Rows of one page, for kernels that read host memory.</summary>
@@ -160,7 +159,6 @@ internal sealed partial class Sequence(BlockPool pool, string key) : IReadOnlyLi
     }
 
     /// <summary>Writes rows of one layer behind the tokens there are, into reserved blocks.</summary>
-    /// <param name="layer">the layer</param>
     /// <param name="rows">[kv_heads, 2, tokens, dim]; must not change until the layer's <see cref="BlockPool.Written"/> has passed</param>
     public void Write(int layer, Tensor rows)
     {

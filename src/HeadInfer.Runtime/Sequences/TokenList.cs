@@ -23,7 +23,6 @@ internal sealed class TokenList : IReadOnlyList<int>
         return _tokens.AsSpan(0, count)[Math.Min(start, count)..];
     }
 
-    /// <summary>Adds tokens.</summary>
     public void Append(ReadOnlySpan<int> tokens)
     {
         var (count, array) = (_count, _tokens);

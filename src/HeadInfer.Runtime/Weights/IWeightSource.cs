@@ -46,7 +46,6 @@ internal interface IWeightSource : IDisposable
 /// <summary>Weights of a checkpoint, as a device lays them out.</summary>
 /// <param name="checkpoint">has them</param>
 /// <param name="type">the type that is computed in</param>
-/// <param name="device">computes</param>
 /// <param name="needs">what they take there</param>
 /// <param name="streamed">the last layers that come by turns, how many</param>
 internal sealed class CheckpointWeights(Checkpoint checkpoint, ScalarType type, Device device, WeightNeeds needs, int streamed) : IWeightSource
@@ -327,7 +326,6 @@ internal sealed class WeightCheck(Checkpoint checkpoint) : IWeightSource
 
     /// <summary>Refuses tensors that nothing asked for: a model that has them is not the one that would be computed.</summary>
     /// <exception cref="CheckpointException">There are some.</exception>
-    /// <param name="config">the model</param>
     public void RefuseOthers(ModelConfig config)
     {
         var guessing = Enumerable.Range(config.Layers, config.GuessingLayers).Select(layer => TensorNames.Layer(layer, "")).ToList();

@@ -91,7 +91,6 @@ internal sealed class DenseLinear(Device device, Tensor weight, Tensor? bias)
 
 /// <summary>Weights as a checkpoint has them, unpacked where they are multiplied.</summary>
 /// <param name="device">multiplies</param>
-/// <param name="matrix">the weights</param>
 /// <param name="bias">[outputs] or null; the matrix's own</param>
 internal sealed class StoredLinear(Device device, WeightMatrix matrix, Tensor? bias) : MatrixLinear(matrix)
 {

@@ -20,7 +20,6 @@ internal sealed class WeightStream : IDisposable
     private readonly SortedDictionary<int, Layer> _layers = []; // by their numbers
     private readonly List<int> _order = [];
 
-    /// <param name="device">computes</param>
     /// <param name="type">the type that is computed in</param>
     /// <param name="slot">the most that a layer takes</param>
     public WeightStream(Device device, ScalarType type, ByteSize slot)
@@ -53,7 +52,6 @@ internal sealed class WeightStream : IDisposable
     }
 
     /// <summary>Memory for a matrix of the layer that was begun last.</summary>
-    /// <param name="bytes">of it</param>
     /// <returns>where it is read to, on the host, and where it will lie when it is computed with; both of the type that is computed in</returns>
     public (Tensor Host, Tensor Device) Take(long bytes)
     {

@@ -30,7 +30,6 @@ internal static class JsonCalls
     public static OutputConstraint ConstrainList(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments) =>
         OutputConstraint.Sequence(OutputConstraint.Text("["), OutputConstraint.Repeat(Constrain(tools, "arguments", arguments), ", ", most), OutputConstraint.Text("]"));
 
-    /// <summary>Writes a call.</summary>
     public static void Write(ChatToolCall call, TemplateTextBuilder text) => text
         .Append(TemplateText.Data($"{{\"name\": {JsonSerializer.Serialize(call.Name)}, \"arguments\": "))
         .Append(ConversationShape.JsonArguments(call))

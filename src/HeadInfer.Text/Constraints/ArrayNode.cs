@@ -76,7 +76,6 @@ internal sealed class ArrayNode(IReadOnlyList<ItemRule> first, ItemRule? items, 
 }
 
 /// <summary>Items of an array that are there.</summary>
-/// <param name="Count">how many</param>
 /// <param name="Found">how many of them are counted as contained</param>
 /// <param name="Used">which values they have, where these must differ</param>
 internal readonly record struct Items(int Count, int Found, Used? Used);
@@ -90,7 +89,6 @@ internal sealed class ArrayFrame : Frame
     private readonly int _space;
     private FrameSet? _beforeItem;
 
-    /// <param name="node">the array</param>
     /// <param name="items">what was written</param>
     /// <param name="place">where</param>
     /// <param name="space">white space so far</param>

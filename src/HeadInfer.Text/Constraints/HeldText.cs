@@ -97,7 +97,6 @@ internal sealed class HeldTextNode(MarkerAutomaton markers, IReadOnlyList<Node> 
 }
 
 /// <summary>A place within free text: what of a marker it ends with.</summary>
-/// <param name="Markers">the markers</param>
 /// <param name="At">the automaton's state</param>
 internal readonly record struct HeldTextState(MarkerAutomaton Markers, int At) : ITextState<HeldTextState>
 {

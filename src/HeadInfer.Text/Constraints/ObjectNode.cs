@@ -1,8 +1,6 @@
 namespace HeadInfer.Text.Constraints;
 
 /// <summary>A property that a schema names.</summary>
-/// <param name="Name">its name</param>
-/// <param name="Value">its value</param>
 /// <param name="Required">whether it must be there</param>
 internal sealed record PropertyRule(string Name, Node Value, bool Required)
 {
@@ -180,7 +178,6 @@ internal sealed class ObjectFrame : Frame
     private readonly Written _written;
     private readonly int _space;
 
-    /// <param name="node">the object</param>
     /// <param name="from">properties before this one are written, or left out</param>
     /// <param name="place">where</param>
     /// <param name="written">what was written</param>

@@ -14,7 +14,6 @@ internal sealed class PatternGraph
 
     private readonly PatternWork _work;
 
-    /// <param name="pattern">the pattern</param>
     /// <param name="work">counts the work</param>
     public PatternGraph(Pattern pattern, PatternWork work)
     {

@@ -19,7 +19,6 @@ internal sealed class SchemaDocument
     private readonly Dictionary<string, SchemaPart> _named = new(StringComparer.Ordinal); // resources, and their anchors after a '#'
     private readonly Dictionary<string, List<string>> _dynamic = new(StringComparer.Ordinal); // [anchor] where it is named
 
-    /// <param name="schema">the schema</param>
     /// <param name="parts">makes its parts</param>
     /// <param name="budget">counts the work</param>
     /// <exception cref="ArgumentException">It is nested too deep, or has half a surrogate pair.</exception>

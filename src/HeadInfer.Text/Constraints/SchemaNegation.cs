@@ -12,7 +12,6 @@ internal sealed class SchemaNegation(SchemaParts parts, SchemaMerge merge, WorkB
     private static readonly string[] Types = ["object", "array", "string", "number", "boolean", "null"];
 
     /// <summary>What a schema does not allow: nothing that it allows, and maybe not all else.</summary>
-    /// <param name="schema">the schema</param>
     /// <param name="isExact">whether it is all else</param>
     public SchemaPart Not(SchemaPart schema, out bool isExact)
     {

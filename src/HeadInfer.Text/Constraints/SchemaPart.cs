@@ -66,7 +66,6 @@ internal sealed class SchemaPart
 
     public bool Has(string name) => this[name] is not null;
 
-    /// <summary>The value as JSON.</summary>
     public byte[] Json() => Encoding.UTF8.GetBytes(Write(new StringBuilder(), int.MaxValue).ToString());
 
     /// <summary>The value as messages show it: not all of a large one.</summary>

@@ -57,7 +57,6 @@ internal sealed class TextFrame<TState>(TState state, Frame after) : TextFrame(a
     protected override int PlaceHash() => _state.GetHashCode();
 }
 
-/// <summary>A JSON string.</summary>
 internal sealed class StringNode(CharacterAutomaton? pattern, int least, int most) : Node
 {
     private static readonly byte[] Quote = [(byte)'"'];

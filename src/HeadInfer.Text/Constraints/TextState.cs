@@ -23,7 +23,6 @@ internal interface ITextState<TSelf>
     /// <summary>What <see cref="MinBytes"/> may at most become inside the text: a token may begin a character, an escape, a long way round.</summary>
     int MaxMinBytes { get; }
 
-    /// <summary>Takes a byte.</summary>
     TextStep Step(byte value, out TSelf next);
 
     /// <summary>The same place as far as tokens of a length can tell: what masks are kept by.</summary>

@@ -68,7 +68,6 @@ internal sealed class TokenTrie
     /// <summary>The bytes of a token as grammars see them.</summary>
     public ReadOnlySpan<byte> Bytes(int id) => _bytes[id];
 
-    /// <summary>The tokens that end at an entry.</summary>
     public ReadOnlySpan<int> TokensAt(in Entry entry) => _tokens.AsSpan(entry.FirstToken, entry.Tokens);
 
     /// <summary>The bytes that lead to an entry.</summary>
@@ -106,7 +105,6 @@ internal sealed class TokenTrie
     }
 
     /// <summary>A byte of one or more tokens.</summary>
-    /// <param name="Value">the byte</param>
     /// <param name="Depth">how many bytes lead here, this one included</param>
     /// <param name="FirstToken">where its tokens, and those that continue it, begin in the order</param>
     /// <param name="Tokens">how many tokens end here</param>

@@ -31,7 +31,6 @@ internal sealed partial class TextMarkers
     /// <param name="text">the whole text</param>
     /// <param name="from">the first character of the part that is looked at</param>
     /// <param name="to">the first character after it</param>
-    /// <param name="work">bounds it</param>
     public IEnumerable<(int Start, int Length)> FindIn(TemplateText text, int from, int to, TextWork work)
     {
         var ranges = text.TrustedRanges;

@@ -4,7 +4,6 @@ using HeadInfer.Text.Templates;
 namespace HeadInfer.Text.Tokenizers;
 
 /// <summary>A token matched as it is written, before the text is cut into words.</summary>
-/// <param name="Id">its id</param>
 /// <param name="Content">what is matched</param>
 /// <param name="Special">whether it steers the model and is not text</param>
 internal sealed record AddedToken(int Id, string Content, bool Special)
@@ -74,8 +73,6 @@ internal sealed class AddedTokens
     public int? IdOf(string content) => _byContent.TryGetValue(content, out var token) ? token.Id : null;
 
     /// <summary>The tokens of a text, in order; those that are not open only where they lie wholly in trusted text.</summary>
-    /// <param name="text">the text</param>
-    /// <param name="work">bounds it</param>
     /// <param name="from">where to begin</param>
     public IEnumerable<AddedMatch> FindIn(TemplateText text, TextWork work, int from = 0)
     {

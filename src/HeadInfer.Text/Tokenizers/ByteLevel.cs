@@ -8,7 +8,6 @@ internal static class ByteLevel
     private static readonly char[] Characters = BuildCharacters();
     private static readonly Dictionary<char, byte> Values = Enumerable.Range(0, 256).ToDictionary(b => Characters[b], b => (byte)b);
 
-    /// <summary>The character that stands for a byte.</summary>
     public static char Character(byte value) => Characters[value];
 
     /// <summary>The bytes that a token of the vocabulary stands for.</summary>

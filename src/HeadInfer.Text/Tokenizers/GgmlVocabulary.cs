@@ -53,7 +53,6 @@ internal sealed record GgmlVocabulary(string Source, IReadOnlyList<string> Token
     /// <summary>Told of what is corrected; null tells nobody.</summary>
     public Action<string>? Warn { get; init; }
 
-    /// <summary>Makes the tokenizer.</summary>
     /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
     /// <exception cref="TokenizerException">The vocabulary contradicts itself.</exception>
     /// <exception cref="UnsupportedModelException">Its kind, or its way to cut text, is not supported.</exception>

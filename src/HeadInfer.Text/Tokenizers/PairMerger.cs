@@ -34,7 +34,6 @@ internal sealed class PairMerger
         }
     }
 
-    /// <summary>Merges tokens.</summary>
     /// <param name="tokens">changed; those that are left are at its beginning</param>
     /// <param name="work">looked at now and then</param>
     /// <returns>how many are left</returns>

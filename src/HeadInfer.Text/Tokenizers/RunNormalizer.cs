@@ -31,9 +31,7 @@ internal sealed class RunNormalizer
 
     /// <summary>Appends a text's form.</summary>
     /// <param name="text">text that begins where nothing joins what is before</param>
-    /// <param name="form">the form</param>
     /// <param name="result">gets it</param>
-    /// <param name="work">bounds it</param>
     public static void Append(ReadOnlySpan<char> text, NormalizationForm form, StringBuilder result, TextWork work)
     {
         var run = new RunNormalizer(form, result);

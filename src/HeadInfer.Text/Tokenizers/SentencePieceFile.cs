@@ -15,7 +15,6 @@ internal static class SentencePieceFile
     private const long MergeSteps = 100_000_000; // characters of halves of pieces; the largest published vocabulary has a tenth of it
     private const int BytePair = 2; // the trainer's kind of model
 
-    /// <param name="path">the file</param>
     /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
     /// <exception cref="TokenizerException">The file is not a tokenizer.</exception>
     /// <exception cref="UnsupportedModelException">It uses a part that is not supported.</exception>

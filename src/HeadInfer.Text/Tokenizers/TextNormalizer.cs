@@ -68,7 +68,6 @@ internal abstract record TextNormalizer
     }
 
     /// <summary>Spaces become a mark, and one is put before a text that does not begin with it (Metaspace).</summary>
-    /// <param name="Mark">the mark</param>
     /// <param name="Always">whether it is put before every text between added tokens, not before the first alone</param>
     /// <param name="Never">whether it is put before none</param>
     public sealed record MarkSpaces(string Mark, bool Always, bool Never) : TextNormalizer

@@ -75,8 +75,6 @@ internal sealed class TextWork
         }
     }
 
-    /// <param name="expression">the expression</param>
-    /// <param name="text">the text</param>
     /// <param name="at">where it goes on; beyond the text's end where nothing more matches</param>
     /// <param name="found">gets the matches</param>
     /// <returns>how many were found</returns>

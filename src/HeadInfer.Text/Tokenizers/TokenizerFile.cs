@@ -10,7 +10,6 @@ internal static class TokenizerFile
 {
     private const int MaxId = 1 << 22;
 
-    /// <param name="path">the file</param>
     /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
     /// <exception cref="TokenizerException">The file is missing or is not a tokenizer.</exception>
     /// <exception cref="UnsupportedModelException">It uses a part that is not supported.</exception>

@@ -37,10 +37,8 @@ internal sealed class TokenizerModel
     public IReadOnlyList<int> Suffix { get; init; } = [];
 
     /// <summary>Encodes text in which no added token is.</summary>
-    /// <param name="text">the text</param>
     /// <param name="place">where it stands</param>
     /// <param name="ids">gets the tokens</param>
-    /// <param name="work">bounds it</param>
     public void EncodePlain(ReadOnlySpan<char> text, TextPlace place, List<int> ids, TextWork work)
     {
         if (text.IsEmpty)
@@ -79,7 +77,6 @@ internal interface IWordEncoder
 {
     /// <param name="text">normalized text, not empty</param>
     /// <param name="ids">gets the tokens</param>
-    /// <param name="work">bounds it</param>
     void Encode(string text, List<int> ids, TextWork work);
 
     /// <summary>Whether any text can be spelled in tokens of bytes that no other text has.</summary>

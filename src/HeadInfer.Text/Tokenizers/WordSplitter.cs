@@ -27,7 +27,6 @@ internal enum SplitBehavior
 /// <param name="Inverted">whether what lies between the matches takes their place</param>
 internal sealed record WordSplit(Regex Pattern, SplitBehavior Behavior = SplitBehavior.Isolated, bool Inverted = false)
 {
-    /// <summary>The words of a text, in order.</summary>
     public IEnumerable<(int Offset, int Length)> Of(string text, TextWork work)
     {
         if (Behavior == SplitBehavior.Isolated)
@@ -101,7 +100,6 @@ internal sealed record WordSplit(Regex Pattern, SplitBehavior Behavior = SplitBe
 /// <remarks>The library's own splitter drops what lies between matches, and sees characters beyond U+FFFF as two.</remarks>
 internal sealed class WordSplitter(IReadOnlyList<WordSplit> splits)
 {
-    /// <summary>The words of a text, in order.</summary>
     public IEnumerable<(int Offset, int Length)> Words(string text, TextWork work)
     {
         if (!text.AsSpan().ContainsAnyInRange('\ud800', '\udfff'))

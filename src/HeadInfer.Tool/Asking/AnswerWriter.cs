@@ -4,17 +4,14 @@ using Microsoft.Extensions.AI;
 namespace HeadInfer.Tool.Asking;
 
 /// <summary>Writes answers as they come. What the model thinks goes to standard error, or nowhere.</summary>
-/// <param name="client">who answers</param>
 /// <param name="screen">told where an answer was cut off</param>
 /// <param name="showThoughts">whether thoughts are written</param>
 internal sealed class AnswerWriter(IChatClient client, Screen screen, bool showThoughts)
 {
-    /// <summary>Answers a question.</summary>
     /// <param name="question">the question, as it was asked</param>
     /// <param name="messages">the conversation that ends in it</param>
     /// <param name="options">how it is to be answered</param>
     /// <param name="output">gets the answer as it comes; null waits for all of it</param>
-    /// <param name="cancellationToken">cancels</param>
     /// <returns>what came of it, and the messages that the answer is, without thoughts that nobody wanted</returns>
     public async Task<(Reply Reply, IList<ChatMessage> Messages)> AnswerAsync(string question, IEnumerable<ChatMessage> messages, ChatOptions options, TextWriter? output, CancellationToken cancellationToken)
     {

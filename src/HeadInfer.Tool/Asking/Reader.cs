@@ -9,7 +9,6 @@ namespace HeadInfer.Tool.Asking;
 
 /// <summary>A document that is read once and asked often.</summary>
 /// <param name="model">the model; not owned</param>
-/// <param name="document">the document</param>
 /// <param name="maxTokens">of an answer</param>
 /// <param name="screen">told of the reading, and where an answer was cut off</param>
 /// <param name="showThoughts">whether thoughts are written, to standard error</param>
@@ -31,10 +30,7 @@ internal sealed class Reader(HeadInferModel model, string document, int maxToken
         _read = (common, clock.Elapsed);
     }
 
-    /// <summary>Answers a question.</summary>
-    /// <param name="question">the question</param>
     /// <param name="output">gets the answer as it comes; null waits for all of it</param>
-    /// <param name="cancellationToken">cancels</param>
     public async Task<Reply> AnswerAsync(string question, TextWriter? output, CancellationToken cancellationToken)
     {
         model.Plan.EnsureFits(Prompt(question).Count + (long)maxTokens);

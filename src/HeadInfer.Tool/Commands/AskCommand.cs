@@ -84,7 +84,6 @@ internal static class AskCommand
         }
     }
 
-    /// <summary>What is asked.</summary>
     private sealed class Asked : ModelFlags
     {
         public List<string> Documents { get; } = [];

@@ -76,7 +76,6 @@ internal static class ChatCommand
     {
         public new ChatOptions Options { get; } = new();
 
-        /// <summary>The model's options.</summary>
         public HeadInferOptions ModelOptions() => base.Options();
     }
 }

@@ -9,13 +9,11 @@ internal static class CommandLine
     // A question may begin with an @, which would else name a file of arguments.
     private static readonly ParserConfiguration Plain = new() { ResponseFileTokenReplacer = null };
 
-    /// <summary>Parses a command line.</summary>
     public static ParseResult Parse(IReadOnlyList<string> args) => new RootCommand("Local models that read whole books and codebases, exactly.")
     {
         PlanCommand.Create(), AskCommand.Create(), ChatCommand.Create(), ServeCommand.Create(), BenchCommand.Create(), CompletionCommand.Create(),
     }.Parse(args, Plain);
 
-    /// <summary>Runs a command.</summary>
     /// <returns>one of <see cref="Exits"/></returns>
     public static Task<int> RunAsync(IReadOnlyList<string> args)
     {

@@ -63,7 +63,6 @@ internal sealed class FlagSet<T>
     private readonly List<(Flag<T> Flag, Option<string[]> Option)> _all = [];
 
     /// <param name="command">gets the options</param>
-    /// <param name="flags">the flags</param>
     public FlagSet(Command command, IEnumerable<Flag<T>> flags)
     {
         foreach (var flag in flags)
@@ -86,7 +85,6 @@ internal sealed class FlagSet<T>
         }
     }
 
-    /// <summary>What was given.</summary>
     public T Read(ParseResult result) => Read(result.CommandResult);
 
     /// <summary>What was given; null where a value cannot be read, which its flag says for itself.</summary>

@@ -11,7 +11,6 @@ internal sealed class ServeFlags : ModelFlags
 
     private readonly List<string> _keys = [], _origins = [];
 
-    /// <summary>All of them.</summary>
     public static IEnumerable<Flag<ServeFlags>> All { get; } =
     [
         new("--urls", "URL[;URL]", "where to listen; default: http://127.0.0.1:8080; beyond the loopback only with a key; https:// takes its certificate from Kestrel's configuration, such as the variables Kestrel__Certificates__Default__Path and __KeyPath", (flags, text) => flags.Urls = text),

@@ -21,7 +21,6 @@ internal sealed partial class Answering(Patience patience, ILogger<Answering> lo
     private readonly SemaphoreSlim _makingReady = new(Math.Max(1, Environment.ProcessorCount / 2));
 
     /// <param name="context">the request</param>
-    /// <param name="client">who answers</param>
     /// <param name="read">what the request asks for, by its body</param>
     public Task AnswerAsync(HttpContext context, IChatClient client, Func<JsonElement, Request> read)
     {

@@ -33,7 +33,6 @@ internal sealed class OllamaRequests(IChatClient client)
     private static readonly Dictionary<string, JsonElement> NeutralOptions = Requests.Nothing(
         ("typical_p", "1"), ("tfs_z", "1"), ("mirostat", "0"), ("penalize_newline", "true"), ("logits_all", "false"), ("vocab_only", "false"), ("embedding_only", "false"));
 
-    /// <summary>A conversation.</summary>
     /// <exception cref="RefusedException">Something is not what it should be, or is not done here; the message names it.</exception>
     public Request ReadChat(JsonElement json)
     {

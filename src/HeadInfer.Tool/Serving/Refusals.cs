@@ -17,7 +17,6 @@ internal sealed class RefusedException(string message, string? name = null, Http
 }
 
 /// <summary>What is told of a failure, and under which status.</summary>
-/// <param name="Status">the status</param>
 /// <param name="Failure">what is told</param>
 /// <param name="RetryAfter">seconds after which to come again; null if that would be of no use</param>
 internal sealed record Refusal(HttpStatusCode Status, Failure Failure, int? RetryAfter = null)

@@ -5,7 +5,6 @@ namespace HeadInfer.Tool.Serving;
 
 /// <summary>Requests of OpenAI's Responses, as agents' clients write them: every setting is honoured or refused by name.</summary>
 /// <param name="store">responses that a request may go on from</param>
-/// <param name="caller">whose</param>
 /// <param name="model">the model's name</param>
 internal sealed class ResponseRequests(ResponseStore store, string caller, string model)
 {

@@ -3,8 +3,6 @@ using Microsoft.Extensions.AI;
 namespace HeadInfer.Tool.Serving;
 
 /// <summary>A response that a request may go on from.</summary>
-/// <param name="Caller">whose</param>
-/// <param name="Id">its id</param>
 /// <param name="Messages">the conversation up to it, its answer included</param>
 /// <param name="Items">what the answer has said, by the ids of the items</param>
 internal sealed record KeptResponse(string Caller, string Id, IReadOnlyList<ChatMessage> Messages, IReadOnlyDictionary<string, AIContent> Items);

@@ -9,8 +9,6 @@ internal sealed class Updates : IAsyncDisposable
     private IAsyncEnumerator<ChatResponseUpdate>? _updates; // null until it is made
 
     /// <summary>Makes a request ready, and begins to answer it.</summary>
-    /// <param name="client">who answers</param>
-    /// <param name="request">the request</param>
     /// <param name="reading">told how far the reading is</param>
     /// <param name="makingReady">how many requests may be made ready at once</param>
     /// <param name="cancellationToken">cancels both</param>

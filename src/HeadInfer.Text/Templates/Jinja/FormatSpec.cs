@@ -57,8 +57,6 @@ internal sealed record FormatSpec(string Fill, char Align, char Sign, bool Alter
         return i == start ? null : long.TryParse(text.AsSpan(start, i - start), CultureInfo.InvariantCulture, out var number) ? Math.Min(number, int.MaxValue) : int.MaxValue;
     }
 
-    /// <summary>Writes a value.</summary>
-    /// <param name="value">the value</param>
     /// <param name="trusted">whether the template wrote what it is filled up with</param>
     /// <param name="at">where the template asks for it</param>
     /// <param name="budget">counts what it costs</param>

@@ -40,7 +40,6 @@ internal sealed class Interpreter
     public WorkBudget Budget { get; }
 
     /// <summary>Renders a template.</summary>
-    /// <param name="template">the template</param>
     /// <param name="globals">what it may read</param>
     /// <param name="clock">what <c>strftime_now</c> reads</param>
     /// <param name="spent">told the steps that it took; null tells nobody</param>
@@ -87,7 +86,6 @@ internal sealed class Interpreter
         }
     }
 
-    /// <summary>Counts a step.</summary>
     public void Step(Position at)
     {
         _at = at;
@@ -182,7 +180,6 @@ internal sealed class Interpreter
         }
     }
 
-    /// <summary>Runs the statements of a body.</summary>
     public void Run(Block body) => Execute(body);
 
     private void Write(object? value) => _output.Append(Values.Print(value, Budget));

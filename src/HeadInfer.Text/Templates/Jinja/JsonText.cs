@@ -40,7 +40,6 @@ internal sealed class JsonText
 
     private JsonText(JsonStyle style, CallArguments call) => (_style, _call, _text) = (style, call, new BoundedText(call.Budget));
 
-    /// <param name="value">the value</param>
     /// <param name="style">how it is written</param>
     /// <param name="call">where the template asks for it</param>
     public static string Write(object? value, JsonStyle style, CallArguments call)

@@ -60,7 +60,6 @@ internal static class Numbers
             : a is double ? -CompareExactly(AsWhole(b)!.Value, p) : CompareExactly(AsWhole(a)!.Value, q);
     }
 
-    /// <summary>The power of whole numbers.</summary>
     /// <exception cref="OverflowException">It is larger than templates may make.</exception>
     public static object Power(BigInteger number, BigInteger exponent) =>
         number.IsZero || number.IsOne ? Whole(exponent.IsZero ? 1 : number)

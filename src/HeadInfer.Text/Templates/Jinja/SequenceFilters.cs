@@ -1,6 +1,5 @@
 namespace HeadInfer.Text.Templates.Jinja;
 
-/// <summary>The filters of sequences and dictionaries.</summary>
 internal static class SequenceFilters
 {
     private static readonly string[] GroupNames = ["grouper", "list"];

@@ -37,7 +37,6 @@ internal sealed record Conditional(Expression Then, Expression Condition, Expres
 /// <summary><c>*list</c> among the arguments of a call: each item is one.</summary>
 internal sealed record Spread(Expression Items, Position At) : Expression(At);
 
-/// <summary>The arguments of a call.</summary>
 /// <param name="Positional">those without names</param>
 /// <param name="Named">those with names; <c>**dict</c> has the name <c>**</c>: each of its items is one</param>
 internal sealed record Arguments(IReadOnlyList<Expression> Positional, IReadOnlyList<(string Name, Expression Value)> Named)

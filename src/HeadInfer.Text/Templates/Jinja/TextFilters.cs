@@ -2,7 +2,6 @@ using System.Text;
 
 namespace HeadInfer.Text.Templates.Jinja;
 
-/// <summary>The filters of text.</summary>
 internal static class TextFilters
 {
     public static object? Apply(string name, object? input, CallArguments call)

@@ -1,6 +1,5 @@
 namespace HeadInfer.Text.Templates.Jinja;
 
-/// <summary>The methods of strings.</summary>
 internal static class TextMethods
 {
     public static Func<CallArguments, object?>? Of(TemplateText text, string name) => name switch
