@@ -1,8 +1,5 @@
 using System.Security.Cryptography;
-using System.Text;
 using HeadInfer.SemanticKernel.ToolCalls;
-using HeadInfer.Text;
-using Microsoft.Extensions.AI;
 
 namespace HeadInfer.SemanticKernel;
 

@@ -1,8 +1,5 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using HeadInfer.Runtime;
-using Microsoft.Extensions.AI;
-using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;
 

@@ -1,6 +1,4 @@
 using System.Runtime.CompilerServices;
-using HeadInfer.Runtime;
-using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;
 

@@ -1,5 +1,4 @@
 using HeadInfer.Text.Templates;
-using Microsoft.Extensions.AI;
 
 namespace HeadInfer.SemanticKernel;
 

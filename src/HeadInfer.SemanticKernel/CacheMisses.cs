@@ -1,7 +1,4 @@
-using HeadInfer.Text;
 using HeadInfer.Text.Templates;
-using Microsoft.Extensions.AI;
-using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;
 

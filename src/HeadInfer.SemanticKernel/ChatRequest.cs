@@ -1,9 +1,3 @@
-using System.Text;
-using System.Text.Json;
-using HeadInfer.Runtime;
-using HeadInfer.Text;
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>Messages and options of a caller, in the runtime's words: every one of them honoured or refused.</summary>

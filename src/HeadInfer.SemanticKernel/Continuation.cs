@@ -1,9 +1,6 @@
 using System.Collections.Concurrent;
-using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
-using HeadInfer.Text;
 using HeadInfer.Text.Templates;
-using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;
 

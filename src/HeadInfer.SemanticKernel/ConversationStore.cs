@@ -1,5 +1,3 @@
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>The messages of conversations that callers continue by their id. Safe for concurrent use.</summary>

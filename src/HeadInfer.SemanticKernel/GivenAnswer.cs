@@ -1,7 +1,3 @@
-using System.Text;
-using HeadInfer.Runtime;
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>An answer while it is given: what the model generates, and what the caller is shown of it.</summary>

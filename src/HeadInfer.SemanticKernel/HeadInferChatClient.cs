@@ -1,10 +1,6 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
-using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel.ToolCalls;
-using HeadInfer.Text;
-using Microsoft.Extensions.AI;
-using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
 namespace HeadInfer.SemanticKernel;

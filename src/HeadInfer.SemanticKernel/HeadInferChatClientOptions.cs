@@ -1,5 +1,3 @@
-using HeadInfer.Runtime;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>How a chat client treats its model. Registrations take it from the container, by the service's key and else without, and else as <c>Configure</c> made it.</summary>

@@ -1,7 +1,3 @@
-using System.Text.Json;
-using HeadInfer.Runtime;
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>What a request may ask of this client beyond what every chat client knows.</summary>

@@ -1,7 +1,6 @@
 using System.ComponentModel;
 using System.Globalization;
 using System.Reflection;
-using HeadInfer.Runtime;
 using Microsoft.Extensions.Configuration;
 
 namespace HeadInfer.SemanticKernel;

@@ -1,6 +1,4 @@
-using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
-using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 

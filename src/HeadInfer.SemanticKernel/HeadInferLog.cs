@@ -1,6 +1,3 @@
-using HeadInfer.Runtime;
-using Microsoft.Extensions.Logging;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>Everything that is logged, but for what of a JSON schema is not enforced. Ids are kept: filters and alerts rest on them.</summary>

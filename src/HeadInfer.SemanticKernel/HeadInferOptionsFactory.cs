@@ -1,4 +1,3 @@
-using HeadInfer.Runtime;
 using Microsoft.Extensions.Options;
 
 namespace HeadInfer.SemanticKernel;

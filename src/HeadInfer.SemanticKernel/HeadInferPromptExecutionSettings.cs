@@ -1,7 +1,4 @@
-using System.Text.Json;
 using System.Text.Json.Serialization;
-using HeadInfer.Runtime;
-using Microsoft.Extensions.AI;
 using Microsoft.SemanticKernel;
 using ReasoningEffort = Microsoft.Extensions.AI.ReasoningEffort;
 

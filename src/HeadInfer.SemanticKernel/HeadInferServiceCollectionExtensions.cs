@@ -1,8 +1,5 @@
-using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
-using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Configuration;
-using Microsoft.Extensions.Logging;
 
 namespace Microsoft.Extensions.DependencyInjection;
 

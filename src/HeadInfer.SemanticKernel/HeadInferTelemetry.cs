@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
-using HeadInfer.Runtime;
 
 namespace HeadInfer.SemanticKernel;
 

@@ -1,8 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Text;
-using HeadInfer.Runtime;
-using Microsoft.Extensions.AI;
-using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.SemanticKernel;
 using Microsoft.SemanticKernel.TextGeneration;

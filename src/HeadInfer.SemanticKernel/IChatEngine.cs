@@ -1,6 +1,3 @@
-using HeadInfer.Runtime;
-using HeadInfer.Text;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>What the chat client talks to: a model, or a script in the tests.</summary>

@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace HeadInfer.SemanticKernel;
 
 internal static class JsonElementExtensions

@@ -1,5 +1,4 @@
 using System.Text.RegularExpressions;
-using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel;
 

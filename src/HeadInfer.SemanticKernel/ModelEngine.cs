@@ -1,7 +1,3 @@
-using HeadInfer.Runtime;
-using HeadInfer.Text;
-using Microsoft.Extensions.Logging;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>A loaded model as the chat client's engine. The model is not owned.</summary>

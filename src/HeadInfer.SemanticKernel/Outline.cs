@@ -1,6 +1,3 @@
-using System.Text.Json;
-using HeadInfer.Text;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>A conversation in the runtime's words.</summary>

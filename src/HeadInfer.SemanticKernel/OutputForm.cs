@@ -1,7 +1,4 @@
-using System.Text.Json;
 using HeadInfer.SemanticKernel.ToolCalls;
-using HeadInfer.Text;
-using Microsoft.Extensions.AI;
 
 namespace HeadInfer.SemanticKernel;
 

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>Tells what a model thinks from what it says. Thoughts begin an answer; once there were some, more may come later.</summary>

@@ -1,7 +1,5 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
-using System.Text;
-using HeadInfer.Text;
 using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel;

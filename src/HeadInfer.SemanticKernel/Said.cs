@@ -1,8 +1,3 @@
-using System.Text;
-using System.Text.Json;
-using HeadInfer.Text;
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>What an answer says, whatever its tokens and spaces are.</summary>

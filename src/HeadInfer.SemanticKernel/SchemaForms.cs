@@ -1,8 +1,5 @@
 using System.Collections.Concurrent;
-using System.Text.Json;
 using System.Text.Json.Nodes;
-using HeadInfer.Text;
-using Microsoft.Extensions.Logging;
 
 namespace HeadInfer.SemanticKernel;
 

@@ -1,6 +1,3 @@
-using HeadInfer.Text;
-using Microsoft.Extensions.Logging;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>Tells what a model's chat template does not take as it stands.</summary>

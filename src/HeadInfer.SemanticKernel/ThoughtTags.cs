@@ -1,5 +1,3 @@
-using HeadInfer.Text;
-
 namespace HeadInfer.SemanticKernel;
 
 /// <summary>What a model's thoughts stand between.</summary>

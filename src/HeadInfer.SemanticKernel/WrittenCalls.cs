@@ -1,5 +1,4 @@
 using HeadInfer.SemanticKernel.ToolCalls;
-using HeadInfer.Text;
 using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel;

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using HeadInfer.Text.Templates;
 using HeadInfer.Text.Templates.Jinja;
 

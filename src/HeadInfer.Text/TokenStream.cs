@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace HeadInfer.Text;
 
 /// <summary>Decodes tokens as they come and never splits a character: bytes wait until it is whole.</summary>

@@ -1,4 +1,3 @@
-using System.Text;
 using HeadInfer.Text.Templates;
 using HeadInfer.Text.Tokenizers;
 

@@ -1,5 +1,3 @@
-using HeadInfer.Text;
-
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
 /// <summary>

@@ -1,5 +1,4 @@
 using System.Text.Json.Nodes;
-using HeadInfer.Text;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;
 

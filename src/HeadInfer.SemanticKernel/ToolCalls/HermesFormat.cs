@@ -1,4 +1,3 @@
-using HeadInfer.Text;
 using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;

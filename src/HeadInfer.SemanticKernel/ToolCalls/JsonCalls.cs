@@ -1,6 +1,3 @@
-using System.Text;
-using System.Text.Json;
-using HeadInfer.Text;
 using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;

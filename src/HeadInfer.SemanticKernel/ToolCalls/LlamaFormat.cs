@@ -1,5 +1,3 @@
-using HeadInfer.Text;
-
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
 /// <summary>Llama 3.1 and later: the answer is <c>{"name": ..., "parameters": {...}}</c>, or several of them, and nothing else.</summary>

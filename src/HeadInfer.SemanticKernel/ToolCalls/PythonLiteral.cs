@@ -1,6 +1,3 @@
-using System.Text;
-using System.Text.Json;
-
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
 /// <summary>Values as Python prints them, which is how some templates show models their own arguments: <c>{'a': [True, None]}</c>.</summary>

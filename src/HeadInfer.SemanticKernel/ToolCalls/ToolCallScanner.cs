@@ -1,6 +1,3 @@
-using System.Text;
-using HeadInfer.Text;
-
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
 /// <summary>Parts of an answer: text to show, and calls.</summary>

@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace HeadInfer.Text.Constraints;
 
 /// <summary>Whether a value that is given whole is what the rules beside it ask; of containers, what they ask of the whole.</summary>

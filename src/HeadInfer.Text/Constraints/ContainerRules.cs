@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace HeadInfer.Text.Constraints;
 
 /// <summary>Objects, arrays and given values as a schema wants them.</summary>

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace HeadInfer.Text.Constraints;
 
 /// <summary>Free text to the end of the output, which may come anywhere. Once a marker is written, what follows has the marker's form.</summary>

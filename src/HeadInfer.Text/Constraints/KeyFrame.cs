@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace HeadInfer.Text.Constraints;
 
 /// <summary>Within the name of a property that the schema does not name. It differs from all the others of its object.</summary>

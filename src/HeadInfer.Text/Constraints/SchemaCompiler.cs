@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace HeadInfer.Text.Constraints;
 
 /// <summary>Makes a grammar of a JSON schema. The grammar allows what the schema allows, or less: never more of what it reads.</summary>

@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace HeadInfer.Text.Constraints;
 
 /// <summary>A schema as it was given, and what its references name.</summary>

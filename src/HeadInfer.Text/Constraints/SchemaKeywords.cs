@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace HeadInfer.Text.Constraints;
 
 /// <summary>Questions to the keywords of a schema.</summary>

@@ -1,6 +1,3 @@
-using System.Text;
-using System.Text.Json;
-
 namespace HeadInfer.Text.Constraints;
 
 /// <summary>A JSON value of a schema. Equal values of one schema are one object, so that comparing them, and sharing them between copies, costs nothing.</summary>

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using HeadInfer.Text.Tokenizers;
 
 namespace HeadInfer.Text.Templates;

@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 namespace HeadInfer.Text.Templates;
 
 /// <summary>Finds out what a template takes by rendering small conversations: what it raises, and what it leaves out without a word.</summary>

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace HeadInfer.Text.Templates;
 
 /// <summary>Text that remembers which parts of it a chat template wrote, and which came from messages.</summary>

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace HeadInfer.Text.Tokenizers;
 
 /// <summary>The alphabet of byte-level BPE: every byte has a printable character (GPT-2).</summary>

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace HeadInfer.Text.Tokenizers;
 
 /// <summary>How a byte-level vocabulary's text is cut, by the names that ggml gives to it (<c>tokenizer.ggml.pre</c>).</summary>

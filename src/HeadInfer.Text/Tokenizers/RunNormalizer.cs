@@ -1,6 +1,3 @@
-using System.Globalization;
-using System.Text;
-
 namespace HeadInfer.Text.Tokenizers;
 
 /// <summary>Normalizes long runs of marks in linear time: Unicode's own algorithm, with the library's tables.</summary>

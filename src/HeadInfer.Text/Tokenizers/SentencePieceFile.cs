@@ -1,7 +1,4 @@
 using System.Buffers.Binary;
-using System.Globalization;
-using System.Text;
-using System.Text.Json;
 using HeadInfer.Text.Templates;
 
 namespace HeadInfer.Text.Tokenizers;

@@ -1,5 +1,3 @@
-using System.Text;
-using System.Text.Json;
 using HeadInfer.Text.Templates;
 using Microsoft.ML.Tokenizers;
 

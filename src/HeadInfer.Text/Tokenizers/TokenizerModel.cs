@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using System.Text;
 using HeadInfer.Text.Templates;
 using Microsoft.ML.Tokenizers;
 

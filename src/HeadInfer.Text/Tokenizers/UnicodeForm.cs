@@ -1,6 +1,3 @@
-using System.Globalization;
-using System.Text;
-
 namespace HeadInfer.Text.Tokenizers;
 
 /// <summary>Unicode's normalization forms, as the system's library makes them, in time that grows with the text.</summary>

@@ -1,6 +1,4 @@
 using System.CommandLine;
-using System.Text.Json;
-using HeadInfer.Runtime;
 using HeadInfer.Tool.Asking;
 
 namespace HeadInfer.Tool.Commands;

@@ -1,8 +1,5 @@
 using System.CommandLine;
 using System.Diagnostics;
-using System.Globalization;
-using System.Text.Json;
-using HeadInfer.Runtime;
 
 namespace HeadInfer.Tool.Commands;
 

@@ -1,10 +1,6 @@
 using System.CommandLine;
-using System.Globalization;
-using System.Text.Json;
-using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
 using HeadInfer.Tool.Asking;
-using Microsoft.Extensions.AI;
 
 namespace HeadInfer.Tool.Commands;
 

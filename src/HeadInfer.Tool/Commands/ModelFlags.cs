@@ -1,6 +1,3 @@
-using System.Text.Json;
-using HeadInfer.Runtime;
-
 namespace HeadInfer.Tool.Commands;
 
 /// <summary>How a model is run, as the command line says it.</summary>

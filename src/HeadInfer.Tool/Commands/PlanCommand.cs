@@ -1,7 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
-using System.Text.Json;
-using HeadInfer.Runtime;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.Runtime.Compute;
 using HeadInfer.Runtime.Decoder;

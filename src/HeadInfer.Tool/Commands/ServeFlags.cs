@@ -1,5 +1,3 @@
-using HeadInfer.Runtime;
-
 namespace HeadInfer.Tool.Commands;
 
 /// <summary>How a model is served, as the command line says it.</summary>

@@ -1,6 +1,3 @@
-using System.Text.Json;
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.Tool.Serving;
 
 /// <summary>Answers of the chat client, in the wire's words.</summary>

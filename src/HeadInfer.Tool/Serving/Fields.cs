@@ -1,6 +1,3 @@
-using System.Globalization;
-using System.Text.Json;
-
 namespace HeadInfer.Tool.Serving;
 
 /// <summary>The fields of an object of the wire. What has a wrong type or value is refused by its name; null is as good as left out.</summary>

@@ -1,10 +1,6 @@
-using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
-using System.Text.Json;
-using HeadInfer.Runtime;
 using HeadInfer.Text;
-using Microsoft.Extensions.AI;
 
 namespace HeadInfer.Tool.Serving;
 

@@ -1,7 +1,3 @@
-using System.Globalization;
-using System.Text.Json;
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.Tool.Serving;
 
 /// <summary>An answer as Ollama's chat or generate: lines of JSON, of which the last says how it ended and what it cost.</summary>

@@ -1,8 +1,5 @@
-using System.Text.Json;
-using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
 using HeadInfer.Text;
-using Microsoft.Extensions.AI;
 
 namespace HeadInfer.Tool.Serving;
 

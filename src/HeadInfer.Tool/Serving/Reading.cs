@@ -1,6 +1,3 @@
-using System.Globalization;
-using HeadInfer.Runtime;
-
 namespace HeadInfer.Tool.Serving;
 
 /// <summary>How far the reading of a prompt is.</summary>

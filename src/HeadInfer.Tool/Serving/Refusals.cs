@@ -1,7 +1,5 @@
-using System.Globalization;
 using System.Net;
 using HeadInfer;
-using HeadInfer.Runtime;
 
 namespace HeadInfer.Tool.Serving;
 

@@ -1,5 +1,3 @@
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.Tool.Serving;
 
 /// <summary>What a request asks for.</summary>

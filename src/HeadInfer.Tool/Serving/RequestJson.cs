@@ -1,5 +1,4 @@
 using System.Net;
-using System.Text.Json;
 using System.Text.Unicode;
 using Microsoft.Net.Http.Headers;
 

@@ -1,7 +1,5 @@
 using System.Text;
-using System.Text.Json;
 using HeadInfer.SemanticKernel;
-using Microsoft.Extensions.AI;
 
 namespace HeadInfer.Tool.Serving;
 

@@ -1,6 +1,3 @@
-using System.Text.Json;
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.Tool.Serving;
 
 /// <summary>Requests of OpenAI's Responses, as agents' clients write them: every setting is honoured or refused by name.</summary>

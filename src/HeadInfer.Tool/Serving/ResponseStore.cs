@@ -1,5 +1,3 @@
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.Tool.Serving;
 
 /// <summary>A response that a request may go on from.</summary>

@@ -1,7 +1,5 @@
-using HeadInfer.Runtime;
 using HeadInfer.Runtime.Checkpoints;
 using HeadInfer.SemanticKernel;
-using Microsoft.Extensions.AI;
 
 namespace HeadInfer.Tool.Serving;
 

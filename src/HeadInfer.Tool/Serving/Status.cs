@@ -1,5 +1,3 @@
-using System.Text.Json;
-using HeadInfer.Runtime;
 using HeadInfer.Tool.Commands;
 
 namespace HeadInfer.Tool.Serving;

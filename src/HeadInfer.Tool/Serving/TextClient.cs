@@ -1,7 +1,5 @@
 using System.Runtime.CompilerServices;
-using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
-using Microsoft.Extensions.AI;
 
 namespace HeadInfer.Tool.Serving;
 

@@ -1,5 +1,3 @@
-using Microsoft.Extensions.AI;
-
 namespace HeadInfer.Tool.Serving;
 
 /// <summary>The updates of one answer, of which one is always awaited. Who reads them may do something else meanwhile.</summary>

@@ -1,6 +1,3 @@
-using System.Globalization;
-using System.Text;
-
 namespace HeadInfer.Text.Templates.Jinja;
 
 /// <summary>Text that grows and is counted as it does.</summary>

@@ -1,8 +1,5 @@
-using System.Globalization;
 using System.Numerics;
 using System.Runtime.CompilerServices;
-using System.Text;
-using System.Text.Json;
 
 namespace HeadInfer.Text.Templates.Jinja;
 

@@ -1,5 +1,3 @@
-using System.Text;
-
 namespace HeadInfer.Text.Templates.Jinja;
 
 internal static class TextFilters

@@ -1,5 +1,3 @@
-using System.Globalization;
-
 namespace HeadInfer.Text.Templates.Jinja;
 
 /// <summary>Writes a time as <c>strftime</c> does in the C locale.</summary>
