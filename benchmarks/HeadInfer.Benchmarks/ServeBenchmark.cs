@@ -206,7 +206,8 @@ internal readonly record struct StepBound(double Link, double Memory, double Pro
     public static StepBound Of(HeadInferModel model, StepRates rates, int context, int sequences, int documents)
     {
         var config = model.Config;
-        var kv = Cost.AttendedElements(config, context) * model.Plan.KvPerToken.Bytes / config.KvElementsPerToken * documents;
+        var attended = config.AttendingLayers.Sum(layer => config.AttendedElements(layer) * Math.Min((double)context, config.Windows[layer] - 1 ?? double.MaxValue));
+        var kv = attended * model.Plan.KvPerToken.Bytes / config.KvElementsPerToken * documents;
         var operations = sequences * (Cost.Prefill(config, context, context + 1) + (2.0 * config.HiddenSize * config.VocabularySize));
         return new StepBound(Math.Max(0, kv - model.Memory.DeviceCache.Bytes) / rates.Link, (model.Plan.Weights.Bytes + kv) / rates.Memory, operations / rates.Product);
     }

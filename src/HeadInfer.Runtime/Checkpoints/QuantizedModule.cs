@@ -33,9 +33,6 @@ internal sealed class QuantizedModule(string stem, IReadOnlyDictionary<string, F
 
     public FileTensor TakeScales(string part) => Take(part, Scales);
 
-    /// <summary>Leaves a tensor that says nothing new.</summary>
-    public void Skip(string part) => taken.Add(stem + part);
-
     /// <exception cref="CheckpointException">It is another.</exception>
     public void Expect(FileTensor tensor, params ReadOnlySpan<long> shape)
     {

@@ -23,10 +23,6 @@ internal static unsafe class TensorMemory
     /// <summary>The address of a tensor's first element, on whatever device and whatever its strides; valid as long as the tensor is.</summary>
     public static nint Pointer(Tensor tensor) => LibTorch.DataPointer(tensor.Handle);
 
-    /// <summary>Copies bytes into a contiguous CPU tensor of exactly that size.</summary>
-    public static void Write(Tensor tensor, byte* source, long bytes) =>
-        Buffer.MemoryCopy(source, Address(tensor), tensor.NumberOfElements * tensor.ElementSize, bytes);
-
     /// <summary>A one-dimensional int64 tensor of token ids or row numbers, on the CPU.</summary>
     public static Tensor Indices(ReadOnlySpan<int> values)
     {

@@ -49,10 +49,6 @@ internal static class Cost
     public static double KeyValueProjections(ModelConfig config, int layer) => !config.KeepsKeys(layer) ? 0
         : config.Latent is { } latent ? 2.0 * latent.Kept * (config.HiddenSize + (2.0 * config.HeadsOf(layer).Keys)) : 4.0 * config.HiddenSize * config.HeadsOf(layer).Keys;
 
-    /// <summary>Elements of keys and values that a token attends after so many others.</summary>
-    public static double AttendedElements(ModelConfig config, double tokens) =>
-        config.AttendingLayers.Sum(layer => config.AttendedElements(layer) * Math.Min(tokens, config.Windows[layer] - 1 ?? double.MaxValue));
-
     /// <summary>Everything but the logits, for tokens at <paramref name="start"/> up to <paramref name="end"/> of which only the last one's logits are wanted.</summary>
     public static double Prefill(ModelConfig config, int start, int end) => Linear(config, end - start) + Attention(config, start, end);
 

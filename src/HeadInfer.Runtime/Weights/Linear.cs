@@ -6,9 +6,6 @@ namespace HeadInfer.Runtime.Weights;
 /// <summary>A linear layer, <c>x * weight^T + bias</c>, however its weights lie. Not the owner of them.</summary>
 internal abstract class Linear
 {
-    /// <summary>Memory of the weights.</summary>
-    public abstract ByteSize Size { get; }
-
     /// <param name="x">[rows, inputs]</param>
     /// <returns>[rows, outputs]</returns>
     public abstract Tensor Apply(Tensor x);
@@ -68,8 +65,6 @@ internal abstract class MatrixLinear(WeightMatrix matrix) : Linear
 internal sealed class DenseLinear(Device device, Tensor weight, Tensor? bias)
     : MatrixLinear(new WeightMatrix(TensorMemory.Pointer(weight), weight.dtype, bias is null ? 0 : TensorMemory.Pointer(bias), (int)weight.shape[0], (int)weight.shape[1]))
 {
-    public override ByteSize Size => new((weight.NumberOfElements + (bias?.NumberOfElements ?? 0)) * weight.ElementSize);
-
     public override Tensor Apply(Tensor x) => device.Multiply(x, weight, bias);
 
     public override void AddTo(Tensor sum, Tensor x)
@@ -94,8 +89,6 @@ internal sealed class DenseLinear(Device device, Tensor weight, Tensor? bias)
 /// <param name="bias">[outputs] or null; the matrix's own</param>
 internal sealed class StoredLinear(Device device, WeightMatrix matrix, Tensor? bias) : MatrixLinear(matrix)
 {
-    public override ByteSize Size => new(Matrix.Parts.Sum(p => p.Rows * p.Packing.RowBytes(Matrix.Columns)) + (bias is null ? 0 : bias.NumberOfElements * bias.ElementSize));
-
     public override Tensor Apply(Tensor x) => device.Multiply(x, Matrix, bias);
 
     public override void AddTo(Tensor sum, Tensor x)
@@ -113,8 +106,6 @@ internal sealed class StoredLinear(Device device, WeightMatrix matrix, Tensor? b
 /// <summary>Stands for weights that were asked for and not read.</summary>
 internal sealed class UnreadLinear : Linear
 {
-    public override ByteSize Size => ByteSize.Zero;
-
     public override WeightMatrix AtRest => throw new InvalidOperationException();
 
     public override Tensor Apply(Tensor x) => throw new InvalidOperationException();

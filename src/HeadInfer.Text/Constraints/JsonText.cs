@@ -31,7 +31,4 @@ internal static class JsonText
 
     /// <summary>A string as JSON, with as few escapes as there must be.</summary>
     public static byte[] Quote(string text) => JsonSerializer.SerializeToUtf8Bytes(text, Relaxed);
-
-    /// <summary>A string, number, boolean or null as JSON.</summary>
-    public static byte[] Scalar(JsonElement value) => value.ValueKind == JsonValueKind.String ? Quote(value.GetString()!) : Encoding.UTF8.GetBytes(value.GetRawText());
 }

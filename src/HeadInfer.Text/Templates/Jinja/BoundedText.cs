@@ -21,13 +21,6 @@ internal sealed class BoundedText(WorkBudget budget)
         return this;
     }
 
-    public BoundedText Append(char c, long count)
-    {
-        budget.Hold(2 * count);
-        _text.Append(c, (int)count);
-        return this;
-    }
-
     /// <summary>Writes a text character by character, some of them otherwise.</summary>
     public BoundedText Append(string text, Func<char, string?> written)
     {
