@@ -51,7 +51,7 @@ internal abstract class Checkpoint(string path) : IDisposable
 
     /// <summary>Checks that a tensor is there with the shape and a type that weights may have.</summary>
     /// <exception cref="CheckpointException">It is not.</exception>
-    public void Require(string name, ReadOnlySpan<long> shape)
+    public virtual void Require(string name, ReadOnlySpan<long> shape)
     {
         if (!Tensors.TryGetValue(name, out var tensor))
         {

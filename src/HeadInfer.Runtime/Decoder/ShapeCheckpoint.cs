@@ -24,21 +24,23 @@ internal class ShapeCheckpoint : Checkpoint
 
     private readonly Dictionary<string, StoredTensor> _tensors = new(StringComparer.Ordinal);
 
+    private readonly ModelConfig _config;
+    private readonly Packing _packing;
+
     /// <param name="shape">the model's name</param>
     /// <param name="packing">of its matrices</param>
     public ShapeCheckpoint(string shape, ModelConfig config, Packing packing)
         : base(shape)
     {
-        using var asked = new Asked((name, dimensions) =>
-            _tensors.Add(name, new StoredTensor(name, IsPacked(name, dimensions) ? packing : Half, dimensions)));
-        DecoderWeights.Read(config, asked, device: null);
-
-        // Folders leave the embedding and the output matrix as they are.
-        bool IsPacked(string name, long[] dimensions) => dimensions.Length > 1 && config.Latent?.IsFilled(TensorNames.WithinLayer(name)) != true
-            && (packing is GroupedPacking ? dimensions[^1] % FolderGroup == 0 && name is not (TensorNames.Embedding or TensorNames.Output) : dimensions[^1] % packing.BlockColumns == 0);
+        (_config, _packing) = (config, packing);
+        using var check = new WeightCheck(this);
+        DecoderWeights.Read(config, check, device: null);
     }
 
     public override IReadOnlyDictionary<string, StoredTensor> Tensors => _tensors;
+
+    /// <summary>Has what is asked for.</summary>
+    public override void Require(string name, ReadOnlySpan<long> shape) => _tensors.TryAdd(name, new StoredTensor(name, IsPacked(name, shape) ? _packing : Half, shape.ToArray()));
 
     /// <summary>The packing of a name, such as BF16, Q4_K or AWQ.</summary>
     /// <exception cref="FormatException">There is none of that name.</exception>
@@ -54,53 +56,7 @@ internal class ShapeCheckpoint : Checkpoint
 
     public override void ReadBytes(StoredTensor tensor, long at, Span<byte> to) => throw new NotSupportedException("A shape has no weights to read.");
 
-    /// <summary>Tells what a decoder asks for.</summary>
-    private sealed class Asked(Action<string, long[]> tell) : IWeightSource
-    {
-        private readonly Tensor _nothing = empty(0).DetachFromDisposeScope();
-
-        public ScalarType Type => ScalarType.BFloat16;
-
-        public Linear Linear(IReadOnlyList<string> names, IReadOnlyList<long> rows, long columns, bool bias = false)
-        {
-            for (var i = 0; i < names.Count; i++)
-            {
-                tell(names[i], [rows[i], columns]);
-                if (bias)
-                {
-                    tell(TensorNames.BiasOf(names[i]), [rows[i]]);
-                }
-            }
-
-            return new UnreadLinear();
-        }
-
-        public RowTable Table(string name, long rows, long columns)
-        {
-            tell(name, [rows, columns]);
-            return null!;
-        }
-
-        public Tensor Vector(string name, long size, double offset = 0)
-        {
-            tell(name, [size]);
-            return _nothing;
-        }
-
-        public Tensor Floats(string name, params long[] shape)
-        {
-            tell(name, shape);
-            return _nothing;
-        }
-
-        public Tensor Ones(long size) => _nothing;
-
-        public float[] Numbers(string name, long size)
-        {
-            tell(name, [size]);
-            return new float[size];
-        }
-
-        public void Dispose() => _nothing.Dispose();
-    }
+    // Folders leave the embedding and the output matrix as they are.
+    private bool IsPacked(string name, ReadOnlySpan<long> shape) => shape.Length > 1 && _config.Latent?.IsFilled(TensorNames.WithinLayer(name)) != true
+        && (_packing is GroupedPacking ? shape[^1] % FolderGroup == 0 && name is not (TensorNames.Embedding or TensorNames.Output) : shape[^1] % _packing.BlockColumns == 0);
 }
