@@ -1,4 +1,4 @@
-using System.Buffers.Binary;
+using Google.Protobuf;
 using HeadInfer.Text.Templates;
 
 namespace HeadInfer.Text.Tokenizers;
@@ -241,10 +241,10 @@ internal static class SentencePieceFile
                     text = Encoding.UTF8.GetString(value.Span);
                     break;
                 case 2:
-                    score = BinaryPrimitives.ReadSingleLittleEndian(value.Span);
+                    score = BitConverter.ToSingle(value.Span);
                     break;
                 case 3:
-                    type = (int)BinaryPrimitives.ReadInt64LittleEndian(value.Span);
+                    type = (int)BitConverter.ToInt64(value.Span);
                     break;
                 default:
                     break;
@@ -258,7 +258,7 @@ internal static class SentencePieceFile
     {
         foreach (var (field, value) in Fields(message))
         {
-            otherwise = field == wanted && value.Length == sizeof(long) ? BinaryPrimitives.ReadInt64LittleEndian(value.Span) : otherwise;
+            otherwise = field == wanted && value.Length == sizeof(long) ? BitConverter.ToInt64(value.Span) : otherwise;
         }
 
         return otherwise;
@@ -277,55 +277,17 @@ internal static class SentencePieceFile
     // The fields of a protocol buffer's message: bytes as they are, numbers as eight of them.
     private static IEnumerable<(int Field, ReadOnlyMemory<byte> Value)> Fields(ReadOnlyMemory<byte> message)
     {
-        for (var at = 0; at < message.Length;)
+        var input = new CodedInputStream(message.ToArray());
+        for (uint tag; (tag = input.ReadTag()) != 0;)
         {
-            var key = ReadNumber(message.Span, ref at);
-            var (field, wire) = ((int)(key >> 3), (int)(key & 7));
-            ReadOnlyMemory<byte> value;
-            switch (wire)
+            yield return (WireFormat.GetTagFieldNumber(tag), WireFormat.GetTagWireType(tag) switch
             {
-                case 0:
-                    var number = new byte[sizeof(long)];
-                    BinaryPrimitives.WriteInt64LittleEndian(number, ReadNumber(message.Span, ref at));
-                    value = number;
-                    break;
-                case 1 or 5:
-                    value = Take(message, ref at, wire == 1 ? 8 : 4);
-                    break;
-                case 2:
-                    value = Take(message, ref at, ReadNumber(message.Span, ref at));
-                    break;
-                default:
-                    throw new FormatException($"a field has the unknown wire type {wire}");
-            }
-
-            yield return (field, value);
+                WireFormat.WireType.Varint => BitConverter.GetBytes(input.ReadInt64()),
+                WireFormat.WireType.Fixed64 => BitConverter.GetBytes(input.ReadFixed64()),
+                WireFormat.WireType.Fixed32 => BitConverter.GetBytes(input.ReadFixed32()),
+                WireFormat.WireType.LengthDelimited => input.ReadBytes().Memory,
+                var wire => throw new FormatException($"a field has the unknown wire type {wire}"),
+            });
         }
-    }
-
-    private static ReadOnlyMemory<byte> Take(ReadOnlyMemory<byte> message, ref int at, long length)
-    {
-        if (length < 0 || length > message.Length - at)
-        {
-            throw new FormatException("it ends within a field");
-        }
-
-        at += (int)length;
-        return message.Slice(at - (int)length, (int)length);
-    }
-
-    private static long ReadNumber(ReadOnlySpan<byte> bytes, ref int at)
-    {
-        for (var (number, shift) = (0L, 0); shift < 64; shift += 7)
-        {
-            var value = bytes[at++];
-            number |= (long)(value & 0x7f) << shift;
-            if (value < 0x80)
-            {
-                return number;
-            }
-        }
-
-        throw new FormatException("a number is too long");
     }
 }
