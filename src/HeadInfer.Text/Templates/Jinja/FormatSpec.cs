@@ -206,15 +206,7 @@ internal sealed record FormatSpec(string Fill, char Align, char Sign, bool Alter
     private static string General(double number, int precision, bool keepZeros)
     {
         var (digits, exponent) = Significant(number, Math.Min(precision, MostDecimals));
-        digits = keepZeros ? digits : digits.TrimEnd('0').PadRight(1, '0');
-        if (exponent < -4 || exponent >= precision)
-        {
-            return $"{digits[0]}{(digits.Length > 1 ? "." + digits[1..] : "")}e{(exponent < 0 ? '-' : '+')}{Math.Abs(exponent):00}";
-        }
-
-        return exponent < 0 ? "0." + new string('0', -exponent - 1) + digits
-            : digits.Length <= exponent + 1 ? digits.PadRight(exponent + 1, '0')
-            : digits[..(exponent + 1)] + "." + digits[(exponent + 1)..];
+        return Numbers.Shortest(keepZeros ? digits : digits.TrimEnd('0').PadRight(1, '0'), exponent, precision);
     }
 
     // So many digits of a float, rounded, and the power of ten of the first.

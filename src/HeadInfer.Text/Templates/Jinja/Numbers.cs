@@ -138,16 +138,19 @@ internal static class Numbers
         var all = parts[0].Replace(".", "", StringComparison.Ordinal);
         var digits = all.Trim('0') is { Length: > 0 } some ? some : "0";
         var exponent = number == 0 ? 0 : point - 1 - (all.Length - all.TrimStart('0').Length) + (parts.Length > 1 ? int.Parse(parts[1], NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) : 0);
-        var sign = double.IsNegative(number) ? "-" : "";
-        if (exponent is < -4 or >= 16)
-        {
-            return $"{sign}{digits[0]}{(digits.Length > 1 ? "." + digits[1..] : "")}e{(exponent < 0 ? '-' : '+')}{Math.Abs(exponent):00}";
-        }
-
-        return sign + (exponent < 0 ? "0." + new string('0', -exponent - 1) + digits
-            : digits.Length <= exponent + 1 ? digits + new string('0', exponent + 1 - digits.Length) + ".0"
-            : digits[..(exponent + 1)] + "." + digits[(exponent + 1)..]);
+        var text = Shortest(digits, exponent, 16);
+        return (double.IsNegative(number) ? "-" : "") + text + (text.AsSpan().ContainsAny('.', 'e') ? "" : ".0");
     }
+
+    /// <summary>A float with an exponent where that is small or large, and else without.</summary>
+    /// <param name="digits">the first is not 0, unless all are</param>
+    /// <param name="exponent">the power of ten of the first digit</param>
+    /// <param name="large">from which exponent on it is written</param>
+    public static string Shortest(string digits, int exponent, int large) =>
+        exponent < -4 || exponent >= large ? $"{digits[0]}{(digits.Length > 1 ? "." + digits[1..] : "")}e{(exponent < 0 ? '-' : '+')}{Math.Abs(exponent):00}"
+        : exponent < 0 ? "0." + new string('0', -exponent - 1) + digits
+        : digits.Length <= exponent + 1 ? digits.PadRight(exponent + 1, '0')
+        : digits[..(exponent + 1)] + "." + digits[(exponent + 1)..];
 
     /// <summary>A finite float times a power of ten, rounded to a whole number; a tie goes to the even one.</summary>
     public static BigInteger Scaled(double number, int power)
