@@ -22,7 +22,7 @@ internal sealed class AnswerReader(IToolCallFormat format, IReadOnlyList<ChatToo
 
     private readonly IThoughtScanner _reasoning = tags.Scanner(thinking);
     private readonly ToolCallScanner? _calls = callsAtMost > 0 ? new ToolCallScanner(format, tools) : null;
-    private readonly SaidText _said = new(stops);
+    private readonly StopMatcher _said = new(stops);
     private readonly StringBuilder _thoughts = new();
     private bool _cut; // whether the limit ended the answer
     private int _lastThoughts; // where they begin

@@ -96,8 +96,8 @@ internal sealed partial class HarmonyScanner(bool opened) : IThoughtScanner
                     yield return (Call(Message + pending[..last] + HarmonyFormat.End), false);
                     break;
                 default:
-                    var end = Markup.First(pending, Ends, out var marker);
-                    var part = pending[..(end >= 0 ? end : pending.Length - Markup.Held(pending, Ends))];
+                    var end = StopMatcher.First(pending, Ends, out var marker);
+                    var part = pending[..(end >= 0 ? end : pending.Length - StopMatcher.Held(pending, Ends))];
                     var isThought = IsThinking;
                     Keep(pending[(part.Length + (end < 0 ? 0 : Consumed(marker)))..], end < 0 ? _state : State.Between);
                     if (part.Length > 0)
@@ -157,7 +157,7 @@ internal sealed partial class HarmonyScanner(bool opened) : IThoughtScanner
     // An end within an argument's text is none.
     private static int EndOfCall(string pending, out int rest)
     {
-        for (var from = 0; Markup.First(pending[from..], Ends, out var marker) is >= 0 and var at; from += at + marker.Length)
+        for (var from = 0; StopMatcher.First(pending[from..], Ends, out var marker) is >= 0 and var at; from += at + marker.Length)
         {
             var end = from + at;
             if (string.IsNullOrWhiteSpace(pending[..end]) || JsonCalls.IsWhole(pending[..end]))

@@ -45,40 +45,6 @@ internal static partial class Markup
         return calls;
     }
 
-    /// <summary>Characters at the end of a text that may be the beginning of a marker.</summary>
-    public static int Held(string text, params ReadOnlySpan<string> markers)
-    {
-        var held = 0;
-        foreach (var marker in markers)
-        {
-            for (var length = Math.Min(marker.Length - 1, text.Length); length > held; length--)
-            {
-                if (text.EndsWith(marker[..length], StringComparison.Ordinal))
-                {
-                    held = length;
-                }
-            }
-        }
-
-        return held;
-    }
-
-    /// <summary>Where the first of some markers is in a text; -1 if none is.</summary>
-    public static int First(string text, ReadOnlySpan<string> markers, out string marker)
-    {
-        var first = -1;
-        marker = "";
-        foreach (var candidate in markers)
-        {
-            if (text.IndexOf(candidate, StringComparison.Ordinal) is >= 0 and var at && (first < 0 || at < first))
-            {
-                (first, marker) = (at, candidate);
-            }
-        }
-
-        return first;
-    }
-
     [GeneratedRegex(@"<\|[^|<>\s]+\|?>|<[^|<>\s]+\|>|<\uff5c[^\uff5c<>\s]+\uff5c>|</?\w+>|\[/?[A-Z_]+\]", RegexOptions.CultureInvariant)]
     private static partial Regex Shape();
 }

@@ -44,7 +44,7 @@ internal sealed class ReasoningScanner(ThoughtTags? begun, (string Start, string
                     break;
                 case State.Thinking:
                     var end = pending.IndexOf(_tags!.End, StringComparison.Ordinal);
-                    var thought = end >= 0 ? end : pending.Length - Markup.Held(pending, _tags.End);
+                    var thought = end >= 0 ? end : pending.Length - StopMatcher.Held(pending, _tags.End);
                     Keep(pending[(end >= 0 ? end + _tags.End.Length : thought)..], end < 0 ? State.Thinking : _last is null ? State.Between : State.Saying);
                     if (thought > 0)
                     {
@@ -60,7 +60,7 @@ internal sealed class ReasoningScanner(ThoughtTags? begun, (string Start, string
                 default:
                     var start = Start(pending);
                     var close = start < 0 ? -1 : pending.IndexOf(_tags!.End, start, StringComparison.Ordinal);
-                    var said = start >= 0 ? start : pending.Length - Math.Max(_tags is null ? 0 : Markup.Held(pending, _tags.Start), Closing(pending));
+                    var said = start >= 0 ? start : pending.Length - Math.Max(_tags is null ? 0 : StopMatcher.Held(pending, _tags.Start), Closing(pending));
                     _last = said > 0 ? pending[said - 1] : _last;
                     Keep(pending[(close >= 0 ? close + _tags!.End.Length : said)..], State.Saying);
                     if (said > 0)
@@ -120,7 +120,7 @@ internal sealed class ReasoningScanner(ThoughtTags? begun, (string Start, string
     // Characters at the end that may close the response: only white space follows it.
     private int Closing(string pending) => _close is null ? 0
         : ClosesResponse(pending) ? pending.Length - pending.TrimEnd().Length + _close.Length
-        : Markup.Held(pending, _close);
+        : StopMatcher.Held(pending, _close);
 
     private bool ClosesResponse(string pending) => _close is not null && pending.AsSpan().TrimEnd().EndsWith(_close);
 

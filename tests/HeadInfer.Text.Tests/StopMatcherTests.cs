@@ -1,6 +1,4 @@
-using HeadInfer.Runtime.Generation;
-
-namespace HeadInfer.Runtime.Tests.Generation;
+namespace HeadInfer.Text.Tests;
 
 public sealed class StopMatcherTests
 {
@@ -15,16 +13,15 @@ public sealed class StopMatcherTests
     {
         for (var size = 1; size <= text.Length; size++)
         {
-            var (matcher, result, stopped) = (new StopMatcher(["END", "STOP"]), "", false);
-            for (var at = 0; at < text.Length && !stopped; at += size)
+            var (matcher, result) = (new StopMatcher(["END", "STOP"]), "");
+            for (var at = 0; at < text.Length && !matcher.IsStopped; at += size)
             {
-                (var part, stopped) = matcher.Append(text.Substring(at, Math.Min(size, text.Length - at)));
-                result += part;
+                result += matcher.Append(text.Substring(at, Math.Min(size, text.Length - at)));
             }
 
-            result += stopped ? "" : matcher.Flush();
+            result += matcher.Flush();
             Assert.Equal(shown, result);
-            Assert.Equal(shown.Length < text.Length, stopped);
+            Assert.Equal(shown.Length < text.Length, matcher.IsStopped);
         }
     }
 
@@ -32,7 +29,8 @@ public sealed class StopMatcherTests
     public void Only_what_may_begin_a_stop_sequence_is_held_back()
     {
         var matcher = new StopMatcher(["</s>"]);
-        Assert.Equal(("a ", false), matcher.Append("a <"));
-        Assert.Equal(("<b", false), matcher.Append("b"));
+        Assert.Equal("a ", matcher.Append("a <"));
+        Assert.Equal("<b", matcher.Append("b"));
+        Assert.False(matcher.IsStopped);
     }
 }

@@ -37,7 +37,7 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
     private const double LikelihoodOfForced = 0.9;
 
     private readonly Sampler _sampler = new(options.Sampling);
-    private readonly StopMatcher _stops = new(options.StopSequences);
+    private readonly StopMatcher _stops = new([.. options.StopSequences]);
     private readonly TokenStream? _text = tokenizer is null ? null : new TokenStream(tokenizer).Show(options.ShownTokens.Select(tokenizer.AddedToken).OfType<int>());
     private readonly ConstrainedText? _constrained = options.Constraint?.Begin(TokenTrie.Of(tokenizer!));
     private readonly PromptLookup _lookup = new();
@@ -67,8 +67,8 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
         _constrained?.Advance(token);
 
         // Models pad their vocabulary beyond the tokenizer's; such a token stands for no text.
-        var (text, stopped) = _stops.Append(token < tokenizer?.VocabularySize ? _text!.Append(token) : "");
-        if (stopped)
+        var text = _stops.Append(token < tokenizer?.VocabularySize ? _text!.Append(token) : "");
+        if (_stops.IsStopped)
         {
             return new GenerationStep(token, text, FinishReason.Stop);
         }
@@ -114,9 +114,5 @@ internal sealed class Generator(GenerationOptions options, Tokenizer? tokenizer,
     private FinishReason Ended => _constrained?.WasHurried == true ? FinishReason.Length : FinishReason.Stop;
 
     // What is still held back: bytes of an unfinished character, and text that began like a stop sequence.
-    private string End(string text)
-    {
-        var (last, stopped) = _stops.Append(_text?.Flush() ?? "");
-        return text + last + (stopped ? "" : _stops.Flush());
-    }
+    private string End(string text) => text + _stops.Append(_text?.Flush() ?? "") + _stops.Flush();
 }

@@ -213,7 +213,7 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
     // How many characters at the end may be white space before a marker, or the marker's beginning.
     private int Held(string text)
     {
-        var held = Markup.Held(text, [.. format.Marks.Select(m => m.Start)]);
+        var held = StopMatcher.Held(text, [.. format.Marks.Select(m => m.Start)]);
         while (held < text.Length && char.IsWhiteSpace(text[^(held + 1)]))
         {
             held++;
