@@ -158,7 +158,7 @@ public sealed record ModelConfig
     internal RopeConfig RopeOf(int layer) => LayerRopes.Count == 0 ? Rope : LayerRopes[layer];
 
     /// <summary>Which of its rotations a sequence has that may become so long.</summary>
-    internal int RotationOf(long tokens) => Rope.LongDivisors is not null && tokens > Rope.OriginalMaxPositions ? 1 : 0;
+    internal int RotationOf(long tokens) => Rope.LongDivisors is not null && tokens > Rope.Scaling.OriginalMaxPositions ? 1 : 0;
 
     /// <summary>Factor of the queries at a position.</summary>
     internal double QueryScale(long position) => QueryGrowth is var (beta, original) ? 1 + (beta * Math.Log(1 + ((position + (Family.TunesStillLayers ? 1 : 0)) / original))) : 1;

@@ -105,7 +105,7 @@ internal static class ModelConfigReader
         var rope = ropes.GetValueOrDefault(Full, ropes.Values.First());
         var isStill = ReadStillLayers(json, family, windows);
         var still = RopeConfig.Still(rope.RotaryDim);
-        var extended = scaling is not null || rope.Kind == RopeKind.Yarn ? (int)Math.Min(rope.OriginalMaxPositions * rope.Factor, 1 << 30) : 0;
+        var extended = scaling is not null || rope.Scaling.Kind == RopeKind.Yarn ? (int)Math.Min(rope.Scaling.OriginalMaxPositions!.Value * rope.Scaling.Factor, 1 << 30) : 0;
         var config = new ModelConfig
         {
             Architecture = family.Architecture,
@@ -219,7 +219,7 @@ internal static class ModelConfigReader
 
     private static (double, int)? ReadQueryGrowth(ConfigReader json, RopeConfig rope) =>
         (json.Object("rope_parameters") ?? json.Object("rope_scaling")) is { } scaling && RopeConfigReader.Scale(scaling, "llama_4_scaling_beta") is { } beta
-            ? (beta, scaling.Int("original_max_position_embeddings", rope.OriginalMaxPositions)) : null;
+            ? (beta, scaling.Int("original_max_position_embeddings", rope.Scaling.OriginalMaxPositions)) : null;
 
     private static ModelFamily ReadFamily(ConfigReader json)
     {

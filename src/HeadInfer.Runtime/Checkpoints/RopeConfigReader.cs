@@ -50,7 +50,8 @@ internal static class RopeConfigReader
         }
 
         // A norm after the rotation takes a factor away.
-        var ropes = layerTypes.ToDictionary(type => type, type => family.NormsRotated ? Of(type) with { AttentionFactor = 1 } : Of(type), StringComparer.Ordinal);
+        RopeConfig Plain(RopeConfig rope) => rope with { Scaling = rope.Scaling with { AttentionFactor = 1 } };
+        var ropes = layerTypes.ToDictionary(type => type, type => family.NormsRotated ? Plain(Of(type)) : Of(type), StringComparer.Ordinal);
         return ropes.Values.Distinct().Count() > 1 ? ropes : new(StringComparer.Ordinal) { [layerTypes.First()] = ropes[layerTypes.First()] };
     }
 
@@ -130,12 +131,15 @@ internal static class RopeConfigReader
         var factor = all.Positive("factor", (double)maxPositions / original);
         return new RopeConfig
         {
-            Kind = RopeKind.Long,
             Theta = theta,
             RotaryDim = rotary,
-            Factor = Math.Max(1, factor),
-            OriginalMaxPositions = original,
-            AttentionFactor = all.OptionalPositive("attention_factor") ?? (factor <= 1 ? 1 : Math.Sqrt(1 + (Math.Log(factor) / Math.Log(original)))),
+            Scaling = new()
+            {
+                Kind = RopeKind.Long,
+                Factor = Math.Max(1, factor),
+                OriginalMaxPositions = original,
+                AttentionFactor = all.OptionalPositive("attention_factor") ?? (factor <= 1 ? 1 : Math.Sqrt(1 + (Math.Log(factor) / Math.Log(original)))),
+            },
             FrequencyDivisors = Divisors("short_factor"),
             LongDivisors = Divisors(LongFactors),
         };

@@ -49,14 +49,10 @@ public sealed record RopeScaling
     /// <param name="theta">base of the frequencies</param>
     /// <param name="rotaryDim">dimensions that are rotated</param>
     /// <param name="original">tokens of the contexts of the training, unless they are given here</param>
-    internal RopeConfig Of(double theta, int rotaryDim, int original)
+    internal RopeConfig Of(double theta, int rotaryDim, int original) => new()
     {
-        var rope = new RopeConfig { Kind = Kind, Theta = theta, RotaryDim = rotaryDim, Factor = Factor, OriginalMaxPositions = OriginalMaxPositions ?? original };
-        return Kind switch
-        {
-            RopeKind.Llama3 => rope with { LowFrequencyFactor = LowFrequencyFactor, HighFrequencyFactor = HighFrequencyFactor },
-            RopeKind.Yarn => rope with { BetaFast = BetaFast, BetaSlow = BetaSlow, Truncate = Truncate, AttentionFactor = AttentionFactor ?? Magnitude(Factor) },
-            _ => rope,
-        };
-    }
+        Theta = theta,
+        RotaryDim = rotaryDim,
+        Scaling = this with { OriginalMaxPositions = OriginalMaxPositions ?? original, AttentionFactor = Kind == RopeKind.Yarn ? AttentionFactor ?? Magnitude(Factor) : 1 },
+    };
 }

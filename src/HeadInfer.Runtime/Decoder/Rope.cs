@@ -21,7 +21,7 @@ internal sealed class Rope
     {
         config = rotation == 0 ? config : config with { FrequencyDivisors = config.LongDivisors ?? config.FrequencyDivisors };
         RotaryDim = config.RotaryDim;
-        _magnitude = config.AttentionFactor;
+        _magnitude = config.Scaling.AttentionFactor ?? 1;
         _frequencies = Frequencies(config);
     }
 
@@ -79,32 +79,34 @@ internal sealed class Rope
             plain[i] = Math.Pow(config.Theta, -2.0 * i / config.RotaryDim);
         }
 
-        var scaled = config.Kind switch
+        var scaling = config.Scaling;
+        var scaled = scaling.Kind switch
         {
             RopeKind.Default or RopeKind.Long => plain,
-            RopeKind.Linear => Array.ConvertAll(plain, f => f / config.Factor),
-            RopeKind.Llama3 => Array.ConvertAll(plain, f => Llama3(f, config)),
+            RopeKind.Linear => Array.ConvertAll(plain, f => f / scaling.Factor),
+            RopeKind.Llama3 => Array.ConvertAll(plain, f => Llama3(f, scaling)),
             RopeKind.Yarn => Yarn(plain, config),
-            _ => throw new ArgumentOutOfRangeException(nameof(config), config.Kind, null),
+            _ => throw new ArgumentOutOfRangeException(nameof(config), scaling.Kind, null),
         };
         return config.FrequencyDivisors is { } divisors ? [.. scaled.Select((f, i) => f / divisors[i])] : scaled;
     }
 
-    private static double Llama3(double frequency, RopeConfig config)
+    private static double Llama3(double frequency, RopeScaling scaling)
     {
-        var turns = config.OriginalMaxPositions * frequency / (2 * Math.PI); // over the original length
-        var (above, ramp) = (turns - config.LowFrequencyFactor, config.HighFrequencyFactor - config.LowFrequencyFactor);
+        var turns = scaling.OriginalMaxPositions!.Value * frequency / (2 * Math.PI); // over the original length
+        var (above, ramp) = (turns - scaling.LowFrequencyFactor, scaling.HighFrequencyFactor - scaling.LowFrequencyFactor);
         var kept = ramp == 0 ? (above < 0 ? 0 : 1) : Math.Clamp(above / ramp, 0, 1); // Llama 4 has no ramp
-        return ((1 - kept) * frequency / config.Factor) + (kept * frequency);
+        return ((1 - kept) * frequency / scaling.Factor) + (kept * frequency);
     }
 
     private static double[] Yarn(double[] plain, RopeConfig config)
     {
+        var scaling = config.Scaling;
         double DimensionOf(double turns) =>
-            config.RotaryDim * Math.Log(config.OriginalMaxPositions / (turns * 2 * Math.PI)) / (2 * Math.Log(config.Theta));
+            config.RotaryDim * Math.Log(scaling.OriginalMaxPositions!.Value / (turns * 2 * Math.PI)) / (2 * Math.Log(config.Theta));
 
-        var (low, high) = (DimensionOf(config.BetaFast), DimensionOf(config.BetaSlow));
-        if (config.Truncate)
+        var (low, high) = (DimensionOf(scaling.BetaFast), DimensionOf(scaling.BetaSlow));
+        if (scaling.Truncate)
         {
             (low, high) = (Math.Floor(low), Math.Ceiling(high));
         }
@@ -114,7 +116,7 @@ internal sealed class Rope
         return [.. plain.Select((f, i) =>
         {
             var divided = Math.Clamp((i - low) / width, 0, 1);
-            return (f / config.Factor * divided) + (f * (1 - divided));
+            return (f / scaling.Factor * divided) + (f * (1 - divided));
         })];
     }
 }

@@ -90,12 +90,12 @@ public sealed class ConfigVariantsTests
     public void Positions_are_scaled_where_the_class_scales_them()
     {
         var ministral = Read(Minimal("Ministral3ForCausalLM", "ministral3", ""));
-        Assert.Equal(new RopeConfig { Kind = RopeKind.Yarn, Theta = 1e6, Factor = 16, OriginalMaxPositions = 16_384, RotaryDim = 128, AttentionFactor = 1 }, ministral.Rope);
+        Assert.Equal(new RopeConfig { Theta = 1e6, RotaryDim = 128, Scaling = new() { Kind = RopeKind.Yarn, Factor = 16, OriginalMaxPositions = 16_384, AttentionFactor = 1 } }, ministral.Rope);
         Assert.Equal((0.1, 16_384), ministral.QueryGrowth);
         var gptOss = Minimal("GptOssForCausalLM", "gpt_oss", "\"num_local_experts\": 8, \"num_experts_per_tok\": 2");
-        Assert.Equal(new RopeConfig { Kind = RopeKind.Yarn, Theta = 150_000, Factor = 32, OriginalMaxPositions = 4096, RotaryDim = 64, Truncate = false, AttentionFactor = (0.1 * Math.Log(32)) + 1 }, Read(gptOss).Rope);
-        Assert.Equal(RopeKind.Default, Read(With(gptOss, """{"rope_parameters": {"rope_type": "default"}}""")).Rope.Kind);
-        Assert.Equal(RopeKind.Default, Read(With(gptOss, """{"rope_scaling": {}}""")).Rope.Kind);
+        Assert.Equal(new RopeConfig { Theta = 150_000, RotaryDim = 64, Scaling = new() { Kind = RopeKind.Yarn, Factor = 32, OriginalMaxPositions = 4096, Truncate = false, AttentionFactor = (0.1 * Math.Log(32)) + 1 } }, Read(gptOss).Rope);
+        Assert.Equal(RopeKind.Default, Read(With(gptOss, """{"rope_parameters": {"rope_type": "default"}}""")).Rope.Scaling.Kind);
+        Assert.Equal(RopeKind.Default, Read(With(gptOss, """{"rope_scaling": {}}""")).Rope.Scaling.Kind);
     }
 
     [Fact]

@@ -137,7 +137,7 @@ public sealed class GgufFileTests
         GgufConversion.Of(Fixtures.Model("deepseek-v3")).With(scaling + "type", "yarn").With(scaling + "factor", 40f).With(scaling + "original_context_length", 64).With(scaling + "yarn_log_multiplier", 0.1f).Write(folder.File("x.gguf"));
         var config = ModelConfig.Load(folder.File("x.gguf"));
         Assert.Equal(Math.Pow(1 + (0.1 * Math.Log(40)), 2) / Math.Sqrt(24), config.AttentionScale, 1e-6); // transformers' DeepseekV3Attention
-        Assert.Equal((RopeKind.Yarn, 1, 40), (config.Rope.Kind, config.Rope.AttentionFactor, config.Rope.Factor));
+        Assert.Equal((RopeKind.Yarn, 1, 40), (config.Rope.Scaling.Kind, config.Rope.Scaling.AttentionFactor, config.Rope.Scaling.Factor));
     }
 
     [Fact]
@@ -169,7 +169,7 @@ public sealed class GgufFileTests
         }
 
         writer.Write(folder.File("x.gguf"));
-        Assert.Equal(expected, ModelFolder.Configure(folder.File("x.gguf"), null, told.Add).Rope.AttentionFactor, 1e-6);
+        Assert.Equal(expected, ModelFolder.Configure(folder.File("x.gguf"), null, told.Add).Rope.Scaling.AttentionFactor!.Value, 1e-6);
         Assert.Equal(warns ? 1 : 0, told.Count(t => t.Contains("yarn_attn_factor", StringComparison.Ordinal)));
     }
 
@@ -202,10 +202,10 @@ public sealed class GgufFileTests
         var options = new HeadInferOptions { Warning = told.Add, RopeScaling = new RopeScaling { Kind = RopeKind.Linear, Factor = 3 } };
         await using var model = await HeadInferModel.LoadAsync(folder.File("x.gguf"), options);
         Assert.Contains("'qwen2.residual_scale' is not followed", Assert.Single(told), StringComparison.Ordinal);
-        Assert.Equal((RopeKind.Linear, 3.0, "made by a test"), (model.Config.Rope.Kind, model.Config.Rope.Factor, model.Name));
+        Assert.Equal((RopeKind.Linear, 3.0, "made by a test"), (model.Config.Rope.Scaling.Kind, model.Config.Rope.Scaling.Factor, model.Name));
         Assert.Contains("no tokenizer in its metadata", Assert.Throws<TokenizerException>(() => model.Tokenizer).Message, StringComparison.Ordinal);
         GgufConversion.Of(Fixtures.Model("llama3")).With("llama.rope.scaling.type", "linear").With("llama.rope.scaling.factor", 4f).Write(folder.File("x.gguf"));
-        Assert.Equal((RopeKind.Linear, 4.0), (ModelConfig.Load(folder.File("x.gguf")).Rope.Kind, ModelConfig.Load(folder.File("x.gguf")).Rope.Factor));
+        Assert.Equal((RopeKind.Linear, 4.0), (ModelConfig.Load(folder.File("x.gguf")).Rope.Scaling.Kind, ModelConfig.Load(folder.File("x.gguf")).Rope.Scaling.Factor));
     }
 
     // A message of gpt-oss is not the end of its answer. GLM begins the next one's turn.

@@ -72,7 +72,7 @@ public sealed class ModelConfigTests
     public void Yarn_is_read_in_every_form(string change)
     {
         var rope = Read(change.Replace("YARN", Yarn, StringComparison.Ordinal), out var warnings).Rope;
-        Assert.Equal(new RopeConfig { Kind = RopeKind.Yarn, Factor = 4, OriginalMaxPositions = 64, RotaryDim = 16, AttentionFactor = (0.1 * Math.Log(4)) + 1 }, rope);
+        Assert.Equal(new RopeConfig { RotaryDim = 16, Scaling = new() { Kind = RopeKind.Yarn, Factor = 4, OriginalMaxPositions = 64, AttentionFactor = (0.1 * Math.Log(4)) + 1 } }, rope);
         Assert.Empty(warnings);
     }
 
@@ -93,10 +93,10 @@ public sealed class ModelConfigTests
     {
         var asked = new RopeScaling { Kind = RopeKind.Yarn, Factor = 4 };
         var config = Read("{}", asked);
-        Assert.Equal((RopeKind.Yarn, 256, 1024), (config.Rope.Kind, config.Rope.OriginalMaxPositions, config.MaxPositions));
+        Assert.Equal((RopeKind.Yarn, 256, 1024), (config.Rope.Scaling.Kind, config.Rope.Scaling.OriginalMaxPositions, config.MaxPositions));
         Assert.Equal(Read($$"""{"rope_scaling": {{Yarn}}}""").Rope, Read("{}", asked with { OriginalMaxPositions = 64 }).Rope);
         Assert.Equal(Read($$"""{"rope_scaling": {{Yarn}}}""").Rope, Read("""{"rope_scaling": {"type": "dynamic", "factor": 9, "original_max_position_embeddings": 64}}""", asked).Rope);
-        Assert.Equal(RopeKind.Default, Read($$"""{"rope_scaling": {{Yarn}}}""", new RopeScaling()).Rope.Kind);
+        Assert.Equal(RopeKind.Default, Read($$"""{"rope_scaling": {{Yarn}}}""", new RopeScaling()).Rope.Scaling.Kind);
         Assert.Equal(1024, Read("{}", new RopeScaling { Kind = RopeKind.Linear, Factor = 4 }).MaxPositions);
 
         // Two scalings that contradict each other, and both are replaced; the base of the frequencies is not.

@@ -162,7 +162,7 @@ public sealed class PublishedConfigTests
     public void A_norm_after_the_rotation_takes_its_factor_away(string type, string architecture, double factor) => Assert.Equal(factor, ModelConfigReader.Parse(
         $$"""{"architectures": ["{{architecture}}"], "model_type": "{{type}}", "vocab_size": 320, "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": 256}""",
         "config.json",
-        new RopeScaling { Kind = RopeKind.Yarn, Factor = 4, AttentionFactor = 1.2 }).Rope.AttentionFactor);
+        new RopeScaling { Kind = RopeKind.Yarn, Factor = 4, AttentionFactor = 1.2 }).Rope.Scaling.AttentionFactor);
 
     [Theory]
     [InlineData("LlamaForCausalLM", "llama", 16)] // whose class knows no such field

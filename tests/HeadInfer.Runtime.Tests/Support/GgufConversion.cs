@@ -112,12 +112,12 @@ internal static partial class GgufConversion
             Add("rope_freqs.weight", [divisors.Length], divisors);
         }
 
-        if (config.Rope.Kind == RopeKind.Llama3)
+        if (config.Rope.Scaling.Kind == RopeKind.Llama3)
         {
             Add("rope_freqs.weight", [config.Rope.RotaryDim / 2], [.. Divisors(config.Rope)]);
         }
 
-        if (config.Rope.Kind == RopeKind.Long)
+        if (config.Rope.Scaling.Kind == RopeKind.Long)
         {
             Add("rope_factors_long.weight", [config.Rope.RotaryDim / 2], [.. config.Rope.LongDivisors!]);
             Add("rope_factors_short.weight", [config.Rope.RotaryDim / 2], [.. config.Rope.FrequencyDivisors!]);
@@ -331,13 +331,14 @@ internal static partial class GgufConversion
     // What Llama 3.1's converter writes: long wavelengths whole, short ones not at all, and between by a ramp.
     private static IEnumerable<float> Divisors(RopeConfig rope)
     {
+        var (scaling, original) = (rope.Scaling, rope.Scaling.OriginalMaxPositions!.Value);
         for (var i = 0; i < rope.RotaryDim / 2; i++)
         {
             var length = 2 * Math.PI * Math.Pow(rope.Theta, 2.0 * i / rope.RotaryDim);
-            var smooth = ((rope.OriginalMaxPositions / length) - rope.LowFrequencyFactor) / (rope.HighFrequencyFactor - rope.LowFrequencyFactor);
-            yield return length < rope.OriginalMaxPositions / rope.HighFrequencyFactor ? 1
-                : length > rope.OriginalMaxPositions / rope.LowFrequencyFactor ? (float)rope.Factor
-                : (float)(1 / (((1 - smooth) / rope.Factor) + smooth));
+            var smooth = ((original / length) - scaling.LowFrequencyFactor) / (scaling.HighFrequencyFactor - scaling.LowFrequencyFactor);
+            yield return length < original / scaling.HighFrequencyFactor ? 1
+                : length > original / scaling.LowFrequencyFactor ? (float)scaling.Factor
+                : (float)(1 / (((1 - smooth) / scaling.Factor) + smooth));
         }
     }
 
