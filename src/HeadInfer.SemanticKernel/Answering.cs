@@ -9,12 +9,7 @@ internal sealed class Answering(HeadInferModel model, ILogger logger)
 {
     private long _forgotten = model.Memory.Forgotten.Bytes;
 
-    /// <param name="prompt">the whole prompt</param>
-    /// <param name="options">what to generate</param>
-    /// <param name="key">callers with different keys share nothing that was read</param>
-    /// <param name="reused">told once, before the first step, how many tokens of the prompt were known from before, and whether what was known went on otherwise after them</param>
-    /// <param name="drafted">told before each step how many tokens of the answer were guessed so far, and how many of these came</param>
-    /// <param name="progress">told how far the reading is</param>
+    /// <inheritdoc cref="IChatEngine.GenerateAsync"/>
     public async IAsyncEnumerable<GenerationStep> GenerateAsync(
         IReadOnlyList<int> prompt, GenerationOptions options, string key, Action<int, bool> reused, Action<int, int> drafted, IProgress<PrefillProgress>? progress, [EnumeratorCancellation] CancellationToken cancellationToken)
     {

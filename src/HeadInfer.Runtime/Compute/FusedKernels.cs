@@ -51,13 +51,7 @@ internal sealed class FusedKernels
         return output;
     }
 
-    /// <summary>Splits projected heads into queries and key/value rows, queries and keys rotated by their positions.</summary>
-    /// <param name="projected">[tokens, heads + 2 kv_heads, dim], contiguous</param>
-    /// <param name="queries">[tokens, heads, dim], contiguous, written; perhaps no heads</param>
-    /// <param name="rows">[kv_heads, 2, capacity, dim], contiguous, written</param>
-    /// <param name="first">row at which the tokens begin</param>
-    /// <param name="cosines">[tokens, rotary / 2], float32</param>
-    /// <param name="sines">like <paramref name="cosines"/></param>
+    /// <inheritdoc cref="Device.RotateApart"/>
     public void Rotate(Tensor projected, Tensor queries, Tensor rows, long first, Tensor cosines, Tensor sines)
     {
         var tokens = projected.shape[0];
