@@ -1,6 +1,5 @@
 using HeadInfer.Runtime.Compute;
 using System.Numerics;
-using HeadInfer.Runtime.Sequences;
 
 namespace HeadInfer.Runtime.Attention;
 

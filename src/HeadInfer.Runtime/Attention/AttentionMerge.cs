@@ -1,4 +1,3 @@
-using HeadInfer.Runtime.Compute;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Attention;

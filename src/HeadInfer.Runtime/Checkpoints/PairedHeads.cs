@@ -1,5 +1,3 @@
-using HeadInfer.Runtime.Compute;
-
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>A checkpoint whose rotated dimensions lie in pairs of neighbours, read with those of a pair half of them apart, as the decoder rotates them.</summary>

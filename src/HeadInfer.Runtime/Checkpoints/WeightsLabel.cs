@@ -1,5 +1,3 @@
-using HeadInfer.Runtime.Compute;
-
 namespace HeadInfer.Runtime.Checkpoints;
 
 /// <summary>What lists of models tell of a model's weights.</summary>

@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Runtime.Intrinsics;
 using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Compute;

@@ -1,5 +1,4 @@
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Compute;
 using TorchSharp;
 using static TorchSharp.torch;
 

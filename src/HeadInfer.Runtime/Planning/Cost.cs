@@ -1,7 +1,5 @@
 using HeadInfer.Runtime.Compute;
-using HeadInfer.Runtime.Attention;
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.Runtime.Sequences;
 
 namespace HeadInfer.Runtime.Planning;
 

@@ -1,5 +1,4 @@
 using System.Net;
-using HeadInfer;
 
 namespace HeadInfer.Tool.Serving;
 

@@ -1,5 +1,4 @@
 using HeadInfer.Runtime.Checkpoints;
-using HeadInfer.SemanticKernel;
 
 namespace HeadInfer.Tool.Serving;
 
