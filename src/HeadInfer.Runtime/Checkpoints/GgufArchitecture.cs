@@ -62,6 +62,8 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["command-r"] = "CohereForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
+        ["lfm2"] = "Lfm2ForCausalLM",
+        ["lfm2moe"] = "Lfm2MoeForCausalLM",
         [InternLm2] = "InternLM2ForCausalLM",
         [Arcee] = "ArceeForCausalLM",
         [Mistral3] = "Ministral3ForCausalLM", // and Mistral Small 3, which has no YaRN
@@ -115,7 +117,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             : family;
         var heads = metadata.RequiredInt($"{name}.attention.head_count", most: 65_536);
         var its = ModelFamily.Of(family);
-        return new GgufArchitecture(name, its, heads, its.HeadsByLayer ? 0 : its.SpaceLayers && metadata.IsArray($"{name}.{KeyHeads}") ? Math.Clamp(metadata.Ints($"{name}.{KeyHeads}").Append(1).Max(), 1, 65_536) : metadata.Int($"{name}.{KeyHeads}", 1, 65_536) ?? heads);
+        return new GgufArchitecture(name, its, heads, its.HeadsByLayer ? 0 : (its.SpaceLayers || its.ConvolutionLayers) && metadata.IsArray($"{name}.{KeyHeads}") ? Math.Clamp(metadata.Ints($"{name}.{KeyHeads}").Append(1).Max(), 1, 65_536) : metadata.Int($"{name}.{KeyHeads}", 1, 65_536) ?? heads);
     }
 
     /// <summary>What it is once the tensors are known: routers of DeepSeek V2 have no correction, and its first files do not say how they score.</summary>
@@ -252,7 +254,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
             ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),
             ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(TensorNames.Gate)))),
         };
-        foreach (var (field, value) in Family.HeadsByLayer ? GgufLayers.Fields(checkpoint, layers) : Family.SpaceLayers ? GgufHybrids.Fields(checkpoint, layers) : [])
+        foreach (var (field, value) in Family.HeadsByLayer ? GgufLayers.Fields(checkpoint, layers) : Family.SpaceLayers ? GgufHybrids.Fields(checkpoint, layers) : Family.ConvolutionLayers ? GgufHybrids.ConvolutionFields(checkpoint, layers) : [])
         {
             fields[field] = value;
         }

@@ -1,6 +1,6 @@
 namespace HeadInfer.Runtime.Checkpoints;
 
-/// <summary>What a GGUF file says of hybrids whose layers may be state spaces, as a <c>config.json</c> says it.</summary>
+/// <summary>What a GGUF file says of hybrids whose layers may be state spaces or convolutions, as a <c>config.json</c> says it.</summary>
 /// <remarks>As llama.cpp's conversion/granite.py and conversion/nemotron.py write it: a layer without an MLP of its own attends if it has heads of keys, and else is a state space.</remarks>
 internal static class GgufHybrids
 {
@@ -41,6 +41,17 @@ internal static class GgufHybrids
             ["mamba_d_conv"] = metadata.RequiredInt(Key("ssm.conv_kernel")),
             ["mamba_expand"] = Math.Max(1, inner / hidden),
             ["mamba_conv_bias"] = checkpoint.Names.Any(n => n.EndsWith(TensorNames.StateConvolutionBias, StringComparison.Ordinal)),
+        };
+    }
+
+    /// <summary>The same of layers that may be convolutions, as conversion/lfm2.py writes it.</summary>
+    public static Dictionary<string, object?> ConvolutionFields(GgufCheckpoint checkpoint, int layers)
+    {
+        var (metadata, name) = (checkpoint.Metadata, checkpoint.Architecture.Name);
+        return new(StringComparer.Ordinal)
+        {
+            ["layer_types"] = Each(metadata, $"{name}.{GgufArchitecture.KeyHeads}", layers).Select(heads => heads > 0 ? ModelConfigReader.Full : ModelConfigReader.Delta),
+            ["conv_L_cache"] = metadata.RequiredInt($"{name}.shortconv.l_cache"),
         };
     }
 

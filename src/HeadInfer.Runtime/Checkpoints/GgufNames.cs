@@ -20,6 +20,7 @@ internal static class GgufNames
         [Embedding] = TensorNames.Embedding,
         [Output] = TensorNames.Output,
         ["output_norm.weight"] = TensorNames.FinalNorm,
+        ["token_embd_norm.weight"] = TensorNames.FinalNorm, // LFM2's
         ["per_layer_token_embd.weight"] = TensorNames.PerLayerEmbedding,
         ["per_layer_model_proj.weight"] = TensorNames.PerLayerProjection,
         ["per_layer_proj_norm.weight"] = TensorNames.PerLayerNorm,
@@ -91,6 +92,14 @@ internal static class GgufNames
         ["ssm_out.weight"] = TensorNames.StateOutput,
     };
 
+    // Of layers that are convolutions.
+    private static readonly Dictionary<string, string> ConvolutionParts = new(StringComparer.Ordinal)
+    {
+        ["shortconv.in_proj.weight"] = TensorNames.SpaceJoint,
+        ["shortconv.conv.weight"] = TensorNames.StateConvolution,
+        ["shortconv.out_proj.weight"] = TensorNames.StateOutput,
+    };
+
     // What the rows of an expert's tensor are, in their order.
     private static readonly Dictionary<string, string[]> ExpertParts = new(StringComparer.Ordinal)
     {
@@ -108,7 +117,7 @@ internal static class GgufNames
             return Model.GetValueOrDefault(name, name);
         }
 
-        if ((family.DeltaLayers ? DeltaParts : family.SpaceLayers ? SpaceParts : null)?.TryGetValue(part, out var ofState) == true)
+        if ((family.DeltaLayers ? DeltaParts : family.SpaceLayers ? SpaceParts : family.ConvolutionLayers ? ConvolutionParts : null)?.TryGetValue(part, out var ofState) == true)
         {
             return TensorNames.Layer(layer, ofState);
         }

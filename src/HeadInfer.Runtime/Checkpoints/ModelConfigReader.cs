@@ -68,7 +68,7 @@ internal static class ModelConfigReader
         var family = ReadFamily(json); // what is not supported at all is said first
         json = json.Single(family.Listed);
         json = json.With(json.Only(family.Renamed), (_, _, _) => null).Over(family.Defaults);
-        json = family.SpaceLayers ? HybridFields.Translate(json, family) : family.Chunked ? Llama4Fields.Translate(json, family) : json;
+        json = family.SpaceLayers ? HybridFields.Translate(json, family) : family.ConvolutionLayers ? ConvolutionFields.Translate(json, family) : family.Chunked ? Llama4Fields.Translate(json, family) : json;
         json = family.DefaultRope is { } rope && !json.Has(RopeConfigReader.Parameters) && !json.Has(RopeConfigReader.Scaling) ? json.With(RopeConfigReader.Parameters, rope) : json;
         var quantization = QuantizationConfig.Read(json);
         return Read(json, scaling) with { Quantization = quantization };
@@ -140,7 +140,7 @@ internal static class ModelConfigReader
             MlpBias = json.Bool("mlp_bias", false),
             EndTokens = json.Ints("eos_token_id"),
         };
-        config = family.DeltaLayers ? WithStates(config, json) : family.SpaceLayers ? HybridFields.WithSpaces(config, json) : config;
+        config = family.DeltaLayers ? WithStates(config, json) : family.SpaceLayers ? HybridFields.WithSpaces(config, json) : family.ConvolutionLayers ? ConvolutionFields.WithConvolutions(config, json) : config;
         config = family.HeadsByLayer ? LayerHeadsReader.WithShares(config with { LayerHeads = kinds }, json) : config;
         return family.Experts && (family.ExpertsField is not { } says || (json.IsNumber(says) ? json.Int(says, least: 0) > 0 : json.Bool(says, false))) ? MixtureReader.WithExperts(config, json) : config;
     }
@@ -290,7 +290,7 @@ internal static class ModelConfigReader
             throw new CheckpointException($"'{json.Path}': layer_types names {types.Length} layers and num_hidden_layers is {layers}.");
         }
 
-        if (types.FirstOrDefault(t => t is not (Full or Sliding) && !((family.DeltaLayers || family.SpaceLayers) && t == Delta) && !(family.OneMixer && t is HybridFields.Mlp or HybridFields.Mixture)) is { } other)
+        if (types.FirstOrDefault(t => t is not (Full or Sliding) && !(family.MayKeepStates && t == Delta) && !(family.OneMixer && t is HybridFields.Mlp or HybridFields.Mixture)) is { } other)
         {
             throw new UnsupportedModelException($"'{json.Path}': the layer type '{other}' is not supported.");
         }

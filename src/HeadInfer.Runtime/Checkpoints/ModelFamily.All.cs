@@ -14,6 +14,12 @@ internal sealed partial record ModelFamily
 
     private static readonly ModelFamily Ernie = new("Ernie4_5ForCausalLM", "ernie4_5") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], NeighbourPairs = true, TiedByDefault = true, DefaultNormEpsilon = 1e-5, DefaultTheta = 500_000 };
 
+    private static readonly ModelFamily Lfm2 = new("Lfm2ForCausalLM", "lfm2")
+    {
+        ConvolutionLayers = true, QkNorm = HeadNorm.Each, NormEpsilonField = "norm_eps", DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000, TiedByDefault = true,
+        Renamed = [("block_ff_dim", "intermediate_size"), ("tie_embedding", "tie_word_embeddings"), ("theta", "rope_theta"), ("num_dense_layers", "first_k_dense_replace")], Defaults = [(KeyHeads, 8)],
+    };
+
     private static readonly ModelFamily HunYuan = new("HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense") { QkNorm = HeadNorm.Each, NormsRotated = true, DynamicRope = true, DefaultNormEpsilon = 1e-5 };
 
     public static IReadOnlyList<ModelFamily> All { get; } =
@@ -102,6 +108,12 @@ internal sealed partial record ModelFamily
         },
         new("FalconH1ForCausalLM", "falcon_h1") { SpaceLayers = true, GroupedSpaceNorm = true, AttendsBesideStates = true, DefaultNormEpsilon = 1e-5, Defaults = [(KeyHeads, 8), ("mamba_d_ssm", 1024)], LogitFactor = ("lm_head_multiplier", 1) },
         new("BambaForCausalLM", "bamba") { SpaceLayers = true, DefaultNormEpsilon = 1e-5, Defaults = [(KeyHeads, 8)], DefaultRotation = 0.5 },
+        Lfm2,
+        Lfm2 with
+        {
+            Architecture = "Lfm2MoeForCausalLM", ModelType = "lfm2_moe", Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, Stacks = ExpertStacks.Halves, StacksAsMatrices = true,
+            Defaults = [(KeyHeads, 8), ("first_k_dense_replace", 2), ("moe_intermediate_size", 1792), ("num_experts", 32), ("num_experts_per_tok", 4)],
+        },
         new("SmolLM3ForCausalLM", "smollm3") { Defaults = [(KeyHeads, 4)], TiedByDefault = true, Windows = WindowRule.StillLayers, DefaultTheta = 2_000_000, StillEvery = 4 },
         new("Olmo2ForCausalLM", "olmo2") { Norms = LayerNormNames.After, QkNorm = HeadNorm.Whole, DefaultNormEpsilon = 1e-5 },
         new("OlmoeForCausalLM", "olmoe") { QkNorm = HeadNorm.Whole, Experts = true, ExpertsAsMlps = true, DefaultNormEpsilon = 1e-5 },

@@ -77,6 +77,12 @@ internal sealed partial record ModelFamily(string Architecture, string ModelType
     /// <summary>Layers may be state spaces: <see cref="HybridFields"/>.</summary>
     public bool SpaceLayers { get; init; }
 
+    /// <summary>Layers may be convolutions: <see cref="ConvolutionFields"/>.</summary>
+    public bool ConvolutionLayers { get; init; }
+
+    /// <summary>Which layers have states may be for the configuration to say.</summary>
+    public bool MayKeepStates => DeltaLayers || SpaceLayers || ConvolutionLayers;
+
     /// <summary>Layers with states attend as well, and what both give is added.</summary>
     public bool AttendsBesideStates { get; init; }
 

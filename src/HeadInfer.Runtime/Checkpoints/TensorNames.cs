@@ -31,7 +31,7 @@ internal static partial class TensorNames
 
     public const string StateJoint = "linear_attn.in_proj_qkvz.weight";
     public const string StateJointGates = "linear_attn.in_proj_ba.weight";
-    public const string SpaceJoint = "linear_attn.in_proj.weight"; // of a state space
+    public const string SpaceJoint = "linear_attn.in_proj.weight"; // of a state space, and of a convolution
     public const string StateHeads = "linear_attn.in_proj_qkv.weight";
     public const string StateOutputGate = "linear_attn.in_proj_z.weight";
     public const string StateWriteGate = "linear_attn.in_proj_b.weight";
@@ -88,14 +88,16 @@ internal static partial class TensorNames
         (".block_sparse_moe.e_score", ".block_sparse_moe.gate.e_score"), (OfMixtral, ".mlp."),
     ];
 
-    // Names of single families, each of which no other has for something else: of HunYuan, of EXAONE 3 and of InternLM2; in this order.
+    // Names of single families, each of which no other has for something else: of HunYuan, of EXAONE 3, of InternLM2 and of LFM2; in this order.
     private static readonly (string Theirs, string Ours)[] Others =
     [
         (".self_attn.query_layernorm.", ".self_attn.q_norm."), (".self_attn.key_layernorm.", ".self_attn.k_norm."), (".mlp.shared_mlp.", ".mlp.shared_experts."), (".mlp.gate.wg.", ".mlp.gate."),
         ("transformer.h.", "model.layers."), ("transformer.wte.", "model.embed_tokens."), ("transformer.ln_f.", "model.norm."), (".ln_1.", ".input_layernorm."), (".ln_2.", ".post_attention_layernorm."),
         (".attn.attention.out_proj.", ".self_attn.o_proj."), (".attn.attention.", ".self_attn."), (".mlp.c_fc_0.", ".mlp.gate_proj."), (".mlp.c_fc_1.", ".mlp.up_proj."), (".mlp.c_proj.", ".mlp.down_proj."),
         ("model.tok_embeddings.", "model.embed_tokens."), (".attention.wqkv.", ".self_attn.qkv_proj."), (".attention.wo.", ".self_attn.o_proj."), (".attention_norm.", ".input_layernorm."), (".ffn_norm.", ".post_attention_layernorm."),
-        (".mlp.w1.", ".mlp.gate_proj."), (".mlp.w2.", ".mlp.down_proj."), (".mlp.w3.", ".mlp.up_proj."), // of a feed_forward
+        (".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj."), // of a feed_forward, and of its experts
+        (".operator_norm.", ".input_layernorm."), ("model.embedding_norm.", "model.norm."), (".conv.conv.", ".linear_attn.conv1d."), (".conv.in_proj.", ".linear_attn.in_proj."), (".conv.out_proj.", ".linear_attn.out_proj."), (".self_attn.q_layernorm.", ".self_attn.q_norm."),
+        (".self_attn.k_layernorm.", ".self_attn.k_norm."), (".self_attn.out_proj.", ".self_attn.o_proj."), (".mlp.expert_bias", ".mlp.gate.e_score_correction_bias"),
         (".pre_ff_layernorm.", ".post_attention_layernorm."), ("model.final_layernorm.", "model.norm."), // of Falcon-H1 and Bamba
         (".mamba.", ".linear_attn."), // of hybrids; and of Nemotron-H, which has one name for all that a layer may be
         ("model.embeddings.", "model.embed_tokens."), ("model.norm_f.", "model.norm."), (".mixer.q_proj.", ".self_attn.q_proj."), (".mixer.k_proj.", ".self_attn.k_proj."), (".mixer.v_proj.", ".self_attn.v_proj."), (".mixer.o_proj.", ".self_attn.o_proj."),

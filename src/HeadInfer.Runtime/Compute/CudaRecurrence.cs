@@ -10,7 +10,7 @@ internal sealed class CudaRecurrence(CudaModule module, bool early)
 {
     private const int Threads = 256, Columns = 32; // of a block
 
-    private readonly nint _mix = module.Function("mix_states"), _correct = module.Function("correct_states"), _finish = module.Function("finish_states");
+    private readonly nint _mix = module.Function("mix_states"), _correct = module.Function("correct_states"), _finish = module.Function("finish_states"), _convolve = module.Function("convolve_states");
 
     /// <summary>Computes as <see cref="RowKernels.Recur"/> says.</summary>
     public void Run(IReadOnlyList<StateRows> states, RecurrentRows rows, RecurrentShape shape, RecurrentNumbers numbers, double epsilon)
@@ -26,8 +26,14 @@ internal sealed class CudaRecurrence(CudaModule module, bool early)
 
         var layer = Recurrent.Of(shape, epsilon);
         var (inputs, gates, between, outputs) = (rows.Inputs.Address, rows.Gates.Address, rows.Mixed.Address, rows.Outputs.Address);
-        var (weights, decay, bias, norm) = (TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay), TensorMemory.Pointer(numbers.DecayBias), numbers.Norm is null ? 0 : TensorMemory.Pointer(numbers.Norm));
-        var (added, skips) = (numbers.Bias is null ? 0 : TensorMemory.Pointer(numbers.Bias), numbers.Skip is null ? 0 : TensorMemory.Pointer(numbers.Skip));
+        static nint At(TorchSharp.torch.Tensor? tensor) => tensor is null ? 0 : TensorMemory.Pointer(tensor);
+        var (weights, added, decay, bias, norm, skips) = (At(numbers.Convolution), At(numbers.Bias), At(numbers.Decay), At(numbers.DecayBias), At(numbers.Norm), At(numbers.Skip));
+        if (shape.IsConvolution)
+        {
+            Launch(_convolve, ((shape.Width + Threads - 1) / Threads, states.Count, 1), Threads, 0, early, Of(ref inputs), Of(ref weights), Of(ref added), Of(ref outputs), Of(ref all), Of(ref layer));
+            return;
+        }
+
         Launch(_mix, ((shape.Width + Threads - 1) / Threads, states.Count, 1), Threads, 0, early, Of(ref inputs), Of(ref gates), Of(ref weights), Of(ref added), Of(ref between), Of(ref all), Of(ref layer));
         Launch(_correct, (shape.ValueHeads, (shape.ValueDim + Columns - 1) / Columns, states.Count), Threads, (Columns + 2) * shape.KeyDim * sizeof(float), early,
             Of(ref between), Of(ref decay), Of(ref bias), Of(ref skips), Of(ref outputs), Of(ref all), Of(ref layer));

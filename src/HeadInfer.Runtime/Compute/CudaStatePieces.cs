@@ -23,7 +23,7 @@ internal sealed class CudaStatePieces : StatePieces
     public override void Take(RecurrentShape shape, RecurrentNumbers numbers, Tensor seen, Tensor state, Tensor gates, double epsilon, Tensor output)
     {
         var shared = ((Columns * (shape.KeyDim + Piece)) + (2 * Piece) + (Piece * (shape.KeyDim + Math.Max(shape.KeyDim, Piece)))) * sizeof(float);
-        if (shape.Space is not null || shape.KeyDim % KeysOfWarp != 0 || shared > _module.Gpu.BlockSharedBytes || output.dtype != _module.Type || gates.dtype != _module.Type)
+        if (shape.Space is not null || shape.IsConvolution || shape.KeyDim % KeysOfWarp != 0 || shared > _module.Gpu.BlockSharedBytes || output.dtype != _module.Type || gates.dtype != _module.Type)
         {
             base.Take(shape, numbers, seen, state, gates, epsilon, output);
             return;
@@ -35,7 +35,7 @@ internal sealed class CudaStatePieces : StatePieces
         var delta = CudaRecurrence.Recurrent.Of(shape, epsilon);
         Tensor Made(long dim) => empty([heads, pieces.Count, Piece, dim], ScalarType.Float32, seen.device);
         var (q, k, written, v, logs) = (Made(shape.KeyDim), Made(shape.KeyDim), Made(shape.KeyDim), Made(shape.ValueDim), Made(1));
-        var (from, weights, decay, bias, norm) = (TensorMemory.Pointer(seen), TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay), TensorMemory.Pointer(numbers.DecayBias), TensorMemory.Pointer(numbers.Norm!));
+        var (from, weights, decay, bias, norm) = (TensorMemory.Pointer(seen), TensorMemory.Pointer(numbers.Convolution), TensorMemory.Pointer(numbers.Decay!), TensorMemory.Pointer(numbers.DecayBias!), TensorMemory.Pointer(numbers.Norm!));
         var (queries, keys, writes, values, rates) = (TensorMemory.Pointer(q), TensorMemory.Pointer(k), TensorMemory.Pointer(written), TensorMemory.Pointer(v), TensorMemory.Pointer(logs));
         Launch(_mix, (pieces.Count * Piece, (2 * shape.KeyHeads) + heads, 1), MixThreads, Math.Max(shape.KeyDim, shape.ValueDim) * sizeof(float), early: false,
             Of(ref from), Of(ref weights), Of(ref decay), Of(ref bias), Of(ref queries), Of(ref keys), Of(ref writes), Of(ref values), Of(ref rates), Of(ref delta), Of(ref pieces));

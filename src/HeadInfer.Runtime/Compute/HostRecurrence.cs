@@ -33,6 +33,11 @@ internal sealed unsafe class HostRecurrence
         {
             _state = states[i];
             Mix();
+            if (shape.IsConvolution)
+            {
+                continue;
+            }
+
             _taken = 0;
             _team.Run(_work);
             if (shape.Space is { NormGroups: > 0 })
@@ -51,12 +56,18 @@ internal sealed unsafe class HostRecurrence
         {
             var row = _state.First + i;
             var to = new Span<float>(memory + ((_state.Length + i) % shape.Recent * shape.Width), shape.Width);
-            new ReadOnlySpan<float>((float*)_rows!.Inputs.Address + ((long)row * shape.Projected), shape.Channels).CopyTo(to);
-            new ReadOnlySpan<float>((float*)_rows.Gates.Address + ((long)row * shape.Gates), shape.Gates).CopyTo(to[shape.Channels..]);
+            var from = Inputs(row);
+            new ReadOnlySpan<float>(from, shape.Channels).CopyTo(to);
+            for (var channel = 0; shape.IsConvolution && channel < shape.Channels; channel++)
+            {
+                to[channel] *= from[(2 * shape.Channels) + channel];
+            }
+
+            new ReadOnlySpan<float>((float*)_rows!.Gates.Address + ((long)row * shape.Gates), shape.Gates).CopyTo(to[shape.Channels..]);
         }
 
         _team.Run(_convolve);
-        for (var position = _state.Taken; shape.Space is null && position < _state.Length + _state.Count; position++)
+        for (var position = _state.Taken; shape is { Space: null, IsConvolution: false } && position < _state.Length + _state.Count; position++)
         {
             var to = Mixed(position);
             for (var head = 0; head < 2 * shape.KeyHeads; head++)
@@ -77,15 +88,17 @@ internal sealed unsafe class HostRecurrence
         }
     }
 
-    // A member's channels.
+    // A member's channels. A convolution alone gives what is gated, of the rows alone.
     private void Convolve(int member)
     {
         var (shape, (start, end)) = (_shape, _team.Share(member, _shape.Channels));
         float* memory = (float*)_state.Memory + shape.StateSize, weights = Numbers(_numbers!.Convolution), bias = Numbers(_numbers.Bias);
         var rows = stackalloc float*[shape.Taps];
-        for (var position = _state.Taken; position < _state.Length + _state.Count; position++)
+        for (var position = shape.IsConvolution ? _state.Length : _state.Taken; position < _state.Length + _state.Count; position++)
         {
-            var to = Mixed(position);
+            var row = _state.First + position - _state.Length;
+            var to = shape.IsConvolution ? (float*)_rows!.Outputs.Address + ((long)row * shape.Values) : Mixed(position);
+            var gates = shape.IsConvolution ? Inputs(row) + shape.Channels : null;
             var first = Math.Max(0, shape.Taps - 1 - position); // nothing stands before a sequence
             for (var tap = first; tap < shape.Taps; tap++)
             {
@@ -101,10 +114,12 @@ internal sealed unsafe class HostRecurrence
                     sum = MathF.FusedMultiplyAdd(rows[tap][channel], its[tap], sum);
                 }
 
-                to[channel] = sum / (1 + MathF.Exp(-sum));
+                to[channel] = gates is null ? sum / (1 + MathF.Exp(-sum)) : sum * gates[channel];
             }
         }
     }
+
+    private float* Inputs(int row) => (float*)_rows!.Inputs.Address + ((long)row * _shape.Projected);
 
     private float* Mixed(int position) => (float*)_rows!.Mixed.Address + ((long)(position - _state.Taken) * _shape.Channels);
 

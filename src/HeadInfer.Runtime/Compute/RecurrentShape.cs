@@ -1,6 +1,6 @@
 namespace HeadInfer.Runtime.Compute;
 
-/// <summary>A layer that keeps, in place of keys and values, a matrix a head that each token changes: by the gated delta rule, or as a state space (<see cref="SpaceShape"/>).</summary>
+/// <summary>A layer that keeps, in place of keys and values, a matrix a head that each token changes: by the gated delta rule, or as a state space (<see cref="SpaceShape"/>). Or one that remembers the last tokens alone (<see cref="OfConvolution"/>).</summary>
 /// <remarks>
 /// Queries, keys and values go through a short causal convolution of each channel and SiLU. By the delta rule queries and keys are normed to length one.
 /// Of each head, with a state S of [key dim, value dim], a decay and a write gate of the token:
@@ -28,6 +28,18 @@ internal sealed record RecurrentShape(int KeyHeads, int ValueHeads, int KeyDim, 
     /// <summary>What sets a state space apart; null for the delta rule.</summary>
     public SpaceShape? Space { get; init; }
 
+    /// <summary>The layer is a convolution alone, and has no state but what that sees.</summary>
+    public bool IsConvolution => KeyDim == 0;
+
+    /// <summary>Whether such a layer's convolution and projections have biases.</summary>
+    public bool Bias { get; init; }
+
+    /// <summary>Whether the convolution adds one.</summary>
+    public bool ConvolutionBias => Space?.ConvolutionBias ?? Bias;
+
+    /// <summary>Whether what goes in and what comes out has one.</summary>
+    public bool ProjectionBias => Space?.ProjectionBias ?? Bias;
+
     /// <summary>Those that share a query and a key lie <see cref="KeyHeads"/> apart; else side by side.</summary>
     public bool SharersApart { get; init; }
 
@@ -50,7 +62,7 @@ internal sealed record RecurrentShape(int KeyHeads, int ValueHeads, int KeyDim, 
     public int ValueAt => Space is null ? 2 * Keys : 0;
 
     /// <summary>Numbers of a token beside the channels: write gate and decay of each value head; of a state space its time step, which is both.</summary>
-    public int Gates => (Space is null ? 2 : 1) * ValueHeads;
+    public int Gates => (IsConvolution ? 0 : Space is null ? 2 : 1) * ValueHeads;
 
     /// <summary>The first of them that is of the decays.</summary>
     public int DecayAt => Gates - ValueHeads;
@@ -58,11 +70,11 @@ internal sealed record RecurrentShape(int KeyHeads, int ValueHeads, int KeyDim, 
     /// <summary>Outputs that are normed together.</summary>
     public int NormDim => Space is { } space ? Values / Math.Max(space.NormGroups, 1) : ValueDim;
 
-    /// <summary>What is remembered of a token as it came: the channels, then its gates.</summary>
+    /// <summary>What is remembered of a token as it came: the channels, then its gates. Of a convolution alone, the products that it sees.</summary>
     public int Width => Channels + Gates;
 
-    /// <summary>What a layer projects a token to beside its gates and decays: the channels, then the gates of the outputs.</summary>
-    public int Projected => Channels + Values;
+    /// <summary>What a layer projects a token to beside its gates and decays: the channels, then the gates of the outputs; of a convolution alone then what the channels are multiplied by.</summary>
+    public int Projected => Channels + Values + (IsConvolution ? Channels : 0);
 
     /// <summary>Tokens that are remembered as they came: those that the convolution sees beside the oldest, those that the state has yet to take in, and those of a step.</summary>
     public int Recent => Taps - 1 + (2 * MostRows);
@@ -72,6 +84,9 @@ internal sealed record RecurrentShape(int KeyHeads, int ValueHeads, int KeyDim, 
 
     /// <summary>Numbers that a layer remembers of a sequence: the state, then the recent tokens, each at its position modulo <see cref="Recent"/>.</summary>
     public int Remembered => StateSize + (Recent * Width);
+
+    /// <summary>A gated convolution: <c>output = gate * convolution(first * last)</c> of each channel, where a token is projected to first, gate and last. (Liquid AI, LFM2.)</summary>
+    public static RecurrentShape OfConvolution(int channels, int taps, bool bias) => new(1, 1, 0, channels, taps) { Bias = bias };
 
     /// <summary>The query and key of a value head.</summary>
     public int KeyHead(int valueHead) => SharersApart ? valueHead % KeyHeads : valueHead / (ValueHeads / KeyHeads);
@@ -114,10 +129,10 @@ internal sealed record SpaceFactors(double Gates, double Values, double Keys, do
 
 /// <summary>What a layer with a state has besides its projections, all float32.</summary>
 /// <param name="Convolution">[channels, taps], the present token's last</param>
-/// <param name="Decay">[value heads], negative: how fast a head forgets</param>
-/// <param name="DecayBias">[value heads]: added to what a token says of it</param>
+/// <param name="Decay">[value heads], negative: how fast a head forgets; null without heads</param>
+/// <param name="DecayBias">[value heads]: added to what a token says of it; null without heads</param>
 /// <param name="Norm">[value dim]: of a head's outputs; of a state space [values], or null</param>
-internal sealed record RecurrentNumbers(TorchSharp.torch.Tensor Convolution, TorchSharp.torch.Tensor Decay, TorchSharp.torch.Tensor DecayBias, TorchSharp.torch.Tensor? Norm)
+internal sealed record RecurrentNumbers(TorchSharp.torch.Tensor Convolution, TorchSharp.torch.Tensor? Decay, TorchSharp.torch.Tensor? DecayBias, TorchSharp.torch.Tensor? Norm)
 {
     /// <summary>[channels]: what the convolution adds; null for nothing.</summary>
     public TorchSharp.torch.Tensor? Bias { get; init; }
@@ -146,8 +161,8 @@ internal sealed class RecurrentRows(RecurrentShape shape, TorchSharp.torch.Devic
     /// <summary>[rows, values].</summary>
     public RowBuffer Outputs { get; } = new(shape.Values, device);
 
-    /// <summary>[rows, channels]: of the rows, and of those before that states take in, what the convolution gives.</summary>
-    public RowBuffer Mixed { get; } = new((RecurrentShape.MostRows + 1) * shape.Channels, device);
+    /// <summary>[rows, channels]: of the rows, and of those before that states take in, what the convolution gives. Of a convolution alone nothing.</summary>
+    public RowBuffer Mixed { get; } = new(shape.IsConvolution ? 0 : (RecurrentShape.MostRows + 1) * shape.Channels, device);
 
     public void Dispose() => Array.ForEach((RowBuffer[])[Inputs, Gates, Outputs, Mixed], b => b.Dispose());
 }

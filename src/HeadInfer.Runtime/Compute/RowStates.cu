@@ -40,6 +40,26 @@ extern "C" __global__ void mix_states(const float* inputs, const float* gates, c
     }
 }
 
+// A convolution alone: remembers products, a thread a channel, and gates what it makes of them.
+extern "C" __global__ void convolve_states(const float* inputs, const float* weights, const float* added, float* out, AllStateRows all, Recurrent d) {
+    let_next_start();
+    wait_for_last();
+    const StateRows& s = all.at[blockIdx.y];
+    int channels = channels_of(d), c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= channels) return;
+    for (int i = 0; i < s.count; i++) {
+        long long row = s.first + i;
+        const float* own = inputs + row * 3 * channels;
+        recent_of(s, d, s.length + i)[c] = own[c] * own[2 * channels + c];
+        float sum = added ? added[c] : 0.0f;
+        for (int tap = 0; tap < d.taps; tap++) {
+            int at = s.length + i - d.taps + 1 + tap;
+            if (at >= 0) sum = fmaf(recent_of(s, d, at)[c], weights[(long long)c * d.taps + tap], sum);
+        }
+        out[row * channels + c] = sum * own[channels + c];
+    }
+}
+
 #define STATE_COLUMNS 32 // of a head's values that a block has
 #define STATE_PARTS 8    // threads that share a column
 

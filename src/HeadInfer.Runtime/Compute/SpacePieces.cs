@@ -22,14 +22,14 @@ internal static class SpacePieces
     {
         var (count, groups, space) = (v.shape[0], shape.KeyHeads, shape.Space!);
         var (size, pieces) = StatePieces.Cut(count);
-        var steps = TorchSharp.torch.nn.functional.softplus(times + numbers.DecayBias).clamp(space.LeastStep, space.MostStep);
+        var steps = TorchSharp.torch.nn.functional.softplus(times + numbers.DecayBias!).clamp(space.LeastStep, space.MostStep);
         var skipped = v * numbers.Skip!.unsqueeze(-1);
         var written = Grouped(StatePieces.Cut(v * steps.unsqueeze(-1)));
         (q, k) = (StatePieces.Cut(q), StatePieces.Cut(k)); // [groups, pieces, tokens, key dim]
 
         // The logarithm of what is left of a state from the piece's beginning. Sums of a piece may be large where their difference is small,
         // so they are formed in double precision and kept as two numbers, the second of what the first leaves.
-        var sums = StatePieces.Cut((steps * numbers.Decay).unsqueeze(-1)).to(ScalarType.Float64).cumsum(2); // [heads, pieces, tokens, 1]
+        var sums = StatePieces.Cut((steps * numbers.Decay!).unsqueeze(-1)).to(ScalarType.Float64).cumsum(2); // [heads, pieces, tokens, 1]
         var since = sums.to(ScalarType.Float32);
         var rest = (sums - since).to(ScalarType.Float32);
         var between = (since - since.transpose(2, 3)).add_(rest - rest.transpose(2, 3)).tril_().exp_().tril_(); // [heads, pieces, tokens, tokens]

@@ -32,7 +32,14 @@ internal class StatePieces
             mixed.addcmul_(channels.narrow(0, tap, count), numbers.Convolution.select(1, tap), 1);
         }
 
-        mixed = TorchSharp.torch.nn.functional.silu(numbers.Bias is null ? mixed : mixed.add_(numbers.Bias));
+        mixed = numbers.Bias is null ? mixed : mixed.add_(numbers.Bias);
+        if (shape.IsConvolution)
+        {
+            output.copy_(mixed.mul_(gates));
+            return;
+        }
+
+        mixed = TorchSharp.torch.nn.functional.silu(mixed);
         var (raw, outputGates) = (seen.narrow(0, taps - 1, count), gates.to(ScalarType.Float32));
         if (shape.Space is not null)
         {
@@ -55,7 +62,7 @@ internal class StatePieces
             Normal(shape.KeyAt),
             mixed.narrow(1, shape.ValueAt, shape.Values).view(count, heads, shape.ValueDim),
             raw.narrow(1, shape.Channels, heads).sigmoid(),
-            TorchSharp.torch.nn.functional.softplus(raw.narrow(1, shape.Channels + heads, heads) + numbers.DecayBias) * numbers.Decay,
+            TorchSharp.torch.nn.functional.softplus(raw.narrow(1, shape.Channels + heads, heads) + numbers.DecayBias!) * numbers.Decay!,
             state);
         var normal = values * rsqrt(values.square().mean([-1L], keepdim: true) + epsilon) * numbers.Norm!;
         output.copy_(normal.reshape(count, shape.Values).mul_(TorchSharp.torch.nn.functional.silu(outputGates)));

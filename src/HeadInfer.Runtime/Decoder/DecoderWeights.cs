@@ -155,7 +155,7 @@ internal sealed record LayerWeights
 
         var before = Of(names.BeforeAttention);
         var recurrent = config.StateLayers.Contains(layer) ? RecurrentLayer.Read(config, source, device, config.Recurrent!, Name) : null;
-        var stateOutput = recurrent is null ? null : source.Linear([Name(TensorNames.StateOutput)], [config.HiddenSize], config.Recurrent!.Values, config.Recurrent.Space?.ProjectionBias ?? false);
+        var stateOutput = recurrent is null ? null : source.Linear([Name(TensorNames.StateOutput)], [config.HiddenSize], config.Recurrent!.Values, config.Recurrent.ProjectionBias);
         if (!config.Attends(layer))
         {
             return new LayerWeights

@@ -9,18 +9,23 @@ namespace HeadInfer.Runtime.Decoder;
 /// <summary>A layer with a state, from its normed input to what its output projection takes. See <see cref="RecurrentShape"/>.</summary>
 /// <param name="device">computes; null if nobody does</param>
 /// <param name="shape">its sizes</param>
-/// <param name="inputs">hidden -> channels, then gates of the outputs</param>
-/// <param name="gates">hidden -> gates of each value head</param>
+/// <param name="inputs">hidden -> channels, then gates of the outputs, and perhaps what channels are multiplied by</param>
+/// <param name="gates">hidden -> gates of each value head; null where there are none</param>
 /// <param name="numbers">what else it has</param>
 /// <param name="epsilon">of the norm of its outputs</param>
-internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linear inputs, Linear gates, RecurrentNumbers numbers, double epsilon)
+internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linear inputs, Linear? gates, RecurrentNumbers numbers, double epsilon)
 {
     public static RecurrentLayer Read(ModelConfig config, IWeightSource source, Device? device, RecurrentShape shape, Func<string, string> name)
     {
+        if (shape.IsConvolution)
+        {
+            var its = source.Linear([name(TensorNames.SpaceJoint)], [shape.Projected], config.HiddenSize, shape.ProjectionBias);
+            return new RecurrentLayer(device, shape, its, null, new RecurrentNumbers(Taps(), null, null, null) { Bias = Added() }, config.NormEpsilon);
+        }
+
         var decay = source.Floats(name(TensorNames.StateDecayRate), shape.ValueHeads);
         decay.exp_().neg_();
-        var (space, bias) = (shape.Space, shape.Space?.ProjectionBias ?? false);
-        var convolution = source.Floats(name(TensorNames.StateConvolution), shape.Channels, shape.Taps);
+        var (space, bias, convolution) = (shape.Space, shape.ProjectionBias, Taps());
         if (space?.Factors is { } factors && convolution.NumberOfElements > 0) // nothing is read of a shape
         {
             using var scope = NewDisposeScope();
@@ -41,10 +46,13 @@ internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linea
                 source.Floats(name(TensorNames.StateDecayBias), shape.ValueHeads),
                 space is null ? source.Floats(name(TensorNames.StateNorm), shape.ValueDim) : space.NormGroups > 0 ? source.Floats(name(TensorNames.StateNorm), shape.Values) : null)
             {
-                Bias = space?.ConvolutionBias == true ? source.Floats(name(TensorNames.StateConvolutionBias), shape.Channels) : null,
+                Bias = Added(),
                 Skip = space is null ? null : source.Floats(name(TensorNames.StateSkip), shape.ValueHeads),
             },
             config.NormEpsilon);
+
+        Tensor Taps() => source.Floats(name(TensorNames.StateConvolution), shape.Channels, shape.Taps);
+        Tensor? Added() => shape.ConvolutionBias ? source.Floats(name(TensorNames.StateConvolutionBias), shape.Channels) : null;
     }
 
     /// <summary>Begins a segment of a sequence.</summary>
@@ -62,7 +70,7 @@ internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linea
     public Tensor Forward(RecurrentScan scan, Tensor normed, int blockTokens, Action<int, RecurrentScan> atEnd)
     {
         using var projected = inputs.Apply(normed);
-        using var gated = gates.Apply(normed);
+        using var gated = gates?.Apply(normed);
         Scale(projected, gated);
         var output = empty([normed.shape[0], shape.Values], normed.dtype, normed.device);
         for (long at = 0, some; at < normed.shape[0]; at += some)
@@ -70,7 +78,8 @@ internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linea
             using var scope = NewDisposeScope();
             some = Math.Min(Math.Min(normed.shape[0] - at, RecurrentScan.Room(scan.Length)), blockTokens - (scan.Length % blockTokens));
             var (own, outputGates) = (projected.narrow(0, at, some), projected.narrow(0, at, some).narrow(1, shape.Channels, shape.Values));
-            var raw = cat([own.narrow(1, 0, shape.Channels), gated.narrow(0, at, some)], 1).to(ScalarType.Float32);
+            var channels = own.narrow(1, 0, shape.Channels);
+            var raw = gated is null ? channels.to(ScalarType.Float32) * own.narrow(1, shape.Channels + shape.Values, shape.Channels) : cat([channels, gated.narrow(0, at, some)], 1).to(ScalarType.Float32);
             scan.Take(raw, outputGates, epsilon, output.narrow(0, at, some));
             if (scan.Length % blockTokens == 0)
             {
@@ -91,7 +100,7 @@ internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linea
     {
         var own = buffers.Recurrent!;
         inputs.Multiply(kernels, rows, buffers.Hidden, norm, own.Inputs);
-        gates.Multiply(kernels, rows, buffers.Hidden, norm, own.Gates);
+        gates?.Multiply(kernels, rows, buffers.Hidden, norm, own.Gates);
         using var scope = NewDisposeScope();
         if (shape.Space?.Factors is { } factors)
         {
@@ -105,12 +114,12 @@ internal sealed class RecurrentLayer(Device? device, RecurrentShape shape, Linea
     }
 
     // The convolution has the factors of what goes through it.
-    private void Scale(Tensor projected, Tensor gated)
+    private void Scale(Tensor projected, Tensor? gated)
     {
         if (shape.Space?.Factors is { } factors)
         {
             using var outputGates = projected.narrow(1, shape.Channels, shape.Values).mul_(factors.Gates);
-            gated.mul_(factors.Steps);
+            gated!.mul_(factors.Steps);
         }
     }
 }

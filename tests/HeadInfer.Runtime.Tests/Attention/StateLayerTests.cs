@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HeadInfer.Runtime.Tests.Attention;
 
-/// <summary>The gated delta rule and state spaces, many tokens at once and a few rows at a time, against their definitions in float64.</summary>
+/// <summary>The gated delta rule, state spaces and convolutions alone, many tokens at once and a few rows at a time, against their definitions in float64.</summary>
 public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
 {
     private const double Epsilon = 1e-5;
@@ -26,6 +26,9 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     [InlineData(8, 8, 24, 40, 2, 70, false, 8, 0.05f, 0.5f)] // time steps within limits
     [InlineData(1, 3, 20, 33, 1, 2, false, 1)]
     [InlineData(2, 4, 16, 16, 4, 90, false, -1)] // not normed
+    [InlineData(1, 1, 0, 48, 3, 150)] // convolutions alone
+    [InlineData(1, 1, 0, 300, 4, 70, true)] // with biases
+    [InlineData(1, 1, 0, 33, 1, 65)]
     public void Tokens_at_once_are_the_definition(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, int count, bool apart = false, int normGroups = 0, float least = 0, float most = float.PositiveInfinity)
     {
         var shape = Shape(keyHeads, valueHeads, keyDim, valueDim, taps, apart, normGroups, least, most);
@@ -48,7 +51,10 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
 
             var (expected, last) = Definition(shape, numbers, raw, gates);
             AssertNear(expected, output.to(ScalarType.Float64).cpu(), type == ScalarType.Float32 ? 2e-5 : 1e-2);
-            AssertNear(last, state.to(ScalarType.Float64).cpu(), 2e-5);
+            if (!shape.IsConvolution)
+            {
+                AssertNear(last, state.to(ScalarType.Float64).cpu(), 2e-5);
+            }
         }
     }
 
@@ -64,6 +70,9 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
     [InlineData(8, 8, 24, 40, 2, false, 8, 0.05f, 0.5f)]
     [InlineData(1, 3, 20, 33, 1, false, 1)]
     [InlineData(2, 4, 16, 16, 4, false, -1)]
+    [InlineData(1, 1, 0, 48, 3)]
+    [InlineData(1, 1, 0, 300, 4, true)]
+    [InlineData(1, 1, 0, 33, 1)]
     public void Rows_are_the_definition_and_have_the_same_bits_in_any_company(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, bool apart = false, int normGroups = 0, float least = 0, float most = float.PositiveInfinity)
     {
         const int count = 24;
@@ -91,7 +100,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
             done = (done.A + random.Next(1, a + 1), done.B + (b == 0 ? 0 : random.Next(1, b + 1)));
         }
 
-        AssertNear(Definition(shape, numbers, raws[0], gates[0]).Output, alone.Outputs[0].to(ScalarType.Float64), 2e-5);
+        AssertNear(Definition(shape, numbers, shape.IsConvolution ? 2 * raws[0] : raws[0], gates[0]).Output, alone.Outputs[0].to(ScalarType.Float64), 2e-5);
         Assert.True(alone.Outputs[0].equal(together.Outputs[0]).all().item<bool>());
 
         void Step(Turn[] turns, (Tensor[] Memory, int[] Taken, Tensor[] Outputs) of)
@@ -101,7 +110,8 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
             foreach (var turn in turns)
             {
                 var some = raws[turn.Sequence].narrow(0, turn.Length, turn.Count);
-                rows.Inputs.Memory.narrow(0, first, turn.Count).copy_(cat([some.narrow(1, 0, shape.Channels), gates[turn.Sequence].narrow(0, turn.Length, turn.Count)], 1));
+                Tensor[] parts = [some.narrow(1, 0, shape.Channels), gates[turn.Sequence].narrow(0, turn.Length, turn.Count)];
+                rows.Inputs.Memory.narrow(0, first, turn.Count).copy_(cat(shape.IsConvolution ? [.. parts, 2 * ones_like(parts[0])] : parts, 1)); // products are twice what is given
                 rows.Gates.Memory.narrow(0, first, turn.Count).copy_(some.narrow(1, shape.Channels, shape.Gates));
                 states.Add(new StateRows(first, turn.Count, TensorMemory.Pointer(of.Memory[turn.Sequence]), of.Taken[turn.Sequence], turn.Length));
                 of.Taken[turn.Sequence] = turn.Length;
@@ -122,11 +132,12 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
         [.. Enumerable.Range(0, sequences).Select(_ => zeros([24, shape.Values]))]);
 
     private static RecurrentShape Shape(int keyHeads, int valueHeads, int keyDim, int valueDim, int taps, bool apart, int normGroups, float least, float most) =>
-        new(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart, Space = normGroups == 0 ? null : new SpaceShape(least, most, Math.Max(normGroups, 0), true, false) };
+        keyDim == 0 ? RecurrentShape.OfConvolution(valueDim, taps, bias: apart) : new(keyHeads, valueHeads, keyDim, valueDim, taps) { SharersApart = apart, Space = normGroups == 0 ? null : new SpaceShape(least, most, Math.Max(normGroups, 0), true, false) };
 
     // Of a state space some heads forget within a few tokens, and some time steps are small.
-    private RecurrentNumbers Numbers(RecurrentShape shape) => shape.Space is null
-        ? new(Random(shape.Channels, shape.Taps), (-rand([shape.ValueHeads]) - 0.1).to(TorchDevice), Random(shape.ValueHeads), Random(shape.ValueDim))
+    private RecurrentNumbers Numbers(RecurrentShape shape) => shape.IsConvolution
+        ? new(Random(shape.Channels, shape.Taps), null, null, null) { Bias = shape.Bias ? Random(shape.Channels) : null }
+        : shape.Space is null ? new(Random(shape.Channels, shape.Taps), (-rand([shape.ValueHeads]) - 0.1).to(TorchDevice), Random(shape.ValueHeads), Random(shape.ValueDim))
         : new(Random(shape.Channels, shape.Taps), ((rand([shape.ValueHeads]) * 5) - 3).exp().neg().to(TorchDevice), ((rand([shape.ValueHeads]) * 8) - 7).to(TorchDevice), shape.Space.NormGroups > 0 ? Random(shape.Values) : null) { Bias = Random(shape.Channels), Skip = Random(shape.ValueHeads) };
 
     private Tensor Random(params long[] dimensions) => randn(dimensions).to(TorchDevice);
@@ -148,6 +159,12 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
             }
 
             mixed = numbers.Bias is null ? mixed : mixed + Wide(numbers.Bias);
+            if (shape.IsConvolution)
+            {
+                outputs.Add(mixed * z[token]);
+                continue;
+            }
+
             mixed = mixed * mixed.sigmoid();
             if (shape.Space is { } space)
             {
@@ -158,7 +175,7 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
             Tensor Unit(Tensor heads) => (heads / (heads.square().sum(-1, keepdim: true) + RecurrentShape.NormEpsilon).sqrt())[tensor(Enumerable.Range(0, shape.ValueHeads).Select(head => (long)(shape.SharersApart ? head % shape.KeyHeads : head / (shape.ValueHeads / shape.KeyHeads))).ToArray())];
             var (q, k, v) = (Unit(mixed.narrow(0, 0, keys).view(shape.KeyHeads, shape.KeyDim)) / Math.Sqrt(shape.KeyDim), Unit(mixed.narrow(0, keys, keys).view(shape.KeyHeads, shape.KeyDim)), mixed.narrow(0, 2 * keys, shape.Values).view(shape.ValueHeads, shape.ValueDim));
             var write = x[token].narrow(0, shape.Channels, shape.ValueHeads).sigmoid().view(-1, 1);
-            var decay = ((1 + (x[token].narrow(0, shape.Channels + shape.ValueHeads, shape.ValueHeads) + Wide(numbers.DecayBias)).exp()).log() * Wide(numbers.Decay)).exp();
+            var decay = ((1 + (x[token].narrow(0, shape.Channels + shape.ValueHeads, shape.ValueHeads) + Wide(numbers.DecayBias!)).exp()).log() * Wide(numbers.Decay!)).exp();
             state = state * decay.view(-1, 1, 1);
             state = state + (k.unsqueeze(2) * (write * (v - matmul(k.unsqueeze(1), state).squeeze(1))).unsqueeze(1));
             var output = matmul(q.unsqueeze(1), state).squeeze(1);
@@ -172,8 +189,8 @@ public abstract class StateLayerTests(ComputeDevice device) : NativeTest(device)
         {
             Tensor Shared(int first) => mixed.narrow(0, first, shape.Keys).view(shape.KeyHeads, 1, shape.KeyDim).expand(shape.KeyHeads, shape.ValueHeads / shape.KeyHeads, shape.KeyDim).reshape(shape.ValueHeads, shape.KeyDim);
             var (v, k, q) = (mixed.narrow(0, 0, shape.Values).view(shape.ValueHeads, shape.ValueDim), Shared(shape.Values), Shared(shape.Values + shape.Keys));
-            var step = (1 + (x[token].narrow(0, shape.Channels, shape.ValueHeads) + Wide(numbers.DecayBias)).exp()).log().clamp((double)space.LeastStep, (double)space.MostStep).view(-1, 1, 1);
-            state = (state * (step * Wide(numbers.Decay).view(-1, 1, 1)).exp()) + (step * k.unsqueeze(2) * v.unsqueeze(1));
+            var step = (1 + (x[token].narrow(0, shape.Channels, shape.ValueHeads) + Wide(numbers.DecayBias!)).exp()).log().clamp((double)space.LeastStep, (double)space.MostStep).view(-1, 1, 1);
+            state = (state * (step * Wide(numbers.Decay!).view(-1, 1, 1)).exp()) + (step * k.unsqueeze(2) * v.unsqueeze(1));
             var gate = z[token];
             var given = ((matmul(q.unsqueeze(1), state).squeeze(1) + (v * Wide(numbers.Skip!).view(-1, 1))).view(-1) * gate * gate.sigmoid()).view(Math.Max(space.NormGroups, 1), -1);
             return space.NormGroups == 0 ? given.view(-1) : (given / (given.square().mean([-1L], keepdim: true) + Epsilon).sqrt()).view(-1) * norm;

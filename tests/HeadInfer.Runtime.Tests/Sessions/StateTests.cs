@@ -23,6 +23,7 @@ public abstract class StateTests(ComputeDevice device) : NativeTest(device)
     [InlineData("granite-hybrid-moe")]
     [InlineData("nemotron-h")]
     [InlineData("falcon-h1")]
+    [InlineData("lfm2-moe")]
     public async Task Whatever_a_session_went_through_it_knows_its_tokens(string name)
     {
         await using var model = await Load(Fixtures.Model(name), Odd);
@@ -75,6 +76,7 @@ public abstract class StateTests(ComputeDevice device) : NativeTest(device)
     [Theory]
     [InlineData("qwen3.5")]
     [InlineData("nemotron-h")]
+    [InlineData("lfm2")]
     public async Task A_beginning_is_found_up_to_a_block_and_what_an_answer_ended_with_to_the_token(string name)
     {
         await using var model = await Load(Fixtures.Model(name), Odd);
@@ -122,6 +124,8 @@ public abstract class StateTests(ComputeDevice device) : NativeTest(device)
     [InlineData("qwen3.5", 40)]
     [InlineData("granite-hybrid-rope", 2)]
     [InlineData("granite-hybrid-rope", 40)]
+    [InlineData("lfm2-bias", 2)]
+    [InlineData("lfm2-bias", 40)]
     public async Task Forks_within_a_block_go_their_own_ways_at_once(string name, int more)
     {
         await using var model = await Load(Fixtures.Model(name), Odd);
