@@ -62,6 +62,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["command-r"] = "CohereForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
+        ["nemotron"] = "NemotronForCausalLM",
         ["lfm2"] = "Lfm2ForCausalLM",
         ["lfm2moe"] = "Lfm2MoeForCausalLM",
         [InternLm2] = "InternLM2ForCausalLM",
@@ -252,7 +253,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
                 checkpoint.Has(TensorNames.Layer(0, TensorNames.QueryNorm)),
             ["attention_out_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.AttentionOutput))),
             ["attention_bias"] = !Family.QkvBias && checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Query))),
-            ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(TensorNames.Gate)))),
+            ["mlp_bias"] = checkpoint.Has(TensorNames.BiasOf(TensorNames.Layer(0, TensorNames.Mlp(Family.Ungated ? TensorNames.Up : TensorNames.Gate)))),
         };
         foreach (var (field, value) in Family.HeadsByLayer ? GgufLayers.Fields(checkpoint, layers) : Family.SpaceLayers ? GgufHybrids.Fields(checkpoint, layers) : Family.ConvolutionLayers ? GgufHybrids.ConvolutionFields(checkpoint, layers) : [])
         {

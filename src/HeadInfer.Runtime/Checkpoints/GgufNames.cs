@@ -114,7 +114,7 @@ internal static class GgufNames
     {
         if (Split(name) is not var (layer, part))
         {
-            return Model.GetValueOrDefault(name, name);
+            return name == "output_norm.bias" ? TensorNames.BiasOf(TensorNames.FinalNorm) : Model.GetValueOrDefault(name, name);
         }
 
         if ((family.DeltaLayers ? DeltaParts : family.SpaceLayers ? SpaceParts : family.ConvolutionLayers ? ConvolutionParts : null)?.TryGetValue(part, out var ofState) == true)

@@ -106,6 +106,10 @@ internal sealed partial record ModelFamily
             ],
             Defaults = [(KeyHeads, 8), (HeadDim, 128), ("mamba_d_head", 64), ("mamba_n_groups", 8), ("mamba_d_state", 128), ("n_routed_experts", 8), ("num_experts_per_tok", 2), ("moe_intermediate_size", 7688), ("moe_shared_expert_intermediate_size", 7688)],
         },
+        new("NemotronForCausalLM", "nemotron")
+        {
+            NormEpsilonField = "norm_eps", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NormOffset = 1, NormBias = true, Ungated = true, DefaultActivation = Compute.Device.SquaredRelu, DefaultRotation = 0.5,
+        },
         new("FalconH1ForCausalLM", "falcon_h1") { SpaceLayers = true, GroupedSpaceNorm = true, AttendsBesideStates = true, DefaultNormEpsilon = 1e-5, Defaults = [(KeyHeads, 8), ("mamba_d_ssm", 1024)], LogitFactor = ("lm_head_multiplier", 1) },
         new("BambaForCausalLM", "bamba") { SpaceLayers = true, DefaultNormEpsilon = 1e-5, Defaults = [(KeyHeads, 8)], DefaultRotation = 0.5 },
         Lfm2,

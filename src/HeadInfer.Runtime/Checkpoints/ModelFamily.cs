@@ -101,6 +101,9 @@ internal sealed partial record ModelFamily(string Architecture, string ModelType
     /// <summary>Norms take the mean off first.</summary>
     public bool CenteredNorms { get; init; }
 
+    /// <summary>Such norms add a bias.</summary>
+    public bool NormBias { get; init; }
+
     /// <summary>Attention and MLP look at the same, and what both add is added together.</summary>
     public bool ParallelBlocks => Norms.BeforeMlp is null && Norms.AfterMlp is null;
 

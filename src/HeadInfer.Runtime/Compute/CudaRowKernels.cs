@@ -152,8 +152,8 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
 
     private void Norm(int rows, nint x, int size, int stride, RowNorm norm, nint to, bool add)
     {
-        var (weight, epsilon, adds, centered) = (norm.Weight, (float)norm.Epsilon, add ? 1 : 0, norm.IsCentered ? 1 : 0);
-        Start(_norm, (rows, 1, 1), Threads, 0, Of(ref x), Of(ref weight), Of(ref to), Of(ref size), Of(ref stride), Of(ref epsilon), Of(ref adds), Of(ref centered));
+        var (weight, bias, epsilon, adds, centered) = (norm.Weight, norm.Bias, (float)norm.Epsilon, add ? 1 : 0, norm.IsCentered ? 1 : 0);
+        Start(_norm, (rows, 1, 1), Threads, 0, Of(ref x), Of(ref weight), Of(ref bias), Of(ref to), Of(ref size), Of(ref stride), Of(ref epsilon), Of(ref adds), Of(ref centered));
     }
 
     public override void AddScaled(int rows, RowBuffer x, double factor, RowBuffer sum)

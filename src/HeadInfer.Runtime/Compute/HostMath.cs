@@ -31,7 +31,7 @@ internal static unsafe class HostMath
     /// <param name="epsilon">added to the mean square</param>
     public static void RmsNorm(float* x, float* result, float* weight, int size, int rows, double epsilon) => NormRows<PlainLane>(x, result, weight, size, rows, epsilon);
 
-    /// <summary>The same, and without the mean where that is taken off.</summary>
+    /// <summary>The same, and without the mean where that is taken off, and with a bias where there is one.</summary>
     public static void Norm(float* x, float* result, RowNorm norm, int size, int rows)
     {
         for (var row = 0L; norm.IsCentered && row < rows; row++)
@@ -49,6 +49,10 @@ internal static unsafe class HostMath
         }
 
         RmsNorm(norm.IsCentered ? result : x, result, (float*)norm.Weight, size, rows, norm.Epsilon);
+        for (var i = 0L; norm.Bias != 0 && i < (long)rows * size; i++)
+        {
+            result[i] += ((float*)norm.Bias)[i % size];
+        }
     }
 
     /// <summary>The same norm of some heads of each token, in place.</summary>

@@ -49,7 +49,8 @@ internal struct RowNumbers
 /// <param name="Weight">[size], in the type that is computed in</param>
 /// <param name="Epsilon">added to the mean square</param>
 /// <param name="IsCentered">whether the mean is taken off first</param>
-internal readonly record struct RowNorm(nint Weight, double Epsilon, bool IsCentered = false);
+/// <param name="Bias">[size], added afterwards to what is centered; or zero</param>
+internal readonly record struct RowNorm(nint Weight, double Epsilon, bool IsCentered = false, nint Bias = 0);
 
 /// <summary>Where keys and values of a new token go, for some neighbouring heads: those of a head lie two parts apart.</summary>
 /// <param name="Row">the token's row in its batch</param>

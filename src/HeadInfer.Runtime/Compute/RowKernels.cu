@@ -52,8 +52,8 @@ __device__ inline float block_sum(float x) {
     return total;
 }
 
-// out (+)= x / rms(x) * weight, without the mean where it is centered; a block a row. out may be x.
-extern "C" __global__ void norm_rows(const float* x, const element* weight, float* out, int size, int stride, float epsilon, int add, int centered) {
+// out (+)= x / rms(x) * weight, without the mean where it is centered, and with a bias where there is one; a block a row. out may be x.
+extern "C" __global__ void norm_rows(const float* x, const element* weight, const element* bias, float* out, int size, int stride, float epsilon, int add, int centered) {
     const float* from = x + (long long)blockIdx.x * stride;
     let_next_start();
     wait_for_last();
@@ -66,7 +66,7 @@ extern "C" __global__ void norm_rows(const float* x, const element* weight, floa
     for (int i = threadIdx.x; i < size; i += blockDim.x) sum = fmaf(from[i] - mean, from[i] - mean, sum);
     float factor = rsqrtf(block_sum(sum) / size + epsilon);
     for (int i = threadIdx.x; i < size; i += blockDim.x) {
-        float y = (from[i] - mean) * factor * widen(weight[i]);
+        float y = (from[i] - mean) * factor * widen(weight[i]) + (bias ? widen(bias[i]) : 0.0f);
         to[i] = add ? to[i] + y : y;
     }
 }

@@ -19,7 +19,7 @@ internal sealed class DecoderWeights : IDisposable
 
     public PerLayerInputs? PerLayer { get; init; } // what layers are told beside the stream
 
-    public required Tensor FinalNorm { get; init; } // [hidden]
+    public required NormWeights FinalNorm { get; init; }
 
     public required Linear Output { get; init; } // hidden -> vocabulary; the embedding itself where they are tied
 
@@ -47,7 +47,7 @@ internal sealed class DecoderWeights : IDisposable
             Embedding = embedding,
             PerLayer = perLayer,
             Layers = layers,
-            FinalNorm = source.Vector(TensorNames.FinalNorm, config.HiddenSize, config.NormOffset),
+            FinalNorm = NormWeights.Read(config, source, TensorNames.FinalNorm),
             Output = config.TiedEmbeddings ? embedding : source.Linear([TensorNames.Output], [config.VocabularySize], config.HiddenSize),
         };
     }
@@ -99,7 +99,7 @@ internal sealed class DecoderWeights : IDisposable
 /// <summary>The weights of one layer; optional parts are null where the family has none.</summary>
 internal sealed record LayerWeights
 {
-    public Tensor? AttentionNorm { get; init; } // [hidden]; of the attention's input
+    public NormWeights? AttentionNorm { get; init; } // of the attention's input
 
     public RecurrentLayer? Recurrent { get; init; } // what takes attention's place in a layer with a state, or stands beside it, up to its output
 
@@ -121,11 +121,11 @@ internal sealed record LayerWeights
 
     public Linear? Output { get; init; } // heads * dim -> hidden; of a layer that attends
 
-    public Tensor? PostAttentionNorm { get; init; } // [hidden]; of the attention's output
+    public NormWeights? PostAttentionNorm { get; init; } // of the attention's output
 
-    public Tensor? MlpNorm { get; init; } // [hidden]; of the MLP's input; the attention's, where the two are parallel
+    public NormWeights? MlpNorm { get; init; } // of the MLP's input; the attention's, where the two are parallel
 
-    public Tensor? PostMlpNorm { get; init; } // [hidden]; of the MLP's output
+    public NormWeights? PostMlpNorm { get; init; } // of the MLP's output
 
     public Tensor? Sinks { get; init; } // [heads], float32; scores of what each head attends beside its keys
 
@@ -140,7 +140,7 @@ internal sealed record LayerWeights
         var (family, offset) = (config.Family, config.NormOffset);
         string Name(string name) => TensorNames.Layer(layer, name);
         Tensor Norm(string name, int size) => source.Vector(Name(name), size, offset);
-        Tensor? Of(string? name) => name is null ? null : Norm(name, config.HiddenSize);
+        NormWeights? Of(string? name) => name is null ? null : NormWeights.Read(config, source, Name(name));
         // Without weights a norm is the same before the rotation as after it; what keys have of weights after it, queries may have as well.
         Tensor? HeadNormOf(string name, int size) => config.QkNorm == HeadNorm.None ? null
             : family.NormsRotated ? source.Ones(size)
@@ -199,4 +199,13 @@ internal sealed record LayerWeights
             FeedForward = FeedForward.Read(config, source, device, layer),
         };
     }
+}
+
+/// <summary>A norm of the stream, or of what is added to it.</summary>
+/// <param name="Weight">[hidden]</param>
+/// <param name="Bias">[hidden], added afterwards; null for none</param>
+internal sealed record NormWeights(Tensor Weight, Tensor? Bias)
+{
+    public static NormWeights Read(ModelConfig config, IWeightSource source, string name) =>
+        new(source.Vector(name, config.HiddenSize, config.NormOffset), config.Family.NormBias ? source.Vector(TensorNames.BiasOf(name), config.HiddenSize) : null);
 }

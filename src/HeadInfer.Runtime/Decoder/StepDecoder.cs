@@ -34,7 +34,7 @@ internal sealed class StepDecoder
         (_kvOf, _stateOf) = (Numbered(config.AttendingLayers), Numbered(config.StateLayers.Order()));
         Rope.Of(config, _longRopes, rotation: 1);
         _norms = [.. weights.Layers.Select(l => new LayerNorms(
-            Optional(l.AttentionNorm), Optional(l.QueryNorm), Optional(l.KeyNorm), Optional(l.PostAttentionNorm), Optional(l.MlpNorm), Optional(l.PostMlpNorm), Optional(l.ValueNorm)))];
+            Optional(l.AttentionNorm), OfHeads(l.QueryNorm), OfHeads(l.KeyNorm), Optional(l.PostAttentionNorm), Optional(l.MlpNorm), Optional(l.PostMlpNorm), OfHeads(l.ValueNorm)))];
         _heads = [.. Enumerable.Range(0, config.Layers).Select(l => (buffers.Heads.Narrow(config.KeepsKeys(l) ? config.HeadsOf(l).Width : config.HeadsOf(l).Queries), buffers.Attended.Narrow(config.HeadsOf(l).Queries)))];
         _finalNorm = Norm(weights.FinalNorm);
         using var scale = tensor(config.EmbeddingScale, dtype: weights.Type); // rounded as Gemma's own code does
@@ -245,9 +245,13 @@ internal sealed class StepDecoder
         return factors.ContainsAnyExcept(1f);
     }
 
+    private RowNorm Norm(NormWeights norm) => Norm(norm.Weight) with { Bias = norm.Bias is null ? 0 : TensorMemory.Pointer(norm.Bias) };
+
     private RowNorm Norm(Tensor weight) => new(TensorMemory.Pointer(weight), _config.NormEpsilon, _config.Family.CenteredNorms);
 
-    private RowNorm? Optional(Tensor? weight) => weight is null ? null : Norm(weight);
+    private RowNorm? Optional(NormWeights? norm) => norm is null ? null : Norm(norm);
+
+    private RowNorm? OfHeads(Tensor? weight) => weight is null ? null : Norm(weight);
 
     private readonly record struct LayerNorms(RowNorm? Attention, RowNorm? Query, RowNorm? Key, RowNorm? PostAttention, RowNorm? Mlp, RowNorm? PostMlp, RowNorm? Value);
 }

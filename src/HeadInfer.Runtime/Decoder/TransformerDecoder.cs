@@ -252,16 +252,16 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         }
     }
 
-    private void Add(Tensor hidden, Tensor output, Tensor? norm)
+    private void Add(Tensor hidden, Tensor output, NormWeights? norm)
     {
         var normed = Norm(output, norm);
         hidden.add_(config.ResidualScale == 1 ? normed : normed * config.ResidualScale);
     }
 
     // What is normed is the caller's scope's.
-    private Tensor Norm(Tensor x, Tensor? weight)
+    private Tensor Norm(Tensor x, NormWeights? norm)
     {
-        if (weight is null)
+        if (norm is not var (weight, bias))
         {
             return x;
         }
@@ -272,7 +272,8 @@ internal sealed class TransformerDecoder(ModelConfig config, DecoderWeights weig
         }
 
         var wide = x.to(ScalarType.Float32);
-        return device.RmsNorm(wide - wide.mean([-1L], keepdim: true), weight.to(ScalarType.Float32), config.NormEpsilon).to(x.dtype); // rounded once
+        var normed = device.RmsNorm(wide - wide.mean([-1L], keepdim: true), weight.to(ScalarType.Float32), config.NormEpsilon);
+        return (bias is null ? normed : normed.add_(bias)).to(x.dtype); // rounded once
     }
 
     // Of Command R+ alone, whose norms are centred.

@@ -12,7 +12,7 @@ internal static partial class GgufConversion
     private static readonly Dictionary<string, string> Architectures = new()
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
-        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r", ["InternLM2ForCausalLM"] = "internlm2", ["ArceeForCausalLM"] = "arcee", ["InternLM3ForCausalLM"] = "llama", ["HunYuanDenseV1ForCausalLM"] = "hunyuan-dense", ["HunYuanMoEV1ForCausalLM"] = "hunyuan-moe",
+        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r", ["InternLM2ForCausalLM"] = "internlm2", ["ArceeForCausalLM"] = "arcee", ["NemotronForCausalLM"] = "nemotron", ["InternLM3ForCausalLM"] = "llama", ["HunYuanDenseV1ForCausalLM"] = "hunyuan-dense", ["HunYuanMoEV1ForCausalLM"] = "hunyuan-moe",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Gemma4ForCausalLM"] = GgufGemma4.Architecture, ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
         ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2", ["DeepseekV3ForCausalLM"] = "deepseek2", ["DeepseekV2ForCausalLM"] = "deepseek2",
@@ -90,6 +90,7 @@ internal static partial class GgufConversion
             var heads = tensor.Contains("q_proj", StringComparison.Ordinal) ? config.Heads : tensor.Contains("k_proj", StringComparison.Ordinal) ? config.KvHeads : 0;
             var changed = Permuted.Contains(name) && heads > 0 ? Neighbours(data, shape, heads)
                 : (IsEarlyGemma(name) || name == "gemma" || DeltaNets.Contains(name)) && tensor.Contains("norm", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
+                : name == "nemotron" && tensor.EndsWith("norm.weight", StringComparison.Ordinal) ? Array.ConvertAll(data, x => x + 1)
                 : data;
             if (config.Latent is { } latent && apart && tensor.EndsWith(TensorNames.LatentUp, StringComparison.Ordinal))
             {
@@ -211,6 +212,8 @@ internal static partial class GgufConversion
         {
             writer.With($"{name}.rope.scaling.type", "none").With($"{name}.rope.scaling.factor", 1f).With($"{name}.rope.scaling.original_context_length", 262_144);
         }
+
+        writer = name == "nemotron" ? writer.With($"{name}.rope.scaling.type", "none") : writer; // conversion/nemotron.py
 
         if (name == "hunyuan-moe")
         {
