@@ -62,6 +62,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["command-r"] = "CohereForCausalLM",
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
+        ["apertus"] = "ApertusForCausalLM",
         ["nemotron"] = "NemotronForCausalLM",
         ["lfm2"] = "Lfm2ForCausalLM",
         ["lfm2moe"] = "Lfm2MoeForCausalLM",
@@ -138,6 +139,11 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         if (metadata.Number($"{architecture.Name}.attention.scale") is > 0 and var scale)
         {
             config = config with { AttentionScale = scale };
+        }
+
+        if (config.Activation == Compute.Device.Xielu)
+        {
+            config = config with { Xielus = GgufLayers.Xielus(metadata, config.Layers) };
         }
 
         if (config.Recurrent is { } delta && architecture.Name is Qwen35 or Qwen35Moe)

@@ -54,6 +54,20 @@ internal static class GgufLayers
         };
     }
 
+    /// <summary>[layer] numbers of xIELU, as conversion/llama.py writes them: one for all layers or one for each.</summary>
+    public static Compute.XieluNumbers[] Xielus(GgufMetadata metadata, int layers)
+    {
+        float[] Each(string name)
+        {
+            var key = $"xielu.{name}";
+            var each = metadata.IsArray(key) ? metadata.Floats(key) : [.. Enumerable.Repeat((float)(metadata.Number(key) ?? throw metadata.Lacks(key)), layers)];
+            return each.Length == layers && each.All(float.IsFinite) ? each : throw metadata.Invalid(key, $"an array of {each.Length}", $"{layers} numbers");
+        }
+
+        var (above, below, slopes, most) = (Each("alpha_p"), Each("alpha_n"), Each("beta"), Each("eps"));
+        return [.. Enumerable.Range(0, layers).Select(layer => Compute.XieluNumbers.Of(above[layer], below[layer], slopes[layer], most[layer]))];
+    }
+
     // Layers that attend all rotate the first pairs of a head; of the others the file says how many dimensions.
     private static Dictionary<string, object> Ropes(GgufCheckpoint checkpoint, int ofAll, int ofWindow, bool hasFull)
     {

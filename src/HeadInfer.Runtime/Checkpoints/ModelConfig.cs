@@ -44,7 +44,7 @@ public sealed record ModelConfig
     /// <summary>Factor of the attention scores.</summary>
     public required double AttentionScale { get; init; }
 
-    /// <summary>Activation of the MLP: <c>silu</c>, <c>gelu</c>, <c>gelu_pytorch_tanh</c> or <c>clamped_swiglu</c>; <c>relu2</c> of one without a gate.</summary>
+    /// <summary>Activation of the MLP: <c>silu</c>, <c>gelu</c>, <c>gelu_pytorch_tanh</c> or <c>clamped_swiglu</c>; of one without a gate <c>relu2</c>, <c>gelu_pytorch_tanh</c> or <c>xielu</c>.</summary>
     public required string Activation { get; init; }
 
     /// <summary>Whether the output layer is the embedding.</summary>
@@ -137,6 +137,9 @@ public sealed record ModelConfig
 
     /// <summary>Factors of the gates of MLPs and of what they add; null for ones.</summary>
     internal (double Gate, double Down)? MlpScales { get; init; }
+
+    /// <summary>[layer] numbers of xIELU, where the configuration has them and not the checkpoint; else empty.</summary>
+    internal IReadOnlyList<Compute.XieluNumbers> Xielus { get; init; } = [];
 
     internal double LogitScale { get; init; } = 1;
 

@@ -277,7 +277,7 @@ internal static class ModelConfigReader
         }
 
         var activation = json.Text(family.ScaledEmbedding ? "hidden_activation" : "hidden_act") ?? family.DefaultActivation;
-        return (family.Ungated ? activation == Compute.Device.SquaredRelu : activation is "silu" or "gelu" or "gelu_pytorch_tanh")
+        return (family.Ungated ? activation == family.DefaultActivation : activation is "silu" or "gelu" or "gelu_pytorch_tanh")
             ? activation
             : throw new UnsupportedModelException($"'{json.Path}': the activation '{activation}' is not supported.");
     }

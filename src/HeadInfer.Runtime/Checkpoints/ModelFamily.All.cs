@@ -145,6 +145,11 @@ internal sealed partial record ModelFamily
         },
         new("HeliumForCausalLM", "helium") { Defaults = [(KeyHeads, 20), (HeadDim, 128)], NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1e-8, DefaultTheta = 100_000 },
         new("ArceeForCausalLM", "arcee") { Ungated = true, DefaultActivation = Compute.Device.SquaredRelu, DefaultNormEpsilon = 1e-5 },
+        new("ApertusForCausalLM", "apertus")
+        {
+            QkNorm = HeadNorm.Each, Ungated = true, DefaultActivation = Compute.Device.Xielu, DefaultNormEpsilon = 1e-5, DefaultTheta = 12_000_000,
+            DefaultRope = """{"rope_type": "llama3", "rope_theta": 12000000.0, "factor": 8.0, "original_max_position_embeddings": 8192, "low_freq_factor": 1.0, "high_freq_factor": 4.0}""",
+        },
         new("InternLM2ForCausalLM", "internlm2") { GroupedQkv = true, DynamicRope = true },
         new("InternLM3ForCausalLM", "internlm3") { DynamicRope = true },
         HunYuan,

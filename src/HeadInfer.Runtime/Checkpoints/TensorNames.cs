@@ -68,6 +68,7 @@ internal static partial class TensorNames
     public const string Gate = "gate_proj.weight";
     public const string Up = "up_proj.weight";
     public const string Down = "down_proj.weight";
+    public const string XieluAbove = "act_fn.alpha_p", XieluBelow = "act_fn.alpha_n", XieluSlope = "act_fn.beta", XieluMost = "act_fn.eps";
     public const string Router = "mlp.gate.weight";
     public const string RouterCorrection = "mlp.gate.e_score_correction_bias";
 
@@ -98,14 +99,15 @@ internal static partial class TensorNames
         (".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj."), // of a feed_forward, and of its experts
         (".operator_norm.", ".input_layernorm."), ("model.embedding_norm.", "model.norm."), (".conv.conv.", ".linear_attn.conv1d."), (".conv.in_proj.", ".linear_attn.in_proj."), (".conv.out_proj.", ".linear_attn.out_proj."), (".self_attn.q_layernorm.", ".self_attn.q_norm."),
         (".self_attn.k_layernorm.", ".self_attn.k_norm."), (".self_attn.out_proj.", ".self_attn.o_proj."), (".mlp.expert_bias", ".mlp.gate.e_score_correction_bias"),
+        (".attention_layernorm.", ".input_layernorm."), (".feedforward_layernorm.", ".post_attention_layernorm."), // of Apertus
         (".pre_ff_layernorm.", ".post_attention_layernorm."), ("model.final_layernorm.", "model.norm."), // of Falcon-H1 and Bamba
         (".mamba.", ".linear_attn."), // of hybrids; and of Nemotron-H, which has one name for all that a layer may be
         ("model.embeddings.", "model.embed_tokens."), ("model.norm_f.", "model.norm."), (".mixer.q_proj.", ".self_attn.q_proj."), (".mixer.k_proj.", ".self_attn.k_proj."), (".mixer.v_proj.", ".self_attn.v_proj."), (".mixer.o_proj.", ".self_attn.o_proj."),
         (".mixer.up_proj.", ".mlp.up_proj."), (".mixer.down_proj.", ".mlp.down_proj."), (".mixer.gate.", ".mlp.gate."), (".mixer.experts.", ".mlp.experts."), (".mixer.shared_experts.", ".mlp.shared_experts."), (".mixer.", ".linear_attn."),
     ];
 
-    /// <summary>The shape that a tensor has here: ERNIE's correction of its router is a matrix of one row, and GGUF files have numbers of state spaces as matrices.</summary>
-    public static long[] ShapeOf(string name, long[] stored) => stored is not [var rows, var columns] ? stored
+    /// <summary>The shape that a tensor has here: a number is a vector of one, ERNIE's correction of its router is a matrix of one row, and GGUF files have numbers of state spaces as matrices.</summary>
+    public static long[] ShapeOf(string name, long[] stored) => stored.Length == 0 ? [1] : stored is not [var rows, var columns] ? stored
         : rows == 1 && name.EndsWith($".{RouterCorrection}", StringComparison.Ordinal) ? [columns]
         : name.EndsWith($".{StateNorm}", StringComparison.Ordinal) || (columns == 1 && (name.EndsWith($".{StateDecayRate}", StringComparison.Ordinal) || name.EndsWith($".{StateSkip}", StringComparison.Ordinal))) ? [rows * columns]
         : stored;

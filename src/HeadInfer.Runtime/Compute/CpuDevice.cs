@@ -109,6 +109,23 @@ internal class CpuDevice : Device
         return cat([.. Enumerable.Range(0, rows).Select(row => base.Gate(both.narrow(0, row, 1), width, activation))]).MoveToOuterDisposeScope();
     }
 
+    public override void Activate(Tensor x, LoneActivation activation)
+    {
+        // The same of these.
+        var rows = x.shape[0];
+        if (activation.IsExact || rows > RowKernels.MostRows)
+        {
+            base.Activate(x, activation);
+            return;
+        }
+
+        using var scope = NewDisposeScope();
+        for (var row = 0L; row < rows; row++)
+        {
+            base.Activate(x.narrow(0, row, 1), activation);
+        }
+    }
+
     public override void Rotate(Tensor all, int count, Tensor cos, Tensor sin) => HostMath.Rotate(all, count, cos, sin);
 
     public override bool Merges(int headDim) => true;

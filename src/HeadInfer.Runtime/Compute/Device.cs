@@ -180,8 +180,16 @@ internal abstract class Device : IWeightLayout, IDisposable
     /// <summary>gpt-oss's activation: gates and what they are for are clamped to 7, silu has a slope of 1.702, and to what it is for 1 is added.</summary>
     public const string ClampedSwiGlu = "clamped_swiglu";
 
-    /// <summary>The activation of MLPs without gates.</summary>
+    /// <summary>An activation of MLPs without gates.</summary>
     public const string SquaredRelu = "relu2";
+
+    /// <summary>Another, with numbers of each layer.</summary>
+    public const string Xielu = "xielu";
+
+    /// <summary>Applies an activation of an MLP without a gate, in place.</summary>
+    /// <param name="x">[rows, width]</param>
+    /// <param name="activation">which</param>
+    public virtual void Activate(Tensor x, LoneActivation activation) => activation.Apply(x);
 
     /// <summary><c>activation(gate) * up</c> of gate and up side by side.</summary>
     /// <param name="both">[rows, 2 * width], contiguous; may be overwritten</param>

@@ -66,7 +66,14 @@ internal abstract class FeedForward
     }
 
     private static GatedMlp Dense(ModelConfig config, IWeightSource source, Device? device, int layer) =>
-        GatedMlp.Read(config, source, device, config.IntermediateOf(layer), n => TensorNames.Layer(layer, TensorNames.Mlp(n)));
+        GatedMlp.Read(config, source, device, config.IntermediateOf(layer), n => TensorNames.Layer(layer, TensorNames.Mlp(n)), alone: config.Activation == Compute.Device.Xielu ? Xielu(config, source, layer) : null);
+
+    private static LoneActivation Xielu(ModelConfig config, IWeightSource source, int layer)
+    {
+        double Number(string name) => source.Numbers(TensorNames.Layer(layer, TensorNames.Mlp(name)), 1)[0];
+        return new LoneActivation(config.Activation, config.Xielus.Count > 0 ? config.Xielus[layer]
+            : XieluNumbers.Of(Number(TensorNames.XieluAbove), Number(TensorNames.XieluBelow), Number(TensorNames.XieluSlope), Number(TensorNames.XieluMost)));
+    }
 }
 
 /// <summary>Of a layer that has none: adds nothing.</summary>
@@ -83,7 +90,7 @@ internal sealed class NoFeedForward : FeedForward
     }
 }
 
-/// <summary><c>down(activation(gate(x)) * up(x))</c>; or without a gate <c>down(relu(up(x))^2)</c>.</summary>
+/// <summary><c>down(activation(gate(x)) * up(x))</c>; or without a gate <c>down(activation(up(x)))</c>.</summary>
 /// <param name="device">computes; null if nobody does</param>
 /// <param name="gateUp">hidden -> 2 * width; up alone without a gate</param>
 /// <param name="down">width -> hidden</param>
@@ -91,7 +98,7 @@ internal sealed class NoFeedForward : FeedForward
 /// <param name="width">of the intermediate</param>
 internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, string activation, int width) : FeedForward
 {
-    public static GatedMlp Read(ModelConfig config, IWeightSource source, Device? device, int width, Func<string, string> name, bool bias = false)
+    public static GatedMlp Read(ModelConfig config, IWeightSource source, Device? device, int width, Func<string, string> name, bool bias = false, LoneActivation? alone = null)
     {
         string[] parts = config.Family.FusedGates ? [TensorNames.GateUpFused] : config.Family.Ungated ? [TensorNames.Up] : [TensorNames.Gate, TensorNames.Up];
         long[] rows = config.Family.FusedGates ? [2L * width] : config.Family.Ungated ? [width] : [width, width];
@@ -101,11 +108,14 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
             source.Linear([name(TensorNames.Down)], [config.HiddenSize], width, bias || config.MlpBias),
             config.Activation,
             width)
-        { Scales = config.MlpScales };
+        { Scales = config.MlpScales, Alone = alone ?? (config.Family.Ungated ? new LoneActivation(config.Activation) : null) };
     }
 
     /// <summary>Factors of the gate, and of what is added; null for ones.</summary>
     public (double Gate, double Down)? Scales { get; init; }
+
+    /// <summary>The activation without a gate; null where there is one.</summary>
+    public LoneActivation? Alone { get; init; }
 
     /// <summary>Whether its matrices come to the device by turns, which sees them where they lie.</summary>
     public bool RestsInSight => gateUp.RestsInSight && down.RestsInSight;
@@ -145,15 +155,15 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
             return;
         }
 
-        if (activation != Compute.Device.SquaredRelu)
+        if (Alone is null)
         {
             gateUp.Gate(kernels, rows, buffers.Hidden, before, activation, buffers.Active);
             return;
         }
 
         gateUp.Multiply(kernels, rows, buffers.Hidden, before, buffers.Active);
-        using var active = buffers.Active.Memory.view(-1).narrow(0, 0, (long)rows * width); // the buffer may be wider
-        Square(active);
+        using var ofViews = NewDisposeScope();
+        device!.Activate(buffers.Active.Memory.view(-1).narrow(0, 0, (long)rows * width).view(rows, width), Alone); // the buffer may be wider
     }
 
     /// <summary>The second half, or added to what is there.</summary>
@@ -163,9 +173,9 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
     private Tensor Activate(Tensor x)
     {
         var both = gateUp.Apply(x); // [tokens, 2 * width]
-        if (activation == Compute.Device.SquaredRelu)
+        if (Alone is not null)
         {
-            Square(both);
+            device!.Activate(both, Alone);
             return both;
         }
 
@@ -179,13 +189,6 @@ internal sealed class GatedMlp(Device? device, Linear gateUp, Linear down, strin
             using var gate = both.narrow(1, 0, width).mul_(scales.Gate);
             return device!.Gate(both, width, activation).mul_(scales.Down);
         }
-    }
-
-    // What is below zero is zero; in place.
-    private static void Square(Tensor x)
-    {
-        using var scope = NewDisposeScope();
-        x.relu_().mul_(x);
     }
 }
 

@@ -50,6 +50,7 @@ public sealed class ConfigVariantsTests
         { "NemotronHForCausalLM", "nemotron_h", "\"hybrid_override_pattern\": \"MEMEM*M-\"", "8 128 1E-05 10000 128 -------- untied" },
         { "FalconH1ForCausalLM", "falcon_h1", "", "8 64 1E-05 10000 64 -------- untied" },
         { "BambaForCausalLM", "bamba", "\"attn_layer_indices\": [3, 7]", "8 64 1E-05 10000 32 -------- untied" },
+        { "ApertusForCausalLM", "apertus", "", "32 64 1E-05 12000000 64 -------- untied" },
         { "NemotronForCausalLM", "nemotron", "", "32 64 1E-05 10000 32 -------- untied" },
         { "Lfm2ForCausalLM", "lfm2", "\"full_attn_idxs\": [2, 5]", "8 64 1E-05 1000000 64 -------- tied" },
         { "Lfm2MoeForCausalLM", "lfm2_moe", "\"layer_types\": [\"conv\", \"conv\", \"full_attention\", \"conv\", \"conv\", \"conv\", \"full_attention\", \"conv\"]", "8 64 1E-05 1000000 64 -------- tied" },

@@ -86,7 +86,7 @@ public abstract class GgufModelTests(ComputeDevice device) : NativeTest(device)
         Assert.Equal(expected.CacheOf, config.CacheOf);
         Assert.Equal(expected.EqualLayers.Order(), config.EqualLayers.Order());
         Assert.Equal(expected.Latent is null ? expected.GuessingLayers : 0, config.GuessingLayers); // DeepSeek's are left out
-        expected = expected with { LayerHeads = config.LayerHeads, CacheOf = config.CacheOf, EqualLayers = config.EqualLayers, GuessingLayers = config.GuessingLayers };
+        expected = expected with { Xielus = config.Xielus, LayerHeads = config.LayerHeads, CacheOf = config.CacheOf, EqualLayers = config.EqualLayers, GuessingLayers = config.GuessingLayers };
         Assert.Equal(expected with { Windows = [], EndTokens = [], Quantization = null, ExpertLayers = config.ExpertLayers, StateLayers = config.StateLayers, Recurrent = expected.Recurrent is { } delta ? delta with { SharersApart = config.Architecture != "Qwen3NextForCausalLM" } : null, Rope = config.Rope, LayerRopes = config.LayerRopes, NormOffset = 0, AttentionScale = config.AttentionScale }, config with { Windows = [], EndTokens = [] });
         Assert.Equal(expected.AttentionScale, config.AttentionScale, 1e-7);
     }

@@ -20,6 +20,7 @@ public abstract class StreamedLayersTests(ComputeDevice device) : NativeTest(dev
     [InlineData("nemotron-h-moe")] // layers of one part
     [InlineData("falcon-h1")]
     [InlineData("lfm2-bias")]
+    [InlineData("apertus")] // numbers of activations
     [InlineData("gguf/llama-q4_K_M/model.gguf")]
     public async Task Logits_and_tokens_are_those_of_weights_that_stay(string name)
     {

@@ -12,7 +12,7 @@ internal static partial class GgufConversion
     private static readonly Dictionary<string, string> Architectures = new()
     {
         ["LlamaForCausalLM"] = "llama", ["MistralForCausalLM"] = "llama", ["Qwen2ForCausalLM"] = "qwen2", ["Qwen3ForCausalLM"] = "qwen3",
-        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r", ["InternLM2ForCausalLM"] = "internlm2", ["ArceeForCausalLM"] = "arcee", ["NemotronForCausalLM"] = "nemotron", ["InternLM3ForCausalLM"] = "llama", ["HunYuanDenseV1ForCausalLM"] = "hunyuan-dense", ["HunYuanMoEV1ForCausalLM"] = "hunyuan-moe",
+        ["Qwen2MoeForCausalLM"] = "qwen2moe", ["GemmaForCausalLM"] = "gemma", ["OlmoeForCausalLM"] = "olmoe", ["MiniMaxM2ForCausalLM"] = "minimax-m2", ["Dots1ForCausalLM"] = "dots1", ["Ernie4_5ForCausalLM"] = "ernie4_5", ["Ernie4_5_MoeForCausalLM"] = "ernie4_5-moe", ["CohereForCausalLM"] = "command-r", ["InternLM2ForCausalLM"] = "internlm2", ["ArceeForCausalLM"] = "arcee", ["NemotronForCausalLM"] = "nemotron", ["ApertusForCausalLM"] = "apertus", ["InternLM3ForCausalLM"] = "llama", ["HunYuanDenseV1ForCausalLM"] = "hunyuan-dense", ["HunYuanMoEV1ForCausalLM"] = "hunyuan-moe",
         ["Qwen3MoeForCausalLM"] = "qwen3moe", ["Gemma2ForCausalLM"] = "gemma2", ["Gemma3ForCausalLM"] = "gemma3", ["Gemma4ForCausalLM"] = GgufGemma4.Architecture, ["Phi3ForCausalLM"] = "phi3",
         ["Olmo2ForCausalLM"] = "olmo2", ["Olmo3ForCausalLM"] = "olmo2", ["Exaone4ForCausalLM"] = "exaone4", ["SeedOssForCausalLM"] = "seed_oss",
         ["MixtralForCausalLM"] = "llama", ["Glm4MoeForCausalLM"] = "glm4moe", ["Qwen3NextForCausalLM"] = "qwen3next", ["Qwen3_5ForCausalLM"] = "qwen35", ["Qwen3_5MoeForCausalLM"] = "qwen35moe", ["Glm4ForCausalLM"] = "glm4", ["Cohere2ForCausalLM"] = "cohere2", ["DeepseekV3ForCausalLM"] = "deepseek2", ["DeepseekV2ForCausalLM"] = "deepseek2",
@@ -68,6 +68,13 @@ internal static partial class GgufConversion
             GgufExperts.Add(file, entry, (tensor, shape, type, data) => writer.Tensor(tensor, shape, type, data));
         }
 
+        // conversion/llama.py
+        foreach (var group in tensors.Where(t => t.Name.Contains("act_fn.", StringComparison.Ordinal)).GroupBy(t => t.Name.Split('.')[^1]))
+        {
+            writer.With($"xielu.{group.Key}", group.Select(t => t.Data.Single()).ToArray());
+        }
+
+        tensors.RemoveAll(t => t.Name.Contains("act_fn.", StringComparison.Ordinal));
         foreach (var group in tensors.Where(t => Expert().IsMatch(t.Name)).GroupBy(t => Expert().Replace(t.Name, "model.layers.$1.ffn_$3_exps")))
         {
             var experts = group.OrderBy(t => int.Parse(Expert().Match(t.Name).Groups[2].Value)).ToList();
