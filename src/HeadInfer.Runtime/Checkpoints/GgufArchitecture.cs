@@ -63,6 +63,7 @@ internal sealed record GgufArchitecture(string Name, ModelFamily Family, int Hea
         ["seed_oss"] = "SeedOssForCausalLM",
         ["llama4"] = "Llama4ForCausalLM",
         ["apertus"] = "ApertusForCausalLM",
+        ["starcoder2"] = "Starcoder2ForCausalLM",
         ["nemotron"] = "NemotronForCausalLM",
         ["lfm2"] = "Lfm2ForCausalLM",
         ["lfm2moe"] = "Lfm2MoeForCausalLM",

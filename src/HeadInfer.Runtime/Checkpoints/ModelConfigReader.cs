@@ -137,7 +137,7 @@ internal static class ModelConfigReader
             QkNorm = family.QkNormField is var (norms, kind) && json.Bool(norms, false) ? kind : family.QkNorm,
             QkvBias = (family.QkvBias && json.Bool("qkv_bias", true)) || bias,
             OutputBias = family.OutputBiasField is null ? bias && !family.QkvBias : family.OutputBiasField.Length > 0 && json.Bool(family.OutputBiasField, false),
-            MlpBias = json.Bool("mlp_bias", false),
+            MlpBias = json.Bool("mlp_bias", family.MlpBiasByDefault),
             EndTokens = json.Ints("eos_token_id"),
         };
         config = family.DeltaLayers ? WithStates(config, json) : family.SpaceLayers ? HybridFields.WithSpaces(config, json) : family.ConvolutionLayers ? ConvolutionFields.WithConvolutions(config, json) : config;
@@ -251,7 +251,7 @@ internal static class ModelConfigReader
                 continue; // text is attended as ever
             }
 
-            if (json.Bool(name, neutral) != neutral)
+            if (json.Bool(name, neutral) != neutral && !family.Renamed.Any(renamed => renamed.Field == name))
             {
                 throw new UnsupportedModelException($"'{json.Path}': {name} is {json.Raw(name)}, which is not supported.");
             }

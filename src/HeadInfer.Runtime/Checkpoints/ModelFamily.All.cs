@@ -150,6 +150,11 @@ internal sealed partial record ModelFamily
             QkNorm = HeadNorm.Each, Ungated = true, DefaultActivation = Compute.Device.Xielu, DefaultNormEpsilon = 1e-5, DefaultTheta = 12_000_000,
             DefaultRope = """{"rope_type": "llama3", "rope_theta": 12000000.0, "factor": 8.0, "original_max_position_embeddings": 8192, "low_freq_factor": 1.0, "high_freq_factor": 4.0}""",
         },
+        new("Starcoder2ForCausalLM", "starcoder2")
+        {
+            Defaults = [(KeyHeads, 2)], NormEpsilonField = "norm_epsilon", DefaultNormEpsilon = 1e-5, CenteredNorms = true, NormBias = true, Ungated = true, DefaultActivation = "gelu_pytorch_tanh",
+            Renamed = [("use_bias", "attention_bias"), ("use_bias", "mlp_bias")], BiasByDefault = true, MlpBiasByDefault = true, Windows = WindowRule.EveryLayer, TiedByDefault = true,
+        },
         new("InternLM2ForCausalLM", "internlm2") { GroupedQkv = true, DynamicRope = true },
         new("InternLM3ForCausalLM", "internlm3") { DynamicRope = true },
         HunYuan,

@@ -35,6 +35,9 @@ internal sealed partial record ModelFamily(string Architecture, string ModelType
     /// <summary>What <c>attention_bias</c> is where the configuration does not say.</summary>
     public bool BiasByDefault { get; init; }
 
+    /// <summary>What <c>mlp_bias</c> is where the configuration does not say.</summary>
+    public bool MlpBiasByDefault { get; init; }
+
     /// <summary>The field that says whether attention's output has a bias; null if it is <c>attention_bias</c>, and empty if there is none.</summary>
     public string? OutputBiasField { get; init; }
 

@@ -99,7 +99,7 @@ internal static partial class TensorNames
         (".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj."), // of a feed_forward, and of its experts
         (".operator_norm.", ".input_layernorm."), ("model.embedding_norm.", "model.norm."), (".conv.conv.", ".linear_attn.conv1d."), (".conv.in_proj.", ".linear_attn.in_proj."), (".conv.out_proj.", ".linear_attn.out_proj."), (".self_attn.q_layernorm.", ".self_attn.q_norm."),
         (".self_attn.k_layernorm.", ".self_attn.k_norm."), (".self_attn.out_proj.", ".self_attn.o_proj."), (".mlp.expert_bias", ".mlp.gate.e_score_correction_bias"),
-        (".attention_layernorm.", ".input_layernorm."), (".feedforward_layernorm.", ".post_attention_layernorm."), // of Apertus
+        (".attention_layernorm.", ".input_layernorm."), (".feedforward_layernorm.", ".post_attention_layernorm."), (".mlp.c_fc.", ".mlp.up_proj."), // of Apertus and StarCoder2
         (".pre_ff_layernorm.", ".post_attention_layernorm."), ("model.final_layernorm.", "model.norm."), // of Falcon-H1 and Bamba
         (".mamba.", ".linear_attn."), // of hybrids; and of Nemotron-H, which has one name for all that a layer may be
         ("model.embeddings.", "model.embed_tokens."), ("model.norm_f.", "model.norm."), (".mixer.q_proj.", ".self_attn.q_proj."), (".mixer.k_proj.", ".self_attn.k_proj."), (".mixer.v_proj.", ".self_attn.v_proj."), (".mixer.o_proj.", ".self_attn.o_proj."),

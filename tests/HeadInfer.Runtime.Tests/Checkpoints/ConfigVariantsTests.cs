@@ -51,6 +51,8 @@ public sealed class ConfigVariantsTests
         { "FalconH1ForCausalLM", "falcon_h1", "", "8 64 1E-05 10000 64 -------- untied" },
         { "BambaForCausalLM", "bamba", "\"attn_layer_indices\": [3, 7]", "8 64 1E-05 10000 32 -------- untied" },
         { "ApertusForCausalLM", "apertus", "", "32 64 1E-05 12000000 64 -------- untied" },
+        { "Starcoder2ForCausalLM", "starcoder2", "", "2 64 1E-05 10000 64 -------- tied bias" },
+        { "Starcoder2ForCausalLM", "starcoder2", "\"sliding_window\": 4096, \"use_bias\": false", "2 64 1E-05 10000 64 wwwwwwww:4096 tied" },
         { "NemotronForCausalLM", "nemotron", "", "32 64 1E-05 10000 32 -------- untied" },
         { "Lfm2ForCausalLM", "lfm2", "\"full_attn_idxs\": [2, 5]", "8 64 1E-05 1000000 64 -------- tied" },
         { "Lfm2MoeForCausalLM", "lfm2_moe", "\"layer_types\": [\"conv\", \"conv\", \"full_attention\", \"conv\", \"conv\", \"conv\", \"full_attention\", \"conv\"]", "8 64 1E-05 1000000 64 -------- tied" },
