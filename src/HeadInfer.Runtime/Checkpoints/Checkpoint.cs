@@ -40,7 +40,7 @@ internal abstract class Checkpoint(string path) : IDisposable
             checkpoint = family.NeighbourPairs ? new PairedHeads(checkpoint, config.HeadDim, config.Rope.RotaryDim) : checkpoint;
             checkpoint = family.Stacks != ExpertStacks.None ? new StackedExperts(checkpoint, config.HiddenSize, family.Stacks == ExpertStacks.Turns, family.StacksAsMatrices) : checkpoint;
             checkpoint = family.HeadsByLayer ? new SharedKeys(checkpoint, config) : checkpoint;
-            return family.GatedAttention || family.GroupedQkv || family.SharedMlp || config.Recurrent is not null ? new SplitRows(checkpoint, config) : checkpoint;
+            return family is { GatedAttention: true, GateApart: false } || family.GroupedQkv || family.SharedMlp || config.Recurrent is not null ? new SplitRows(checkpoint, config) : checkpoint;
         }
         catch
         {

@@ -81,6 +81,8 @@ internal sealed record LayerNormNames(string? BeforeAttention, string? AfterAtte
 
     public static readonly LayerNormNames Both = new(Input, PostAttention, PreMlp, PostMlp);
 
+    public static readonly LayerNormNames BothOfMlp = new(Input, PostAttention, "pre_mlp_layernorm.weight", "post_mlp_layernorm.weight");
+
     public static readonly LayerNormNames Glm = new(Input, "post_self_attn_layernorm.weight", PostAttention, "post_mlp_layernorm.weight");
 
     /// <summary>One of a layer that attends, has a state or is an MLP.</summary>

@@ -120,7 +120,7 @@ internal static class ModelConfigReader
             LayerRopes = ropes.Count == 1 && !isStill.Contains(true) ? [] : [.. Enumerable.Range(0, layers).Select(layer => isStill[layer] ? still : ropes.GetValueOrDefault(TypeOf(layer), rope))],
             GuessingLayers = json.Int("num_nextn_predict_layers", 0, least: 0, most: 64),
             QueryGrowth = family.TunesStillLayers ? Llama4Fields.ReadGrowth(json) : ReadQueryGrowth(json, rope),
-            EmbeddingScale = family.ScaledEmbedding ? Math.Sqrt(hidden) : family.Multipliers ? json.Positive("embedding_multiplier", 1) : 1,
+            EmbeddingScale = family.ScaledEmbedding || (family.ScaledEmbeddingField is { } scaled && json.Bool(scaled, false)) ? Math.Sqrt(hidden) : family.Multipliers ? json.Positive("embedding_multiplier", 1) : 1,
             ResidualScale = family.Multipliers ? json.Positive("residual_multiplier", 1) : 1,
             LogitScale = family.Multipliers ? 1 / json.Positive("logits_scaling", 1) : family.LogitFactor is var (factor, usual) ? json.Positive(factor, usual) : 1,
             MaxPositions = Math.Max(positions, extended),

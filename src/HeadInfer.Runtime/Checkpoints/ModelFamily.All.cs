@@ -60,6 +60,23 @@ internal sealed partial record ModelFamily
             DefaultRope = """{"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 4096, "truncate": false}""",
         },
         new("Glm4MoeForCausalLM", "glm4_moe") { Defaults = [(KeyHeads, 8), ("n_shared_experts", 1)], QkNormField = ("use_qk_norm", HeadNorm.Each), OutputBiasField = "", Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5, DefaultRotation = 0.5 },
+        new("SolarOpenForCausalLM", "solar_open")
+        {
+            Defaults = [(KeyHeads, 8), (HeadDim, 128), ("intermediate_size", 1280), ("moe_intermediate_size", 1280), ("n_routed_experts", 128), ("num_experts_per_tok", 8), ("n_shared_experts", 1), ("first_k_dense_replace", 0)], OutputBiasField = "",
+            Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, DefaultNormEpsilon = 1e-5, DefaultTheta = 1_000_000,
+        },
+        new("BailingMoeV2ForCausalLM", "bailing_moe")
+        {
+            FirstType = "bailing_moe_v2", FusedQkv = true, QkNormField = ("use_qk_norm", HeadNorm.Each), DefaultRotation = 0.5, DefaultTheta = 600_000, Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid,
+            Renamed = [("use_qkv_bias", "attention_bias"), ("num_shared_experts", "n_shared_experts")], OutputBiasField = "",
+        },
+        new("AfmoeForCausalLM", "afmoe")
+        {
+            Norms = LayerNormNames.BothOfMlp, QkNorm = HeadNorm.Each, GatedAttention = true, GateApart = true, ScaledEmbeddingField = "mup_enabled", DefaultNormEpsilon = 1e-5,
+            Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 1024, StillWhereFull = true, Experts = true, AlwaysShares = true, Router = RouterRule.Sigmoid,
+            Renamed = [("num_dense_layers", "first_k_dense_replace"), ("num_shared_experts", "n_shared_experts"), ("route_scale", "routed_scaling_factor"), ("global_attn_every_n_layers", "sliding_window_pattern")],
+            Defaults = [(HeadDim, 128), ("num_experts", 64), ("num_experts_per_tok", 6), ("n_shared_experts", 2), ("moe_intermediate_size", 1408)],
+        },
         new("Dots1ForCausalLM", "dots1") { QkNorm = HeadNorm.Each, Defaults = [(KeyHeads, 32), ("first_k_dense_replace", 0), ("max_window_layers", 62)], Experts = true, Router = RouterRule.Sigmoid, Windows = WindowRule.UpperLayers, WindowsByDefault = true, DefaultWindow = 4096 },
         new("DeepseekV3ForCausalLM", "deepseek_v3") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_shared_experts", 1), ("n_group", 8), ("topk_group", 4), ("first_k_dense_replace", 3)], Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid },
         new("DeepseekV2ForCausalLM", "deepseek_v2") { Latent = true, Defaults = [("q_lora_rank", 1536), ("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("qk_nope_head_dim", 128), ("v_head_dim", 128), ("n_routed_experts", 64), ("n_shared_experts", 2), ("moe_intermediate_size", 1407), ("first_k_dense_replace", 0)], Experts = true, Router = RouterRule.Groups },
@@ -131,6 +148,12 @@ internal sealed partial record ModelFamily
         {
             Norms = LayerNormNames.After, QkNorm = HeadNorm.Each, DefaultNormEpsilon = 1e-5, Defaults = [(KeyHeads, 32)],
             Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, StillWhereFull = true,
+        },
+        new("ExaoneMoeForCausalLM", "exaone_moe")
+        {
+            QkNorm = HeadNorm.Each, DefaultNormEpsilon = 1e-5, Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, StillWhereFull = true,
+            Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, Renamed = [("num_shared_experts", "n_shared_experts")],
+            Defaults = [(KeyHeads, 32), ("num_experts", 64), ("num_experts_per_tok", 8), ("n_shared_experts", 1), ("moe_intermediate_size", 1024)],
         },
         new("SeedOssForCausalLM", "seed_oss") { Defaults = [(KeyHeads, 8), (HeadDim, 128)], BiasByDefault = true, OutputBiasField = "attention_out_bias" },
         new("GlmForCausalLM", "glm") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },

@@ -101,6 +101,9 @@ internal sealed partial record ModelFamily(string Architecture, string ModelType
     /// <summary>Attention's output has a gate; the checkpoint holds it beside the queries, head by head.</summary>
     public bool GatedAttention { get; init; }
 
+    /// <summary>It holds that gate by itself.</summary>
+    public bool GateApart { get; init; }
+
     /// <summary>Norms take the mean off first.</summary>
     public bool CenteredNorms { get; init; }
 
@@ -156,6 +159,9 @@ internal sealed partial record ModelFamily(string Architecture, string ModelType
 
     /// <summary>Embeddings are multiplied by the square root of the hidden size.</summary>
     public bool ScaledEmbedding { get; init; }
+
+    /// <summary>The field that says whether they are, in double precision, where that is for the configuration to say.</summary>
+    public string? ScaledEmbeddingField { get; init; }
 
     /// <summary>Scores are scaled by <c>query_pre_attn_scalar</c>, and they and logits may be capped by tanh: the defaults. Null where a family has none of it.</summary>
     public (double? Scores, double? Logits)? SoftCaps { get; init; }

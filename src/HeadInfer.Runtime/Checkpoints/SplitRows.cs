@@ -12,7 +12,7 @@ internal sealed class SplitRows : CheckpointView
         : base(inner)
     {
         var kinds = new List<(string Name, int Groups, (string Name, int Rows)[] Parts)>();
-        if (config.Family.GatedAttention)
+        if (config.Family is { GatedAttention: true, GateApart: false })
         {
             kinds.Add((TensorNames.Query, config.Heads, [(TensorNames.Query, config.HeadDim), (TensorNames.QueryGate, config.HeadDim)]));
         }

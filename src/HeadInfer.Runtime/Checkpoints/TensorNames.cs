@@ -99,6 +99,8 @@ internal static partial class TensorNames
         (".w1.", ".gate_proj."), (".w2.", ".down_proj."), (".w3.", ".up_proj."), // of a feed_forward, and of its experts
         (".operator_norm.", ".input_layernorm."), ("model.embedding_norm.", "model.norm."), (".conv.conv.", ".linear_attn.conv1d."), (".conv.in_proj.", ".linear_attn.in_proj."), (".conv.out_proj.", ".linear_attn.out_proj."), (".self_attn.q_layernorm.", ".self_attn.q_norm."),
         (".self_attn.k_layernorm.", ".self_attn.k_norm."), (".self_attn.out_proj.", ".self_attn.o_proj."), (".mlp.expert_bias", ".mlp.gate.e_score_correction_bias"),
+        (".mlp.router.gate.", ".mlp.gate."), (".self_attn.gate_proj.", ".self_attn.q_gate."), (".mlp.e_score_correction_bias", ".mlp.gate.e_score_correction_bias"), // of Trinity and EXAONE's mixtures, and of Ling
+        ("model.word_embeddings.", "model.embed_tokens."), (".attention.query_key_value.", ".self_attn.qkv_proj."), (".attention.dense.", ".self_attn.o_proj."), (".attention.query_layernorm.", ".self_attn.q_norm."), (".attention.key_layernorm.", ".self_attn.k_norm."), (".mlp.gate.expert_bias", ".mlp.gate.e_score_correction_bias"),
         (".attention_layernorm.", ".input_layernorm."), (".feedforward_layernorm.", ".post_attention_layernorm."), (".mlp.c_fc.", ".mlp.up_proj."), // of Apertus and StarCoder2
         (".pre_ff_layernorm.", ".post_attention_layernorm."), ("model.final_layernorm.", "model.norm."), // of Falcon-H1 and Bamba
         (".mamba.", ".linear_attn."), // of hybrids; and of Nemotron-H, which has one name for all that a layer may be
