@@ -89,6 +89,9 @@ public sealed class CallTextTests
     [InlineData(ToolCallFormat.DeepSeek, "<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", "now now")]
     [InlineData(ToolCallFormat.DeepSeekNames, "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>now<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁call▁begin｜>now<｜tool▁sep｜><｜tool▁call▁end｜><｜tool▁calls▁end｜>", "now now")]
     [InlineData(ToolCallFormat.Nemotron, "<TOOLCALL>[{\"name\": \"now\", \"arguments\": {}}, {\"name\": \"now\", \"arguments\": {}}]</TOOLCALL>", "now now")]
+    [InlineData(ToolCallFormat.Python, "<|tool_call_start|>[now(), now()]<|tool_call_end|>", "now now")]
+    [InlineData(ToolCallFormat.Python, "<|tool_call_start|>\n[ now( ) ]\n<|tool_call_end|>", "now")]
+    [InlineData(ToolCallFormat.Python, "<|tool_call_start|>now()<|tool_call_end|>", "now")]
     [InlineData(ToolCallFormat.Granite, "<|tool_call|> [{\"name\": \"now\", \"arguments\": {}}, {\"name\": \"now\"}]", "now now")]
     [InlineData(ToolCallFormat.Phi, "<|tool_call|>{\"name\": \"now\", \"arguments\": {}}<|/tool_call|>", "now")]
     [InlineData(ToolCallFormat.Phi, "<|tool_call|>[{\"name\": \"now\"}]<|/tool_call|><|tool_call|>[{\"name\": \"now\"}]<|/tool_call|>", "now now")]
@@ -102,6 +105,42 @@ public sealed class CallTextTests
         Assert.All(calls, c => Assert.NotNull(c.Arguments));
         Assert.Equal(names.Length > 0 ? "" : answer, shown.Length == 0 ? shown : shown.Trim('\n'));
     }
+
+    [Theory]
+    [InlineData("", "{}")]
+    [InlineData("a=1, b=-2.5e3, c=True, d=None, e=false,", """{"a":1,"b":-2.5e3,"c":true,"d":null,"e":false}""")]
+    [InlineData("a = 'x, y) = \\'z\\'', b=[1, [ ], {'c': \"(\"}]", """{"a":"x, y) = \u0027z\u0027","b":[1,[],{"c":"("}]}""")]
+    [InlineData("a=\"]<|tool_call_end|>[\\n\"", """{"a":"]\u003C|tool_call_end|\u003E[\n"}""")]
+    [InlineData("a", null)]
+    [InlineData("a=", null)]
+    [InlineData("'a'", null)]
+    [InlineData("a=b", null)]
+    [InlineData("a=[1", null)]
+    [InlineData("a='x", null)]
+    [InlineData("a=(1, 2)", null)]
+    public void Arguments_as_Python_writes_them_are_JSON(string text, string? json)
+    {
+        var (calls, shown) = Scan(ToolCallFormat.Python, $"So: <|tool_call_start|>[note({text})]<|tool_call_end|>");
+        var call = Assert.Single(calls);
+        Assert.Equal(("note", json is null), (call.Name, call.Error is not null));
+        Assert.Equal(json, call.Arguments is null ? null : JsonSerializer.Serialize(call.Arguments));
+        Assert.Equal("So:", shown);
+    }
+
+    [Fact]
+    public void Arguments_for_Python_are_held_to_the_schema_in_its_order()
+    {
+        var tool = Tool("f", """{"type":"object","required":["d","a"],"properties":{"d":{"type":"integer","minimum":5},"b":{"type":["boolean","null"]},"a":{"enum":["kg",3]},"c":{"type":"array","items":{"type":"string"}}}}""");
+        var form = ToolCallFormats.Of("", ToolCallFormat.Python).Constrain([tool], 2, new SchemaForms(Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance));
+        bool Allows(string arguments) => StructuredOutputTests.Allows(form, $"<|tool_call_start|>[f({arguments})]<|tool_call_end|>");
+        Assert.All((string[])["d=7, a=\"kg\"", "d=5, b=True, a=3", "d=5, b=None, a=3, c=[\"x\"]", "d=5, a=3), f(d=5, a=3"], a => Assert.True(Allows(a), a));
+        Assert.All((string[])["", "d=7", "a=3, d=7", "d=4, a=3", "d=5, b=true, a=3", "d=5, b=1, a=3", "d=5, a=4", "d=5, a=3, c=[1]", "d=5, a=3,", "d=5, a=3), f(d=5, a=3), f(d=5, a=3"], a => Assert.False(Allows(a), a));
+    }
+
+    [Fact]
+    public void Calls_are_written_as_Python_writes_them() => Assert.Equal(
+        "<|tool_call_start|>[f(a=\"<é> \\\"\", b=[1, True, None], c={\"x y\": False}), now()]<|tool_call_end|>",
+        ToolCallFormats.Of("", ToolCallFormat.Python).Write([new("1", "f", """{"a":"<é> \"","b":[1,true,null],"c":{"x y":false}}"""), new("2", "now", "{}")])!.ToString());
 
     [Theory]
     [InlineData("{}", "{}")]

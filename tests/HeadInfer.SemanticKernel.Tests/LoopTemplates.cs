@@ -23,6 +23,8 @@ internal static partial class LoopTemplates
 
     public const string Phi = "{% for m in messages %}{% if m.role == 'system' and m.tools %}<|{{ m.role }}|>{{ m.content }}<|tool|>{{ m.tools }}<|/tool|><|end|>{% else %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}{# <|tool_call|> <|/tool_call|> #}";
 
+    public const string Lfm = "<s>{% if tools %}<|im_start|>system\nList of tools: <|tool_list_start|>{{ tools | tojson }}<|tool_list_end|><|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'tool' %}<|tool_response_start|>{{ m.content }}<|tool_response_end|>{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
     // Those of the project's own, by what they are an example of.
     public static readonly (string Name, string Source, bool Continues)[] Own =
     [
@@ -46,6 +48,7 @@ internal static partial class LoopTemplates
         ("calls as text: smollm 3", SmolLm, true),
         ("calls as text: granite 3", Granite, true),
         ("calls as text: phi 4 mini", Phi, true),
+        ("calls as text: lfm 2", Lfm, true),
         ("no end", "{% for m in messages %}\n\n### {{ m.role }}:\n{{ m.content | trim }}{% endfor %}{% if add_generation_prompt %}\n\n### assistant:\n{% endif %}", true),
         ("thoughts opened", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}", false),
         ("thoughts lost", "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] | upper if m.role == 'assistant' else m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}", false),

@@ -46,6 +46,9 @@ public enum ToolCallFormat
 
     /// <summary>A JSON list in <c>&lt;TOOLCALL&gt;</c>: Nemotron Nano 2.</summary>
     Nemotron,
+
+    /// <summary><c>&lt;|tool_call_start|&gt;[name(key="value")]&lt;|tool_call_end|&gt;</c>, as Python writes calls: LFM2.</summary>
+    Python,
 }
 
 /// <summary>Knows a model's format from its chat template, which shows the model its own earlier calls.</summary>
@@ -67,6 +70,7 @@ internal static class ToolCallFormats
         ToolCallFormat.Phi => CallListFormat.Phi,
         ToolCallFormat.Seed => new QwenCoderFormat(seed: true),
         ToolCallFormat.Nemotron => CallListFormat.Nemotron,
+        ToolCallFormat.Python => new PythonFormat(),
         var other => throw new ArgumentOutOfRangeException(nameof(chosen), other, "There is no such tool call format."),
     };
 
@@ -80,6 +84,7 @@ internal static class ToolCallFormats
             : Has("[TOOL_CALLS]") ? Has("[ARGS]") ? ToolCallFormat.MistralNames : ToolCallFormat.Mistral
             : HarmonyTags.IsIn(template) ? ToolCallFormat.Harmony
             : Has("<|tool_call>") ? ToolCallFormat.Gemma
+            : Has("<|tool_list_start|>") || Has(PythonFormat.Start) ? ToolCallFormat.Python
             : Has("<｜tool▁sep｜>") ? Has("```json") ? ToolCallFormat.DeepSeek : ToolCallFormat.DeepSeekNames
             : Has("<|/tool_call|>") || Has("<|/tool|>") ? ToolCallFormat.Phi
             : Has("<|tool_call|>") ? ToolCallFormat.Granite
