@@ -76,8 +76,8 @@ internal sealed record RecurrentShape(int KeyHeads, int ValueHeads, int KeyDim, 
     /// <summary>What a layer projects a token to beside its gates and decays: the channels, then the gates of the outputs; of a convolution alone then what the channels are multiplied by.</summary>
     public int Projected => Channels + Values + (IsConvolution ? Channels : 0);
 
-    /// <summary>Tokens that are remembered as they came: those that the convolution sees beside the oldest, those that the state has yet to take in, and those of a step.</summary>
-    public int Recent => Taps - 1 + (2 * MostRows);
+    /// <summary>Tokens that are remembered as they came: those that the convolution sees beside the oldest, those that a state has yet to take in, and those of a step.</summary>
+    public int Recent => Taps - 1 + ((IsConvolution ? 1 : 2) * MostRows);
 
     /// <summary>Numbers of a state: a matrix of each value head.</summary>
     public int StateSize => ValueHeads * KeyDim * ValueDim;
