@@ -244,6 +244,8 @@ public abstract partial class EngineTests(ComputeDevice device) : NativeTest(dev
     [InlineData("qwen3.5", 32)]
     [InlineData("granite-hybrid-rope", 32)]
     [InlineData("nemotron-h", 32)]
+    [InlineData("lfm2", 32)]
+    [InlineData("apertus", 32)]
     [InlineData("falcon-h1-norm", 32)]
     [InlineData("qwen3", 1)] // less than a step has
     public async Task Drafts_change_no_bit_of_an_answer(string name, int segment)
