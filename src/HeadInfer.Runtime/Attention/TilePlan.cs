@@ -14,6 +14,7 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
     private readonly AttentionLayout _layout = shared.Layout;
     private readonly Dictionary<(int? Window, int Size, int Ahead, int OnHost), List<AttentionPart>> _parts = [];
     private readonly Dictionary<(int Layer, int Ahead), List<TileRequest>> _requests = [];
+    private bool? _streams;
 
     public Visibility View(int layer) => _layout.ViewOf(layer);
 
@@ -88,7 +89,23 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
 
     /// <summary>In the order they will be asked for: the rest of this pass, then those layers of the next whose new rows are on their way already.</summary>
     /// <remarks>The next pass is taken to be like this one; if it is not, what was fetched is dropped.</remarks>
-    public IEnumerable<TileRequest> Upcoming(int layer)
+    public IEnumerable<TileRequest> Upcoming(int layer) => Streams ? AllUpcoming(layer) : [];
+
+    public TileRequest Request(AttentionPart part, int layer, HeadGroup group)
+    {
+        var sequence = batch.Sequences[part.First];
+        return new TileRequest(sequence, sequence.Version, layer, group, part.Keys);
+    }
+
+    // Whether there is a tile to ask for: with copies of all that the rows see, now and in the next pass, there is none.
+    private bool Streams => _streams ??= _layout.Placement is not null || Enumerable.Range(0, batch.Sequences.Count).Any(row =>
+        IsLonger(resident[row], row) || (_layout.Windows.Any(w => w is not null) && IsLonger((windowed ?? None)[row], row)));
+
+    private int Ahead => batch.Phase == Phase.Decode ? 1 : batch.Tokens.Length;
+
+    private bool IsLonger(IReadOnlyList<ResidentExtent> copies, int row) => copies is not [.., var last] || last.Tokens.End < batch.Sequences[row].Length + Ahead;
+
+    private IEnumerable<TileRequest> AllUpcoming(int layer)
     {
         for (var l = layer; l < _layout.Layers; l++)
         {
@@ -100,17 +117,11 @@ internal sealed class TilePlan(TiledAttention shared, Batch batch, IReadOnlyList
 
         for (var l = 0; l <= layer && shared.Pool.Device.IsAsynchronous; l++)
         {
-            foreach (var request in Requests(l, ahead: batch.Phase == Phase.Decode ? 1 : batch.Tokens.Length))
+            foreach (var request in Requests(l, Ahead))
             {
                 yield return request;
             }
         }
-    }
-
-    public TileRequest Request(AttentionPart part, int layer, HeadGroup group)
-    {
-        var sequence = batch.Sequences[part.First];
-        return new TileRequest(sequence, sequence.Version, layer, group, part.Keys);
     }
 
     private TokenRange Streamed(int layer, int row, int ahead, int hostStart = int.MaxValue)

@@ -28,7 +28,7 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
     private readonly CudaMixture? _mixture;
     private readonly CudaBest _best;
     private readonly CudaRecurrence _recurrence;
-    private readonly List<(RowBuffer Cosines, RowBuffer Sines, int Rotary)> _angles = [];
+    private readonly List<(RowBuffer Cosines, nint Sines, int Rotary)> _angles = []; // sines lie behind the cosines
     private RunList _runs;
     private RowBuffer? _normed, _both, _output;
     private nint _sinks;
@@ -194,16 +194,23 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
     {
         if (set == _angles.Count)
         {
-            _angles.Add((new RowBuffer(rotary, _device.Torch), new RowBuffer(rotary, _device.Torch), rotary));
+            _angles.Add((new RowBuffer(rotary, _device.Torch), 0, rotary));
         }
 
-        Upload(cosines, _angles[set].Cosines);
-        Upload(sines, _angles[set].Sines);
+        Span<float> both = stackalloc float[2 * cosines.Length]; // one copy to the GPU: each holds the step up
+        cosines.CopyTo(both);
+        sines.CopyTo(both[cosines.Length..]);
+        var to = _angles[set].Cosines;
+        _angles[set] = (to, to.Address + (cosines.Length * sizeof(float)), rotary);
+        fixed (float* from = both)
+        {
+            CudaDriver.Check(CudaDriver.CopyToDeviceAsync(to.Address, from, (nuint)(both.Length * sizeof(float)), CudaStream.Compute.Handle), "copying to the GPU");
+        }
     }
 
     public override void Rotate(int rows, RowBuffer heads, int set, RowNorm? queryNorm, RowNorm? keyNorm, IReadOnlyList<RowTarget> targets, RowNorm? valueNorm)
     {
-        var (x, q, k, v, c, s) = (heads.Address, queryNorm?.Weight ?? 0, keyNorm?.Weight ?? 0, valueNorm?.Weight ?? 0, _angles[set].Cosines.Address, _angles[set].Sines.Address);
+        var (x, q, k, v, c, s) = (heads.Address, queryNorm?.Weight ?? 0, keyNorm?.Weight ?? 0, valueNorm?.Weight ?? 0, _angles[set].Cosines.Address, _angles[set].Sines);
         var (queries, kvHeads, dim, stride, rotary, epsilon) = (Heads.Count, Heads.KvHeads, Heads.Dim, heads.Width, _angles[set].Rotary, (float)(queryNorm?.Epsilon ?? 0));
         Targets some = default;
         for (var from = 0; from == 0 || from < targets.Count; from += Targets.Most)
@@ -244,7 +251,7 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
 
     public override void Dispose()
     {
-        foreach (var buffer in (RowBuffer?[])[_normed, _both, .. _angles.SelectMany(a => (RowBuffer[])[a.Cosines, a.Sines])])
+        foreach (var buffer in (RowBuffer?[])[_normed, _both, .. _angles.Select(a => a.Cosines)])
         {
             buffer?.Dispose();
         }
@@ -344,14 +351,6 @@ internal sealed unsafe partial class CudaRowKernels : RowKernels
 
     private void Start(nint function, (long X, long Y, long Z) grid, int threads, int sharedBytes, params ReadOnlySpan<Argument> arguments) =>
         Launch(function, grid, threads, sharedBytes, _early, arguments);
-
-    private static void Upload(ReadOnlySpan<float> values, RowBuffer to)
-    {
-        fixed (float* from = values)
-        {
-            CudaDriver.Check(CudaDriver.CopyToDeviceAsync(to.Address, from, (nuint)(values.Length * sizeof(float)), CudaStream.Compute.Handle), "copying to the GPU");
-        }
-    }
 
     [InlineArray(MostRows)]
     private struct RowFloats

@@ -52,9 +52,9 @@ internal sealed class StepDecoder
         var rows = batch.Sequences.Count;
         using var scope = NewDisposeScope(); // of views, where rows are staged
         using var pass = _attention.BeginStep(batch);
+        SetAngles(batch);
         _weights.Embedding.Lookup(_kernels, batch.Tokens.Span, _embeddingScale, _buffers.Hidden);
         _weights.PerLayer?.Of(_kernels, batch.Tokens.Span, _buffers);
-        SetAngles(batch);
         var states = States(batch);
         var family = _config.Family;
         Span<float> growth = stackalloc float[RowKernels.MostRows], scale = stackalloc float[RowKernels.MostRows];
