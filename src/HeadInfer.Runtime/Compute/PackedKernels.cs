@@ -37,9 +37,11 @@ internal sealed unsafe class PackedKernels : IDisposable
         (_unpack, _lookup) = (_module.Function("unpack_tiles"), _module.Function("lookup_packed"));
         (_expertsGate, _experts) = (_module.Function("experts_packed_gate"), _module.Function("experts_packed"));
         _unitBytes = (int)packing.RowBytes(TiledPacking.UnitColumns) * TiledPacking.TileRows;
+        (_shared, _blockShared, _processors) = (gpu.SharedBytes, gpu.BlockSharedBytes - OwnShared, gpu.Processors);
+        AllowShared(_expertsGate, _blockShared);
+        AllowShared(_experts, _blockShared);
         if (early)
         {
-            (_shared, _blockShared, _processors) = (gpu.SharedBytes, gpu.BlockSharedBytes - OwnShared, gpu.Processors);
             (_stream, _streamGate) = (_module.Function("stream_packed"), _module.Function("stream_packed_gate"));
             AllowShared(_stream, _blockShared);
             AllowShared(_streamGate, _blockShared);
@@ -76,17 +78,14 @@ internal sealed unsafe class PackedKernels : IDisposable
     /// <param name="kind">of activation</param>
     public void ExpertsGate(int slots, nint x, RowNorm? norm, nint experts, nint chosen, nint to, int perRow, int outputs, int columns, int kind)
     {
-        var fix = Fix(slots / perRow, x, norm, columns);
-        Launch(_expertsGate, (outputs / TiledPacking.TileRows, slots, 1), Threads, 0, _early,
-            Of(ref fix), Of(ref experts), Of(ref chosen), Of(ref to), Of(ref perRow), Of(ref outputs), Of(ref columns), Of(ref kind));
+        var (n, epsilon) = (norm?.Weight ?? 0, (float)(norm?.Epsilon ?? 0));
+        Launch(_expertsGate, (outputs / TiledPacking.TileRows, slots, 1), Threads, RowBytes(columns), _early,
+            Of(ref x), Of(ref n), Of(ref epsilon), Of(ref experts), Of(ref chosen), Of(ref to), Of(ref perRow), Of(ref outputs), Of(ref columns), Of(ref kind));
     }
 
     /// <summary>Products of chosen experts, a row of their own each: x [slots, columns], and out [slots, outputs].</summary>
-    public void Experts(int slots, nint x, nint experts, nint chosen, nint to, int outputs, int columns)
-    {
-        var fix = Fix(slots, x, null, columns);
-        Launch(_experts, (outputs / TiledPacking.TileRows, slots, 1), Threads, 0, _early, Of(ref fix), Of(ref experts), Of(ref chosen), Of(ref to), Of(ref outputs), Of(ref columns));
-    }
+    public void Experts(int slots, nint x, nint experts, nint chosen, nint to, int outputs, int columns) =>
+        Launch(_experts, (outputs / TiledPacking.TileRows, slots, 1), Threads, RowBytes(columns), _early, Of(ref x), Of(ref experts), Of(ref chosen), Of(ref to), Of(ref outputs), Of(ref columns));
 
     /// <summary>Numbers of whole tiles, in the type that is computed in.</summary>
     /// <param name="part">the weights</param>
@@ -115,7 +114,10 @@ internal sealed unsafe class PackedKernels : IDisposable
 
     public void Dispose() => _module.Dispose();
 
-    // Rows as whole numbers, in scratch memory: as the streams make theirs themselves.
+    // A row as whole numbers.
+    private int RowBytes(int columns) => (_wordBytes * columns) + (columns / TiledPacking.UnitColumns * _groups * ScaledBytes);
+
+    // Rows as whole numbers, in scratch memory: as the streams and experts make theirs themselves.
     private Fixed Fix(int rows, nint x, RowNorm? norm, int columns)
     {
         var (words, scaled) = ((long)rows * columns * _wordBytes, (long)rows * columns / TiledPacking.UnitColumns * _groups * ScaledBytes);
@@ -131,7 +133,7 @@ internal sealed unsafe class PackedKernels : IDisposable
         var adds = add ? 1 : 0;
         var (isGate, tiles) = (second.Codes != 0, outputs / TiledPacking.TileRows);
         var stage = StageUnits * _unitBytes * (isGate ? 2 : 1);
-        var row = (_wordBytes * columns) + (columns / TiledPacking.UnitColumns * _groups * ScaledBytes); // as whole numbers
+        var row = RowBytes(columns);
         var slots = Math.Clamp(((_shared / Blocks) - OwnShared - row) / stage, 2, MostSlots);
         var shared = (slots * stage) + row;
         if (rows == 1 && _early && shared <= _blockShared)

@@ -114,6 +114,19 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) fix_rows(const float* x
     if (threadIdx.x == 0) to.factors[row] = norm ? norm_factor(all_squares, columns, epsilon) : 1.0f;
 }
 
+// A row as whole numbers in a block's own memory, of [columns] words and their groups: where a kernel for it would take longer.
+__device__ inline Fixed fix_own(const float* x, const element* norm, float epsilon, int columns) {
+    extern __shared__ uint4 row[];
+    __shared__ float all_squares[WARPS], factor;
+    Word* words = (Word*)row;
+    Fixed own = {words, (Scaled*)(words + columns / GROUP * 8), &factor};
+    float squares = warp_sum(fix_row(x, norm, columns, own.words, own.scaled));
+    if (threadIdx.x % 32 == 0) all_squares[threadIdx.x / 32] = squares;
+    __syncthreads();
+    if (threadIdx.x == 0) factor = norm ? norm_factor(all_squares, columns, epsilon) : 1.0f; // it is read after another barrier
+    return own;
+}
+
 #if FLOAT8
 typedef float Sum;
 #else
@@ -179,8 +192,9 @@ __device__ inline void finish_packed(const Result& to, const Weights* weights, c
 __device__ inline float before_packed(const Result& to, int tile, int output, int row) { return to.add ? to.out[(long long)row * to.stride + tile * 16 + output] : 0.0f; }
 
 // A block makes 16 outputs of NT times 4 rows, its warps take units in turn. Of a gate it takes a tile of gates and one of what they are for.
-template <int NT, bool GATE>
-__device__ inline void packed_block(const Fixed& x, const Weights* weights, const Result& to, int rows) {
+// Rows are asked for when weights are on their way.
+template <int NT, bool GATE, class Rows>
+__device__ inline void packed_block(Rows ask, const Weights* weights, const Result& to, int rows) {
     const int TILES = GATE ? 2 : 1, groups = to.columns / GROUP;
     __shared__ float sums[WARPS][TILES * 16][NT * 4 + 1];
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = lane / 4, quad = lane % 4, units = to.columns / UNIT, tile = blockIdx.x;
@@ -201,6 +215,7 @@ __device__ inline void packed_block(const Fixed& x, const Weights* weights, cons
     let_next_start();
     fetch(warp);
     wait_for_last();
+    const Fixed x = ask();
     for (int first = warp; first < units; first += 2 * WARPS) {
 #pragma unroll
         for (int turn = 0; turn < 2; turn++) {
@@ -242,7 +257,7 @@ __device__ inline void packed_block(const Fixed& x, const Weights* weights, cons
     extern "C" __global__ void __launch_bounds__(WARPS * 32) NAME(                                                                     \
         Fixed x, Weights first, Weights second, float* out, int rows, int stride, int columns, int add, int kind) {                    \
         Weights both[2] = {first, second};                                                                                             \
-        packed_block<NT, GATE>(x, both, {out, stride, columns, add, kind}, rows);                                                      \
+        packed_block<NT, GATE>([&] { return x; }, both, {out, stride, columns, add, kind}, rows);                                          \
     }
 
 PACKED(packed_4, 1, false)
@@ -252,24 +267,20 @@ PACKED(packed_gate_4, 1, true)
 PACKED(packed_gate_8, 2, true)
 PACKED(packed_gate_16, 4, true)
 
-// A row of those that were brought to whole numbers.
-__device__ inline Fixed row_of(const Fixed& x, int row, int columns) {
-    long long groups = columns / GROUP;
-    return {x.words + row * groups * 8, x.scaled + row * groups, x.factors + row};
-}
-
-// Of chosen experts, a row each: x of [rows] and out [rows, per row, outputs]; or x of [rows, per row].
+// Of chosen experts, a row each: x [rows, columns] and out [rows, per row, outputs]; or x [rows, per row, columns].
 extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_packed_gate(
-    Fixed x, const Expert* experts, const int* chosen, float* out, int per_row, int outputs, int columns, int kind) {
+    const float* x, const element* norm, float epsilon, const Expert* experts, const int* chosen, float* out, int per_row, int outputs, int columns, int kind) {
+    let_next_start();
     wait_for_last();
     const Expert& expert = experts[chosen[blockIdx.y]];
     Weights both[2] = {expert.gate, expert.up};
-    packed_block<1, true>(row_of(x, blockIdx.y / per_row, columns), both, {out + (long long)blockIdx.y * outputs, outputs, columns, 0, kind}, 1);
+    packed_block<1, true>([&] { return fix_own(x + (long long)(blockIdx.y / per_row) * columns, norm, epsilon, columns); }, both, {out + (long long)blockIdx.y * outputs, outputs, columns, 0, kind}, 1);
 }
 
-extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_packed(Fixed x, const Expert* experts, const int* chosen, float* out, int outputs, int columns) {
+extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_packed(const float* x, const Expert* experts, const int* chosen, float* out, int outputs, int columns) {
+    let_next_start();
     wait_for_last();
-    packed_block<1, false>(row_of(x, blockIdx.y, columns), &experts[chosen[blockIdx.y]].down, {out + (long long)blockIdx.y * outputs, outputs, columns, 0, 0}, 1);
+    packed_block<1, false>([&] { return fix_own(x + (long long)blockIdx.y * columns, nullptr, 0, columns); }, &experts[chosen[blockIdx.y]].down, {out + (long long)blockIdx.y * outputs, outputs, columns, 0, 0}, 1);
 }
 
 // Whole tiles, a warp a unit; out [rows, columns].

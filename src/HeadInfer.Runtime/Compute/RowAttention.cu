@@ -23,7 +23,7 @@ struct InRing { // the same, but of a warp's own keys, copied
     __device__ uint4 value(int i, int at) const { return *(const uint4*)(values + i % 32 * dim + at); }
 };
 
-struct Joining { float outputs[ATTEND_WARPS][8][132], peaks[ATTEND_WARPS][16], totals[ATTEND_WARPS][16], factors[ATTEND_WARPS][8], most[8]; };
+struct alignas(16) Joining { float outputs[ATTEND_WARPS][8][132], peaks[ATTEND_WARPS][16], totals[ATTEND_WARPS][16], factors[ATTEND_WARPS][8], most[8]; };
 
 // Scores of 32 keys of a warp, and from them the weights of their values. Scores are queries by keys, and outputs dimensions by
 // queries: then the weights are where both products have them.

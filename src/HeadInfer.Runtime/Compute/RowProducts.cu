@@ -142,12 +142,14 @@ MULTIPLY(gate_16, 2, 8, true)
 // Of chosen experts, a row each: x [rows, columns] and out [rows, per row, outputs]; or x [rows, per row, columns].
 extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_gate(
     const float* x, const element* norm, float epsilon, const Expert* experts, const int* chosen, float* out, int per_row, int outputs, int columns, int kind) {
+    let_next_start();
     wait_for_last();
     const Weights& weights = experts[chosen[blockIdx.y]].gate;
     multiply_block<1, 8, true>(x + (long long)(blockIdx.y / per_row) * columns, norm, epsilon, (const element*)weights.codes, weights.bias, out + (long long)blockIdx.y * outputs, 1, 2 * outputs, columns, 0, kind);
 }
 
 extern "C" __global__ void __launch_bounds__(WARPS * 32) experts_down(const float* x, const Expert* experts, const int* chosen, float* out, int outputs, int columns) {
+    let_next_start();
     wait_for_last();
     const Weights& weights = experts[chosen[blockIdx.y]].down;
     multiply_block<1, 8, false>(x + (long long)blockIdx.y * columns, nullptr, 0, (const element*)weights.codes, weights.bias, out + (long long)blockIdx.y * outputs, 1, outputs, columns, 0, 0);
