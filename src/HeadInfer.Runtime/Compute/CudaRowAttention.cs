@@ -73,7 +73,7 @@ internal sealed unsafe partial class CudaRowKernels
             }
             else
             {
-                var (blocks, shared) = fast ? ((all + ManyQueries - 1) / ManyQueries, 0) : (all, work.SplitTokens * sizeof(float));
+                var (blocks, shared) = fast ? ((all + ManyQueries - 1) / ManyQueries, 0) : (all, (work.SplitTokens + 3) / 4 * 4 * sizeof(float)); // compilers read some scores at once, and use those that are there
                 Start(fast ? all <= Queries ? _attend8 : _attend16 : _attendPlain, (splits, work.Heads, blocks), Threads, shared, Of(ref heads), Of(ref sums), Of(ref outputs), Of(ref runs), Of(ref count), Of(ref shape));
             }
         }
