@@ -1,7 +1,5 @@
 using System.Text.Encodings.Web;
-using System.Text.Json;
 using System.Text.Json.Nodes;
-using HeadInfer.Text;
 using HeadInfer.Text.Templates;
 
 namespace HeadInfer.SemanticKernel.ToolCalls;

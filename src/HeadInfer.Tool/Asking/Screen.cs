@@ -1,6 +1,4 @@
-using System.Globalization;
 using System.Text;
-using HeadInfer.Runtime;
 using Spectre.Console;
 
 namespace HeadInfer.Tool.Asking;
