@@ -1,6 +1,9 @@
 using System.Diagnostics;
+using System.Globalization;
+using HeadInfer.Runtime;
 using HeadInfer.SemanticKernel;
 using HeadInfer.Text;
+using Microsoft.Extensions.AI;
 
 namespace HeadInfer.Tool.Asking;
 

@@ -1,4 +1,6 @@
+using System.Globalization;
 using System.Text;
+using HeadInfer.Runtime;
 using Spectre.Console;
 
 namespace HeadInfer.Tool.Asking;
