@@ -13,7 +13,11 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// </remarks>
 internal static unsafe class GgmlSuperBlocks
 {
+    public const int Columns = 256;
+
     public const uint LowFour = 0x0F0F0F0F, LowSix = 0x3F3F3F3F, HighTwo = 0x30303030, LowTwo = 0x03030303; // of four bytes
+
+    private static Vector512<float> OfScales => Vector512.Create(Vector256<int>.AllBitsSet, Vector256<int>.Zero).AsSingle();
 
     /// <summary>
     /// d, dmin and twelve bytes become eight scales and eight leasts, these negated. The bytes have four of each in six bits,
@@ -34,36 +38,61 @@ internal static unsafe class GgmlSuperBlocks
         }
 
         var six = ((below & Vector128.Create(LowSix, HighTwo, LowSix, HighTwo)) | (above & Vector128.Create(LowFour))).AsByte();
-        return Codes.Numbers(six) * Vector512.Create(Vector256.Create(Codes.Half(block)), Vector256.Create(-Codes.Half(block + 2)));
+        return Codes.Numbers(six) * Vector512.ConditionalSelect(OfScales, Codes.Halves(block), Vector512.Create(-Codes.Half(block + 2)));
+    }
+
+    /// <summary>Gives on a block, quarter by quarter.</summary>
+    [SkipLocalsInit]
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Read<TFormat, TTaker>(byte* block, ref TTaker taker)
+        where TFormat : struct, ISuperBlockFormat
+        where TTaker : struct, ICodeTaker
+    {
+        var (to, factors) = (taker, default(BlockFactors));
+        TFormat.ReadFactors(block, (float*)&factors);
+        for (var quarter = 0; quarter < 4; quarter++)
+        {
+            TFormat.ReadQuarter(block, (float*)&factors, quarter, ref to);
+        }
+
+        taker = to;
     }
 }
 
+/// <summary>Room for the scales and offsets of a block.</summary>
+[InlineArray(Count)]
+internal struct BlockFactors
+{
+    public const int Count = 32;
+
+    private float _first;
+}
+
 /// <summary>16 bytes of four-bit scales and leasts, 64 bytes: two bits, d, dmin. Small blocks have 16.</summary>
-internal readonly unsafe struct Q2_K : IPlaneFormat
+internal readonly unsafe struct Q2_K : ISuperBlockFormat
 {
     public static BlockForm Form => new("Q2_K", 256, 84, new(4, 16, CodeScales.NestedPair), 80, 82);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker => GgmlSuperBlocks.Read<Q2_K, TTaker>(block, ref taker);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadFactors(byte* block, float* to)
+    {
+        var both = Vector128.Load(block);
+        (Codes.Numbers(Codes.Low(both)) * Vector512.Create(Codes.Half(block + 80))).Store(to);
+        (Codes.Numbers(Codes.High(both)) * Vector512.Create(-Codes.Half(block + 82))).Store(to + 16);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadQuarter<TTaker>(byte* block, float* factors, int quarter, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        var to = taker;
-        var both = Vector128.Load(block);
-        var allScales = Codes.Numbers(Codes.Low(both)) * Vector512.Create(Codes.Half(block + 80));
-        var allLeasts = Codes.Numbers(Codes.High(both)) * Vector512.Create(-Codes.Half(block + 82));
-        float* scales = (float*)&allScales, leasts = (float*)&allLeasts;
-        for (var half = 0; half < 2; half++)
-        {
-            var values = Vector256.Load(block + 16 + (half * 32));
-            for (var part = 0; part < 4; part++, values = Codes.Down(values, 2))
-            {
-                to.Put(values & Vector256.Create((byte)3), scales, leasts);
-                scales += 2;
-                leasts += 2;
-            }
-        }
-
-        taker = to;
+        var values = Codes.Down(Vector256.Load(block + 16 + ((quarter >> 1) * 32)), (quarter & 1) * 4);
+        factors += quarter * 4;
+        taker.Put(values & Vector256.Create((byte)3), factors, factors + 16);
+        taker.Put(Codes.Bits(values, 2, 3), factors + 2, factors + 18);
     }
 
     [SkipLocalsInit]
@@ -89,31 +118,31 @@ internal readonly unsafe struct Q2_K : IPlaneFormat
 }
 
 /// <summary>32 bytes: third bits, 64 bytes: two bits, 12 bytes: six-bit scales less 32, d. Small blocks have 16. A third bit that is not set takes 4 away.</summary>
-internal readonly unsafe struct Q3_K : IPlaneFormat
+internal readonly unsafe struct Q3_K : ISuperBlockFormat
 {
     public static BlockForm Form => new("Q3_K", 256, 110, new(4, 16, CodeScales.Nested, 4), 108);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker => GgmlSuperBlocks.Read<Q3_K, TTaker>(block, ref taker);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadFactors(byte* block, float* to)
+    {
+        var all = Scales(block);
+        all.Store(to);
+        (all * Vector512.Create(-4f)).Store(to + 16);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadQuarter<TTaker>(byte* block, float* factors, int quarter, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        var to = taker;
-        var all = Scales(block);
-        var less = all * Vector512.Create(-4f);
-        float* scales = (float*)&all, offsets = (float*)&less;
-        var third = Vector256.Load(block);
-        for (var half = 0; half < 2; half++)
-        {
-            var values = Vector256.Load(block + 32 + (half * 32));
-            for (var part = 0; part < 4; part++, values = Codes.Down(values, 2), third = Codes.Down(third, 1))
-            {
-                to.Put((values & Vector256.Create((byte)3)) | (Codes.Up(third, 2) & Vector256.Create((byte)4)), scales, offsets);
-                scales += 2;
-                offsets += 2;
-            }
-        }
-
-        taker = to;
+        var (two, bit) = (Vector256.Create((byte)3), Vector256.Create((byte)4));
+        Vector256<byte> values = Codes.Down(Vector256.Load(block + 32 + ((quarter >> 1) * 32)), (quarter & 1) * 4), third = Codes.Down(Vector256.Load(block), quarter * 2);
+        factors += quarter * 4;
+        taker.Put((values & two) | (Codes.Up(third, 2) & bit), factors, factors + 16);
+        taker.Put((Codes.Down(values, 2) & two) | (Codes.Up(third, 1) & bit), factors + 2, factors + 18);
     }
 
     [SkipLocalsInit]
@@ -153,25 +182,24 @@ internal readonly unsafe struct Q3_K : IPlaneFormat
 }
 
 /// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 128 bytes: four bits. Small blocks have 32.</summary>
-internal readonly unsafe struct Q4_K : IPlaneFormat
+internal readonly unsafe struct Q4_K : ISuperBlockFormat
 {
     public static BlockForm Form => new("Q4_K", 256, 144, new(4, 32, CodeScales.NestedPair), 0, 2);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker => GgmlSuperBlocks.Read<Q4_K, TTaker>(block, ref taker);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadFactors(byte* block, float* to) => GgmlSuperBlocks.ScalesAndLeasts(block).Store(to);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadQuarter<TTaker>(byte* block, float* factors, int quarter, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        var to = taker;
-        var all = GgmlSuperBlocks.ScalesAndLeasts(block);
-        var scales = (float*)&all;
-        for (var pair = 0; pair < 4; pair++)
-        {
-            var values = Vector256.Load(block + 16 + (pair * 32));
-            var (low, high) = (2 * pair, (2 * pair) + 1);
-            to.TakeHalves(values, Vector512.Create(scales[low]), Vector512.Create(scales[8 + low]), Vector512.Create(scales[high]), Vector512.Create(scales[8 + high]));
-        }
-
-        taker = to;
+        var codes = block + 16 + (quarter * 32);
+        factors += quarter * 2;
+        taker.TakeHalves(Vector128.Load(codes), Vector128.Load(codes + 16), Vector512.Create(factors[0]), Vector512.Create(factors[8]), Vector512.Create(factors[1]), Vector512.Create(factors[9]));
     }
 
     [SkipLocalsInit]
@@ -194,27 +222,25 @@ internal readonly unsafe struct Q4_K : IPlaneFormat
 }
 
 /// <summary>d, dmin, 12 bytes: six-bit scales and leasts, 32 bytes: fifth bits, 128 bytes: four bits. Small blocks have 32.</summary>
-internal readonly unsafe struct Q5_K : IPlaneFormat
+internal readonly unsafe struct Q5_K : ISuperBlockFormat
 {
     public static BlockForm Form => new("Q5_K", 256, 176, new(8, 32, CodeScales.NestedPair), 0, 2);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker => GgmlSuperBlocks.Read<Q5_K, TTaker>(block, ref taker);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadFactors(byte* block, float* to) => GgmlSuperBlocks.ScalesAndLeasts(block).Store(to);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadQuarter<TTaker>(byte* block, float* factors, int quarter, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        var to = taker;
-        var all = GgmlSuperBlocks.ScalesAndLeasts(block);
-        var scales = (float*)&all;
-        var fifth = Vector256.Load(block + 16);
-        for (var pair = 0; pair < 4; pair++, fifth = Codes.Down(fifth, 2))
-        {
-            var (values, low, high) = (Vector256.Load(block + 48 + (pair * 32)), 2 * pair, (2 * pair) + 1);
-            var bit = Vector256.Create((byte)16);
-            to.Put(Codes.Bits(values, 0, 15) | (Codes.Up(fifth, 4) & bit), Vector512.Create(scales[low]), Vector512.Create(scales[8 + low]));
-            to.Put(Codes.Bits(values, 4, 15) | (Codes.Up(fifth, 3) & bit), Vector512.Create(scales[high]), Vector512.Create(scales[8 + high]));
-        }
-
-        taker = to;
+        Vector256<byte> values = Vector256.Load(block + 48 + (quarter * 32)), fifth = Codes.Down(Vector256.Load(block + 16), quarter * 2), bit = Vector256.Create((byte)16);
+        factors += quarter * 2;
+        taker.Put(Codes.Bits(values, 0, 15) | (Codes.Up(fifth, 4) & bit), Vector512.Create(factors[0]), Vector512.Create(factors[8]));
+        taker.Put(Codes.Bits(values, 4, 15) | (Codes.Up(fifth, 3) & bit), Vector512.Create(factors[1]), Vector512.Create(factors[9]));
     }
 
     [SkipLocalsInit]
@@ -239,31 +265,32 @@ internal readonly unsafe struct Q5_K : IPlaneFormat
 }
 
 /// <summary>128 bytes: four bits, 64 bytes: two more, 16 bytes: signed scales, d. A number is six bits less 32; small blocks have 16.</summary>
-internal readonly unsafe struct Q6_K : IPlaneFormat
+internal readonly unsafe struct Q6_K : ISuperBlockFormat
 {
     public static BlockForm Form => new("Q6_K", 256, 210, new(8, 16, CodeScales.Nested, 32), 208);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read<TTaker>(byte* block, ref TTaker taker)
+        where TTaker : struct, ICodeTaker => GgmlSuperBlocks.Read<Q6_K, TTaker>(block, ref taker);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadFactors(byte* block, float* to)
+    {
+        var all = Codes.Numbers(Vector128.Load((sbyte*)block + 192)) * Vector512.Create(Codes.Half(block + 208));
+        all.Store(to);
+        (all * Vector512.Create(-32f)).Store(to + 16);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void ReadQuarter<TTaker>(byte* block, float* factors, int quarter, ref TTaker taker)
         where TTaker : struct, ICodeTaker
     {
-        var to = taker;
-        var all = Codes.Numbers(Vector128.Load((sbyte*)block + 192)) * Vector512.Create(Codes.Half(block + 208));
-        var less = all * Vector512.Create(-32f);
-        float* scales = (float*)&all, offsets = (float*)&less;
-        for (var half = 0; half < 2; half++)
-        {
-            Vector256<byte> first = Vector256.Load(block + (half * 64)), second = Vector256.Load(block + (half * 64) + 32);
-            var (upper, two) = (Vector256.Load(block + 128 + (half * 32)), Vector256.Create((byte)0x30));
-            to.Put(Codes.Bits(first, 0, 15) | (Codes.Up(upper, 4) & two), scales, offsets);
-            to.Put(Codes.Bits(second, 0, 15) | (Codes.Up(upper, 2) & two), scales + 2, offsets + 2);
-            to.Put(Codes.Bits(first, 4, 15) | (upper & two), scales + 4, offsets + 4);
-            to.Put(Codes.Bits(second, 4, 15) | (Codes.Down(upper, 2) & two), scales + 6, offsets + 6);
-            scales += 8;
-            offsets += 8;
-        }
-
-        taker = to;
+        var (half, shift, two) = (quarter >> 1, (quarter & 1) * 4, Vector256.Create((byte)0x30));
+        var four = block + (half * 64);
+        var upper = Codes.Down(Vector256.Load(block + 128 + (half * 32)), shift);
+        factors += quarter * 4;
+        taker.Put(Codes.Bits(Vector256.Load(four), shift, 15) | (Codes.Up(upper, 4) & two), factors, factors + 16);
+        taker.Put(Codes.Bits(Vector256.Load(four + 32), shift, 15) | (Codes.Up(upper, 2) & two), factors + 2, factors + 18);
     }
 
     [SkipLocalsInit]

@@ -26,8 +26,8 @@ internal interface ICodeTaker
     /// <summary>The same, of numbers from a table.</summary>
     void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, Vector128<sbyte> table);
 
-    /// <summary>Codes of four bits: the lower halves of thirty-two bytes, then the upper ones.</summary>
-    void TakeHalves(Vector256<byte> bytes, Vector512<float> lowScale, Vector512<float> lowOffset, Vector512<float> highScale, Vector512<float> highOffset);
+    /// <summary>Codes of four bits: the lower halves of two times sixteen bytes, then the upper ones.</summary>
+    void TakeHalves(Vector128<byte> first, Vector128<byte> second, Vector512<float> lowScale, Vector512<float> lowOffset, Vector512<float> highScale, Vector512<float> highOffset);
 }
 
 /// <summary>Takes numbers of a row in their order, sixteen at a time.</summary>
@@ -52,10 +52,11 @@ internal unsafe struct NumberWriter(float* to) : INumberTaker
 
 /// <summary>Multiplies numbers by those of a vector, and sums the products as <see cref="InnerProducts"/> does.</summary>
 /// <param name="x">the vector</param>
-internal unsafe struct NumberMultiplier(float* x) : INumberTaker
+/// <param name="sum">of the products before</param>
+internal unsafe struct NumberMultiplier(float* x, Vector512<float> sum = default) : INumberTaker
 {
     private float* _x = x;
-    private Vector512<float> _sum;
+    private Vector512<float> _sum = sum;
 
     public readonly WideLane Sum => new(_sum);
 
@@ -150,19 +151,20 @@ internal struct NumberMaker<TNumbers>(TNumbers numbers) : ICodeTaker
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void TakeHalves(Vector256<byte> bytes, Vector512<float> lowScale, Vector512<float> lowOffset, Vector512<float> highScale, Vector512<float> highOffset)
+    public void TakeHalves(Vector128<byte> first, Vector128<byte> second, Vector512<float> lowScale, Vector512<float> lowOffset, Vector512<float> highScale, Vector512<float> highOffset)
     {
         if (Avx512F.IsSupported)
         {
-            Vector512<int> first = Codes.Words(bytes.GetLower()), second = Codes.Words(bytes.GetUpper());
+            Vector512<int> words = Codes.Words(first), others = Codes.Words(second);
             Vector512<float> low = Table(lowScale, lowOffset), high = Table(highScale, highOffset);
-            _numbers.Take(Codes.LookUp(low, first));
-            _numbers.Take(Codes.LookUp(low, second));
-            _numbers.Take(Codes.LookUp(high, first >>> 4));
-            _numbers.Take(Codes.LookUp(high, second >>> 4));
+            _numbers.Take(Codes.LookUp(low, words));
+            _numbers.Take(Codes.LookUp(low, others));
+            _numbers.Take(Codes.LookUp(high, words >>> 4));
+            _numbers.Take(Codes.LookUp(high, others >>> 4));
         }
         else
         {
+            var bytes = Vector256.Create(first, second);
             Vector256<byte> low = Codes.Bits(bytes, 0, 15), high = Codes.Bits(bytes, 4, 15);
             Take(low.GetLower(), lowScale, lowOffset);
             Take(low.GetUpper(), lowScale, lowOffset);
@@ -212,13 +214,12 @@ internal unsafe struct CodeTaker(byte* codes, float* scales, float* offsets) : I
 
     public void TakeHalves(Vector128<byte> bytes, Vector512<float> scale, Vector128<sbyte> table) => TakeHalves(bytes, scale, Vector512<float>.Zero);
 
-    public void TakeHalves(Vector256<byte> bytes, Vector512<float> lowScale, Vector512<float> lowOffset, Vector512<float> highScale, Vector512<float> highOffset)
+    public void TakeHalves(Vector128<byte> first, Vector128<byte> second, Vector512<float> lowScale, Vector512<float> lowOffset, Vector512<float> highScale, Vector512<float> highOffset)
     {
-        Vector256<byte> low = Codes.Bits(bytes, 0, 15), high = Codes.Bits(bytes, 4, 15);
-        Take(low.GetLower(), lowScale, lowOffset);
-        Take(low.GetUpper(), lowScale, lowOffset);
-        Take(high.GetLower(), highScale, highOffset);
-        Take(high.GetUpper(), highScale, highOffset);
+        Take(Codes.Low(first), lowScale, lowOffset);
+        Take(Codes.Low(second), lowScale, lowOffset);
+        Take(Codes.High(first), highScale, highOffset);
+        Take(Codes.High(second), highScale, highOffset);
     }
 }
 

@@ -73,6 +73,8 @@ internal readonly unsafe struct WideLane(Vector512<float> value) : ILane<WideLan
 {
     private readonly Vector512<float> _value = value;
 
+    public Vector512<float> Value => _value;
+
     public static int Count => Vector512<float>.Count;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
