@@ -48,10 +48,6 @@ internal static unsafe class Codes
 {
     private static readonly float* AllHalves = MakeHalves();
 
-    /// <summary><c>code * scale</c> of sixteen signed codes.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Scale(Vector128<sbyte> codes, float scale, float* to) => (Numbers(codes) * Vector512.Create(scale)).Store(to);
-
     /// <summary>What the codes of four bits stand for: how far they are from the code of zero.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Steps(int zero) =>
