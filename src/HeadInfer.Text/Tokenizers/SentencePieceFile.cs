@@ -9,7 +9,6 @@ internal static class SentencePieceFile
 {
     private const int Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6; // types of pieces
     private const int MaxId = 1 << 22;
-    private const long MergeSteps = 100_000_000; // characters of halves of pieces; the largest published vocabulary has a tenth of it
     private const int BytePair = 2; // the trainer's kind of model
 
     /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
@@ -128,7 +127,7 @@ internal static class SentencePieceFile
         return new TokenizerModel
         {
             Normalizers = [.. prefixes ? [new TextNormalizer.Prepend(" ")] : (TextNormalizer[])[], new TextNormalizer.Replace(" ", PieceBpe.SpaceMark.ToString())],
-            Words = new PieceBpe(normal, merges is null ? Merges(normal, pieces) : TokenizerFile.Pairs(normal, merges), bytes, unknown, fusesUnknown: true),
+            Words = new PieceBpe(normal, merges is null ? TokenizerFile.Joins(normal, Ranks(normal, pieces)) : TokenizerFile.Pairs(normal, merges), bytes, unknown, fusesUnknown: true),
             AddedTokens = tokens,
             Markers = TextMarkers.Of(guarded, tokens),
             SpecialIds = added.Where(t => t.Special).Select(t => t.Id).Concat(unknown is { } u ? [u] : []).ToHashSet(),
@@ -188,26 +187,11 @@ internal static class SentencePieceFile
         return json.RootElement.ValueKind == JsonValueKind.Object ? json.RootElement.Clone() : throw new FormatException($"{name} is no JSON object");
     }
 
-    // Any two pieces whose texts together are a piece become it, the one with the higher score first.
-    private static List<PairMerge> Merges(Dictionary<string, int> vocabulary, List<(string Text, float Score, int Type)> pieces)
+    // The pieces with higher scores first.
+    private static Func<int, int> Ranks(Dictionary<string, int> vocabulary, List<(string Text, float Score, int Type)> pieces)
     {
         var ranks = vocabulary.Values.Select(id => pieces[id].Score).Distinct().OrderDescending().Select((score, rank) => (score, rank)).ToDictionary(p => p.score, p => p.rank);
-        var find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
-        var merges = new List<PairMerge>();
-        var work = new WorkBudget(MergeSteps, 0, (_, count) => new FormatException(string.Create(CultureInfo.InvariantCulture, $"its pieces are so long that finding their merges takes more than {count:N0} steps")));
-        foreach (var (text, id) in vocabulary)
-        {
-            work.Spend((long)text.Length * text.Length);
-            for (var cut = 1; cut < text.Length; cut++)
-            {
-                if (find.TryGetValue(text.AsSpan(0, cut), out var left) && find.TryGetValue(text.AsSpan(cut), out var right))
-                {
-                    merges.Add(new PairMerge(left, right, ranks[pieces[id].Score], id));
-                }
-            }
-        }
-
-        return merges;
+        return id => ranks[pieces[id].Score];
     }
 
     // Whether a text is begun and ended by tokens stands in another file; Llama's tokenizers begin it unless that says otherwise.

@@ -7,6 +7,7 @@ namespace HeadInfer.Text.Tokenizers;
 internal static class TokenizerFile
 {
     private const int MaxId = 1 << 22;
+    private const long JoinSteps = 100_000_000; // characters of halves of tokens; the largest published vocabulary has a tenth of it
 
     /// <param name="guarded">text of the chat template: what it has of added tokens is not matched in users' text</param>
     /// <exception cref="TokenizerException">The file is missing or is not a tokenizer.</exception>
@@ -129,6 +130,30 @@ internal static class TokenizerFile
         }
 
         return pairs;
+    }
+
+    /// <summary>Merges of a vocabulary that has none: any two tokens whose texts together are a token become it.</summary>
+    /// <param name="vocabulary">ids by their texts</param>
+    /// <param name="rankOf">of the token that two become; smaller ones first</param>
+    /// <exception cref="FormatException">Tokens are so long that it takes too much work.</exception>
+    public static List<PairMerge> Joins(Dictionary<string, int> vocabulary, Func<int, int> rankOf)
+    {
+        var find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
+        var merges = new List<PairMerge>();
+        var work = new WorkBudget(JoinSteps, 0, (_, count) => new FormatException(string.Create(CultureInfo.InvariantCulture, $"its pieces are so long that finding their merges takes more than {count:N0} steps")));
+        foreach (var (text, id) in vocabulary)
+        {
+            work.Spend((long)text.Length * text.Length);
+            for (var cut = 1; cut < text.Length; cut++)
+            {
+                if (find.TryGetValue(text.AsSpan(0, cut), out var left) && find.TryGetValue(text.AsSpan(cut), out var right))
+                {
+                    merges.Add(new PairMerge(left, right, rankOf(id), id));
+                }
+            }
+        }
+
+        return merges;
     }
 
     private static PieceBpe PieceWords(JsonElement model, Dictionary<string, int> vocabulary, Dictionary<string, int> spelled, List<(string Left, string Right)> merges, List<WordSplit> splits, TokenizerParts parts)
