@@ -81,7 +81,7 @@ public sealed class HeadInferModel : IDisposable, IAsyncDisposable
 
     /// <summary>Text to tokens and back.</summary>
     /// <exception cref="TokenizerException">The model folder has no tokenizer.</exception>
-    public Tokenizer Tokenizer => _folder.Tokenizer ?? throw new TokenizerException(GgufFile.IsNamed(_folder.Path) ? $"'{_folder.Path}' has no tokenizer in its metadata." : $"'{_folder.Path}' has no tokenizer.json, and no tokenizer.model.");
+    public Tokenizer Tokenizer => _folder.Tokenizer ?? throw new TokenizerException(GgufFile.IsNamed(_folder.Path) ? $"'{_folder.Path}' has no tokenizer in its metadata." : $"'{_folder.Path}' has no tokenizer.json, no tokenizer.model and no tekken.json.");
 
     /// <summary>How a conversation is written for the model; null if the model folder has no chat template.</summary>
     /// <exception cref="ChatTemplateException">It has one that cannot be used, and <see cref="HeadInferOptions.ChatTemplate"/> named no other.</exception>

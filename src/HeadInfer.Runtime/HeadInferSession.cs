@@ -108,12 +108,12 @@ public sealed class HeadInferSession : IDisposable, IAsyncDisposable
         options.Validate();
         if (options.StopSequences.Count > 0 && _model.TokenizerOrNull is null)
         {
-            throw new ArgumentException("GenerationOptions.StopSequences needs text, and the model folder has no tokenizer.json.", nameof(options));
+            throw new ArgumentException("GenerationOptions.StopSequences needs text, and the model folder has no tokenizer.", nameof(options));
         }
 
         if (options.Constraint is not null && _model.TokenizerOrNull is null)
         {
-            throw new ArgumentException("GenerationOptions.Constraint needs text, and the model folder has no tokenizer.json.", nameof(options));
+            throw new ArgumentException("GenerationOptions.Constraint needs text, and the model folder has no tokenizer.", nameof(options));
         }
 
         if (prompt.Count == 0)

@@ -15,7 +15,7 @@ namespace HeadInfer.Text;
 /// </example>
 public sealed class Tokenizer
 {
-    private const string JsonFile = "tokenizer.json", SentencePieceModel = "tokenizer.model";
+    private const string JsonFile = "tokenizer.json", SentencePieceModel = "tokenizer.model", TekkenJson = "tekken.json";
 
     private readonly TokenizerModel _model;
 
@@ -24,7 +24,7 @@ public sealed class Tokenizer
     /// <summary>One more than the largest token id.</summary>
     public int VocabularySize => _model.TokenBytes.Length;
 
-    /// <summary>Reads the <c>tokenizer.json</c> of a model folder, or where it has none the <c>tokenizer.model</c> of SentencePiece.</summary>
+    /// <summary>Reads the <c>tokenizer.json</c> of a model folder, or where it has none the <c>tokenizer.model</c> of SentencePiece or the <c>tekken.json</c> of mistral-common.</summary>
     /// <exception cref="TokenizerException">It is missing or is not a tokenizer.</exception>
     /// <exception cref="UnsupportedModelException">It uses a part that is not supported; the message names it.</exception>
     public static Tokenizer Load(string folder) => Load(folder, template: null);
@@ -32,13 +32,19 @@ public sealed class Tokenizer
     /// <param name="template">a chat template in place of the folder's; null takes that</param>
     internal static Tokenizer Load(string folder, string? template)
     {
-        var (json, model) = (Path.Combine(folder, JsonFile), Path.Combine(folder, SentencePieceModel));
         var guarded = ChatTemplateFiles.AllText(folder) + template;
-        return new Tokenizer(!File.Exists(json) && File.Exists(model) ? SentencePieceFile.Read(model, guarded) : TokenizerFile.Read(json, guarded));
+        var name = FileIn(folder) ?? JsonFile;
+        var path = Path.Combine(folder, name);
+        return new Tokenizer(name switch
+        {
+            SentencePieceModel => SentencePieceFile.Read(path, guarded),
+            TekkenJson => TekkenFile.Read(path, guarded),
+            _ => TokenizerFile.Read(path, guarded),
+        });
     }
 
     /// <summary>Whether a folder has a tokenizer.</summary>
-    internal static bool IsIn(string folder) => File.Exists(Path.Combine(folder, JsonFile)) || File.Exists(Path.Combine(folder, SentencePieceModel));
+    internal static bool IsIn(string folder) => FileIn(folder) is not null;
 
     /// <summary>Encodes text.</summary>
     /// <param name="text">the text</param>
@@ -124,6 +130,9 @@ public sealed class Tokenizer
 
     /// <summary>The id of an added token, such as <c>&lt;|im_end|&gt;</c>, or null if there is none of that name.</summary>
     public int? AddedToken(string content) => _model.AddedTokens.IdOf(content);
+
+    // The first that is there is read.
+    private static string? FileIn(string folder) => ((string[])[JsonFile, SentencePieceModel, TekkenJson]).FirstOrDefault(name => File.Exists(Path.Combine(folder, name)));
 
     private void EncodePlain(TemplateText text, int from, int to, TextPlace place, List<int> ids, TextWork work)
     {

@@ -7,8 +7,8 @@ internal static class FolderContents
 {
     private const string Adapter = "adapter_config.json";
 
-    // Of mistral-common, of tiktoken, of the first Qwen, and of Hunyuan.
-    private static readonly string[] OtherTokenizers = ["tekken.json", "tiktoken.model", "qwen.tiktoken", "hy.tiktoken"];
+    // Of tiktoken, of the first Qwen, and of Hunyuan.
+    private static readonly string[] OtherTokenizers = ["tiktoken.model", "qwen.tiktoken", "hy.tiktoken"];
 
     /// <summary>Refuses an adapter: alone it is no model, and beside a model it would have to be applied.</summary>
     /// <exception cref="UnsupportedModelException">There is one.</exception>

@@ -6,7 +6,7 @@ namespace HeadInfer.Runtime.Checkpoints;
 /// <summary>The small files of a model folder, or what a GGUF file says in their place.</summary>
 /// <param name="Path">The folder or file.</param>
 /// <param name="Config">Its <c>config.json</c>.</param>
-/// <param name="Tokenizer">Its <c>tokenizer.json</c>, or null if there is none.</param>
+/// <param name="Tokenizer">Its tokenizer, or null if there is none.</param>
 /// <param name="ChatTemplate">Its chat template, or null if there is none.</param>
 /// <param name="EndTokens">Tokens that end a generation.</param>
 internal sealed record ModelFolder(string Path, ModelConfig Config, Tokenizer? Tokenizer, ChatTemplate? ChatTemplate, GenerationOptions Defaults, IReadOnlyList<int> EndTokens)

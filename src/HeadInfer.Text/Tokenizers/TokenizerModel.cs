@@ -88,7 +88,7 @@ internal interface IWordEncoder
 }
 
 /// <summary>Byte-level byte-pair encoding: the library's, but for words so long that its time grows with their square.</summary>
-/// <param name="bpe">the library's encoder</param>
+/// <param name="bpe">the library's encoder; null where merges of different halves have one rank, which it does not know</param>
 /// <param name="splitter">cuts text into words</param>
 /// <param name="whole">
 /// tokens by their spelling in the byte-level alphabet, where a word that is a token as it stands is that token whatever the
@@ -96,7 +96,7 @@ internal interface IWordEncoder
 /// </param>
 /// <param name="bytes">[256] tokens of single bytes; -1 where there is none</param>
 /// <param name="merger">the same merges</param>
-internal sealed class ByteLevelEncoder(BpeTokenizer bpe, WordSplitter splitter, IReadOnlyDictionary<string, int>? whole, int[] bytes, Lazy<PairMerger> merger) : IWordEncoder
+internal sealed class ByteLevelEncoder(BpeTokenizer? bpe, WordSplitter splitter, IReadOnlyDictionary<string, int>? whole, int[] bytes, Lazy<PairMerger> merger) : IWordEncoder
 {
     private const int LongWord = 500;
 
@@ -119,7 +119,7 @@ internal sealed class ByteLevelEncoder(BpeTokenizer bpe, WordSplitter splitter, 
                 {
                     ids.Add(id);
                 }
-                else if (length > LongWord)
+                else if (bpe is null || length > LongWord)
                 {
                     Merge(word, ids, work);
                 }

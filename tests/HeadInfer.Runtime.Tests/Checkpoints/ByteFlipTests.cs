@@ -59,6 +59,13 @@ public sealed class ByteFlipTests
         Flip(bytes, bytes.Length, "tokenizer.model", seed: 51, UseTokenizer);
     }
 
+    [Fact]
+    public void Tekken_files_load_or_fail_with_a_typed_error()
+    {
+        var bytes = System.Text.Encoding.UTF8.GetBytes(TekkenWriter.Small().ToJsonString());
+        Flip(bytes, bytes.Length, "tekken.json", seed: 55, UseTokenizer);
+    }
+
     // One layout of each format.
     [Theory]
     [InlineData("awq 24x64")]

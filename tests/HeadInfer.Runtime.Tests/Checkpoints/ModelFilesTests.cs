@@ -137,7 +137,7 @@ public sealed class ModelFilesTests : NativeTest
     }
 
     [Theory]
-    [InlineData("tekken.json")]
+    [InlineData("qwen.tiktoken")]
     [InlineData("tiktoken.model")]
     [InlineData("hy.tiktoken")]
     public async Task A_tokenizer_that_is_not_read_is_named_before_weights_are_read(string file)
@@ -149,6 +149,21 @@ public sealed class ModelFilesTests : NativeTest
         Assert.Contains($"'{file}', which is not read. Put tokenizer.json", error.Message, StringComparison.Ordinal);
         File.Copy(Path.Combine(Fixtures.DemoModel, "tokenizer.json"), folder.File("tokenizer.json"));
         Assert.DoesNotContain(file, (await Assert.ThrowsAsync<CheckpointException>(() => HeadInferModel.LoadAsync(folder.Path))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_tekken_json_alone_is_a_models_tokenizer()
+    {
+        using var folder = new ScratchFolder(Fixtures.Model("qwen2"));
+        File.WriteAllText(folder.File("tekken.json"), TekkenWriter.Small().ToJsonString());
+        await using (var model = await HeadInferModel.LoadAsync(folder.Path))
+        {
+            Assert.Equal([3, 8 + 256, 8 + 258], model.Tokenizer.Encode("[INST]hello", parseSpecial: true));
+            Assert.Null(model.ChatTemplate);
+        }
+
+        folder.Edit("tekken.json", "\"rank\":256", "\"rank\":255");
+        Assert.Contains("vocab[256] has the rank 255", (await Assert.ThrowsAsync<TokenizerException>(() => HeadInferModel.LoadAsync(folder.Path))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
