@@ -9,7 +9,7 @@ public sealed class CheckpointException(string message, Exception? innerExceptio
 /// <summary>A model, tokenizer or chat template uses something that this library does not implement.</summary>
 public sealed class UnsupportedModelException(string message) : HeadInferException(message);
 
-/// <summary>A tokenizer.json, or text given to it, cannot be used.</summary>
+/// <summary>A tokenizer's file, or text given to it, cannot be used.</summary>
 public sealed class TokenizerException(string message, Exception? innerException = null) : HeadInferException(message, innerException);
 
 /// <summary>A chat template cannot be parsed or rendered.</summary>

@@ -46,6 +46,9 @@ public sealed class Tokenizer
     /// <summary>Whether a folder has a tokenizer.</summary>
     internal static bool IsIn(string folder) => FileIn(folder) is not null;
 
+    /// <summary>Whether it is that of mistral-common.</summary>
+    internal static bool IsTekken(string folder) => FileIn(folder) == TekkenJson;
+
     /// <summary>Encodes text.</summary>
     /// <param name="text">the text</param>
     /// <param name="parseSpecial">whether special tokens written in the text (<c>&lt;|im_end|&gt;</c>) become those tokens; leave it off for text from users and documents, which must not be able to forge them</param>

@@ -46,6 +46,14 @@ internal sealed record ChatTemplateFiles(string? Default, string? ForTools, IRea
     {
         var special = new Dictionary<string, object?>(StringComparer.Ordinal);
         var (template, forTools) = ((string?)null, (string?)null);
+        if (Tokenizer.IsTekken(folder)) // no file beside it need say what templates call its tokens
+        {
+            foreach (var (name, content) in TekkenFile.NamedTokens)
+            {
+                special[name] = TemplateText.Trusted(content);
+            }
+        }
+
         if (Json(folder, "special_tokens_map.json") is { } map)
         {
             AddSpecial(map, special);

@@ -9,6 +9,7 @@ internal static class TekkenFile
     private const int MaxId = 1 << 22;
     private const int MaxSpecial = 1 << 16; // published files have 1,000
     private const int ByteValues = 256;
+    private const string First = "<s>"; // before a text
 
     // Versions whose files may leave out their special tokens, which are then these.
     private static readonly string[] Older = ["v1", "v2", "v3", "v7"];
@@ -17,6 +18,9 @@ internal static class TekkenFile
         "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]",
         "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]",
     ];
+
+    /// <summary>What templates call its tokens, which have these texts in every file.</summary>
+    public static readonly (string Name, string Content)[] NamedTokens = [("bos_token", First), ("eos_token", "</s>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")];
 
     /// <param name="guarded">text of the chat template: what it has of markers is not matched in users' text</param>
     /// <exception cref="TokenizerException">The file is not a tokenizer.</exception>
@@ -54,7 +58,7 @@ internal static class TekkenFile
             Markers = TextMarkers.Of(guarded, tokens),
             SpecialIds = added.Where(t => t.Special).Select(t => t.Id).ToHashSet(),
             TokenBytes = TokenizerFile.Bytes(vocabulary, added, byteLevel: true),
-            Prefix = tokens.IdOf("<s>") is { } first ? [first] : [],
+            Prefix = tokens.IdOf(First) is { } first ? [first] : [],
         };
     }
 

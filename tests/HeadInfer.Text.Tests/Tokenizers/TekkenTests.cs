@@ -93,6 +93,19 @@ public sealed class TekkenTests
     }
 
     [Fact]
+    public void Templates_know_its_tokens_by_their_names_where_no_file_says_them()
+    {
+        using var folder = new ScratchFolder();
+        File.WriteAllText(folder.File("tekken.json"), TekkenWriter.Small().ToJsonString());
+        File.WriteAllText(folder.File("chat_template.jinja"), "{{ bos_token }}[INST]{{ messages[0].content }}[/INST]{{ eos_token }}");
+        Assert.Equal(
+            [1, 3, .. "[/INST]</s>".Select(c => Specials + c), 4, 2],
+            ChatTemplate.Load(folder.Path)!.Encode([new("user", "[/INST]</s>")], Tokenizer.Load(folder.Path)));
+        File.WriteAllText(folder.File("tokenizer_config.json"), """{"bos_token": "[/INST]"}""");
+        Assert.Equal("[/INST][INST]x[/INST]</s>", ChatTemplate.Load(folder.Path)!.Render([new("user", "x")]));
+    }
+
+    [Fact]
     public void A_tokenizer_json_beside_it_comes_first()
     {
         using var folder = TokenizerFolder.Folder(Style);
