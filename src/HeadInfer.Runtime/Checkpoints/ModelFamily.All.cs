@@ -20,6 +20,13 @@ internal sealed partial record ModelFamily
         Renamed = [("block_ff_dim", "intermediate_size"), ("tie_embedding", "tie_word_embeddings"), ("theta", "rope_theta"), ("num_dense_layers", "first_k_dense_replace")], Defaults = [(KeyHeads, 8)],
     };
 
+    private static readonly ModelFamily ExaoneMoe = new("ExaoneMoeForCausalLM", "exaone_moe")
+    {
+        QkNorm = HeadNorm.Each, DefaultNormEpsilon = 1e-5, Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, StillWhereFull = true,
+        Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, Renamed = [("num_shared_experts", "n_shared_experts"), ("first_last_k_dense_replace", "first_k_dense_replace")],
+        Defaults = [(KeyHeads, 32), ("num_experts", 64), ("num_experts_per_tok", 8), ("n_shared_experts", 1), ("moe_intermediate_size", 1024)],
+    };
+
     private static readonly ModelFamily HunYuan = new("HunYuanDenseV1ForCausalLM", "hunyuan_v1_dense") { QkNorm = HeadNorm.Each, NormsRotated = true, DynamicRope = true, DefaultNormEpsilon = 1e-5 };
 
     public static IReadOnlyList<ModelFamily> All { get; } =
@@ -149,12 +156,8 @@ internal sealed partial record ModelFamily
             Norms = LayerNormNames.After, QkNorm = HeadNorm.Each, DefaultNormEpsilon = 1e-5, Defaults = [(KeyHeads, 32)],
             Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, StillWhereFull = true,
         },
-        new("ExaoneMoeForCausalLM", "exaone_moe")
-        {
-            QkNorm = HeadNorm.Each, DefaultNormEpsilon = 1e-5, Windows = WindowRule.Pattern, FullEvery = 4, DefaultWindow = 4096, StillWhereFull = true,
-            Experts = true, SharesByDefault = true, Router = RouterRule.Sigmoid, Renamed = [("num_shared_experts", "n_shared_experts")],
-            Defaults = [(KeyHeads, 32), ("num_experts", 64), ("num_experts_per_tok", 8), ("n_shared_experts", 1), ("moe_intermediate_size", 1024)],
-        },
+        ExaoneMoe,
+        ExaoneMoe with { Architecture = "ExaoneMoEForCausalLM" }, // as its first configurations say
         new("SeedOssForCausalLM", "seed_oss") { Defaults = [(KeyHeads, 8), (HeadDim, 128)], BiasByDefault = true, OutputBiasField = "attention_out_bias" },
         new("GlmForCausalLM", "glm") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },
         new("Glm4ForCausalLM", "glm4") { Defaults = [(KeyHeads, 2), (HeadDim, 128)], BiasByDefault = true, Norms = LayerNormNames.Glm, FusedGates = true, NeighbourPairs = true, OutputBiasField = "", DefaultNormEpsilon = 1.5625e-7, DefaultRotation = 0.5 },

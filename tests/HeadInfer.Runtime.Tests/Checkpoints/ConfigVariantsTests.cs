@@ -39,6 +39,7 @@ public sealed class ConfigVariantsTests
         { "AfmoeForCausalLM", "afmoe", "", "32 128 1E-05 10000 128 www-www-:1024 untied" },
         { "AfmoeForCausalLM", "afmoe", "\"global_attn_every_n_layers\": 2", "32 128 1E-05 10000 128 w-w-w-w-:1024 untied" },
         { "ExaoneMoeForCausalLM", "exaone_moe", "", "32 64 1E-05 10000 64 www-www-:4096 untied" },
+        { "ExaoneMoEForCausalLM", "exaone_moe", "", "32 64 1E-05 10000 64 www-www-:4096 untied" },
         { "Dots1ForCausalLM", "dots1", Experts, "32 64 1E-06 10000 64 -------- untied" },
         { "Dots1ForCausalLM", "dots1", Experts + ", \"max_window_layers\": 6", "32 64 1E-06 10000 64 ------ww:4096 untied" },
         { "DeepseekV3ForCausalLM", "deepseek_v3", "\"q_lora_rank\": null, \"kv_lora_rank\": 512, \"qk_rope_head_dim\": 64, \"qk_nope_head_dim\": 128, \"v_head_dim\": 128, \"n_routed_experts\": 64, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32", "32 192 1E-06 10000 64 -------- untied" },
