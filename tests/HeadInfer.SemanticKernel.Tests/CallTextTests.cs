@@ -92,6 +92,7 @@ public sealed class CallTextTests
     [InlineData(ToolCallFormat.Python, "<|tool_call_start|>[now(), now()]<|tool_call_end|>", "now now")]
     [InlineData(ToolCallFormat.Python, "<|tool_call_start|>\n[ now( ) ]\n<|tool_call_end|>", "now")]
     [InlineData(ToolCallFormat.Python, "<|tool_call_start|>now()<|tool_call_end|>", "now")]
+    [InlineData(ToolCallFormat.Python, "<|tool_call_start|>[now()]\n[now()]<|tool_call_end|>", "now now")]
     [InlineData(ToolCallFormat.Granite, "<|tool_call|> [{\"name\": \"now\", \"arguments\": {}}, {\"name\": \"now\"}]", "now now")]
     [InlineData(ToolCallFormat.Phi, "<|tool_call|>{\"name\": \"now\", \"arguments\": {}}<|/tool_call|>", "now")]
     [InlineData(ToolCallFormat.Phi, "<|tool_call|>[{\"name\": \"now\"}]<|/tool_call|><|tool_call|>[{\"name\": \"now\"}]<|/tool_call|>", "now now")]
@@ -111,6 +112,8 @@ public sealed class CallTextTests
     [InlineData("a=1, b=-2.5e3, c=True, d=None, e=false,", """{"a":1,"b":-2.5e3,"c":true,"d":null,"e":false}""")]
     [InlineData("a = 'x, y) = \\'z\\'', b=[1, [ ], {'c': \"(\"}]", """{"a":"x, y) = \u0027z\u0027","b":[1,[],{"c":"("}]}""")]
     [InlineData("a=\"]<|tool_call_end|>[\\n\"", """{"a":"]\u003C|tool_call_end|\u003E[\n"}""")]
+    [InlineData("a='\\d\\x41\\U0001F600\\\n\\0\\\\\\\"'", """{"a":"\\dA\uD83D\uDE00\u0000\\\u0022"}""")]
+    [InlineData("a='\\x4'", """{"a":"\\x4"}""")]
     [InlineData("a", null)]
     [InlineData("a=", null)]
     [InlineData("'a'", null)]
@@ -125,6 +128,25 @@ public sealed class CallTextTests
         Assert.Equal(("note", json is null), (call.Name, call.Error is not null));
         Assert.Equal(json, call.Arguments is null ? null : JsonSerializer.Serialize(call.Arguments));
         Assert.Equal("So:", shown);
+    }
+
+    [Fact]
+    public void A_text_that_a_call_leaves_open_does_not_take_the_next_call_with_it()
+    {
+        var (calls, shown) = Scan(ToolCallFormat.Python, "<|tool_call_start|>[note(a='it's')]<|tool_call_end|>Now more.<|tool_call_start|>[now()]<|tool_call_end|>");
+        Assert.Equal([("note", true), ("now", false)], calls.Select(c => (c.Name, c.Error is not null)));
+        Assert.Equal("Now more.", shown);
+    }
+
+    [Fact]
+    public void An_answer_that_ends_behind_a_whole_call_for_Python_has_it()
+    {
+        var scanner = new ToolCallScanner(ToolCallFormats.Of("", ToolCallFormat.Python), Tools);
+        List<ScannedPart> parts = [.. scanner.Append("<|tool_call_start|>[note(a=\"x\")]"), .. scanner.End(cut: true)];
+        Assert.Null(Assert.Single(parts).Call!.Error);
+        scanner = new ToolCallScanner(ToolCallFormats.Of("", ToolCallFormat.Python), Tools);
+        parts = [.. scanner.Append("<|tool_call_start|>[note(a=\"x\""), .. scanner.End(cut: true)];
+        Assert.NotNull(Assert.Single(parts).Call!.Error);
     }
 
     [Fact]

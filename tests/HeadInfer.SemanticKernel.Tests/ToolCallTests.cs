@@ -109,6 +109,7 @@ public sealed class ToolCallTests(DemoModel demo) : IClassFixture<DemoModel>
     [InlineData("<|start_of_role|>assistant<|end_of_role|><|tool_call|>", ToolCallFormat.Granite)]
     [InlineData("<AVAILABLE_TOOLS></AVAILABLE_TOOLS><TOOLCALL>[]</TOOLCALL>", ToolCallFormat.Nemotron)]
     [InlineData("List of tools: <|tool_list_start|>[{{ tools }}]<|tool_list_end|>", ToolCallFormat.Python)]
+    [InlineData("{%- set ns.system_prompt = ns.system_prompt + \"List of tools: [\" -%}", ToolCallFormat.Python)]
     [InlineData("<|system|><|tool|>{{ tools }}<|/tool|><|end|>", ToolCallFormat.Phi)]
     [InlineData("<|turn>model\n<|tool_call>call:{{ name }}{", ToolCallFormat.Gemma)]
     [InlineData("{\"name\": function name, \"parameters\": dictionary}", ToolCallFormat.Llama)]

@@ -17,6 +17,9 @@ internal interface IToolCallFormat
     /// <summary>Whether what stands before an end is all of a call: the end may be within one of its texts.</summary>
     bool IsWhole(string body) => true;
 
+    /// <summary>Whether a call that is read without an error has shown where it ends, also where the answer ends before its end.</summary>
+    bool CallsShowTheirEnd => false;
+
     /// <summary>Whether what begins like a call is one, and not text; null if that cannot be known yet.</summary>
     bool? IsCall(string body, IReadOnlyList<ChatTool> tools) => true;
 

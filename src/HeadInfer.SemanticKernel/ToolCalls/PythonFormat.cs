@@ -11,11 +11,16 @@ internal sealed class PythonFormat : IToolCallFormat
 
     private const string End = "<|tool_call_end|>";
 
+    /// <summary>What only templates of such models have. Those of LFM2.5 show the functions alone, without a marker.</summary>
+    public static readonly string[] Signs = [Start, "<|tool_list_start|>", "List of tools: ["];
+
     private static readonly JsonSerializerOptions AsItIs = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     public IReadOnlyList<CallMarks> Marks { get; } = [new(Start, End)];
 
     public IReadOnlyList<string> Markers => [Start, End];
+
+    public bool CallsShowTheirEnd => true;
 
     // An end within a text is none.
     public bool IsWhole(string body)
@@ -27,14 +32,14 @@ internal sealed class PythonFormat : IToolCallFormat
     public IReadOnlyList<ParsedCall> Parse(string body, IReadOnlyList<ChatTool> tools)
     {
         var (text, calls) = (body.Trim(), new List<ParsedCall>());
-        for (var at = text.StartsWith('[') ? 1 : 0; ;)
+        for (var at = 0; ;)
         {
-            while (at < text.Length && (text[at] == ',' || char.IsWhiteSpace(text[at])))
+            while (at < text.Length && (text[at] is '[' or ',' or ']' || char.IsWhiteSpace(text[at])))
             {
                 at++;
             }
 
-            if (at == text.Length || text[at] == ']')
+            if (at == text.Length)
             {
                 return calls;
             }

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace HeadInfer.SemanticKernel.ToolCalls;
 
 /// <summary>Values as Python prints them, which is how some templates show models their own arguments: <c>{'a': [True, None]}</c>.</summary>
@@ -53,19 +55,44 @@ internal static class PythonLiteral
         json.Append('"');
         for (at++; at < text.Length && text[at] != quote; at++)
         {
-            var escaped = text[at] == '\\' && at + 1 < text.Length;
-            json.Append((escaped, escaped ? text[at + 1] : text[at]) switch
+            if (text[at] == '\\' && at + 1 < text.Length)
             {
-                (true, '\'') => "'",
-                (true, var c) => "\\" + c,
-                (false, '"') => "\\\"",
-                (false, < ' ' and var c) => $"\\u{(int)c:x4}",
-                (_, var c) => c.ToString(),
-            });
-            at += escaped ? 1 : 0;
+                at = Escape(text, at + 1, json);
+                continue;
+            }
+
+            json.Append(text[at] switch { '"' => "\\\"", < ' ' and var c => $"\\u{(int)c:x4}", var c => c.ToString() });
         }
 
         json.Append('"');
         return at + 1;
+    }
+
+    // What stands behind a backslash, as JSON; its last place. A backslash that begins nothing stands for itself, as in Python.
+    private static int Escape(string text, int at, StringBuilder json)
+    {
+        if (text[at] is 'x' or 'U' && (text[at] == 'x' ? 2 : 8) is var digits && at + digits < text.Length
+            && uint.TryParse(text.AsSpan(at + 1, digits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var point) && Rune.IsValid(point))
+        {
+            foreach (var unit in new Rune(point).ToString())
+            {
+                json.Append(CultureInfo.InvariantCulture, $"\\u{(int)unit:x4}");
+            }
+
+            return at + digits;
+        }
+
+        json.Append(text[at] switch
+        {
+            '\'' => "'",
+            '\n' => "",
+            'a' => "\\u0007",
+            'v' => "\\u000b",
+            '0' => "\\u0000",
+            '"' or '\\' or 'b' or 'f' or 'n' or 'r' or 't' or 'u' => "\\" + text[at],
+            < ' ' and var c => $"\\\\\\u{(int)c:x4}",
+            var c => "\\\\" + c,
+        });
+        return at;
     }
 }

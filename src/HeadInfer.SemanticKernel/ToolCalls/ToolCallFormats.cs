@@ -84,7 +84,7 @@ internal static class ToolCallFormats
             : Has("[TOOL_CALLS]") ? Has("[ARGS]") ? ToolCallFormat.MistralNames : ToolCallFormat.Mistral
             : HarmonyTags.IsIn(template) ? ToolCallFormat.Harmony
             : Has("<|tool_call>") ? ToolCallFormat.Gemma
-            : Has("<|tool_list_start|>") || Has(PythonFormat.Start) ? ToolCallFormat.Python
+            : PythonFormat.Signs.Any(Has) ? ToolCallFormat.Python
             : Has("<｜tool▁sep｜>") ? Has("```json") ? ToolCallFormat.DeepSeek : ToolCallFormat.DeepSeekNames
             : Has("<|/tool_call|>") || Has("<|/tool|>") ? ToolCallFormat.Phi
             : Has("<|tool_call|>") ? ToolCallFormat.Granite

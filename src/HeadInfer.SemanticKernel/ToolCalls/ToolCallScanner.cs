@@ -125,7 +125,7 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
     }
 
     // JSON does, with tags around it or without. What is said behind calls that have no tags takes nothing from their arguments.
-    private bool EndsItself(string body, ParsedCall call) => body.AsSpan().TrimEnd() is [.., '}' or '`'] or [.., '}', ']'] || (_marks.End is null && call.Arguments is { Count: > 0 });
+    private bool EndsItself(string body, ParsedCall call) => body.AsSpan().TrimEnd() is [.., '}' or '`'] or [.., '}', ']'] || format.CallsShowTheirEnd || (_marks.End is null && call.Arguments is { Count: > 0 });
 
     // What stands between a start and an end: calls, or text after all.
     private IEnumerable<ScannedPart> Calls(string body, string end)
@@ -159,7 +159,13 @@ internal sealed class ToolCallScanner(IToolCallFormat format, IReadOnlyList<Chat
         var end = pending.IndexOf(_marks.End, StringComparison.Ordinal);
         while (end >= 0 && !format.IsWhole(pending[..end]))
         {
-            end = pending.IndexOf(_marks.End, end + 1, StringComparison.Ordinal);
+            var (next, start) = (pending.IndexOf(_marks.End, end + 1, StringComparison.Ordinal), pending.IndexOf(_marks.Start, end, StringComparison.Ordinal));
+            if (start >= 0 && (next < 0 || start < next))
+            {
+                break; // a text that was never closed, or another call would be taken for a part of it
+            }
+
+            end = next;
         }
 
         return end;
