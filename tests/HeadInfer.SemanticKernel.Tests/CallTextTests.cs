@@ -159,6 +159,20 @@ public sealed class CallTextTests
         Assert.All((string[])["", "d=7", "a=3, d=7", "d=4, a=3", "d=5, b=true, a=3", "d=5, b=1, a=3", "d=5, a=4", "d=5, a=3, c=[1]", "d=5, a=3,", "d=5, a=3), f(d=5, a=3), f(d=5, a=3"], a => Assert.False(Allows(a), a));
     }
 
+    [Theory]
+    [InlineData("""{"type":"object","additionalProperties":{"type":"string"}}""", true)]
+    [InlineData("""{"type":"object","properties":{"a":{"type":"string","minLength":3,"maxLength":2}}}""", true)] // nothing is both
+    [InlineData("""{"type":"object","additionalProperties":false}""", false)]
+    [InlineData("""{"type":"object","properties":{}}""", false)]
+    public void Arguments_for_Python_that_no_schema_lists_may_have_any_text(string schema, bool open)
+    {
+        var held = ToolCallFormats.Of("", ToolCallFormat.Python).Hold([Tool("f", schema)], new SchemaForms(Microsoft.Extensions.Logging.Abstractions.NullLogger.Instance), OutputConstraint.Text("."));
+        var form = Assert.Single(held).Form;
+        Assert.Equal(open, StructuredOutputTests.Allows(form, "[f(a=\"call (me)\", b=True)]<|tool_call_end|>."));
+        Assert.True(StructuredOutputTests.Allows(form, "[f()]<|tool_call_end|>."));
+        Assert.False(StructuredOutputTests.Allows(form, "[f(a=\"call (me)]<|tool_call_end|>."));
+    }
+
     [Fact]
     public void Calls_are_written_as_Python_writes_them() => Assert.Equal(
         "<|tool_call_start|>[f(a=\"<é> \\\"\", b=[1, True, None], c={\"x y\": False}), now()]<|tool_call_end|>",

@@ -66,7 +66,7 @@ internal sealed class PythonFormat : IToolCallFormat
         OutputConstraint.Sequence(OutputConstraint.Marker(Start), AfterStart(tools, most, tool => Form(tool, schemas)));
 
     public IEnumerable<(string Marker, OutputConstraint Form)> Hold(IReadOnlyList<ChatTool> tools, SchemaForms schemas, OutputConstraint text) =>
-        [(Start, OutputConstraint.Sequence(OutputConstraint.Space(), AfterStart(tools, int.MaxValue, tool => schemas.Later(tool, () => Form(tool, schemas), OutputConstraint.Until(")"))), text))];
+        [(Start, OutputConstraint.Sequence(OutputConstraint.Space(), AfterStart(tools, int.MaxValue, tool => schemas.Later(tool, () => Form(tool, schemas), Open(schemas))), text))];
 
     private static OutputConstraint AfterStart(IReadOnlyList<ChatTool> tools, int most, Func<ChatTool, OutputConstraint> arguments) => OutputConstraint.Sequence(
         OutputConstraint.Text("["),
@@ -79,6 +79,10 @@ internal sealed class PythonFormat : IToolCallFormat
     {
         var schema = SchemaWays.Schema(tool);
         var (properties, required) = SchemaWays.Parameters(schema);
+        if (SchemaWays.Of(schema, schema) is { Count: > 0 } ways && ways.All(w => w["properties"] is null && !(w["additionalProperties"] is JsonValue more && more.TryGetValue(out bool may) && !may)))
+        {
+            return Open(schemas);
+        }
 
         // From the last one to the first: what may follow if something stands before it, and if nothing does.
         OutputConstraint after = OutputConstraint.Text(")"), first = after;
@@ -90,6 +94,13 @@ internal sealed class PythonFormat : IToolCallFormat
         }
 
         return first;
+    }
+
+    // Arguments of any names, and what closes them.
+    private static OutputConstraint Open(SchemaForms schemas)
+    {
+        var value = OutputConstraint.OneOf(OutputConstraint.Text("True"), OutputConstraint.Text("False"), OutputConstraint.Text("None"), schemas.Of(default(JsonElement)));
+        return OutputConstraint.Sequence(OutputConstraint.Optional(OutputConstraint.Repeat(OutputConstraint.Sequence(OutputConstraint.Until("="), value), ", ")), OutputConstraint.Text(")"));
     }
 
     // Within lists and objects, words are JSON's.
